@@ -1,0 +1,326 @@
+// FlatIndex: exact search by comparing with every vector. The reference of what a durable index looks like.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "iqdb/index.hpp"
+#include "iqdb/insert_overloads.hpp"
+#include "iqdb/persist/format.hpp"
+#include "iqdb/persist/persistable.hpp"
+#include "iqdb/persist/row_format.hpp"
+#include "iqdb/persist/stream.hpp"
+#include "iqdb/persist/version.hpp"
+#include "iqdb/types.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+/// An index that compares a query with every vector: exact, and linear in their number.
+///
+/// Vectors lie one behind the other in memory, in insertion order, so that saving and loading them is one transfer. Its
+/// payload is that of the Rust crate's flat index (docs/format.md).
+class FlatIndex : public InsertOverloads<FlatIndex> {
+ public:
+  /// The identity on disk.
+  static constexpr std::string_view index_type = "flat";
+
+  /// An empty index for vectors of `dim` components. Throws IndexError invalid_config if `dim` is 0, invalid_metric for
+  /// a metric that is none.
+  FlatIndex(std::size_t dim, DistanceMetric metric) : dim_(dim), metric_(metric) {
+    if (dim == 0) {
+      throw IndexError(IndexErrorKind::invalid_config, "an index of dimension 0 was asked for; give at least 1");
+    }
+    if (!is_valid(metric)) {
+      throw IndexError(IndexErrorKind::invalid_metric,
+                       "the metric " + std::to_string(static_cast<unsigned>(metric)) + " is none of DistanceMetric");
+    }
+  }
+
+  /// How many vectors there are.
+  [[nodiscard]] std::size_t size() const noexcept { return row_of_.size(); }
+
+  /// How many components each vector has.
+  [[nodiscard]] std::size_t dim() const noexcept { return dim_; }
+
+  /// How distances are measured.
+  [[nodiscard]] DistanceMetric metric() const noexcept { return metric_; }
+
+  /// Whether there is a vector with this identifier.
+  [[nodiscard]] bool contains(const VectorId& id) const { return row_of_.contains(id); }
+
+  using InsertOverloads<FlatIndex>::insert;
+
+  /// Adds a vector of dim() components, any floats. If it throws, nothing has changed: IndexError dimension_mismatch,
+  /// duplicate where the identifier is taken, invalid_config or resource_limit for metadata that cannot be stored
+  /// (check_storable).
+  void insert(VectorId id, std::span<const float> vector, std::optional<Metadata> metadata = {}) {
+    require_dimension(vector.size(), "vector");
+    check_storable(metadata);
+    const auto [place, is_new] = row_of_.try_emplace(id, rows_.size());
+    if (!is_new) {
+      throw IndexError(IndexErrorKind::duplicate,
+                       "the index holds a vector " + to_string(id) + " already; erase it first");
+    }
+    try {
+      rows_.push_back({.id = std::move(id), .metadata = std::move(metadata), .erased = false});
+    } catch (...) {
+      row_of_.erase(place);
+      throw;
+    }
+    try {
+      vectors_.insert(vectors_.end(), vector.begin(), vector.end());
+    } catch (...) {
+      rows_.pop_back();
+      row_of_.erase(place);
+      throw;
+    }
+  }
+
+  /// Removes a vector; the order of the others stays. Throws IndexError not_found where there is none.
+  void erase(const VectorId& id) {
+    const auto place = row_of_.find(id);
+    if (place == row_of_.end()) {
+      throw IndexError(IndexErrorKind::not_found, "the index holds no vector " + to_string(id));
+    }
+    rows_[place->second].erased = true;
+    rows_[place->second].metadata.reset();
+    row_of_.erase(place);
+    // Closing every gap at once would make each removal linear; closing them when they are the half makes it constant on
+    // average.
+    if (rows_.size() > 2 * row_of_.size()) {
+      close_gaps();
+    }
+  }
+
+  /// The `params.k` vectors nearest to `query`, nearest first; of two equally near the one inserted first. Distances:
+  ///
+  /// - cosine: 1 − a·b / (‖a‖‖b‖), and 1 where a norm is 0
+  /// - dot_product: −a·b
+  /// - euclidean: √Σ(aᵢ−bᵢ)²
+  /// - manhattan: Σ|aᵢ−bᵢ|
+  /// - hamming: the number of components whose bits differ
+  ///
+  /// A distance that is not a number ranks behind all that are. Throws IndexError dimension_mismatch for a query that
+  /// has not dim() components.
+  [[nodiscard]] std::vector<Hit> search(std::span<const float> query, const SearchParams& params = {}) const {
+    require_dimension(query.size(), "query");
+    std::vector<Candidate> nearest;  // a heap: the farthest of the nearest first
+    const std::size_t most = std::min(params.k, size());
+    nearest.reserve(most);
+    for (std::size_t row = 0; row < rows_.size() && most > 0; ++row) {
+      if (rows_[row].erased) {
+        continue;
+      }
+      const Candidate candidate{.distance = distance(query, vector_at(row)), .row = row};
+      if (nearest.size() < most) {
+        nearest.push_back(candidate);
+        std::ranges::push_heap(nearest, nearer);
+      } else if (nearer(candidate, nearest.front())) {
+        std::ranges::pop_heap(nearest, nearer);
+        nearest.back() = candidate;
+        std::ranges::push_heap(nearest, nearer);
+      }
+    }
+    std::ranges::sort_heap(nearest, nearer);
+
+    std::vector<Hit> hits;
+    hits.reserve(nearest.size());
+    for (const Candidate& candidate : nearest) {
+      const Row& row = rows_[candidate.row];
+      hits.push_back({.id = row.id, .distance = candidate.distance, .metadata = row.metadata});
+    }
+    return hits;
+  }
+
+  /// Calls `visit(id, vector, metadata)` for every vector, in insertion order, with a `const VectorId&`, a
+  /// `std::span<const float>` and a `const std::optional<Metadata>&`.
+  template <class Visit>
+  void for_each(Visit&& visit) const {
+    for (std::size_t row = 0; row < rows_.size(); ++row) {
+      if (!rows_[row].erased) {
+        visit(rows_[row].id, vector_at(row), rows_[row].metadata);
+      }
+    }
+  }
+
+  /// Writes the payload.
+  void save_to(Writer& writer) const {
+    writer.write_le(std::uint64_t{dim_});
+    writer.write_le(static_cast<std::uint8_t>(metric_));
+    writer.write_le(std::uint64_t{size()});
+    for_each([&](const VectorId& id, auto, const auto&) { write_id(writer, id); });
+    for (std::size_t row = 0; row < rows_.size();) {
+      // As long a run without gaps as there is: all vectors, if none was erased.
+      std::size_t end = row;
+      while (end < rows_.size() && !rows_[end].erased) {
+        ++end;
+      }
+      writer.write_array(std::span<const float>(vectors_).subspan(row * dim_, (end - row) * dim_));
+      row = end + 1;
+    }
+    for_each([&](const VectorId&, auto, const auto& metadata) { write_metadata(writer, metadata); });
+  }
+
+  /// Makes an index of a payload. Throws PersistError invalid_payload, invalid_metric for what is none.
+  [[nodiscard]] static FlatIndex load_from(Reader& reader) {
+    try {
+      return decode(reader);
+    } catch (const PersistError& error) {
+      if (error.kind() != PersistErrorKind::truncated_payload) {
+        throw;
+      }
+      // The payload itself is whole, or its checksum would have told: it states more than it holds.
+      reader.fail(PersistErrorKind::invalid_payload, std::string("the flat index's payload ends early: ") + error.what());
+    }
+  }
+
+ private:
+  struct Row {
+    VectorId id;
+    std::optional<Metadata> metadata;
+    bool erased;
+  };
+
+  struct Candidate {
+    float distance;
+    std::size_t row;
+  };
+
+  static bool nearer(const Candidate& a, const Candidate& b) noexcept {
+    if (std::isnan(a.distance) != std::isnan(b.distance)) {
+      return std::isnan(b.distance);
+    }
+    return a.distance < b.distance || (!(b.distance < a.distance) && a.row < b.row);
+  }
+
+  [[nodiscard]] static FlatIndex decode(Reader& reader) {
+    const auto dim = reader.read_le<std::uint64_t>();
+    const DistanceMetric metric = metric_from_tag(reader.read_le<std::uint8_t>());
+    const auto count = reader.read_le<std::uint64_t>();
+    if (dim == 0 || dim > std::numeric_limits<std::size_t>::max() / sizeof(float)) {
+      reader.fail(PersistErrorKind::invalid_payload,
+                  "the flat index is stated to have " + std::to_string(dim) + " dimensions; expected at least 1");
+    }
+    // Makes every product below fit: a row takes at least so many bytes of a payload, whose size has 64 bits.
+    if (count > 0) {
+      reader.require_items(dim, sizeof(float));
+      reader.require_items(count, smallest_id_bytes + dim * sizeof(float) + smallest_metadata_bytes);
+    }
+
+    FlatIndex index(static_cast<std::size_t>(dim), metric);
+    while (index.rows_.size() < count) {
+      reader.make_room(index.rows_, count, smallest_id_bytes);
+      index.rows_.push_back({.id = read_id(reader), .metadata = {}, .erased = false});
+    }
+    index.row_of_.reserve(index.rows_.size());
+    for (std::size_t row = 0; row < index.rows_.size(); ++row) {
+      if (!index.row_of_.try_emplace(index.rows_[row].id, row).second) {
+        reader.fail(PersistErrorKind::invalid_payload,
+                    "the flat index holds two vectors " + to_string(index.rows_[row].id));
+      }
+    }
+    index.vectors_ = reader.read_vector<float>(count * dim);
+    for (Row& row : index.rows_) {
+      row.metadata = read_metadata(reader);
+    }
+    return index;
+  }
+
+  void require_dimension(std::size_t components, std::string_view what) const {
+    if (components != dim_) {
+      throw IndexError(IndexErrorKind::dimension_mismatch, "the " + std::string(what) + " has " +
+                                                               std::to_string(components) +
+                                                               " components, but the index has dimension " +
+                                                               std::to_string(dim_));
+    }
+  }
+
+  [[nodiscard]] std::span<const float> vector_at(std::size_t row) const {
+    return std::span<const float>(vectors_).subspan(row * dim_, dim_);
+  }
+
+  // Allocates nothing, and so cannot fail.
+  void close_gaps() noexcept {
+    std::size_t kept = 0;
+    for (std::size_t row = 0; row < rows_.size(); ++row) {
+      if (rows_[row].erased) {
+        continue;
+      }
+      if (kept != row) {
+        std::ranges::copy(vector_at(row), vectors_.begin() + static_cast<std::ptrdiff_t>(kept * dim_));
+        rows_[kept] = std::move(rows_[row]);
+        row_of_.find(rows_[kept].id)->second = kept;
+      }
+      ++kept;
+    }
+    rows_.erase(rows_.begin() + static_cast<std::ptrdiff_t>(kept), rows_.end());
+    vectors_.resize(kept * dim_);
+  }
+
+  [[nodiscard]] float distance(std::span<const float> a, std::span<const float> b) const {
+    const auto product = [](float x, float y) { return x * y; };
+    switch (metric_) {
+      case DistanceMetric::cosine: {
+        // Two square roots rather than one of the product, which could underflow.
+        const float norms = std::sqrt(sum(a, a, product)) * std::sqrt(sum(b, b, product));
+        return norms <= std::numeric_limits<float>::min() ? 1.0F : 1.0F - sum(a, b, product) / norms;
+      }
+      case DistanceMetric::dot_product:
+        return -sum(a, b, product);
+      case DistanceMetric::euclidean:
+        return std::sqrt(sum(a, b, [](float x, float y) { return (x - y) * (x - y); }));
+      case DistanceMetric::manhattan:
+        return sum(a, b, [](float x, float y) { return std::abs(x - y); });
+      case DistanceMetric::hamming:
+        break;
+    }
+    return sum(a, b, [](float x, float y) {
+      return std::bit_cast<std::uint32_t>(x) == std::bit_cast<std::uint32_t>(y) ? 0.0F : 1.0F;
+    });
+  }
+
+  // The sum of term(aᵢ, bᵢ). Several partial sums, since a compiler may not reorder one by itself: they become the lanes
+  // of a vector register.
+  template <class Term>
+  static float sum(std::span<const float> a, std::span<const float> b, Term term) {
+    constexpr std::size_t lanes = 8;
+    std::array<float, lanes> partial{};
+    std::size_t at = 0;
+    for (; at + lanes <= a.size(); at += lanes) {
+      for (std::size_t lane = 0; lane < lanes; ++lane) {
+        partial[lane] += term(a[at + lane], b[at + lane]);
+      }
+    }
+    float total = 0.0F;
+    for (; at < a.size(); ++at) {
+      total += term(a[at], b[at]);
+    }
+    for (const float lane_sum : partial) {
+      total += lane_sum;
+    }
+    return total;
+  }
+
+  std::size_t dim_;
+  DistanceMetric metric_;
+  std::vector<Row> rows_;                             // in insertion order, with gaps where rows were erased
+  std::vector<float> vectors_;                        // row after row
+  std::unordered_map<VectorId, std::size_t> row_of_;  // the rows that are not erased
+};
+
+static_assert(SearchableIndex<FlatIndex>);
+static_assert(Persistable<FlatIndex>);
+
+}  // namespace iqdb

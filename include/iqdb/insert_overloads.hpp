@@ -1,0 +1,50 @@
+// The forms in which a vector can be written at a call of insert, stated once for every class that has one.
+#pragma once
+
+#include <initializer_list>
+#include <optional>
+#include <span>
+#include <utility>
+
+#include "iqdb/types.hpp"
+
+namespace iqdb {
+
+/// Adds to a class with `insert(VectorId, std::span<const float>, std::optional<Metadata>)` the braced forms
+/// `insert(1, {.1f, .2f})` and `insert(1, {.1f, .2f}, {{"page", 5}})`.
+///
+/// Derive from it and write `using InsertOverloads<Derived>::insert;`, since a member named insert hides inherited
+/// ones. An empty braced list of entries means no metadata.
+///
+/// The braced list of entries needs a parameter of its own: for `{{"key", "text"}}` an optional<Metadata> would
+/// choose the map's iterator-pair constructor and read from one string to the other.
+template <class Derived>
+class InsertOverloads {
+ public:
+  /// A vector as a braced list of its components.
+  void insert(VectorId id, std::initializer_list<float> vector, std::optional<Metadata> metadata = {}) {
+    derived().insert(std::move(id), std::span<const float>(vector.begin(), vector.size()), std::move(metadata));
+  }
+
+  /// Metadata as a braced list of its entries; of two with the same key the first stays.
+  void insert(VectorId id, std::span<const float> vector, std::initializer_list<Metadata::value_type> entries) {
+    derived().insert(std::move(id), vector, metadata_of(entries));
+  }
+
+  /// Both as braced lists.
+  void insert(VectorId id, std::initializer_list<float> vector, std::initializer_list<Metadata::value_type> entries) {
+    derived().insert(std::move(id), std::span<const float>(vector.begin(), vector.size()), metadata_of(entries));
+  }
+
+ private:
+  friend Derived;
+  InsertOverloads() = default;
+
+  static std::optional<Metadata> metadata_of(std::initializer_list<Metadata::value_type> entries) {
+    return entries.size() == 0 ? std::nullopt : std::optional<Metadata>(std::in_place, entries);
+  }
+
+  Derived& derived() noexcept { return static_cast<Derived&>(*this); }
+};
+
+}  // namespace iqdb

@@ -1,0 +1,150 @@
+// How an index is made durable: where, when it is synced, and how its snapshots are compressed.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include "iqdb/persist/error.hpp"
+#include "iqdb/persist/version.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+/// When the log is made durable. Snapshots are always synced.
+class FsyncPolicy {
+ public:
+  /// Before each mutation is acknowledged: nothing acknowledged is lost, whatever fails.
+  [[nodiscard]] static constexpr FsyncPolicy always() noexcept { return FsyncPolicy(Mode::always, {}); }
+
+  /// Never by itself, only at sync() and close(): what a power cut takes is up to the operating system. For tests.
+  [[nodiscard]] static constexpr FsyncPolicy never() noexcept { return FsyncPolicy(Mode::never, {}); }
+
+  /// No acknowledged mutation stays unsynced longer than `interval`, which is not negative.
+  [[nodiscard]] static constexpr FsyncPolicy periodic(std::chrono::milliseconds interval) noexcept {
+    return FsyncPolicy(Mode::periodic, interval);
+  }
+
+  [[nodiscard]] constexpr bool is_always() const noexcept { return mode_ == Mode::always; }
+  [[nodiscard]] constexpr bool is_never() const noexcept { return mode_ == Mode::never; }
+  [[nodiscard]] constexpr bool is_periodic() const noexcept { return mode_ == Mode::periodic; }
+
+  /// The longest time a mutation stays unsynced; meaningful if is_periodic().
+  [[nodiscard]] constexpr std::chrono::milliseconds interval() const noexcept { return interval_; }
+
+  friend constexpr bool operator==(FsyncPolicy, FsyncPolicy) = default;
+
+ private:
+  enum class Mode : std::uint8_t { always, periodic, never };
+  constexpr FsyncPolicy(Mode mode, std::chrono::milliseconds interval) noexcept : mode_(mode), interval_(interval) {}
+
+  Mode mode_;
+  std::chrono::milliseconds interval_;
+};
+
+/// How snapshots are compressed. Any snapshot can be loaded whatever is set here, as far as its codec is built in.
+class Compression {
+ public:
+  /// The codecs there are.
+  enum class Codec : std::uint8_t { none, zstd, lz4 };
+
+  /// The payload as it is.
+  [[nodiscard]] static constexpr Compression none() noexcept { return Compression(Codec::none, 0); }
+
+  /// LZ4. A payload up to 2,113,929,216 bytes is one block: a save then holds payload and block in memory, a load too.
+  [[nodiscard]] static constexpr Compression lz4() noexcept { return Compression(Codec::lz4, 0); }
+
+  /// Zstandard at `level`, 1 (fast) to 22 (small). Its working memory grows with the level.
+  [[nodiscard]] static constexpr Compression zstd(int level = 3) noexcept { return Compression(Codec::zstd, level); }
+
+  [[nodiscard]] constexpr Codec codec() const noexcept { return codec_; }
+
+  /// The level; meaningful for zstd.
+  [[nodiscard]] constexpr int level() const noexcept { return level_; }
+
+  friend constexpr bool operator==(Compression, Compression) = default;
+
+ private:
+  constexpr Compression(Codec codec, int level) noexcept : codec_(codec), level_(level) {}
+
+  Codec codec_;
+  int level_;
+};
+
+/// How far a long call has come.
+struct Progress {
+  /// What is being done: a snapshot written, its checksum verified, its payload decoded, a log replayed.
+  enum class Phase : std::uint8_t { save, verify, load, replay };
+  Phase phase;          ///< what is being done
+  std::uint64_t done;   ///< bytes of it that are done
+  std::uint64_t total;  ///< bytes in all; 0 where that is not known
+};
+
+/// The settings of a PersistedIndex.
+struct PersistConfig {
+  /// The snapshot's file. A symbolic link is followed. The log, the lock and temporary files lie beside it.
+  std::filesystem::path path = {};
+  /// Whether mutations are logged before they are applied.
+  bool wal_enabled = false;
+  /// When the log is synced.
+  FsyncPolicy fsync_policy = FsyncPolicy::always();
+  /// How snapshots are compressed.
+  Compression compression = Compression::none();
+  /// Called now and then during a long save or load, in the thread that does it, and at the end of each phase. An
+  /// exception from it cancels the call and reaches the caller; the old snapshot then stands.
+  std::function<void(const Progress&)> on_progress = {};
+  /// The size of each buffer, in bytes, at least 4096. Saving and loading use a few of them, whatever the size of the
+  /// index.
+  std::size_t buffer_bytes = std::size_t{256} * 1024;
+  /// How many threads besides the caller's may help: 0 for none.
+  unsigned helper_threads = 2;
+};
+
+/// Throws PersistError invalid_config where a setting cannot be used, and unsupported where this program was built
+/// without what it asks for.
+inline void validate(const PersistConfig& config) {
+  const auto refuse = [&config](PersistErrorKind kind, std::string message) {
+    throw_persist_error(kind, std::move(message), {.path = config.path, .code = {}, .offset = {}});
+  };
+  if (config.path.empty()) {
+    refuse(PersistErrorKind::invalid_config, "PersistConfig::path is empty; set it to the snapshot's file");
+  }
+  if (!config.path.has_filename()) {
+    refuse(PersistErrorKind::invalid_config, "PersistConfig::path names a directory; set it to the snapshot's file");
+  }
+  if (config.fsync_policy.is_periodic() && config.fsync_policy.interval() < std::chrono::milliseconds::zero()) {
+    refuse(PersistErrorKind::invalid_config, "the interval of FsyncPolicy::periodic is " +
+                                                 std::to_string(config.fsync_policy.interval().count()) +
+                                                 " ms; it must not be negative");
+  }
+  constexpr std::size_t smallest_buffer = 4096;
+  if (config.buffer_bytes < smallest_buffer) {
+    refuse(PersistErrorKind::invalid_config, "PersistConfig::buffer_bytes is " + std::to_string(config.buffer_bytes) +
+                                                 "; it must be at least " + std::to_string(smallest_buffer));
+  }
+  if (config.compression.codec() == Compression::Codec::zstd) {
+    if (config.compression.level() < 1 || config.compression.level() > 22) {
+      refuse(PersistErrorKind::invalid_config, "the zstd level is " + std::to_string(config.compression.level()) +
+                                                   "; levels go from 1 (fast) to 22 (small)");
+    }
+    if (IQDB_PERSIST_HAS_ZSTD == 0) {
+      refuse(PersistErrorKind::unsupported,
+             "Compression::zstd was asked for, but the program was built without zstd; build it with "
+             "IQDB_PERSIST_HAS_ZSTD=1 and -lzstd, or choose another compression");
+    }
+  }
+  if (config.compression.codec() == Compression::Codec::lz4 && IQDB_PERSIST_HAS_LZ4 == 0) {
+    refuse(PersistErrorKind::unsupported,
+           "Compression::lz4 was asked for, but the program was built without lz4; build it with "
+           "IQDB_PERSIST_HAS_LZ4=1 and -llz4, or choose another compression");
+  }
+  if (config.wal_enabled) {
+    refuse(PersistErrorKind::unsupported,
+           "PersistConfig::wal_enabled is set, but this version has no log yet; set it to false and call save()");
+  }
+}
+
+}  // namespace iqdb

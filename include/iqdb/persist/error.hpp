@@ -1,0 +1,174 @@
+// PersistError: the one exception type of persistence.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include "iqdb/persist/version.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+/// What went wrong. Each failure that a program may want to tell from others has a kind of its own.
+enum class PersistErrorKind : std::uint8_t {
+  io,                   ///< the system refused a call: code() says why
+  bad_magic,            ///< the file does not begin as its format does
+  unsupported_version,  ///< a format version that this library does not know
+  truncated_header,     ///< the file ends within its header
+  truncated_payload,    ///< data ends before what was to be read
+  checksum_mismatch,    ///< the bytes are not those that were written
+  invalid_metric,       ///< a metric tag that is none
+  invalid_index_type,   ///< the file holds another type of index
+  invalid_payload,      ///< right checksum, but not what the format or the index allows
+  compression,          ///< the codec failed, or decoded to another length than stated
+  unsupported,          ///< built without what this needs
+  index_build,          ///< the index's own decoder or constructor threw; its exception is nested
+  locked,               ///< another holder of the same path, in this process or another
+  log_corrupted,        ///< the log is damaged where it was known to be durable
+  log_mismatch,         ///< the log continues another snapshot
+  replay_rejected,      ///< the index rejects what it once took; its exception is nested
+  record_too_large,     ///< a mutation over the limit of the log
+  would_discard_log,    ///< the call would replace a log that holds mutations
+  log_present,          ///< a log with mutations lies beside the snapshot, but the log is off
+  poisoned,             ///< an earlier failure left the state of the disk unknown; load again
+  invalid_config,       ///< a setting that cannot be used
+};
+
+/// The kind's name as it is written in the source, e.g. "checksum_mismatch".
+[[nodiscard]] constexpr std::string_view to_string(PersistErrorKind kind) noexcept {
+  switch (kind) {
+    case PersistErrorKind::io:
+      return "io";
+    case PersistErrorKind::bad_magic:
+      return "bad_magic";
+    case PersistErrorKind::unsupported_version:
+      return "unsupported_version";
+    case PersistErrorKind::truncated_header:
+      return "truncated_header";
+    case PersistErrorKind::truncated_payload:
+      return "truncated_payload";
+    case PersistErrorKind::checksum_mismatch:
+      return "checksum_mismatch";
+    case PersistErrorKind::invalid_metric:
+      return "invalid_metric";
+    case PersistErrorKind::invalid_index_type:
+      return "invalid_index_type";
+    case PersistErrorKind::invalid_payload:
+      return "invalid_payload";
+    case PersistErrorKind::compression:
+      return "compression";
+    case PersistErrorKind::unsupported:
+      return "unsupported";
+    case PersistErrorKind::index_build:
+      return "index_build";
+    case PersistErrorKind::locked:
+      return "locked";
+    case PersistErrorKind::log_corrupted:
+      return "log_corrupted";
+    case PersistErrorKind::log_mismatch:
+      return "log_mismatch";
+    case PersistErrorKind::replay_rejected:
+      return "replay_rejected";
+    case PersistErrorKind::record_too_large:
+      return "record_too_large";
+    case PersistErrorKind::would_discard_log:
+      return "would_discard_log";
+    case PersistErrorKind::log_present:
+      return "log_present";
+    case PersistErrorKind::poisoned:
+      return "poisoned";
+    case PersistErrorKind::invalid_config:
+      return "invalid_config";
+  }
+  return "unknown";
+}
+
+/// Where a PersistError happened, as far as it is known where it is thrown.
+struct PersistErrorContext {
+  std::filesystem::path path = {};             ///< the file; empty where none is involved
+  std::error_code code = {};                   ///< the system's answer, for kind io
+  std::optional<std::uint64_t> offset = {};    ///< bytes from the beginning of what was being read
+};
+
+/// Every failure of persistence. The message says what was tried, on which file, what was found and expected, and what
+/// can be done. Copying it does not throw.
+class PersistError : public std::runtime_error {
+ public:
+  /// `message` without the file's name, the offset and the system's answer: those are added from `context`.
+  explicit PersistError(PersistErrorKind kind, std::string message, PersistErrorContext context = {})
+      : std::runtime_error(compose(message, context)),
+        kind_(kind),
+        details_(std::make_shared<const Details>(Details{std::move(message), std::move(context)})) {}
+
+  /// What went wrong.
+  [[nodiscard]] PersistErrorKind kind() const noexcept { return kind_; }
+
+  /// The file it happened on; empty where no file is involved.
+  [[nodiscard]] const std::filesystem::path& path() const noexcept { return details_->context.path; }
+
+  /// The system's error code, for kind io; otherwise it is no error.
+  [[nodiscard]] std::error_code code() const noexcept { return details_->context.code; }
+
+  /// How many bytes from the beginning of what was read it happened, where that is known.
+  [[nodiscard]] std::optional<std::uint64_t> offset() const noexcept { return details_->context.offset; }
+
+  /// The same error, on `path`: for callers who know the file where the thrower did not.
+  [[nodiscard]] PersistError in_file(const std::filesystem::path& path) const {
+    PersistErrorContext context = details_->context;
+    context.path = path;
+    return PersistError(kind_, details_->message, std::move(context));
+  }
+
+ private:
+  struct Details {
+    std::string message;
+    PersistErrorContext context;
+  };
+
+  static std::string compose(const std::string& message, const PersistErrorContext& context) {
+    std::string text;
+    if (!context.path.empty()) {
+      text += "'" + context.path.string() + "': ";
+    }
+    text += message;
+    if (context.offset) {
+      text += " (at byte " + std::to_string(*context.offset) + ")";
+    }
+    if (context.code) {
+      text += ": " + context.code.message();
+    }
+    return text;
+  }
+
+  PersistErrorKind kind_;
+  std::shared_ptr<const Details> details_;
+};
+
+/// Throws a PersistError. Out of line, so that the paths on which nothing fails stay small.
+[[noreturn, gnu::cold, gnu::noinline]] inline void throw_persist_error(PersistErrorKind kind, std::string message,
+                                                                       PersistErrorContext context = {}) {
+  throw PersistError(kind, std::move(message), std::move(context));
+}
+
+/// Calls `action`; a PersistError that names no file leaves it naming `path`. Others pass unchanged.
+template <class Action>
+decltype(auto) naming_file(const std::filesystem::path& path, Action&& action) {
+  try {
+    return std::forward<Action>(action)();
+  } catch (const std::nested_exception&) {
+    throw;  // a copy would lose what is nested in it
+  } catch (const PersistError& error) {
+    if (!error.path().empty()) {
+      throw;
+    }
+    throw error.in_file(path);
+  }
+}
+
+}  // namespace iqdb

@@ -1,0 +1,411 @@
+// BasicFileStorage: Storage on files, over any FileSystem. The order of write, sync and rename is here.
+//
+// Beside a snapshot `name` lie `name.lock`, held by whoever writes and never removed, and for the time of a save
+// `name.tmp`. Invariants: `name` is at every moment a whole file or absent; `name.tmp` is created and removed only under
+// the lock, so a stale one is of a process that is gone.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <thread>
+#include <utility>
+
+#include "iqdb/persist/error.hpp"
+#include "iqdb/persist/file_system.hpp"
+#include "iqdb/persist/storage.hpp"
+#include "iqdb/persist/version.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+/// Storage on the files of a FileSystem.
+template <FileSystem F = NativeFileSystem>
+class BasicFileStorage {
+ public:
+  class File;
+  class Lock;
+  class Replacement;
+
+  /// How long lock() waits for another holder before it gives up.
+  static constexpr std::chrono::milliseconds lock_patience{5000};
+
+  BasicFileStorage() = default;
+
+  /// On `file_system`, of which copies are made.
+  explicit BasicFileStorage(F file_system) : fs_(std::move(file_system)) {}
+
+  /// The absolute name behind symbolic links. Throws PersistError io for a circle of links.
+  [[nodiscard]] std::filesystem::path resolve(const std::filesystem::path& path) {
+    auto [name, error] = fs_.resolve(path);
+    if (error) {
+      fail("find out what the path leads to", path, error);
+    }
+    return std::move(name);
+  }
+
+  /// Opens a file for reading; nothing where there is none. Throws PersistError io.
+  [[nodiscard]] std::optional<File> open(const std::filesystem::path& path) {
+    auto [handle, error] = retried([&] { return fs_.open(path, OpenMode::read, 0); });
+    if (error == std::errc::no_such_file_or_directory) {
+      return std::nullopt;
+    }
+    if (error) {
+      fail("open the file for reading", path, error);
+    }
+    OwnedHandle owned(fs_, handle);
+    const auto [status, status_error] = fs_.status(handle);
+    if (status_error) {
+      fail("find out the file's size", path, status_error);
+    }
+    require_regular(status, path);
+    return File(std::move(owned), path, status.size);
+  }
+
+  /// Locks `path`: waits for another holder for `lock_patience`, then throws PersistError locked. Throws io where the
+  /// lock file beside it cannot be made.
+  [[nodiscard]] Lock lock(const std::filesystem::path& path) {
+    if (const auto [status, error] = fs_.status(path); !error) {
+      require_regular(status, path);
+    }
+    const std::filesystem::path lock_path = beside(path, ".lock");
+    const auto deadline = std::chrono::steady_clock::now() + lock_patience;
+    std::chrono::milliseconds pause{1};
+    for (;;) {
+      const auto [handle, error] = fs_.lock(lock_path);
+      if (!error) {
+        return Lock(fs_, handle);
+      }
+      if (error == std::errc::interrupted) {
+        continue;
+      }
+      if (error != std::errc::operation_would_block) {
+        fail("lock it by '" + lock_path.string() + "'", path, error);
+      }
+      if (std::chrono::steady_clock::now() >= deadline) {
+        throw_persist_error(PersistErrorKind::locked,
+                            "cannot write the file: since " + std::to_string(lock_patience.count()) +
+                                " ms another thread or process holds '" + lock_path.string() +
+                                "'; wait until it is done, or find it with fuser",
+                            {.path = path, .code = {}, .offset = {}});
+      }
+      std::this_thread::sleep_for(pause);
+      pause = std::min(pause * 2, std::chrono::milliseconds{50});
+    }
+  }
+
+  /// Begins to replace `path`, or to create it. A temporary file that a dead process left is removed first. The new file
+  /// gets owner and permissions of the one it replaces. Throws PersistError io.
+  [[nodiscard]] Replacement replace(const std::filesystem::path& path, const Lock& /*held*/) {
+    const auto [old_status, old_error] = fs_.status(path);
+    const bool replaces = !old_error;
+    if (old_error && old_error != std::errc::no_such_file_or_directory) {
+      fail("look at the file to be replaced", path, old_error);
+    }
+    if (replaces) {
+      require_regular(old_status, path);
+    }
+    // Opened before anything is written: a directory that cannot be synced must be found out before the rename.
+    OwnedHandle directory = open_directory(path);
+    const std::filesystem::path temporary = beside(path, ".tmp");
+    const std::error_code stale = fs_.remove(temporary);
+    if (stale && stale != std::errc::no_such_file_or_directory) {
+      fail("remove the stale temporary file '" + temporary.string() + "'", path, stale);
+    }
+    constexpr std::uint32_t everyone = 0666;
+    const std::uint32_t permissions = replaces ? old_status.permissions : everyone;
+    const auto [handle, error] = retried([&] { return fs_.open(temporary, OpenMode::create_new, permissions); });
+    if (error) {
+      fail("create the temporary file '" + temporary.string() + "'", path, error);
+    }
+    Replacement replacement(OwnedHandle(fs_, handle), std::move(directory), path, temporary);
+    if (replaces) {
+      replacement.resemble(old_status);
+    }
+    return replacement;
+  }
+
+  /// Removes `path` durably; nothing happens where it is not there. Throws PersistError io.
+  void remove(const std::filesystem::path& path, const Lock& /*held*/) {
+    const OwnedHandle directory = open_directory(path);
+    const std::error_code error = fs_.remove(path);
+    if (error == std::errc::no_such_file_or_directory) {
+      return;
+    }
+    if (error) {
+      fail("remove the file", path, error);
+    }
+    // Without it a crash could bring the file back after what relies on its absence was written.
+    sync_directory(fs_, directory, path);
+  }
+
+ private:
+  // An open file, closed when it goes.
+  class OwnedHandle {
+   public:
+    OwnedHandle(F& fs, typename F::Handle handle) : fs_(fs), handle_(handle) {}
+    OwnedHandle(OwnedHandle&& other) noexcept : fs_(other.fs_), handle_(std::exchange(other.handle_, std::nullopt)) {}
+    OwnedHandle& operator=(OwnedHandle&& other) noexcept {
+      if (this != &other) {
+        close();
+        fs_ = other.fs_;
+        handle_ = std::exchange(other.handle_, std::nullopt);
+      }
+      return *this;
+    }
+    OwnedHandle(const OwnedHandle&) = delete;
+    OwnedHandle& operator=(const OwnedHandle&) = delete;
+    ~OwnedHandle() { close(); }
+
+    std::error_code close() noexcept {
+      return handle_ ? fs_.close(*std::exchange(handle_, std::nullopt)) : std::error_code();
+    }
+    [[nodiscard]] typename F::Handle get() const noexcept { return *handle_; }
+    [[nodiscard]] bool is_open() const noexcept { return handle_.has_value(); }
+    [[nodiscard]] F& file_system() noexcept { return fs_; }
+
+   private:
+    F fs_;
+    std::optional<typename F::Handle> handle_;
+  };
+
+  // Makes a call that may be interrupted until it is not.
+  template <class Call>
+  static auto retried(Call&& call) {
+    for (;;) {
+      auto result = call();
+      if (result.error != std::errc::interrupted) {
+        return result;
+      }
+    }
+  }
+
+  static std::error_code retried_sync(F& fs, typename F::Handle handle) {
+    for (;;) {
+      // An interrupted sync has dropped nothing; any other failure must never be tried again, since the system may have
+      // dropped the pages and would report success.
+      if (const std::error_code error = fs.sync(handle); error != std::errc::interrupted) {
+        return error;
+      }
+    }
+  }
+
+  static void sync_directory(F& fs, const OwnedHandle& directory, const std::filesystem::path& path) {
+    const std::error_code error = retried_sync(fs, directory.get());
+    // A file system that answers so has no such thing as a directory to be synced.
+    if (error && error != std::errc::invalid_argument && error != std::errc::not_supported) {
+      fail("sync its directory", path, error);
+    }
+  }
+
+  [[nodiscard]] OwnedHandle open_directory(const std::filesystem::path& path) {
+    const auto [handle, error] = retried([&] { return fs_.open(path.parent_path(), OpenMode::directory, 0); });
+    if (error) {
+      fail("open its directory", path, error);
+    }
+    return OwnedHandle(fs_, handle);
+  }
+
+  static std::filesystem::path beside(std::filesystem::path path, std::string_view ending) {
+    path += ending;
+    return path;
+  }
+
+  static void require_regular(const FileStatus& status, const std::filesystem::path& path) {
+    if (!status.regular) {
+      fail("use it as a file", path,
+           std::make_error_code(status.directory ? std::errc::is_a_directory : std::errc::invalid_argument),
+           "it is not a regular file; choose another path");
+    }
+  }
+
+  [[noreturn, gnu::cold, gnu::noinline]] static void fail(const std::string& action, const std::filesystem::path& path,
+                                                          std::error_code code, std::string_view advice = {}) {
+    throw_persist_error(PersistErrorKind::io,
+                        "cannot " + action + " (" + std::string(advice.empty() ? advice_for(code) : advice) + ")",
+                        {.path = path, .code = code, .offset = {}});
+  }
+
+  static std::string_view advice_for(std::error_code code) noexcept {
+    if (code == std::errc::no_space_on_device || code == std::errc::file_too_large || code.value() == EDQUOT) {
+      return "the disk, a quota or the limit on file sizes is exhausted; make room and try again";
+    }
+    if (code == std::errc::no_such_file_or_directory || code == std::errc::not_a_directory) {
+      return "its directory does not exist; create it first";
+    }
+    if (code == std::errc::permission_denied || code == std::errc::operation_not_permitted ||
+        code == std::errc::read_only_file_system) {
+      return "this user may not do that there; check the permissions of the file and of its directory";
+    }
+    if (code == std::errc::too_many_files_open || code == std::errc::too_many_files_open_in_system) {
+      return "too many files are open; close some or raise the limit";
+    }
+    if (code == std::errc::filename_too_long) {
+      return "the name is too long; choose a shorter one";
+    }
+    return "check the disk and its file system";
+  }
+
+  F fs_;
+};
+
+/// A file opened for reading.
+template <FileSystem F>
+class BasicFileStorage<F>::File {
+ public:
+  /// The size it had when it was opened, in bytes.
+  [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
+
+  /// Fills the beginning of `into` with what stands at `offset`; returns how many bytes, at least 1 before the end.
+  /// Throws PersistError io, also where the file became shorter than it was when it was opened.
+  [[nodiscard]] std::size_t read_at(std::uint64_t offset, std::span<std::byte> into) {
+    const auto wanted = static_cast<std::size_t>(std::min<std::uint64_t>(into.size(), size_ - std::min(offset, size_)));
+    if (wanted == 0) {
+      return 0;
+    }
+    const auto [count, error] =
+        retried([&] { return handle_.file_system().read_at(handle_.get(), offset, into.first(wanted)); });
+    if (error) {
+      fail("read the file at byte " + std::to_string(offset), path_, error);
+    }
+    if (count == 0) {
+      fail("read the file at byte " + std::to_string(offset), path_, std::make_error_code(std::errc::io_error),
+           "it became shorter while it was read; something else writes to it");
+    }
+    return count;
+  }
+
+ private:
+  friend BasicFileStorage;
+  File(OwnedHandle handle, std::filesystem::path path, std::uint64_t size)
+      : handle_(std::move(handle)), path_(std::move(path)), size_(size) {}
+
+  OwnedHandle handle_;
+  std::filesystem::path path_;
+  std::uint64_t size_;
+};
+
+/// Keeps other writers out as long as it lives.
+template <FileSystem F>
+class BasicFileStorage<F>::Lock {
+ public:
+  Lock(Lock&& other) noexcept : fs_(other.fs_), handle_(std::exchange(other.handle_, std::nullopt)) {}
+  Lock& operator=(Lock&& other) noexcept {
+    if (this != &other) {
+      release();
+      fs_ = other.fs_;
+      handle_ = std::exchange(other.handle_, std::nullopt);
+    }
+    return *this;
+  }
+  Lock(const Lock&) = delete;
+  Lock& operator=(const Lock&) = delete;
+  ~Lock() { release(); }
+
+ private:
+  friend BasicFileStorage;
+  Lock(F& fs, typename F::Handle handle) : fs_(fs), handle_(handle) {}
+
+  void release() noexcept {
+    if (handle_) {
+      fs_.unlock(*std::exchange(handle_, std::nullopt));
+    }
+  }
+
+  F fs_;
+  std::optional<typename F::Handle> handle_;
+};
+
+/// A temporary file that takes the place of another when it is committed, and is removed if it never is.
+template <FileSystem F>
+class BasicFileStorage<F>::Replacement {
+ public:
+  Replacement(Replacement&&) noexcept = default;
+  Replacement& operator=(Replacement&&) = delete;
+  Replacement(const Replacement&) = delete;
+  Replacement& operator=(const Replacement&) = delete;
+  ~Replacement() {
+    if (file_.is_open()) {
+      discard();
+    }
+  }
+
+  /// Appends `bytes`. Throws PersistError io.
+  void append(std::span<const std::byte> bytes) {
+    overwrite(size_, bytes);
+    size_ += bytes.size();
+  }
+
+  /// Writes `bytes` over what stands at `offset`. Throws PersistError io.
+  void overwrite(std::uint64_t offset, std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+      const auto [count, error] =
+          retried([&] { return file_.file_system().write_at(file_.get(), offset, bytes); });
+      if (error || count == 0) {
+        fail("write the temporary file '" + temporary_.string() + "' at byte " + std::to_string(offset), path_,
+             error ? error : std::make_error_code(std::errc::io_error));
+      }
+      offset += count;
+      bytes = bytes.subspan(count);
+    }
+  }
+
+  /// Makes the file durable and puts it in the old one's place. If it throws, the old file stands, but for a directory
+  /// that could not be synced: then the new one is there and may not survive a crash. Throws PersistError io.
+  void commit() {
+    F& fs = file_.file_system();
+    // Without it the rename could reach the disk before the bytes: after a crash the name would lead to an empty file.
+    if (const std::error_code error = retried_sync(fs, file_.get())) {
+      fail("sync the temporary file '" + temporary_.string() + "'", path_, error);
+    }
+    if (const std::error_code error = fs.rename(temporary_, path_)) {
+      fail("rename the temporary file '" + temporary_.string() + "' into place", path_, error);
+    }
+    // From here on there is no temporary file to remove. An error of close has nothing left to say after the sync.
+    std::ignore = file_.close();
+    // Without it the rename could be undone by a crash after the caller was told that the save succeeded.
+    sync_directory(fs, directory_, path_);
+  }
+
+ private:
+  friend BasicFileStorage;
+  Replacement(OwnedHandle file, OwnedHandle directory, std::filesystem::path path, std::filesystem::path temporary)
+      : file_(std::move(file)),
+        directory_(std::move(directory)),
+        path_(std::move(path)),
+        temporary_(std::move(temporary)) {}
+
+  // Takes over owner and permissions. Only the superuser may give files away: for others the owner stays theirs, as it
+  // does with any program that writes a file anew.
+  void resemble(const FileStatus& old) {
+    std::ignore = file_.file_system().set_owner(file_.get(), old);
+    if (const std::error_code error = file_.file_system().set_permissions(file_.get(), old)) {
+      fail("give the temporary file '" + temporary_.string() + "' the permissions of the old one", path_, error);
+    }
+  }
+
+  void discard() noexcept {
+    F& fs = file_.file_system();
+    std::ignore = fs.remove(temporary_);
+    std::ignore = file_.close();
+  }
+
+  OwnedHandle file_;  // open until it is committed or discarded
+  OwnedHandle directory_;
+  std::filesystem::path path_;
+  std::filesystem::path temporary_;
+  std::uint64_t size_ = 0;
+};
+
+/// Storage on the files of this system.
+using FileStorage = BasicFileStorage<>;
+
+static_assert(Storage<FileStorage>);
+
+}  // namespace iqdb

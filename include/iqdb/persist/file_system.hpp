@@ -1,0 +1,257 @@
+// HOW: the thin layer over system calls. Every function makes one call and reports what the system answered, with no
+// loop and no retry: whoever calls has to cope with interrupted and short calls, so that a test which replaces this
+// layer can examine whether it does.
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <system_error>
+
+#include "iqdb/persist/version.hpp"
+
+#if defined(_WIN32)
+#error "There is no native file system for Windows yet: only POSIX systems are supported."
+#endif
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <mutex>
+#include <set>
+#include <string>
+#include <utility>
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+/// What a system call answered: a value, or an error.
+template <class T>
+struct SystemResult {
+  T value{};
+  std::error_code error{};
+};
+
+/// What a file is opened for.
+enum class OpenMode : std::uint8_t {
+  read,        ///< reading; no process that the program starts inherits it
+  create_new,  ///< writing a file that must not be there yet
+  directory,   ///< making changes of a directory durable
+};
+
+/// What the system knows of a file.
+struct FileStatus {
+  bool regular = false;           ///< a file, and not a directory, a device, a pipe
+  bool directory = false;         ///< a directory
+  std::uint64_t size = 0;         ///< bytes
+  std::uint32_t permissions = 0;  ///< the mode's twelve bits
+  std::uint32_t owner = 0;        ///< user id
+  std::uint32_t group = 0;        ///< group id
+};
+
+/// The calls that BasicFileStorage is made of. A copy stands for the same file system.
+template <class F>
+concept FileSystem =
+    std::copyable<F> && requires(F& fs, typename F::Handle handle, const std::filesystem::path& path, OpenMode mode,
+                                 std::uint32_t permissions, std::uint64_t offset, std::span<std::byte> into,
+                                 std::span<const std::byte> bytes, const FileStatus& status) {
+      { fs.resolve(path) } -> std::same_as<SystemResult<std::filesystem::path>>;
+      { fs.open(path, mode, permissions) } -> std::same_as<SystemResult<typename F::Handle>>;
+      { fs.close(handle) } -> std::same_as<std::error_code>;
+      { fs.status(path) } -> std::same_as<SystemResult<FileStatus>>;
+      { fs.status(handle) } -> std::same_as<SystemResult<FileStatus>>;
+      { fs.set_owner(handle, status) } -> std::same_as<std::error_code>;
+      { fs.set_permissions(handle, status) } -> std::same_as<std::error_code>;
+      { fs.read_at(handle, offset, into) } -> std::same_as<SystemResult<std::size_t>>;
+      { fs.write_at(handle, offset, bytes) } -> std::same_as<SystemResult<std::size_t>>;
+      { fs.sync(handle) } -> std::same_as<std::error_code>;
+      { fs.rename(path, path) } -> std::same_as<std::error_code>;
+      { fs.remove(path) } -> std::same_as<std::error_code>;
+      { fs.lock(path) } -> std::same_as<SystemResult<typename F::Handle>>;
+      { fs.unlock(handle) };
+    };
+
+/// The file system of a POSIX system.
+class PosixFileSystem {
+ public:
+  /// An open file.
+  using Handle = int;
+
+  /// The absolute name of `path` with symbolic links followed, also a last one that leads to nothing yet.
+  [[nodiscard]] SystemResult<std::filesystem::path> resolve(const std::filesystem::path& path) const {
+    namespace fs = std::filesystem;
+    constexpr int most_links = 40;  // as Linux has it (path_resolution(7))
+    std::error_code error;
+    fs::path name = fs::absolute(path, error);
+    for (int links = 0; !error; ++links) {
+      const fs::file_status status = fs::symlink_status(name, error);
+      if (status.type() != fs::file_type::symlink) {
+        break;
+      }
+      if (links == most_links) {
+        return {{}, std::make_error_code(std::errc::too_many_symbolic_link_levels)};
+      }
+      name = name.parent_path() / fs::read_symlink(name, error);
+    }
+    // A file or a directory that is missing is for the caller to find out, with the name that it knows.
+    const fs::path directory = fs::weakly_canonical(name.parent_path(), error);
+    return {error ? name : directory / name.filename(), {}};
+  }
+
+  /// Opens a file; `permissions` are for one that is created, less the umask.
+  [[nodiscard]] SystemResult<Handle> open(const std::filesystem::path& path, OpenMode mode,
+                                          std::uint32_t permissions) const noexcept {
+    switch (mode) {
+      case OpenMode::read:
+        // O_NONBLOCK: a pipe must not hang the program before it was seen to be none of ours.
+        return opened(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+      case OpenMode::create_new:
+        return opened(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode_t{permissions}));
+      case OpenMode::directory:
+        return opened(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    }
+    return {-1, std::make_error_code(std::errc::invalid_argument)};
+  }
+
+  /// Closes a file, whatever is answered.
+  std::error_code close(Handle handle) const noexcept { return answered(::close(handle)); }
+
+  /// What is at `path`, behind symbolic links.
+  [[nodiscard]] SystemResult<FileStatus> status(const std::filesystem::path& path) const noexcept {
+    struct ::stat found {};
+    const std::error_code error = answered(::stat(path.c_str(), &found));
+    return {status_of(found), error};
+  }
+
+  /// What an open file is.
+  [[nodiscard]] SystemResult<FileStatus> status(Handle handle) const noexcept {
+    struct ::stat found {};
+    const std::error_code error = answered(::fstat(handle, &found));
+    return {status_of(found), error};
+  }
+
+  /// Gives a file the owner and group in `status`.
+  std::error_code set_owner(Handle handle, const FileStatus& status) const noexcept {
+    return answered(::fchown(handle, uid_t{status.owner}, gid_t{status.group}));
+  }
+
+  /// Gives a file the permissions in `status`, whatever the umask.
+  std::error_code set_permissions(Handle handle, const FileStatus& status) const noexcept {
+    return answered(::fchmod(handle, mode_t{status.permissions}));
+  }
+
+  /// Reads at `offset`; may read less than was asked for, and nothing only at the end.
+  [[nodiscard]] SystemResult<std::size_t> read_at(Handle handle, std::uint64_t offset,
+                                                  std::span<std::byte> into) const noexcept {
+    return counted(::pread(handle, into.data(), into.size(), static_cast<off_t>(offset)));
+  }
+
+  /// Writes at `offset`; may write less than was asked for.
+  [[nodiscard]] SystemResult<std::size_t> write_at(Handle handle, std::uint64_t offset,
+                                                   std::span<const std::byte> bytes) const noexcept {
+    return counted(::pwrite(handle, bytes.data(), bytes.size(), static_cast<off_t>(offset)));
+  }
+
+  /// Makes a file's bytes, or a directory's entries, durable.
+  std::error_code sync(Handle handle) const noexcept { return answered(::fsync(handle)); }
+
+  /// Gives a file another name, in place of whatever file has it.
+  std::error_code rename(const std::filesystem::path& from, const std::filesystem::path& to) const noexcept {
+    return answered(::rename(from.c_str(), to.c_str()));
+  }
+
+  /// Removes a file's name.
+  std::error_code remove(const std::filesystem::path& path) const noexcept { return answered(::unlink(path.c_str())); }
+
+  /// Takes an exclusive lock on the file at `path`, which is created if need be, or answers EWOULDBLOCK at once.
+  ///
+  /// flock(2), since its locks belong to the open file and not to the process. Where a network file system turns them
+  /// into locks of the process, a second one in the same process would succeed, and closing it would drop the first:
+  /// therefore a registry of this process's own is asked before anything is opened.
+  [[nodiscard]] SystemResult<Handle> lock(const std::filesystem::path& path) const {
+    const std::lock_guard guard(registry().mutex);
+    struct ::stat found {};
+    if (::stat(path.c_str(), &found) == 0 && registry().held.contains({found.st_dev, found.st_ino})) {
+      return {-1, std::make_error_code(std::errc::operation_would_block)};
+    }
+    constexpr mode_t everyone = 0666;
+    SystemResult<Handle> file = opened(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, everyone));
+    if (file.error == std::errc::permission_denied) {
+      // Another user's lock file can be locked all the same.
+      file = opened(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+    }
+    if (file.error) {
+      return file;
+    }
+    std::error_code error = answered(::fstat(file.value, &found));
+    if (!error) {
+      error = answered(::flock(file.value, LOCK_EX | LOCK_NB));
+    }
+    if (error) {
+      close(file.value);
+      return {-1, error};
+    }
+    try {
+      registry().held.emplace(found.st_dev, found.st_ino);
+    } catch (...) {
+      close(file.value);
+      throw;
+    }
+    return file;
+  }
+
+  /// Gives a lock back. The file stays: if it were removed, two processes could hold locks on two files of one name.
+  void unlock(Handle handle) const noexcept {
+    struct ::stat found {};
+    const std::lock_guard guard(registry().mutex);
+    if (::fstat(handle, &found) == 0) {
+      registry().held.erase({found.st_dev, found.st_ino});
+    }
+    // Closing alone would leave the lock with a child that was forked meanwhile.
+    ::flock(handle, LOCK_UN);
+    close(handle);
+  }
+
+ private:
+  struct Registry {
+    std::mutex mutex;
+    std::set<std::pair<dev_t, ino_t>> held;
+  };
+
+  static Registry& registry() {
+    static Registry instance;
+    return instance;
+  }
+
+  static std::error_code answered(int answer) noexcept {
+    return answer == -1 ? std::error_code(errno, std::system_category()) : std::error_code();
+  }
+
+  static SystemResult<Handle> opened(int answer) noexcept { return {answer, answered(answer)}; }
+
+  static SystemResult<std::size_t> counted(ssize_t answer) noexcept {
+    return answer < 0 ? SystemResult<std::size_t>{0, answered(-1)}
+                      : SystemResult<std::size_t>{static_cast<std::size_t>(answer), {}};
+  }
+
+  static FileStatus status_of(const struct ::stat& found) noexcept {
+    constexpr mode_t permission_bits = 07777;
+    return {.regular = S_ISREG(found.st_mode),
+            .directory = S_ISDIR(found.st_mode),
+            .size = static_cast<std::uint64_t>(found.st_size),
+            .permissions = found.st_mode & permission_bits,
+            .owner = found.st_uid,
+            .group = found.st_gid};
+  }
+};
+
+static_assert(FileSystem<PosixFileSystem>);
+
+/// The file system of the system that the program is built for.
+using NativeFileSystem = PosixFileSystem;
+
+}  // namespace iqdb

@@ -1,0 +1,57 @@
+// Looking at a snapshot without the type of its index.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <system_error>
+#include <utility>
+
+#include "iqdb/persist/config.hpp"
+#include "iqdb/persist/error.hpp"
+#include "iqdb/persist/file_storage.hpp"
+#include "iqdb/persist/format.hpp"
+#include "iqdb/persist/snapshot.hpp"
+#include "iqdb/persist/stream.hpp"
+#include "iqdb/persist/version.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+namespace inspection {
+
+// Opens the file behind `path`; a missing one is an error.
+inline FileStorage::File open_existing(const std::filesystem::path& path) {
+  FileStorage storage;
+  auto file = storage.open(storage.resolve(path));
+  if (!file) {
+    throw_persist_error(PersistErrorKind::io, "cannot look at the snapshot: there is no such file",
+                        {.path = path, .code = std::make_error_code(std::errc::no_such_file_or_directory), .offset = {}});
+  }
+  return std::move(*file);
+}
+
+}  // namespace inspection
+
+/// The header of the snapshot at `path`; its contents are not looked at. Throws PersistError io where it cannot be read,
+/// and what read_header(Reader&) throws.
+[[nodiscard]] inline FileHeader read_header(const std::filesystem::path& path) {
+  auto file = inspection::open_existing(path);
+  return naming_file(path, [&] {
+    snapshot::FileRange source(file, 0, file.size());
+    Reader reader(source, file.size(), LengthEvidence::stored, header_bytes(longest_index_type));
+    return read_header(reader);
+  });
+}
+
+/// Checks everything about the snapshot at `path` that can be checked without its index: header, checksum, and that the
+/// data decompresses to the stated length. Throws PersistError as load does.
+inline SnapshotReport verify_snapshot(const std::filesystem::path& path) {
+  auto file = inspection::open_existing(path);
+  return naming_file(path, [&] {
+    const PersistConfig config{.path = path};
+    snapshot::VerifiedFile verified(std::move(file), std::nullopt, config);
+    verified.decode([](Reader&, PayloadDecoder& decoder, ProgressMeter&) { decoder.finish(); });
+    return verified.report();
+  });
+}
+
+}  // namespace iqdb

@@ -1,0 +1,159 @@
+// What makes an index durable: the members it needs, or the PersistTraits that stand in for them.
+//
+// The concepts are built of named parts, so that a compiler's message names the part that is missing;
+// explain_persistable says the same in a sentence each.
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <string_view>
+
+#include "iqdb/index.hpp"
+#include "iqdb/persist/stream.hpp"
+#include "iqdb/persist/version.hpp"
+#include "iqdb/text.hpp"
+#include "iqdb/types.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+/// `static constexpr std::string_view index_type`: the identity on disk.
+template <class I>
+concept NamesItself = requires {
+  { I::index_type } -> std::convertible_to<std::string_view>;
+};
+
+/// `void save_to(Writer&) const`: writes the payload.
+template <class I>
+concept SavesItself = requires(const I& index, Writer& writer) { index.save_to(writer); };
+
+/// `static I load_from(Reader&)`: makes an index of a payload.
+template <class I>
+concept LoadsItself = requires(Reader& reader) {
+  { I::load_from(reader) } -> std::same_as<I>;
+};
+
+/// How an index of type I is saved and loaded. Specialise it for a type that cannot be edited:
+///
+///     template <> struct iqdb::PersistTraits<Foreign> {
+///       static constexpr std::string_view index_type = "foreign";       // identity on disk: never renamed
+///       static void save_to(const Foreign& index, iqdb::Writer& to);    // the payload, self-describing
+///       static Foreign load_from(iqdb::Reader& from);
+///       static std::size_t size(const Foreign& index);                  // these three only where Foreign
+///       static std::size_t dim(const Foreign& index);                   // has no such members
+///       static iqdb::DistanceMetric metric(const Foreign& index);
+///     };
+///
+/// `load_from` reports a payload it cannot take by an exception of any type; `Reader::fail` makes a fitting one.
+template <class I>
+struct PersistTraits {};
+
+/// A type with the members needs no specialisation: they are forwarded to.
+template <class I>
+  requires NamesItself<I> && SavesItself<I> && LoadsItself<I>
+struct PersistTraits<I> {
+  static constexpr std::string_view index_type = I::index_type;
+  static void save_to(const I& index, Writer& writer) { index.save_to(writer); }
+  [[nodiscard]] static I load_from(Reader& reader) { return I::load_from(reader); }
+};
+
+/// A name for the index on disk: from 1 to 4096 bytes of UTF-8.
+[[nodiscard]] constexpr bool is_index_type(std::string_view name) noexcept {
+  return !name.empty() && name.size() <= 4096 && is_utf8(name);
+}
+
+/// PersistTraits<I>::index_type is there, at compile time, and usable.
+template <class I>
+concept HasIndexType = requires {
+  { PersistTraits<I>::index_type } -> std::convertible_to<std::string_view>;
+  requires is_index_type(PersistTraits<I>::index_type);
+};
+
+/// PersistTraits<I>::save_to(index, writer) is there.
+template <class I>
+concept HasSaveTo = requires(const I& index, Writer& writer) { PersistTraits<I>::save_to(index, writer); };
+
+/// PersistTraits<I>::load_from(reader) is there and gives an I.
+template <class I>
+concept HasLoadFrom = requires(Reader& reader) {
+  { PersistTraits<I>::load_from(reader) } -> std::same_as<I>;
+};
+
+/// PersistTraits<I>::size(index) is there.
+template <class I>
+concept TraitsHaveSize = requires(const I& index) {
+  { PersistTraits<I>::size(index) } -> std::convertible_to<std::size_t>;
+};
+
+/// PersistTraits<I>::dim(index) is there.
+template <class I>
+concept TraitsHaveDim = requires(const I& index) {
+  { PersistTraits<I>::dim(index) } -> std::convertible_to<std::size_t>;
+};
+
+/// PersistTraits<I>::metric(index) is there.
+template <class I>
+concept TraitsHaveMetric = requires(const I& index) {
+  { PersistTraits<I>::metric(index) } -> std::convertible_to<DistanceMetric>;
+};
+
+/// An index that can be saved and loaded.
+template <class I>
+concept Persistable = HasIndexType<I> && HasSaveTo<I> && HasLoadFrom<I> && (HasSize<I> || TraitsHaveSize<I>) &&
+                      (HasDim<I> || TraitsHaveDim<I>) && (HasMetric<I> || TraitsHaveMetric<I>);
+
+/// The number of vectors in `index`, from its traits or else its member.
+template <Persistable I>
+[[nodiscard]] std::size_t persisted_size(const I& index) {
+  if constexpr (TraitsHaveSize<I>) {
+    return PersistTraits<I>::size(index);
+  } else {
+    return index.size();
+  }
+}
+
+/// The number of components of each vector in `index`, from its traits or else its member.
+template <Persistable I>
+[[nodiscard]] std::size_t persisted_dim(const I& index) {
+  if constexpr (TraitsHaveDim<I>) {
+    return PersistTraits<I>::dim(index);
+  } else {
+    return index.dim();
+  }
+}
+
+/// How distances are measured in `index`, from its traits or else its member.
+template <Persistable I>
+[[nodiscard]] DistanceMetric persisted_metric(const I& index) {
+  if constexpr (TraitsHaveMetric<I>) {
+    return PersistTraits<I>::metric(index);
+  } else {
+    return index.metric();
+  }
+}
+
+/// Write `static_assert(iqdb::explain_persistable<MyIndex>());` beside an index: where it is not Persistable, the
+/// compiler prints one sentence for each thing it lacks.
+template <class I>
+consteval bool explain_persistable() {
+  static_assert(HasIndexType<I>,
+                "The index lacks `static constexpr std::string_view index_type`, 1 to 4096 bytes of UTF-8 naming it on "
+                "disk, as a member or in PersistTraits.");
+  static_assert(HasSaveTo<I>,
+                "The index lacks `void save_to(iqdb::Writer&) const`, which writes its payload, as a member or in "
+                "PersistTraits.");
+  static_assert(HasLoadFrom<I>,
+                "The index lacks `static I load_from(iqdb::Reader&)`, which makes an index of a payload, as a member or "
+                "in PersistTraits.");
+  static_assert(HasSize<I> || TraitsHaveSize<I>,
+                "The index lacks `std::size_t size() const`, the number of its vectors, as a member or in "
+                "PersistTraits.");
+  static_assert(HasDim<I> || TraitsHaveDim<I>,
+                "The index lacks `std::size_t dim() const`, the number of components of its vectors, as a member or in "
+                "PersistTraits.");
+  static_assert(HasMetric<I> || TraitsHaveMetric<I>,
+                "The index lacks `iqdb::DistanceMetric metric() const`, how it measures distance, as a member or in "
+                "PersistTraits.");
+  return Persistable<I>;
+}
+
+}  // namespace iqdb

@@ -1,0 +1,52 @@
+// Tells PersistConfig::on_progress how far a call has come, now and then.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <utility>
+
+#include "iqdb/persist/config.hpp"
+#include "iqdb/persist/version.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+/// Counts the bytes of one phase and reports them at steps of 16 MiB.
+class ProgressMeter {
+ public:
+  static constexpr std::uint64_t step = std::uint64_t{16} * 1024 * 1024;
+
+  /// `callback`, which may be empty, must outlive this; `total` is 0 where it is not known.
+  ProgressMeter(const std::function<void(const Progress&)>& callback, Progress::Phase phase, std::uint64_t total)
+      : callback_(&callback), progress_{.phase = phase, .done = 0, .total = total} {}
+
+  /// Adds `bytes`. Throws what the callback throws.
+  void advance(std::uint64_t bytes) {
+    progress_.done += bytes;
+    if (progress_.done - reported_ >= step) {
+      report();
+    }
+  }
+
+  /// Reports the end of the phase. Throws what the callback throws.
+  void finish() { report(); }
+
+  /// Whether the callback has thrown, which cancels the call that this belongs to.
+  [[nodiscard]] bool cancelled() const noexcept { return cancelled_; }
+
+ private:
+  void report() {
+    reported_ = progress_.done;
+    if (*callback_) {
+      cancelled_ = true;
+      (*callback_)(progress_);
+      cancelled_ = false;
+    }
+  }
+
+  const std::function<void(const Progress&)>* callback_;
+  Progress progress_;
+  std::uint64_t reported_ = 0;
+  bool cancelled_ = false;
+};
+
+}  // namespace iqdb

@@ -1,0 +1,335 @@
+// One snapshot saved and loaded, through any Storage.
+//
+//   save:  index -> Writer -> payload_sink -> encoder -> region_sink (checksum) -> temporary file -> header -> commit
+//   load:  file -> checksum of the whole region -> file again -> decoder -> Reader -> index -> compared with the header
+//
+// Invariants: memory is a few buffers, whatever the size of the index (an LZ4 block excepted). No byte of the region
+// reaches a decoder before the checksum of all of it was found right.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "iqdb/persist/checksum.hpp"
+#include "iqdb/persist/compression.hpp"
+#include "iqdb/persist/config.hpp"
+#include "iqdb/persist/error.hpp"
+#include "iqdb/persist/format.hpp"
+#include "iqdb/persist/persistable.hpp"
+#include "iqdb/persist/progress.hpp"
+#include "iqdb/persist/storage.hpp"
+#include "iqdb/persist/stream.hpp"
+#include "iqdb/persist/version.hpp"
+#include "iqdb/text.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+/// What a save has written.
+struct SnapshotInfo {
+  std::uint64_t file_bytes = 0;          ///< the size of the file
+  std::uint64_t payload_bytes = 0;       ///< the size of the payload before it was compressed
+  std::uint64_t vectors = 0;             ///< how many vectors it holds
+  std::uint64_t lsn = 0;                 ///< the number of the last mutation it holds; 0 with the log off
+  std::chrono::nanoseconds elapsed{0};   ///< how long it took
+};
+
+/// What verification has found out about a snapshot.
+struct SnapshotReport {
+  FileHeader header;                                        ///< what the file says of itself
+  CompressionScheme scheme = CompressionScheme::none;       ///< how its payload is compressed
+  std::uint64_t file_bytes = 0;                             ///< the size of the file
+  std::uint64_t payload_bytes = 0;                          ///< the size of the payload when decompressed
+};
+
+namespace snapshot {
+
+// The last stage of a save: bytes of the region go to the file, and into its checksum.
+template <FileReplacement R>
+class RegionSink final : public ByteSink {
+ public:
+  explicit RegionSink(R& file) : file_(&file) {}
+
+  void write(std::span<const std::byte> bytes) override {
+    checksum_.update(bytes);
+    file_->append(bytes);
+    bytes_ += bytes.size();
+  }
+
+  [[nodiscard]] const Crc32& checksum() const noexcept { return checksum_; }
+  [[nodiscard]] std::uint64_t bytes() const noexcept { return bytes_; }
+
+ private:
+  R* file_;
+  Crc32 checksum_;
+  std::uint64_t bytes_ = 0;
+};
+
+// The first stage of a save behind the Writer.
+class PayloadSink final : public ByteSink {
+ public:
+  PayloadSink(ByteSink& next, ProgressMeter& progress, std::size_t piece_bytes)
+      : next_(&next), progress_(&progress), piece_bytes_(piece_bytes) {}
+
+  void write(std::span<const std::byte> bytes) override {
+    // In pieces, so that a checksum and the copy into the file find each in the processor's cache, and progress shows.
+    while (!bytes.empty()) {
+      const auto piece = bytes.first(std::min(bytes.size(), piece_bytes_));
+      next_->write(piece);
+      progress_->advance(piece.size());
+      bytes = bytes.subspan(piece.size());
+    }
+  }
+
+ private:
+  ByteSink* next_;
+  ProgressMeter* progress_;
+  std::size_t piece_bytes_;
+};
+
+// A part of a file, from `begin` to `end`.
+template <ReadableFile F>
+class FileRange final : public ByteSource {
+ public:
+  FileRange(F& file, std::uint64_t begin, std::uint64_t end) : file_(&file), position_(begin), end_(end) {}
+
+  std::size_t read(std::span<std::byte> into) override {
+    const auto wanted = static_cast<std::size_t>(std::min<std::uint64_t>(into.size(), end_ - position_));
+    const std::size_t count = wanted == 0 ? 0 : file_->read_at(position_, into.first(wanted));
+    position_ += count;
+    return count;
+  }
+
+ private:
+  F* file_;
+  std::uint64_t position_;
+  std::uint64_t end_;
+};
+
+// The last stage of a load before the Reader.
+class MeteredSource final : public ByteSource {
+ public:
+  MeteredSource(ByteSource& source, ProgressMeter& progress) : source_(&source), progress_(&progress) {}
+
+  std::size_t read(std::span<std::byte> into) override {
+    const std::size_t count = source_->read(into);
+    progress_->advance(count);
+    return count;
+  }
+
+ private:
+  ByteSource* source_;
+  ProgressMeter* progress_;
+};
+
+// The bytes that `write` writes: for headers.
+template <class Write>
+std::vector<std::byte> bytes_of(Write&& write) {
+  MemorySink sink;
+  Writer writer(sink);
+  std::forward<Write>(write)(writer);
+  writer.flush();
+  return sink.bytes();
+}
+
+// A snapshot whose checksum was found right.
+template <ReadableFile F>
+class VerifiedFile {
+ public:
+  // Throws what read_header throws, and checksum_mismatch.
+  VerifiedFile(F file, std::optional<std::string_view> expected_type, const PersistConfig& config)
+      : file_(std::move(file)), config_(&config) {
+    {
+      FileRange source(file_, 0, file_.size());
+      Reader reader(source, file_.size(), LengthEvidence::stored, header_bytes(longest_index_type));
+      header_ = read_header(reader, expected_type);
+      region_ = reader.position();
+    }
+    verify_checksum();
+    data_ = region_;
+    preamble_.payload_bytes = file_.size() - region_;
+    if (header_.version >= 2) {
+      FileRange source(file_, region_, file_.size());
+      Reader reader(source, file_.size() - region_, LengthEvidence::stored, RegionPreamble::bytes);
+      preamble_ = read_preamble(reader);
+      data_ += reader.position();
+    }
+  }
+
+  // Calls `decode(reader, decoder, progress)` with the payload.
+  template <class Decode>
+  decltype(auto) decode(Decode&& decode) {
+    FileRange data(file_, data_, file_.size());
+    const std::unique_ptr<PayloadDecoder> decoder =
+        make_decoder(preamble_, data, file_.size() - data_,
+                     {.buffer_bytes = config_->buffer_bytes, .helper_threads = config_->helper_threads});
+    ProgressMeter progress(config_->on_progress, Progress::Phase::load, preamble_.payload_bytes);
+    MeteredSource source(*decoder, progress);
+    Reader reader(source, preamble_.payload_bytes, decoder->evidence(), config_->buffer_bytes);
+    return std::forward<Decode>(decode)(reader, *decoder, progress);
+  }
+
+  [[nodiscard]] const FileHeader& header() const noexcept { return header_; }
+
+  [[nodiscard]] SnapshotReport report() const {
+    return {.header = header_,
+            .scheme = preamble_.scheme,
+            .file_bytes = file_.size(),
+            .payload_bytes = preamble_.payload_bytes};
+  }
+
+ private:
+  void verify_checksum() {
+    Crc32 checksum;
+    ProgressMeter progress(config_->on_progress, Progress::Phase::verify, file_.size() - region_);
+    FileRange region(file_, region_, file_.size());
+    std::vector<std::byte> buffer(config_->buffer_bytes);
+    while (const std::size_t count = region.read(buffer)) {
+      checksum.update(std::span<const std::byte>(buffer).first(count));
+      progress.advance(count);
+    }
+    progress.finish();
+    if (checksum.value() != header_.crc32) {
+      throw_persist_error(PersistErrorKind::checksum_mismatch,
+                          "the snapshot is damaged: the checksum of its contents is " + hexadecimal(checksum.value()) +
+                              ", but " + hexadecimal(header_.crc32) +
+                              " was written; restore the file from a copy");
+    }
+  }
+
+  F file_;
+  const PersistConfig* config_;
+  FileHeader header_;
+  RegionPreamble preamble_;
+  std::uint64_t region_ = 0;  // where the region begins
+  std::uint64_t data_ = 0;    // where the data begins
+};
+
+// Makes the index; of several things wrong with a payload the first in the order of the checks is reported.
+template <Persistable I>
+I build(Reader& reader, PayloadDecoder& decoder, const ProgressMeter& progress) {
+  try {
+    return PersistTraits<I>::load_from(reader);
+  } catch (const PersistError& error) {
+    if (error.kind() != PersistErrorKind::compression && error.kind() != PersistErrorKind::io) {
+      decoder.finish();
+    }
+    throw;
+  } catch (const std::exception& error) {
+    if (progress.cancelled()) {
+      throw;
+    }
+    decoder.finish();
+    std::throw_with_nested(PersistError(
+        PersistErrorKind::index_build,
+        std::string("the index could not be made from its payload: ") + error.what() +
+            " (the file is undamaged: was it saved by another version of the index?)"));
+  } catch (...) {
+    if (progress.cancelled()) {
+      throw;
+    }
+    decoder.finish();
+    std::throw_with_nested(PersistError(PersistErrorKind::index_build,
+                                        "the index could not be made from its payload: it threw what is no "
+                                        "std::exception"));
+  }
+}
+
+inline void require_agreement(std::string_view what, std::uint64_t in_header, std::uint64_t in_index) {
+  if (in_header != in_index) {
+    throw_persist_error(PersistErrorKind::invalid_payload,
+                        "the header states " + std::to_string(in_header) + " as the " + std::string(what) +
+                            ", but the index made from the payload has " + std::to_string(in_index) +
+                            "; the header is damaged, or the index decodes its payload wrongly");
+  }
+}
+
+}  // namespace snapshot
+
+/// Writes `index` in place of the file at `path`, a resolved name, under its lock. Until it returns the old file stands
+/// unchanged. Throws PersistError io, and whatever the index's save_to or config.on_progress throws; then the old file
+/// stands and no temporary file is left.
+template <Persistable I, Storage S>
+SnapshotInfo save_snapshot(const I& index, S& storage, const typename S::Lock& lock, const std::filesystem::path& path,
+                           const PersistConfig& config) {
+  const auto started = std::chrono::steady_clock::now();
+  FileHeader header{.version = snapshot_version,
+                    .index_type = std::string(PersistTraits<I>::index_type),
+                    .dim = persisted_dim(index),
+                    .metric = persisted_metric(index),
+                    .vectors = persisted_size(index)};
+  auto file = storage.replace(path, lock);
+
+  // Written again at the end, when checksum and lengths are known.
+  RegionPreamble preamble;
+  const auto head = [&] {
+    return snapshot::bytes_of([&](Writer& writer) {
+      write_header(writer, header);
+      write_preamble(writer, preamble);
+    });
+  };
+  file.append(head());
+
+  snapshot::RegionSink data(file);
+  const std::unique_ptr<PayloadEncoder> encoder =
+      make_encoder(config.compression, data,
+                   {.buffer_bytes = config.buffer_bytes, .helper_threads = config.helper_threads});
+  ProgressMeter progress(config.on_progress, Progress::Phase::save, 0);
+  snapshot::PayloadSink payload(*encoder, progress, config.buffer_bytes);
+  Writer writer(payload, config.buffer_bytes);
+  PersistTraits<I>::save_to(index, writer);
+  writer.flush();
+  encoder->finish();
+
+  preamble = {.scheme = encoder->scheme(), .payload_bytes = writer.position()};
+  Crc32 region;
+  region.update(snapshot::bytes_of([&](Writer& preamble_writer) { write_preamble(preamble_writer, preamble); }));
+  region.append(data.checksum());
+  header.crc32 = region.value();
+  const std::vector<std::byte> complete_head = head();
+  file.overwrite(0, complete_head);
+  progress.finish();
+  file.commit();
+
+  return {.file_bytes = complete_head.size() + data.bytes(),
+          .payload_bytes = preamble.payload_bytes,
+          .vectors = header.vectors,
+          .lsn = 0,
+          .elapsed = std::chrono::steady_clock::now() - started};
+}
+
+/// Makes an index of the snapshot in `file`. Throws PersistError, each failure of its own kind, in the order: bad_magic,
+/// unsupported_version, invalid_payload for the index type's length, invalid_index_type, invalid_metric (and
+/// truncated_header in between), checksum_mismatch, truncated_payload, compression, what the index's decoder throws
+/// (index_build for what is no PersistError), invalid_payload for bytes left over or a header that does not agree.
+template <Persistable I, ReadableFile F>
+[[nodiscard]] I load_snapshot(F file, const PersistConfig& config) {
+  snapshot::VerifiedFile<F> verified(std::move(file), std::string_view(PersistTraits<I>::index_type), config);
+  return verified.decode([&](Reader& reader, PayloadDecoder& decoder, ProgressMeter& progress) -> I {
+    I index = snapshot::build<I>(reader, decoder, progress);
+    decoder.finish();
+    if (reader.remaining() > 0) {
+      reader.fail(PersistErrorKind::invalid_payload,
+                  "the index left " + std::to_string(reader.remaining()) +
+                      " bytes of its payload unread; was it saved by another version of the index?");
+    }
+    const FileHeader& header = verified.header();
+    snapshot::require_agreement("number of dimensions", header.dim, persisted_dim(index));
+    snapshot::require_agreement("metric's tag", static_cast<std::uint64_t>(header.metric),
+                                static_cast<std::uint64_t>(persisted_metric(index)));
+    snapshot::require_agreement("number of vectors", header.vectors, persisted_size(index));
+    progress.finish();
+    return index;
+  });
+}
+
+}  // namespace iqdb

@@ -1,0 +1,173 @@
+// The vocabulary of a vector index: metrics, identifiers, metadata, hits.
+#pragma once
+
+#include <compare>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <iosfwd>
+#include <limits>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <variant>
+
+#include "iqdb/index_error.hpp"
+#include "iqdb/text.hpp"
+
+namespace iqdb {
+
+/// How far two vectors are from each other. The values are the tags of the file format.
+/// Distances are such that smaller is nearer; the formulas stand at `FlatIndex::search`.
+enum class DistanceMetric : std::uint8_t { cosine = 0, dot_product = 1, euclidean = 2, manhattan = 3, hamming = 4 };
+
+/// Whether `metric` is one of the five: a value that came from a cast may not be.
+[[nodiscard]] constexpr bool is_valid(DistanceMetric metric) noexcept {
+  return static_cast<std::uint8_t>(metric) <= static_cast<std::uint8_t>(DistanceMetric::hamming);
+}
+
+/// The metric's name as it is written in the source, e.g. "dot_product".
+[[nodiscard]] constexpr std::string_view to_string(DistanceMetric metric) noexcept {
+  switch (metric) {
+    case DistanceMetric::cosine:
+      return "cosine";
+    case DistanceMetric::dot_product:
+      return "dot_product";
+    case DistanceMetric::euclidean:
+      return "euclidean";
+    case DistanceMetric::manhattan:
+      return "manhattan";
+    case DistanceMetric::hamming:
+      return "hamming";
+  }
+  return "unknown";
+}
+
+/// What a vector is known by: an unsigned 64-bit integer or a non-empty string of bytes.
+///
+/// Integers and bytes never compare equal; all integers order before all bytes, integers by value and bytes
+/// lexicographically. Hashable through `std::hash`.
+class VectorId {
+ public:
+  /// An integer identifier. Throws IndexError invalid_config for a negative value.
+  template <std::integral T>
+    requires(!std::same_as<T, bool>)
+  VectorId(T value) : value_(checked(value)) {}  // NOLINT(google-explicit-constructor): insert(1, …) is the point
+
+  /// A byte-string identifier, of any bytes. Throws IndexError invalid_config if `bytes` is empty.
+  [[nodiscard]] static VectorId from_bytes(std::string_view bytes) {
+    if (bytes.empty()) {
+      throw IndexError(IndexErrorKind::invalid_config,
+                       "a vector identifier of no bytes was given; give at least one byte, or an integer");
+    }
+    return VectorId(std::string(bytes));
+  }
+
+  /// As from_bytes, but takes the empty string too: a file may hold one, so a decoder must be able to make one.
+  [[nodiscard]] static VectorId from_stored_bytes(std::string bytes) { return VectorId(std::move(bytes)); }
+
+  /// Whether this is an integer; if not, it is a string of bytes.
+  [[nodiscard]] bool is_integer() const noexcept { return std::holds_alternative<std::uint64_t>(value_); }
+
+  /// The integer. Precondition: is_integer().
+  [[nodiscard]] std::uint64_t integer() const noexcept { return *std::get_if<std::uint64_t>(&value_); }
+
+  /// The bytes, valid as long as this object is unchanged. Precondition: !is_integer().
+  [[nodiscard]] std::string_view bytes() const noexcept { return *std::get_if<std::string>(&value_); }
+
+  friend bool operator==(const VectorId&, const VectorId&) = default;
+  friend std::strong_ordering operator<=>(const VectorId&, const VectorId&) = default;
+
+ private:
+  explicit VectorId(std::string bytes) : value_(std::move(bytes)) {}
+
+  template <std::integral T>
+  static std::uint64_t checked(T value) {
+    static_assert(sizeof(T) <= sizeof(std::uint64_t), "a vector identifier has 64 bits");
+    if constexpr (std::is_signed_v<T>) {
+      if (value < 0) {
+        throw IndexError(IndexErrorKind::invalid_config,
+                         "the vector identifier " + std::to_string(static_cast<std::int64_t>(value)) +
+                             " is negative; identifiers are integers from 0 to 2^64-1, or bytes");
+      }
+    }
+    return static_cast<std::uint64_t>(value);
+  }
+
+  std::variant<std::uint64_t, std::string> value_;
+};
+
+/// The identifier for people: an integer in decimal, bytes in quotes with \xNN for what is not printable.
+[[nodiscard]] inline std::string to_string(const VectorId& id) {
+  return id.is_integer() ? std::to_string(id.integer()) : printable(id.bytes(), id.bytes().size());
+}
+
+/// Prints to_string(id); include <ostream> to use it.
+template <class Traits>
+std::basic_ostream<char, Traits>& operator<<(std::basic_ostream<char, Traits>& stream, const VectorId& id) {
+  return stream << to_string(id);
+}
+
+/// The absence of a value, in metadata.
+using Null = std::monostate;
+
+/// One metadata value. Strings are UTF-8. A `std::uint64_t` or a `std::string_view` does not convert to it by itself:
+/// `make_value` takes them.
+using Value = std::variant<std::string, std::int64_t, double, bool, Null>;
+
+/// Metadata of a vector: values by key, in ascending byte order of the key. Keys are UTF-8.
+using Metadata = std::map<std::string, Value, std::less<>>;
+
+/// A Value of any number, text, bool or Null. Throws IndexError invalid_config for an integer above 2^63-1.
+template <class T>
+[[nodiscard]] Value make_value(T&& value) {
+  using Plain = std::remove_cvref_t<T>;
+  if constexpr (std::same_as<Plain, bool>) {
+    return Value(std::in_place_type<bool>, value);
+  } else if constexpr (std::integral<Plain>) {
+    if constexpr (std::is_unsigned_v<Plain> && sizeof(Plain) >= sizeof(std::int64_t)) {
+      if (value > static_cast<Plain>(std::numeric_limits<std::int64_t>::max())) {
+        throw IndexError(IndexErrorKind::invalid_config,
+                         "the metadata value " + std::to_string(value) +
+                             " does not fit a signed 64-bit integer; store it as a string or a double");
+      }
+    }
+    return Value(std::in_place_type<std::int64_t>, static_cast<std::int64_t>(value));
+  } else if constexpr (std::floating_point<Plain>) {
+    return Value(std::in_place_type<double>, static_cast<double>(value));
+  } else if constexpr (std::same_as<Plain, Null> || std::same_as<Plain, std::nullptr_t>) {
+    return Value(Null{});
+  } else if constexpr (std::same_as<Plain, Value>) {
+    return std::forward<T>(value);
+  } else {
+    static_assert(std::constructible_from<std::string, T>, "a metadata value is a number, a text, a bool or Null");
+    return Value(std::in_place_type<std::string>, std::forward<T>(value));
+  }
+}
+
+/// One result of a search.
+struct Hit {
+  VectorId id;                       ///< which vector
+  float distance;                    ///< smaller is nearer, whatever the metric (a dot product is negated)
+  std::optional<Metadata> metadata;  ///< what was stored with it
+};
+
+/// What a search is asked for.
+struct SearchParams {
+  std::size_t k = 10;                  ///< how many hits at most
+  std::optional<std::size_t> ef = {};  ///< how widely an approximate index looks; exact ones ignore it
+};
+
+}  // namespace iqdb
+
+/// Hashes by value, so that identifiers can be keys of unordered containers.
+template <>
+struct std::hash<iqdb::VectorId> {
+  [[nodiscard]] std::size_t operator()(const iqdb::VectorId& id) const noexcept {
+    return id.is_integer() ? std::hash<std::uint64_t>{}(id.integer()) : std::hash<std::string_view>{}(id.bytes());
+  }
+};
