@@ -22,7 +22,9 @@ concept Insertable = requires(I& index, VectorId id, std::span<const float> vect
 
 /// `i.erase(id)` removes a vector; it throws IndexError not_found where there is none.
 template <class I>
-concept Erasable = requires(I& index, VectorId id) { index.erase(id); };
+concept Erasable = requires(I& index, VectorId id) {
+  index.erase(id);
+};
 
 /// `i.size()` is the number of vectors.
 template <class I>

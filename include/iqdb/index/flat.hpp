@@ -181,8 +181,10 @@ class FlatIndex : public InsertOverloads<FlatIndex> {
       if (error.kind() != PersistErrorKind::truncated_payload) {
         throw;
       }
-      // The payload itself is whole, or its checksum would have told: it states more than it holds.
-      reader.fail(PersistErrorKind::invalid_payload, std::string("the flat index's payload ends early: ") + error.what());
+      // The payload is whole, or its checksum would have told: it states more than it holds.
+      reader.fail(PersistErrorKind::invalid_payload,
+                  "the flat index's payload ends early: it states more vectors, "
+                  "dimensions or metadata than it holds");
     }
   }
 
@@ -240,10 +242,9 @@ class FlatIndex : public InsertOverloads<FlatIndex> {
 
   void require_dimension(std::size_t components, std::string_view what) const {
     if (components != dim_) {
-      throw IndexError(IndexErrorKind::dimension_mismatch, "the " + std::string(what) + " has " +
-                                                               std::to_string(components) +
-                                                               " components, but the index has dimension " +
-                                                               std::to_string(dim_));
+      throw IndexError(IndexErrorKind::dimension_mismatch,
+                       "the " + std::string(what) + " has " + std::to_string(components) +
+                           " components, but the index has dimension " + std::to_string(dim_));
     }
   }
 

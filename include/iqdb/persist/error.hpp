@@ -91,9 +91,9 @@ enum class PersistErrorKind : std::uint8_t {
 
 /// Where a PersistError happened, as far as it is known where it is thrown.
 struct PersistErrorContext {
-  std::filesystem::path path = {};             ///< the file; empty where none is involved
-  std::error_code code = {};                   ///< the system's answer, for kind io
-  std::optional<std::uint64_t> offset = {};    ///< bytes from the beginning of what was being read
+  std::filesystem::path path = {};           ///< the file; empty where none is involved
+  std::error_code code = {};                 ///< the system's answer, for kind io
+  std::optional<std::uint64_t> offset = {};  ///< bytes from the beginning of what was being read
 };
 
 /// Every failure of persistence. The message says what was tried, on which file, what was found and expected, and what

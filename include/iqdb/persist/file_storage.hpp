@@ -345,8 +345,7 @@ class BasicFileStorage<F>::Replacement {
   /// Writes `bytes` over what stands at `offset`. Throws PersistError io.
   void overwrite(std::uint64_t offset, std::span<const std::byte> bytes) {
     while (!bytes.empty()) {
-      const auto [count, error] =
-          retried([&] { return file_.file_system().write_at(file_.get(), offset, bytes); });
+      const auto [count, error] = retried([&] { return file_.file_system().write_at(file_.get(), offset, bytes); });
       if (error || count == 0) {
         fail("write the temporary file '" + temporary_.string() + "' at byte " + std::to_string(offset), path_,
              error ? error : std::make_error_code(std::errc::io_error));

@@ -55,25 +55,25 @@ struct FileStatus {
 
 /// The calls that BasicFileStorage is made of. A copy stands for the same file system.
 template <class F>
-concept FileSystem =
-    std::copyable<F> && requires(F& fs, typename F::Handle handle, const std::filesystem::path& path, OpenMode mode,
-                                 std::uint32_t permissions, std::uint64_t offset, std::span<std::byte> into,
-                                 std::span<const std::byte> bytes, const FileStatus& status) {
-      { fs.resolve(path) } -> std::same_as<SystemResult<std::filesystem::path>>;
-      { fs.open(path, mode, permissions) } -> std::same_as<SystemResult<typename F::Handle>>;
-      { fs.close(handle) } -> std::same_as<std::error_code>;
-      { fs.status(path) } -> std::same_as<SystemResult<FileStatus>>;
-      { fs.status(handle) } -> std::same_as<SystemResult<FileStatus>>;
-      { fs.set_owner(handle, status) } -> std::same_as<std::error_code>;
-      { fs.set_permissions(handle, status) } -> std::same_as<std::error_code>;
-      { fs.read_at(handle, offset, into) } -> std::same_as<SystemResult<std::size_t>>;
-      { fs.write_at(handle, offset, bytes) } -> std::same_as<SystemResult<std::size_t>>;
-      { fs.sync(handle) } -> std::same_as<std::error_code>;
-      { fs.rename(path, path) } -> std::same_as<std::error_code>;
-      { fs.remove(path) } -> std::same_as<std::error_code>;
-      { fs.lock(path) } -> std::same_as<SystemResult<typename F::Handle>>;
-      { fs.unlock(handle) };
-    };
+concept FileSystem = std::copyable<F> &&
+    requires(F& fs, typename F::Handle handle, const std::filesystem::path& path, OpenMode mode,
+             std::uint32_t permissions, std::uint64_t offset, std::span<std::byte> into,
+             std::span<const std::byte> bytes, const FileStatus& status) {
+  { fs.resolve(path) } -> std::same_as<SystemResult<std::filesystem::path>>;
+  { fs.open(path, mode, permissions) } -> std::same_as<SystemResult<typename F::Handle>>;
+  { fs.close(handle) } -> std::same_as<std::error_code>;
+  { fs.status(path) } -> std::same_as<SystemResult<FileStatus>>;
+  { fs.status(handle) } -> std::same_as<SystemResult<FileStatus>>;
+  { fs.set_owner(handle, status) } -> std::same_as<std::error_code>;
+  { fs.set_permissions(handle, status) } -> std::same_as<std::error_code>;
+  { fs.read_at(handle, offset, into) } -> std::same_as<SystemResult<std::size_t>>;
+  { fs.write_at(handle, offset, bytes) } -> std::same_as<SystemResult<std::size_t>>;
+  { fs.sync(handle) } -> std::same_as<std::error_code>;
+  { fs.rename(path, path) } -> std::same_as<std::error_code>;
+  { fs.remove(path) } -> std::same_as<std::error_code>;
+  { fs.lock(path) } -> std::same_as<SystemResult<typename F::Handle>>;
+  {fs.unlock(handle)};
+};
 
 /// The file system of a POSIX system.
 class PosixFileSystem {

@@ -22,12 +22,12 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 /// What a snapshot begins with.
 struct FileHeader {
-  std::uint32_t version = 0;                      ///< 1 or 2
-  std::string index_type;                         ///< the index's identity on disk
-  std::uint64_t dim = 0;                          ///< components of each vector
-  DistanceMetric metric = DistanceMetric::cosine; ///< how distances are measured
-  std::uint64_t vectors = 0;                      ///< how many vectors there are
-  std::uint32_t crc32 = 0;                        ///< of every byte behind the header
+  std::uint32_t version = 0;                       ///< 1 or 2
+  std::string index_type;                          ///< the index's identity on disk
+  std::uint64_t dim = 0;                           ///< components of each vector
+  DistanceMetric metric = DistanceMetric::cosine;  ///< how distances are measured
+  std::uint64_t vectors = 0;                       ///< how many vectors there are
+  std::uint32_t crc32 = 0;                         ///< of every byte behind the header
 
   friend bool operator==(const FileHeader&, const FileHeader&) = default;
 };

@@ -11,6 +11,7 @@
 #include "iqdb/persist/file_storage.hpp"
 #include "iqdb/persist/format.hpp"
 #include "iqdb/persist/snapshot.hpp"
+#include "iqdb/persist/storage.hpp"
 #include "iqdb/persist/stream.hpp"
 #include "iqdb/persist/version.hpp"
 
@@ -23,8 +24,9 @@ inline FileStorage::File open_existing(const std::filesystem::path& path) {
   FileStorage storage;
   auto file = storage.open(storage.resolve(path));
   if (!file) {
-    throw_persist_error(PersistErrorKind::io, "cannot look at the snapshot: there is no such file",
-                        {.path = path, .code = std::make_error_code(std::errc::no_such_file_or_directory), .offset = {}});
+    throw_persist_error(
+        PersistErrorKind::io, "cannot look at the snapshot: there is no such file",
+        {.path = path, .code = std::make_error_code(std::errc::no_such_file_or_directory), .offset = {}});
   }
   return std::move(*file);
 }
@@ -36,7 +38,7 @@ inline FileStorage::File open_existing(const std::filesystem::path& path) {
 [[nodiscard]] inline FileHeader read_header(const std::filesystem::path& path) {
   auto file = inspection::open_existing(path);
   return naming_file(path, [&] {
-    snapshot::FileRange source(file, 0, file.size());
+    FileRange source(file, 0, file.size());
     Reader reader(source, file.size(), LengthEvidence::stored, header_bytes(longest_index_type));
     return read_header(reader);
   });

@@ -24,7 +24,9 @@ concept NamesItself = requires {
 
 /// `void save_to(Writer&) const`: writes the payload.
 template <class I>
-concept SavesItself = requires(const I& index, Writer& writer) { index.save_to(writer); };
+concept SavesItself = requires(const I& index, Writer& writer) {
+  index.save_to(writer);
+};
 
 /// `static I load_from(Reader&)`: makes an index of a payload.
 template <class I>
@@ -70,7 +72,9 @@ concept HasIndexType = requires {
 
 /// PersistTraits<I>::save_to(index, writer) is there.
 template <class I>
-concept HasSaveTo = requires(const I& index, Writer& writer) { PersistTraits<I>::save_to(index, writer); };
+concept HasSaveTo = requires(const I& index, Writer& writer) {
+  PersistTraits<I>::save_to(index, writer);
+};
 
 /// PersistTraits<I>::load_from(reader) is there and gives an I.
 template <class I>
@@ -98,8 +102,8 @@ concept TraitsHaveMetric = requires(const I& index) {
 
 /// An index that can be saved and loaded.
 template <class I>
-concept Persistable = HasIndexType<I> && HasSaveTo<I> && HasLoadFrom<I> && (HasSize<I> || TraitsHaveSize<I>) &&
-                      (HasDim<I> || TraitsHaveDim<I>) && (HasMetric<I> || TraitsHaveMetric<I>);
+concept Persistable = HasIndexType<I> && HasSaveTo<I> && HasLoadFrom<I> &&
+    (HasSize<I> || TraitsHaveSize<I>)&&(HasDim<I> || TraitsHaveDim<I>)&&(HasMetric<I> || TraitsHaveMetric<I>);
 
 /// The number of vectors in `index`, from its traits or else its member.
 template <Persistable I>
@@ -141,9 +145,10 @@ consteval bool explain_persistable() {
   static_assert(HasSaveTo<I>,
                 "The index lacks `void save_to(iqdb::Writer&) const`, which writes its payload, as a member or in "
                 "PersistTraits.");
-  static_assert(HasLoadFrom<I>,
-                "The index lacks `static I load_from(iqdb::Reader&)`, which makes an index of a payload, as a member or "
-                "in PersistTraits.");
+  static_assert(
+      HasLoadFrom<I>,
+      "The index lacks `static I load_from(iqdb::Reader&)`, which makes an index of a payload, as a member or "
+      "in PersistTraits.");
   static_assert(HasSize<I> || TraitsHaveSize<I>,
                 "The index lacks `std::size_t size() const`, the number of its vectors, as a member or in "
                 "PersistTraits.");

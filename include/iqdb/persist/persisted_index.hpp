@@ -52,11 +52,9 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
   /// invalid_config or unsupported for a `config` that cannot be used.
   static PersistedIndex load(PersistConfig config, S storage = {}) {
     return load_if_there(config, storage, [&]() -> PersistedIndex {
-      throw_persist_error(PersistErrorKind::io,
-                          "cannot load: there is no such file; save one first, or call load_or_create",
-                          {.path = config.path,
-                           .code = std::make_error_code(std::errc::no_such_file_or_directory),
-                           .offset = {}});
+      throw_persist_error(
+          PersistErrorKind::io, "cannot load: there is no such file; save one first, or call load_or_create",
+          {.path = config.path, .code = std::make_error_code(std::errc::no_such_file_or_directory), .offset = {}});
     });
   }
 
@@ -65,9 +63,8 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
   template <class Make>
     requires std::convertible_to<std::invoke_result_t<Make>, I>
   static PersistedIndex load_or_create(PersistConfig config, Make&& make, S storage = {}) {
-    return load_if_there(config, storage, [&] {
-      return open_with(std::forward<Make>(make)(), std::move(config), std::move(storage));
-    });
+    return load_if_there(config, storage,
+                         [&] { return open_with(std::forward<Make>(make)(), std::move(config), std::move(storage)); });
   }
 
   PersistedIndex(PersistedIndex&&) = default;
@@ -88,18 +85,12 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
   using InsertOverloads<PersistedIndex>::insert;
 
   /// Adds a vector to the index; it lasts with the next save(). Throws what the index throws.
-  void insert(VectorId id, std::span<const float> vector, std::optional<Metadata> metadata = {})
-    requires Index<I>
-  {
+  void insert(VectorId id, std::span<const float> vector, std::optional<Metadata> metadata = {}) requires Index<I> {
     index_.insert(std::move(id), vector, std::move(metadata));
   }
 
   /// Removes a vector from the index; it is gone with the next save(). Throws what the index throws.
-  void erase(const VectorId& id)
-    requires Index<I>
-  {
-    index_.erase(id);
-  }
+  void erase(const VectorId& id) requires Index<I> { index_.erase(id); }
 
   /// Replaces the file by the index as it is now: when it returns, that is durable. If it throws, the file is what it
   /// was, but for one case: where only the sync of its directory failed, the new file is there and may not survive a

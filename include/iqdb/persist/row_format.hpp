@@ -101,8 +101,8 @@ inline void write_text(Writer& writer, std::string_view text) {
 [[nodiscard]] inline std::string read_text(Reader& reader, std::string_view what) {
   std::string text = reader.read_string(reader.read_le<std::uint32_t>());
   if (!is_utf8(text)) {
-    reader.fail(PersistErrorKind::invalid_payload, "the metadata " + std::string(what) + " " + printable(text) +
-                                                       " is not UTF-8");
+    reader.fail(PersistErrorKind::invalid_payload,
+                "the metadata " + std::string(what) + " " + printable(text) + " is not UTF-8");
   }
   return text;
 }

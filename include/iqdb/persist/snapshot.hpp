@@ -36,19 +36,19 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 /// What a save has written.
 struct SnapshotInfo {
-  std::uint64_t file_bytes = 0;          ///< the size of the file
-  std::uint64_t payload_bytes = 0;       ///< the size of the payload before it was compressed
-  std::uint64_t vectors = 0;             ///< how many vectors it holds
-  std::uint64_t lsn = 0;                 ///< the number of the last mutation it holds; 0 with the log off
-  std::chrono::nanoseconds elapsed{0};   ///< how long it took
+  std::uint64_t file_bytes = 0;         ///< the size of the file
+  std::uint64_t payload_bytes = 0;      ///< the size of the payload before it was compressed
+  std::uint64_t vectors = 0;            ///< how many vectors it holds
+  std::uint64_t lsn = 0;                ///< the number of the last mutation it holds; 0 with the log off
+  std::chrono::nanoseconds elapsed{0};  ///< how long it took
 };
 
 /// What verification has found out about a snapshot.
 struct SnapshotReport {
-  FileHeader header;                                        ///< what the file says of itself
-  CompressionScheme scheme = CompressionScheme::none;       ///< how its payload is compressed
-  std::uint64_t file_bytes = 0;                             ///< the size of the file
-  std::uint64_t payload_bytes = 0;                          ///< the size of the payload when decompressed
+  FileHeader header;                                   ///< what the file says of itself
+  CompressionScheme scheme = CompressionScheme::none;  ///< how its payload is compressed
+  std::uint64_t file_bytes = 0;                        ///< the size of the file
+  std::uint64_t payload_bytes = 0;                     ///< the size of the payload when decompressed
 };
 
 namespace snapshot {
@@ -94,25 +94,6 @@ class PayloadSink final : public ByteSink {
   ByteSink* next_;
   ProgressMeter* progress_;
   std::size_t piece_bytes_;
-};
-
-// A part of a file, from `begin` to `end`.
-template <ReadableFile F>
-class FileRange final : public ByteSource {
- public:
-  FileRange(F& file, std::uint64_t begin, std::uint64_t end) : file_(&file), position_(begin), end_(end) {}
-
-  std::size_t read(std::span<std::byte> into) override {
-    const auto wanted = static_cast<std::size_t>(std::min<std::uint64_t>(into.size(), end_ - position_));
-    const std::size_t count = wanted == 0 ? 0 : file_->read_at(position_, into.first(wanted));
-    position_ += count;
-    return count;
-  }
-
- private:
-  F* file_;
-  std::uint64_t position_;
-  std::uint64_t end_;
 };
 
 // The last stage of a load before the Reader.
@@ -201,8 +182,7 @@ class VerifiedFile {
     if (checksum.value() != header_.crc32) {
       throw_persist_error(PersistErrorKind::checksum_mismatch,
                           "the snapshot is damaged: the checksum of its contents is " + hexadecimal(checksum.value()) +
-                              ", but " + hexadecimal(header_.crc32) +
-                              " was written; restore the file from a copy");
+                              ", but " + hexadecimal(header_.crc32) + " was written; restore the file from a copy");
     }
   }
 
@@ -229,10 +209,9 @@ I build(Reader& reader, PayloadDecoder& decoder, const ProgressMeter& progress) 
       throw;
     }
     decoder.finish();
-    std::throw_with_nested(PersistError(
-        PersistErrorKind::index_build,
-        std::string("the index could not be made from its payload: ") + error.what() +
-            " (the file is undamaged: was it saved by another version of the index?)"));
+    std::throw_with_nested(PersistError(PersistErrorKind::index_build,
+                                        std::string("the index could not be made from its payload: ") + error.what() +
+                                            " (the file is undamaged: was it saved by another version of the index?)"));
   } catch (...) {
     if (progress.cancelled()) {
       throw;
@@ -280,9 +259,8 @@ SnapshotInfo save_snapshot(const I& index, S& storage, const typename S::Lock& l
   file.append(head());
 
   snapshot::RegionSink data(file);
-  const std::unique_ptr<PayloadEncoder> encoder =
-      make_encoder(config.compression, data,
-                   {.buffer_bytes = config.buffer_bytes, .helper_threads = config.helper_threads});
+  const std::unique_ptr<PayloadEncoder> encoder = make_encoder(
+      config.compression, data, {.buffer_bytes = config.buffer_bytes, .helper_threads = config.helper_threads});
   ProgressMeter progress(config.on_progress, Progress::Phase::save, 0);
   snapshot::PayloadSink payload(*encoder, progress, config.buffer_bytes);
   Writer writer(payload, config.buffer_bytes);

@@ -2,6 +2,7 @@
 // an object store or a test double implements the same concept.
 #pragma once
 
+#include <algorithm>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -9,6 +10,7 @@
 #include <optional>
 #include <span>
 
+#include "iqdb/persist/stream.hpp"
 #include "iqdb/persist/version.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
@@ -25,7 +27,8 @@ concept ReadableFile = std::movable<F> && requires(F& file, std::uint64_t offset
 /// A file that is to take the place of another: nothing of it is to be seen until commit() returns, and nothing is left
 /// of it if it is destroyed before.
 template <class R>
-concept FileReplacement = std::move_constructible<R> && requires(R& file, std::uint64_t offset, std::span<const std::byte> bytes) {
+concept FileReplacement = std::move_constructible<R> &&
+    requires(R& file, std::uint64_t offset, std::span<const std::byte> bytes) {
   // Appends `bytes`.
   file.append(bytes);
   // Writes over bytes that were appended.
@@ -50,6 +53,26 @@ concept Storage = std::movable<S> && requires(S& storage, const std::filesystem:
   { storage.replace(path, lock) } -> std::same_as<typename S::Replacement>;
   // Removes a file durably, under the lock of the snapshot that it lies beside.
   storage.remove(path, lock);
+};
+
+/// The bytes of a file from `begin` to `end`, as a source for a Reader.
+template <ReadableFile F>
+class FileRange final : public ByteSource {
+ public:
+  /// `file` must outlive this.
+  FileRange(F& file, std::uint64_t begin, std::uint64_t end) : file_(&file), position_(begin), end_(end) {}
+
+  std::size_t read(std::span<std::byte> into) override {
+    const auto wanted = static_cast<std::size_t>(std::min<std::uint64_t>(into.size(), end_ - position_));
+    const std::size_t count = wanted == 0 ? 0 : file_->read_at(position_, into.first(wanted));
+    position_ += count;
+    return count;
+  }
+
+ private:
+  F* file_;
+  std::uint64_t position_;
+  std::uint64_t end_;
 };
 
 }  // namespace iqdb

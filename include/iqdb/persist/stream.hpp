@@ -116,9 +116,7 @@ class Writer {
   /// Writes one number, little-endian.
   template <class T>
     requires LittleEndianValue<T>
-  void write_le(T value) {
-    write(to_little_endian(value));
-  }
+  void write_le(T value) { write(to_little_endian(value)); }
 
   /// Writes numbers one behind the other, each little-endian, with no count before them.
   template <class T>
@@ -136,9 +134,7 @@ class Writer {
   /// The same for any contiguous range: a vector, an array.
   template <std::ranges::contiguous_range R>
     requires LittleEndianValue<std::ranges::range_value_t<R>>
-  void write_array(const R& values) {
-    write_array(std::span<const std::ranges::range_value_t<R>>(values));
-  }
+  void write_array(const R& values) { write_array(std::span<const std::ranges::range_value_t<R>>(values)); }
 
   /// Payload bytes written so far.
   [[nodiscard]] std::uint64_t position() const noexcept { return flushed_ + used_; }
