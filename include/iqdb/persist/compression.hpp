@@ -156,7 +156,7 @@ class FrameDecoder final : public PayloadDecoder {
         input_ = std::span<const std::byte>(buffer_).first(count);
         at_end_ = count == 0;
       }
-      if (input_.empty() && within_frame_ == false) {
+      if (input_.empty() && !within_frame_) {
         if (at_end_ && !any_frame_) {
           throw_corrupt(Frames::name, "is empty");
         }

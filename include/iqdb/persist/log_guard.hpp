@@ -24,7 +24,7 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 template <Storage S>
 bool refuse_log(S& storage, const std::filesystem::path& path) {
   // Every log begins with the magic and the version; in version 1 that is the whole header.
-  constexpr std::string_view magic("IQDBWAL", 8);
+  constexpr std::string_view magic("IQDBWAL\0", 8);
   constexpr std::uint64_t version_1_header_bytes = magic.size() + sizeof(std::uint32_t);
   constexpr std::uint64_t version_2_header_bytes = 64;
 

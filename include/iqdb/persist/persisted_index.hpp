@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <system_error>
+#include <type_traits>
 #include <utility>
 
 #include "iqdb/index.hpp"
@@ -67,8 +68,8 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
                          [&] { return open_with(std::forward<Make>(make)(), std::move(config), std::move(storage)); });
   }
 
-  PersistedIndex(PersistedIndex&&) = default;
-  PersistedIndex& operator=(PersistedIndex&&) = default;
+  PersistedIndex(PersistedIndex&&) noexcept(std::is_nothrow_move_constructible_v<I>) = default;
+  PersistedIndex& operator=(PersistedIndex&&) noexcept(std::is_nothrow_move_assignable_v<I>) = default;
   PersistedIndex(const PersistedIndex&) = delete;
   PersistedIndex& operator=(const PersistedIndex&) = delete;
   ~PersistedIndex() = default;

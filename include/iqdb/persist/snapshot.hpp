@@ -136,22 +136,22 @@ class VerifiedFile {
       region_ = reader.position();
     }
     verify_checksum();
-    data_ = region_;
     preamble_.payload_bytes = file_.size() - region_;
     if (header_.version >= 2) {
       FileRange source(file_, region_, file_.size());
       Reader reader(source, file_.size() - region_, LengthEvidence::stored, RegionPreamble::bytes);
       preamble_ = read_preamble(reader);
-      data_ += reader.position();
+      preamble_bytes_ = reader.position();
     }
   }
 
   // Calls `decode(reader, decoder, progress)` with the payload.
   template <class Decode>
   decltype(auto) decode(Decode&& decode) {
-    FileRange data(file_, data_, file_.size());
+    const std::uint64_t begin = region_ + preamble_bytes_;
+    FileRange data(file_, begin, file_.size());
     const std::unique_ptr<PayloadDecoder> decoder =
-        make_decoder(preamble_, data, file_.size() - data_,
+        make_decoder(preamble_, data, file_.size() - begin,
                      {.buffer_bytes = config_->buffer_bytes, .helper_threads = config_->helper_threads});
     ProgressMeter progress(config_->on_progress, Progress::Phase::load, preamble_.payload_bytes);
     MeteredSource source(*decoder, progress);
@@ -190,8 +190,8 @@ class VerifiedFile {
   const PersistConfig* config_;
   FileHeader header_;
   RegionPreamble preamble_;
-  std::uint64_t region_ = 0;  // where the region begins
-  std::uint64_t data_ = 0;    // where the data begins
+  std::uint64_t region_ = 0;          // where the region begins
+  std::uint64_t preamble_bytes_ = 0;  // how much of it stands before the data
 };
 
 // Makes the index; of several things wrong with a payload the first in the order of the checks is reported.

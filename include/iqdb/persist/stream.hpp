@@ -204,7 +204,7 @@ class Reader {
   template <class T>
     requires LittleEndianValue<T>
   [[nodiscard]] T read_le() {
-    std::array<std::byte, sizeof(T)> bytes;
+    std::array<std::byte, sizeof(T)> bytes{};
     read(bytes);
     return from_little_endian<T>(bytes);
   }
