@@ -3,6 +3,7 @@
 
 #include "iqdb/index.hpp"
 #include "iqdb/persist/checksum.hpp"
+#include "iqdb/persist/codec.hpp"
 #include "iqdb/persist/compression.hpp"
 #include "iqdb/persist/config.hpp"
 #include "iqdb/persist/error.hpp"

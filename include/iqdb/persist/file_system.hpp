@@ -223,8 +223,9 @@ class PosixFileSystem {
   };
 
   static Registry& registry() {
-    static Registry instance;
-    return instance;
+    // Never destroyed: an index with static lifetime may give its lock back after everything else has gone.
+    static auto* const instance = new Registry;
+    return *instance;
   }
 
   static std::error_code answered(int answer) noexcept {

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "iqdb/persist/checksum.hpp"
+#include "iqdb/persist/codec.hpp"
 #include "iqdb/persist/compression.hpp"
 #include "iqdb/persist/config.hpp"
 #include "iqdb/persist/error.hpp"
