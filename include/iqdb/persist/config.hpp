@@ -141,10 +141,6 @@ inline void validate(const PersistConfig& config) {
            "Compression::lz4 was asked for, but the program was built without lz4; build it with "
            "IQDB_PERSIST_HAS_LZ4=1 and -llz4, or choose another compression");
   }
-  if (config.wal_enabled) {
-    refuse(PersistErrorKind::unsupported,
-           "PersistConfig::wal_enabled is set, but this version has no log yet; set it to false and call save()");
-  }
 }
 
 }  // namespace iqdb

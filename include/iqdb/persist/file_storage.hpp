@@ -16,7 +16,9 @@
 #include <string_view>
 #include <system_error>
 #include <thread>
+#include <tuple>
 #include <utility>
+#include <vector>
 
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/file_system.hpp"
@@ -31,10 +33,8 @@ class BasicFileStorage {
  public:
   class File;
   class Lock;
+  class Log;
   class Replacement;
-
-  /// How long lock() waits for another holder before it gives up.
-  static constexpr std::chrono::milliseconds lock_patience{5000};
 
   BasicFileStorage() = default;
 
@@ -68,14 +68,14 @@ class BasicFileStorage {
     return File(std::move(owned), path, status.size);
   }
 
-  /// Locks `path`: waits for another holder for `lock_patience`, then throws PersistError locked. Throws io where the
+  /// Locks `path`: waits for another holder as long as `patience`, then throws PersistError locked. Throws io where the
   /// lock file beside it cannot be made.
-  [[nodiscard]] Lock lock(const std::filesystem::path& path) {
+  [[nodiscard]] Lock lock(const std::filesystem::path& path, std::chrono::milliseconds patience) {
     if (const auto [status, error] = fs_.status(path); !error) {
       require_regular(status, path);
     }
     const std::filesystem::path lock_path = beside(path, ".lock");
-    const auto deadline = std::chrono::steady_clock::now() + lock_patience;
+    const auto deadline = std::chrono::steady_clock::now() + patience;
     std::chrono::milliseconds pause{1};
     for (;;) {
       const auto [handle, error] = fs_.lock(lock_path);
@@ -90,9 +90,8 @@ class BasicFileStorage {
       }
       if (std::chrono::steady_clock::now() >= deadline) {
         throw_persist_error(PersistErrorKind::locked,
-                            "cannot write the file: since " + std::to_string(lock_patience.count()) +
-                                " ms another thread or process holds '" + lock_path.string() +
-                                "'; wait until it is done, or find it with fuser",
+                            "another thread or process holds '" + lock_path.string() + "' (waited for " +
+                                std::to_string(patience.count()) + " ms); wait until it is done, or find it with fuser",
                             {.path = path, .code = {}, .offset = {}});
       }
       std::this_thread::sleep_for(pause);
@@ -145,6 +144,47 @@ class BasicFileStorage {
     sync_directory(fs_, directory, path);
   }
 
+  /// Goes on writing a file that was renamed into place, as a log.
+  [[nodiscard]] Log open_log(Replacement&& replacement) {
+    return Log(std::move(replacement.file_), std::move(replacement.path_));
+  }
+
+  /// A number for a new log file that no other has.
+  [[nodiscard]] std::uint64_t new_log_id() { return fs_.random(); }
+
+  /// Makes the bytes of a file durable, whoever wrote them; nothing happens where there is none. Throws PersistError io.
+  void sync(const std::filesystem::path& path) {
+    if (std::optional<File> file = open(path)) {
+      if (const std::error_code error = retried_sync([&] { return fs_.sync(file->handle_.get()); })) {
+        fail("sync the file", path, error);
+      }
+    }
+  }
+
+  /// Makes durable which files lie beside `path`. Throws PersistError io.
+  void sync_directory(const std::filesystem::path& path) { sync_directory(fs_, open_directory(path), path); }
+
+  /// Gives the file at `path` the second name `aside`, in place of what had it; where the file system knows no second
+  /// names, makes a copy. Durable with the next sync of the directory. Throws PersistError io.
+  void keep(const std::filesystem::path& path, const std::filesystem::path& aside, const Lock& lock) {
+    if (const std::error_code error = fs_.remove(aside); error && error != std::errc::no_such_file_or_directory) {
+      fail("remove the older '" + aside.string() + "'", path, error);
+    }
+    if (!fs_.link(path, aside)) {
+      return;
+    }
+    std::optional<File> file = open(path);
+    Replacement copy = replace(aside, lock);
+    constexpr std::size_t piece_bytes = std::size_t{64} * 1024;
+    std::vector<std::byte> piece(piece_bytes);
+    for (std::uint64_t offset = 0; file && offset < file->size();) {
+      const std::size_t count = file->read_at(offset, piece);
+      copy.append(std::span<const std::byte>(piece).first(count));
+      offset += count;
+    }
+    put_in_place(copy);
+  }
+
  private:
   // An open file, closed when it goes.
   class OwnedHandle {
@@ -186,18 +226,33 @@ class BasicFileStorage {
     }
   }
 
-  static std::error_code retried_sync(F& fs, typename F::Handle handle) {
+  template <class Sync>
+  static std::error_code retried_sync(Sync&& sync) {
     for (;;) {
       // An interrupted sync has dropped nothing; any other failure must never be tried again, since the system may have
       // dropped the pages and would report success.
-      if (const std::error_code error = fs.sync(handle); error != std::errc::interrupted) {
+      if (const std::error_code error = sync(); error != std::errc::interrupted) {
         return error;
       }
     }
   }
 
+  // Writes all of `bytes`; `what` names the file in messages.
+  static void write_all(OwnedHandle& file, std::uint64_t offset, std::span<const std::byte> bytes,
+                        std::string_view what, const std::filesystem::path& path) {
+    while (!bytes.empty()) {
+      const auto [count, error] = retried([&] { return file.file_system().write_at(file.get(), offset, bytes); });
+      if (error || count == 0) {
+        fail("write " + std::string(what) + " at byte " + std::to_string(offset), path,
+             error ? error : std::make_error_code(std::errc::io_error));
+      }
+      offset += count;
+      bytes = bytes.subspan(count);
+    }
+  }
+
   static void sync_directory(F& fs, const OwnedHandle& directory, const std::filesystem::path& path) {
-    const std::error_code error = retried_sync(fs, directory.get());
+    const std::error_code error = retried_sync([&] { return fs.sync(directory.get()); });
     // A file system that answers so has no such thing as a directory to be synced.
     if (error && error != std::errc::invalid_argument && error != std::errc::not_supported) {
       fail("sync its directory", path, error);
@@ -295,12 +350,14 @@ class BasicFileStorage<F>::File {
 template <FileSystem F>
 class BasicFileStorage<F>::Lock {
  public:
-  Lock(Lock&& other) noexcept : fs_(other.fs_), handle_(std::exchange(other.handle_, std::nullopt)) {}
+  Lock(Lock&& other) noexcept
+      : fs_(other.fs_), handle_(std::exchange(other.handle_, std::nullopt)), process_(other.process_) {}
   Lock& operator=(Lock&& other) noexcept {
     if (this != &other) {
       release();
       fs_ = other.fs_;
       handle_ = std::exchange(other.handle_, std::nullopt);
+      process_ = other.process_;
     }
     return *this;
   }
@@ -308,18 +365,60 @@ class BasicFileStorage<F>::Lock {
   Lock& operator=(const Lock&) = delete;
   ~Lock() { release(); }
 
+  /// Whether it came with a fork. It is then the parent's: giving it back here would take it from the parent.
+  [[nodiscard]] bool inherited() const noexcept { return fs_.process() != process_; }
+
  private:
   friend BasicFileStorage;
-  Lock(F& fs, typename F::Handle handle) : fs_(fs), handle_(handle) {}
+  Lock(F& fs, typename F::Handle handle) : fs_(fs), handle_(handle), process_(fs.process()) {}
 
   void release() noexcept {
-    if (handle_) {
-      fs_.unlock(*std::exchange(handle_, std::nullopt));
+    if (!handle_) {
+      return;
+    }
+    const typename F::Handle handle = *std::exchange(handle_, std::nullopt);
+    if (inherited()) {
+      std::ignore = fs_.close(handle);
+    } else {
+      fs_.unlock(handle);
     }
   }
 
   F fs_;
   std::optional<typename F::Handle> handle_;
+  std::int64_t process_;  // which took it
+};
+
+/// A log opened for appending.
+template <FileSystem F>
+class BasicFileStorage<F>::Log {
+ public:
+  /// Writes `bytes` at `offset`. Throws PersistError io; some of them may then stand there.
+  void write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
+    write_all(file_, offset, bytes, "the log", path_);
+  }
+
+  /// Cuts the file off at `offset`. Throws PersistError io.
+  void truncate(std::uint64_t offset) {
+    const std::error_code error = file_.file_system().truncate(file_.get(), offset);
+    if (error) {
+      fail("cut the log off at byte " + std::to_string(offset), path_, error);
+    }
+  }
+
+  /// Makes everything written durable. Throws PersistError io; it must then not be tried again.
+  void sync() {
+    if (const std::error_code error = retried_sync([&] { return file_.file_system().sync_data(file_.get()); })) {
+      fail("sync the log", path_, error);
+    }
+  }
+
+ private:
+  friend BasicFileStorage;
+  Log(OwnedHandle file, std::filesystem::path path) : file_(std::move(file)), path_(std::move(path)) {}
+
+  OwnedHandle file_;
+  std::filesystem::path path_;
 };
 
 /// A temporary file that takes the place of another when it is committed, and is removed if it never is.
@@ -331,8 +430,8 @@ class BasicFileStorage<F>::Replacement {
   Replacement(const Replacement&) = delete;
   Replacement& operator=(const Replacement&) = delete;
   ~Replacement() {
-    if (file_.is_open()) {
-      discard();
+    if (file_.is_open() && !renamed_) {
+      std::ignore = file_.file_system().remove(temporary_);
     }
   }
 
@@ -344,33 +443,26 @@ class BasicFileStorage<F>::Replacement {
 
   /// Writes `bytes` over what stands at `offset`. Throws PersistError io.
   void overwrite(std::uint64_t offset, std::span<const std::byte> bytes) {
-    while (!bytes.empty()) {
-      const auto [count, error] = retried([&] { return file_.file_system().write_at(file_.get(), offset, bytes); });
-      if (error || count == 0) {
-        fail("write the temporary file '" + temporary_.string() + "' at byte " + std::to_string(offset), path_,
-             error ? error : std::make_error_code(std::errc::io_error));
-      }
-      offset += count;
-      bytes = bytes.subspan(count);
+    write_all(file_, offset, bytes, "the temporary file", path_);
+  }
+
+  /// Makes the bytes durable, under the temporary name. Throws PersistError io; the old file stands.
+  void sync() {
+    if (const std::error_code error = retried_sync([&] { return file_.file_system().sync(file_.get()); })) {
+      fail("sync the temporary file '" + temporary_.string() + "'", path_, error);
     }
   }
 
-  /// Makes the file durable and puts it in the old one's place. If it throws, the old file stands, but for a directory
-  /// that could not be synced: then the new one is there and may not survive a crash. Throws PersistError io.
-  void commit() {
-    F& fs = file_.file_system();
-    // Without it the rename could reach the disk before the bytes: after a crash the name would lead to an empty file.
-    if (const std::error_code error = retried_sync(fs, file_.get())) {
-      fail("sync the temporary file '" + temporary_.string() + "'", path_, error);
-    }
-    if (const std::error_code error = fs.rename(temporary_, path_)) {
+  /// Gives the file the old one's name. Throws PersistError io; the old file stands.
+  void rename() {
+    if (const std::error_code error = file_.file_system().rename(temporary_, path_)) {
       fail("rename the temporary file '" + temporary_.string() + "' into place", path_, error);
     }
-    // From here on there is no temporary file to remove. An error of close has nothing left to say after the sync.
-    std::ignore = file_.close();
-    // Without it the rename could be undone by a crash after the caller was told that the save succeeded.
-    sync_directory(fs, directory_, path_);
+    renamed_ = true;
   }
+
+  /// Makes the new name durable. Throws PersistError io; the new file is then there, but may not survive a crash.
+  void sync_directory() { BasicFileStorage::sync_directory(file_.file_system(), directory_, path_); }
 
  private:
   friend BasicFileStorage;
@@ -389,17 +481,12 @@ class BasicFileStorage<F>::Replacement {
     }
   }
 
-  void discard() noexcept {
-    F& fs = file_.file_system();
-    std::ignore = fs.remove(temporary_);
-    std::ignore = file_.close();
-  }
-
-  OwnedHandle file_;  // open until it is committed or discarded
+  OwnedHandle file_;
   OwnedHandle directory_;
   std::filesystem::path path_;
   std::filesystem::path temporary_;
   std::uint64_t size_ = 0;
+  bool renamed_ = false;
 };
 
 /// Storage on the files of this system.

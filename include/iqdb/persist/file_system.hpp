@@ -23,6 +23,7 @@
 
 #include <cerrno>
 #include <mutex>
+#include <random>
 #include <set>
 #include <string>
 #include <utility>
@@ -40,6 +41,7 @@ struct SystemResult {
 enum class OpenMode : std::uint8_t {
   read,        ///< reading; no process that the program starts inherits it
   create_new,  ///< writing a file that must not be there yet
+  write,       ///< writing a file that is there
   directory,   ///< making changes of a directory durable
 };
 
@@ -68,11 +70,16 @@ concept FileSystem = std::copyable<F> &&
   { fs.set_permissions(handle, status) } -> std::same_as<std::error_code>;
   { fs.read_at(handle, offset, into) } -> std::same_as<SystemResult<std::size_t>>;
   { fs.write_at(handle, offset, bytes) } -> std::same_as<SystemResult<std::size_t>>;
+  { fs.truncate(handle, offset) } -> std::same_as<std::error_code>;
   { fs.sync(handle) } -> std::same_as<std::error_code>;
+  { fs.sync_data(handle) } -> std::same_as<std::error_code>;
   { fs.rename(path, path) } -> std::same_as<std::error_code>;
+  { fs.link(path, path) } -> std::same_as<std::error_code>;
   { fs.remove(path) } -> std::same_as<std::error_code>;
   { fs.lock(path) } -> std::same_as<SystemResult<typename F::Handle>>;
-  {fs.unlock(handle)};
+  fs.unlock(handle);
+  { fs.process() } -> std::same_as<std::int64_t>;
+  { fs.random() } -> std::same_as<std::uint64_t>;
 };
 
 /// The file system of a POSIX system.
@@ -111,6 +118,8 @@ class PosixFileSystem {
         return opened(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
       case OpenMode::create_new:
         return opened(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode_t{permissions}));
+      case OpenMode::write:
+        return opened(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
       case OpenMode::directory:
         return opened(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     }
@@ -156,12 +165,25 @@ class PosixFileSystem {
     return counted(::pwrite(handle, bytes.data(), bytes.size(), static_cast<off_t>(offset)));
   }
 
+  /// Cuts a file off at `size`.
+  std::error_code truncate(Handle handle, std::uint64_t size) const noexcept {
+    return answered(::ftruncate(handle, static_cast<off_t>(size)));
+  }
+
+  /// Makes a file's bytes durable, and of what is known of it only what is needed to read them, such as its size.
+  std::error_code sync_data(Handle handle) const noexcept { return answered(::fdatasync(handle)); }
+
   /// Makes a file's bytes, or a directory's entries, durable.
   std::error_code sync(Handle handle) const noexcept { return answered(::fsync(handle)); }
 
   /// Gives a file another name, in place of whatever file has it.
   std::error_code rename(const std::filesystem::path& from, const std::filesystem::path& to) const noexcept {
     return answered(::rename(from.c_str(), to.c_str()));
+  }
+
+  /// Gives a file a second name, which nothing may have.
+  std::error_code link(const std::filesystem::path& from, const std::filesystem::path& to) const noexcept {
+    return answered(::link(from.c_str(), to.c_str()));
   }
 
   /// Removes a file's name.
@@ -214,6 +236,15 @@ class PosixFileSystem {
     // Closing alone would leave the lock with a child that was forked meanwhile.
     ::flock(handle, LOCK_UN);
     close(handle);
+  }
+
+  /// Which process this is.
+  [[nodiscard]] std::int64_t process() const noexcept { return ::getpid(); }
+
+  /// A number that nobody can foretell.
+  [[nodiscard]] std::uint64_t random() const {
+    std::random_device device;
+    return (std::uint64_t{device()} << 32U) | device();
   }
 
  private:

@@ -12,6 +12,7 @@
 #include <string>
 #include <string_view>
 
+#include "iqdb/persist/checksum.hpp"
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/stream.hpp"
 #include "iqdb/persist/version.hpp"
@@ -128,6 +129,22 @@ inline void write_header(Writer& writer, const FileHeader& header) {
   require(sizeof header.crc32);
   header.crc32 = reader.read_le<std::uint32_t>();
   return header;
+}
+
+/// What tells one snapshot from another: every byte of it, by its checksums.
+struct Fingerprint {
+  std::uint64_t file_bytes = 0;    ///< the size of the file
+  std::uint32_t header_crc32 = 0;  ///< of the header
+  std::uint32_t region_crc32 = 0;  ///< of the region, as the header states it
+
+  friend bool operator==(const Fingerprint&, const Fingerprint&) = default;
+};
+
+/// The fingerprint of a snapshot of `file_bytes` that begins with `header`.
+[[nodiscard]] inline Fingerprint fingerprint(const FileHeader& header, std::uint64_t file_bytes) {
+  Crc32 checksum;
+  checksum.update(bytes_of([&](Writer& writer) { write_header(writer, header); }));
+  return {.file_bytes = file_bytes, .header_crc32 = checksum.value(), .region_crc32 = header.crc32};
 }
 
 /// How the payload lies in the region: the scheme tags of the format.

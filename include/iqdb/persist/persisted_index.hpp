@@ -1,13 +1,17 @@
-// PersistedIndex: an index and the file that it is kept in.
+// PersistedIndex: an index, the snapshot that it is kept in, and the log of what has changed since.
 #pragma once
 
+#include <chrono>
 #include <concepts>
 #include <cstdint>
+#include <exception>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <system_error>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 
@@ -18,121 +22,388 @@
 #include "iqdb/persist/file_storage.hpp"
 #include "iqdb/persist/log_guard.hpp"
 #include "iqdb/persist/persistable.hpp"
+#include "iqdb/persist/recovery.hpp"
+#include "iqdb/persist/row_format.hpp"
 #include "iqdb/persist/snapshot.hpp"
 #include "iqdb/persist/storage.hpp"
 #include "iqdb/persist/version.hpp"
+#include "iqdb/persist/wal_format.hpp"
+#include "iqdb/persist/wal_writer.hpp"
+#include "iqdb/persist/write_batch.hpp"
 #include "iqdb/types.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// An index together with the snapshot file that it is saved to and loaded from.
+/// An index together with the file that it is kept in.
 ///
 ///     auto db = iqdb::PersistedIndex<iqdb::FlatIndex>::load_or_create(
-///         {.path = "vectors.iqdb"}, [] { return iqdb::FlatIndex(128, iqdb::DistanceMetric::cosine); });
-///     db.insert(1, embedding);
-///     db.save();
+///         {.path = "vectors.iqdb", .wal_enabled = true},
+///         [] { return iqdb::FlatIndex(128, iqdb::DistanceMetric::cosine); });
+///     db.insert(1, embedding);    // durable when it returns
+///     db.checkpoint();            // now and then: folds the log into the snapshot
+///
+/// With the log off the index is durable as it was at the last save(). With the log on every mutation is logged, synced
+/// by policy and then applied; what is changed through index_mut() is not logged and lasts with the next save() or
+/// checkpoint().
 ///
 /// It moves but does not copy, and follows the thread rules of a standard container: calls of const members may run at
-/// the same time, any other call needs the object to itself. Several objects, threads and processes may save to the same
-/// path: the file is always one of theirs, whole.
+/// the same time, any other call needs the object to itself. With the log on, one object in one process has the path;
+/// with it off, several objects, threads and processes may save to the same path: the file is always one of theirs,
+/// whole. After a fork, the child's calls throw, and its destructor does nothing.
 template <Persistable I, Storage S = FileStorage>
 class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
  public:
-  /// Takes an index that was made in memory. No file is read or written before save().
-  /// Throws PersistError invalid_config or unsupported for a `config` that cannot be used, io for a circle of links.
+  /// Takes an index that was made in memory.
+  ///
+  /// With the log off, no file is read or written before save(). With it on, the base snapshot and an empty log are
+  /// written at once; an older snapshot is replaced, but a log that holds mutations is not: would_discard_log.
+  /// Throws PersistError invalid_config or unsupported for a `config` that cannot be used, locked, io.
   static PersistedIndex open_with(I index, PersistConfig config, S storage = {}) {
-    return naming_file(config.path, [&] {
-      validate(config);
-      std::filesystem::path path = storage.resolve(config.path);
-      return PersistedIndex(std::move(index), std::move(config), std::move(storage), std::move(path));
+    check(config);
+    const std::filesystem::path path = storage.resolve(config.path);
+    return naming_file(path, [&] {
+      PersistedIndex opened(std::move(index), std::move(config), std::move(storage), path);
+      if (opened.config_.wal_enabled) {
+        opened.create_files();
+      }
+      return opened;
     });
   }
 
-  /// Loads the index from its file; nothing is written. Throws PersistError: io where there is no file or it cannot be
-  /// read, the kinds of load_snapshot where it is not whole, log_present where a log beside it holds what it lacks,
-  /// invalid_config or unsupported for a `config` that cannot be used.
+  /// Loads the index from its file and, with the log on, replays the log and goes on with it. With the log off nothing
+  /// is written.
+  ///
+  /// Throws PersistError: io where there is no file or it cannot be read; the kinds of load_snapshot where it is not
+  /// whole; with the log on those of recover, and locked at once where another object has the path; with it off
+  /// log_present where a log beside it holds what it lacks; invalid_config or unsupported for a `config` that cannot be
+  /// used.
   static PersistedIndex load(PersistConfig config, S storage = {}) {
-    return load_if_there(config, storage, [&]() -> PersistedIndex {
+    return load_if_there(config, storage, [&](std::optional<typename S::Lock>) -> PersistedIndex {
       throw_persist_error(
           PersistErrorKind::io, "cannot load: there is no such file; save one first, or call load_or_create",
           {.path = config.path, .code = std::make_error_code(std::errc::no_such_file_or_directory), .offset = {}});
     });
   }
 
-  /// Loads the index from its file, or, where there is none, takes the one that `make()` returns. Throws as load does,
-  /// and what `make` throws: a file that is there but cannot be loaded is never passed over.
+  /// Loads the index from its file, or, where there is none, goes on as open_with does with the one that `make()`
+  /// returns. Throws as load and open_with do, and what `make` throws: a file that is there but cannot be loaded is
+  /// never passed over.
   template <class Make>
     requires std::convertible_to<std::invoke_result_t<Make>, I>
   static PersistedIndex load_or_create(PersistConfig config, Make&& make, S storage = {}) {
-    return load_if_there(config, storage,
-                         [&] { return open_with(std::forward<Make>(make)(), std::move(config), std::move(storage)); });
+    return load_if_there(config, storage, [&](std::optional<typename S::Lock> lock) {
+      lock.reset();
+      return open_with(std::forward<Make>(make)(), std::move(config), std::move(storage));
+    });
   }
 
   PersistedIndex(PersistedIndex&&) noexcept(std::is_nothrow_move_constructible_v<I>) = default;
-  PersistedIndex& operator=(PersistedIndex&&) noexcept(std::is_nothrow_move_assignable_v<I>) = default;
+  PersistedIndex& operator=(PersistedIndex&& other) noexcept(std::is_nothrow_move_assignable_v<I>) {
+    if (this != &other) {
+      close_quietly();
+      index_ = std::move(other.index_);
+      config_ = std::move(other.config_);
+      storage_ = std::move(other.storage_);
+      path_ = std::move(other.path_);
+      report_ = std::move(other.report_);
+      logging_ = std::move(other.logging_);
+    }
+    return *this;
+  }
   PersistedIndex(const PersistedIndex&) = delete;
   PersistedIndex& operator=(const PersistedIndex&) = delete;
-  ~PersistedIndex() = default;
+
+  /// As close(), but what fails is not reported: what was acknowledged under FsyncPolicy::always is durable all the same.
+  ~PersistedIndex() { close_quietly(); }
 
   /// The index, to be searched.
   [[nodiscard]] const I& index() const noexcept { return index_; }
 
-  /// The index, to be changed. The changes last with the next save().
+  /// The index, to be changed. What is changed here is not logged.
   [[nodiscard]] I& index_mut() noexcept { return index_; }
 
   /// The settings it was made with.
   [[nodiscard]] const PersistConfig& config() const noexcept { return config_; }
 
+  /// What load found in the log; empty with the log off.
+  [[nodiscard]] const RecoveryReport& recovery() const noexcept { return report_; }
+
+  /// The number of the last mutation taken; 0 with the log off.
+  [[nodiscard]] std::uint64_t lsn() const noexcept { return logging_ ? logging_->writer->lsn() : 0; }
+
   using InsertOverloads<PersistedIndex>::insert;
 
-  /// Adds a vector to the index; it lasts with the next save(). Throws what the index throws.
+  /// Adds a vector. With the log on it is durable, by policy, when this returns.
+  ///
+  /// Throws what the index throws; the vector is then not there, after a load either. With the log on also PersistError
+  /// io or record_too_large, and then nothing has changed (but for a failed sync: a load may find the vector), poisoned;
+  /// and IndexError for metadata that cannot be stored (check_storable).
   void insert(VectorId id, std::span<const float> vector, std::optional<Metadata> metadata = {}) requires Index<I> {
-    index_.insert(std::move(id), vector, std::move(metadata));
+    if (!config_.wal_enabled) {
+      index_.insert(std::move(id), vector, std::move(metadata));
+      return;
+    }
+    check_storable(metadata);
+    const std::uint64_t lsn = log(1, [&](Writer& writer) { write_insert(writer, id, vector, metadata); });
+    apply_or_abort(lsn, [&] { index_.insert(std::move(id), vector, std::move(metadata)); });
   }
 
-  /// Removes a vector from the index; it is gone with the next save(). Throws what the index throws.
-  void erase(const VectorId& id) requires Index<I> { index_.erase(id); }
+  /// Removes a vector. Durability and errors are those of insert.
+  void erase(const VectorId& id) requires Index<I> {
+    if (!config_.wal_enabled) {
+      index_.erase(id);
+      return;
+    }
+    const std::uint64_t lsn = log(1, [&](Writer& writer) { write_erase(writer, id); });
+    apply_or_abort(lsn, [&] { index_.erase(id); });
+  }
 
-  /// Replaces the file by the index as it is now: when it returns, that is durable. If it throws, the file is what it
-  /// was, but for one case: where only the sync of its directory failed, the new file is there and may not survive a
-  /// crash. In every case save() may be called again, since it writes a whole new file.
+  /// Makes the mutations of a batch, in their order. With the log on they are one record and one sync: after a crash all
+  /// are there or none. If the index rejects one, its exception passes; those before it stay. An empty batch does nothing.
+  void apply(const WriteBatch& batch) requires Index<I> {
+    if (batch.size() == 0) {
+      return;
+    }
+    std::uint64_t lsn = 0;
+    if (config_.wal_enabled) {
+      lsn = log(batch.size(), [&](Writer& writer) { write_batch(writer, batch.mutations()); });
+    }
+    for (const Mutation& mutation : batch.mutations()) {
+      apply_or_abort(lsn, [&] {
+        if (mutation.op == FrameOp::insert) {
+          index_.insert(mutation.id, std::span<const float>(mutation.vector), mutation.metadata);
+        } else {
+          index_.erase(mutation.id);
+        }
+      });
+      ++lsn;
+    }
+  }
+
+  /// Makes every logged mutation durable now, whatever the policy; nothing to do with the log off.
+  /// Throws PersistError io, and everything afterwards throws poisoned; poisoned.
+  void sync() {
+    if (config_.wal_enabled) {
+      naming_file(path_, [&] { logging().writer->sync(); });
+    }
+  }
+
+  /// Replaces the snapshot by the index as it is now: when it returns, that is durable. The log is kept. If it throws, the
+  /// file is what it was, but for one case: where only the sync of its directory failed, the new file is there and may
+  /// not survive a crash.
   ///
-  /// Throws PersistError io where the system refuses a call, locked where another holder does not let go for 5 seconds,
-  /// log_present where a log beside the file holds mutations; and what the index's save_to throws.
+  /// Throws PersistError io where the system refuses a call; with the log off, after which save() may be called again,
+  /// locked where another holder does not let go for 5 seconds, log_present where a log beside the file holds mutations
+  /// that it lacks; with the log on poisoned. And what the index's save_to and config.on_progress throw.
   SnapshotInfo save() {
+    const auto started = std::chrono::steady_clock::now();
     return naming_file(path_, [&] {
-      const auto lock = storage_.lock(path_);
-      // Before the rename: a new snapshot beside the log of an old one could not be told from one that the log continues.
-      discard_empty_log(storage_, path_, lock);
-      return save_snapshot(index_, storage_, lock, path_, config_);
+      SnapshotInfo info = config_.wal_enabled ? save_beside_log().info : save_alone();
+      info.elapsed = std::chrono::steady_clock::now() - started;
+      return info;
     });
+  }
+
+  /// As save(), and begins a new, empty log, so that a load has nothing to replay. With the log off it is save().
+  SnapshotInfo checkpoint() {
+    if (!config_.wal_enabled) {
+      return save();
+    }
+    const auto started = std::chrono::steady_clock::now();
+    return naming_file(path_, [&] {
+      const WrittenSnapshot<S> saved = save_beside_log();
+      begin_log(saved.fingerprint, lsn());
+      SnapshotInfo info = saved.info;
+      info.elapsed = std::chrono::steady_clock::now() - started;
+      return info;
+    });
+  }
+
+  /// An orderly end: makes everything durable, marks the log as closed and lets go of the path. Only the index can be used
+  /// afterwards. With the log off, nothing is to be done. Throws PersistError io, poisoned; it has let go all the same.
+  void close() {
+    if (std::unique_ptr<Logging> closing = std::move(logging_)) {
+      if (closing->lock.inherited()) {
+        std::ignore = closing.release();  // see close_quietly
+        throw_forked();
+      }
+      naming_file(path_, [&] { closing->writer->close(); });
+    }
   }
 
  private:
+  // What there is with the log on.
+  struct Logging {
+    typename S::Lock lock;                 // held until after the last sync
+    std::unique_ptr<LogWriter<S>> writer;  // goes first
+  };
+
+  static constexpr std::chrono::milliseconds patience{5000};  // of a save for others that save
+
   PersistedIndex(I index, PersistConfig config, S storage, std::filesystem::path path)
       : index_(std::move(index)), config_(std::move(config)), storage_(std::move(storage)), path_(std::move(path)) {}
 
-  // Loads the file; where there is none, gives what `otherwise()` gives.
+  static void check(const PersistConfig& config) {
+    validate(config);
+    if (config.wal_enabled && !Index<I>) {
+      throw_persist_error(
+          PersistErrorKind::unsupported,
+          "PersistConfig::wal_enabled is set, but the index has no insert and erase that could be logged; "
+          "set it to false and call save(), or give it what concept iqdb::Index asks for",
+          {.path = config.path, .code = {}, .offset = {}});
+    }
+  }
+
+  // Loads the file; where there is none, gives what `otherwise(lock)` gives.
   template <class Otherwise>
   static PersistedIndex load_if_there(PersistConfig& config, S& storage, Otherwise&& otherwise) {
-    validate(config);
-    std::filesystem::path path = storage.resolve(config.path);
-    return naming_file(path, [&] {
+    const auto started = std::chrono::steady_clock::now();
+    check(config);
+    const std::filesystem::path path = storage.resolve(config.path);
+    return naming_file(path, [&]() -> PersistedIndex {
+      std::optional<typename S::Lock> lock;
+      if (config.wal_enabled) {
+        lock = storage.lock(path, std::chrono::milliseconds::zero());
+      }
       auto file = storage.open(path);
       if (!file) {
-        refuse_log(storage, path);
-        return std::forward<Otherwise>(otherwise)();
+        if (!config.wal_enabled) {
+          std::ignore = refuse_log(storage, path, PersistErrorKind::log_present, config.buffer_bytes);
+        }
+        return std::forward<Otherwise>(otherwise)(std::move(lock));
       }
-      I index = load_snapshot<I>(std::move(*file), config);
-      refuse_log(storage, path);
-      return PersistedIndex(std::move(index), std::move(config), std::move(storage), std::move(path));
+      if constexpr (Index<I>) {
+        if (config.wal_enabled) {
+          Recovered<I, S> recovered = recover<I>(storage, path, *lock, std::move(*file), config);
+          PersistedIndex loaded(std::move(recovered.index), std::move(config), std::move(storage), path);
+          loaded.start_logging(std::move(*lock), *recovered.log);
+          loaded.report_ = std::move(recovered.report);
+          loaded.report_.elapsed = std::chrono::steady_clock::now() - started;
+          return loaded;
+        }
+      }
+      I index = std::move(load_snapshot<I>(std::move(*file), config).index);
+      std::ignore = refuse_log(storage, path, PersistErrorKind::log_present, config.buffer_bytes);
+      return PersistedIndex(std::move(index), std::move(config), std::move(storage), path);
     });
+  }
+
+  // The base snapshot, then the log: in between, no log beside a snapshot is an empty one.
+  void create_files() {
+    typename S::Lock lock = storage_.lock(path_, std::chrono::milliseconds::zero());
+    discard_empty_log(storage_, path_, lock, PersistErrorKind::would_discard_log, config_.buffer_bytes);
+    WrittenSnapshot<S> base = write_snapshot(index_, storage_, lock, path_, config_);
+    put_in_place(base.file);
+    NewLog<S> log(storage_, log_path(path_), lock, base.fingerprint, 0);
+    put_in_place(log.file());
+    start_logging(std::move(lock), log);
+  }
+
+  void start_logging(typename S::Lock lock, NewLog<S>& log) {
+    auto writer = std::make_unique<LogWriter<S>>(log, config_.fsync_policy);
+    logging_ = std::make_unique<Logging>(Logging{.lock = std::move(lock), .writer = std::move(writer)});
+  }
+
+  Logging& logging() {
+    if (!logging_) {
+      throw_persist_error(PersistErrorKind::poisoned, "the index was closed or moved from; load it again");
+    }
+    if (logging_->lock.inherited()) {
+      throw_forked();
+    }
+    return *logging_;
+  }
+
+  [[noreturn]] static void throw_forked() {
+    throw_persist_error(PersistErrorKind::poisoned,
+                        "this process is a fork of the one that has the index open; open it after the fork, in one of "
+                        "them");
+  }
+
+  template <class WriteBody>
+  std::uint64_t log(std::uint64_t mutations, WriteBody&& write_body) {
+    return naming_file(path_, [&] { return logging().writer->append(mutations, std::forward<WriteBody>(write_body)); });
+  }
+
+  // Applies a logged mutation; if the index throws, the log is told, and the exception passes unchanged.
+  template <class Apply>
+  void apply_or_abort(std::uint64_t lsn, Apply&& apply) {
+    try {
+      std::forward<Apply>(apply)();
+    } catch (...) {
+      if (logging_) {
+        logging_->writer->abort(lsn);
+      }
+      throw;
+    }
+  }
+
+  SnapshotInfo save_alone() {
+    const auto lock = storage_.lock(path_, patience);
+    // Before the rename: a new snapshot beside the log of an old one could not be told from one that the log continues.
+    discard_empty_log(storage_, path_, lock, PersistErrorKind::log_present, config_.buffer_bytes);
+    WrittenSnapshot<S> written = write_snapshot(index_, storage_, lock, path_, config_);
+    put_in_place(written.file);
+    return written.info;
+  }
+
+  WrittenSnapshot<S> save_beside_log() {
+    Logging& logging = this->logging();
+    logging.writer->require_not_poisoned();
+    WrittenSnapshot<S> written = write_snapshot(index_, storage_, logging.lock, path_, config_);
+    written.info.lsn = lsn();
+    // Without it the checkpoint frame, and the rename, could reach the disk before the bytes of the snapshot.
+    or_poison([&] { written.file.sync(); });
+    // Before the rename: whichever of the two snapshots is there after a crash, the log knows where to go on from it.
+    logging.writer->checkpoint(written.fingerprint);
+    written.file.rename();
+    // Without it the new log of a checkpoint could survive a crash and the snapshot that it continues could not.
+    or_poison([&] { written.file.sync_directory(); });
+    return written;
+  }
+
+  // A log that continues the snapshot `base`, in place of the present one.
+  void begin_log(const Fingerprint& base, std::uint64_t base_lsn) {
+    NewLog<S> log(storage_, log_path(path_), logging_->lock, base, base_lsn);
+    or_poison([&] { log.file().sync(); });
+    log.file().rename();
+    or_poison([&] {
+      log.file().sync_directory();
+      logging_->writer = std::make_unique<LogWriter<S>>(log, config_.fsync_policy);
+    });
+  }
+
+  // A failed sync is never tried again: the system may have dropped what it could not write.
+  template <class Action>
+  void or_poison(Action&& action) {
+    try {
+      std::forward<Action>(action)();
+    } catch (const std::exception& error) {
+      logging_->writer->poison(std::string("a snapshot or a log could not be made durable: ") + error.what());
+      throw;
+    }
+  }
+
+  void close_quietly() noexcept {
+    if (logging_ && logging_->lock.inherited()) {
+      // A fork: the files are the parent's, and the thread that syncs them does not exist here, so nothing of this can
+      // be taken apart.
+      std::ignore = logging_.release();
+      return;
+    }
+    try {
+      close();
+    } catch (const std::exception&) {
+      // Whoever wants to know calls close().
+    }
   }
 
   I index_;
   PersistConfig config_;
   S storage_;
   std::filesystem::path path_;  // what config_.path led to when this was made
+  RecoveryReport report_;
+  std::unique_ptr<Logging> logging_;  // none with the log off, or after close
 };
 
 }  // namespace iqdb

@@ -113,16 +113,6 @@ class MeteredSource final : public ByteSource {
   ProgressMeter* progress_;
 };
 
-// The bytes that `write` writes: for headers.
-template <class Write>
-std::vector<std::byte> bytes_of(Write&& write) {
-  MemorySink sink;
-  Writer writer(sink);
-  std::forward<Write>(write)(writer);
-  writer.flush();
-  return sink.bytes();
-}
-
 // A snapshot whose checksum was found right.
 template <ReadableFile F>
 class VerifiedFile {
@@ -235,12 +225,20 @@ inline void require_agreement(std::string_view what, std::uint64_t in_header, st
 
 }  // namespace snapshot
 
-/// Writes `index` in place of the file at `path`, a resolved name, under its lock. Until it returns the old file stands
-/// unchanged. Throws PersistError io, and whatever the index's save_to or config.on_progress throws; then the old file
-/// stands and no temporary file is left.
+/// A snapshot that is written under its temporary name, and has yet to be synced and to take the place of the old one.
+template <Storage S>
+struct WrittenSnapshot {
+  typename S::Replacement file;
+  Fingerprint fingerprint;
+  SnapshotInfo info;  ///< but for the time that putting it in place takes
+};
+
+/// Writes `index` beside the file at `path`, a resolved name, under its lock; put_in_place(result.file) then
+/// puts it in place. Throws PersistError io, and whatever the index's save_to or config.on_progress throws; then no temporary
+/// file is left.
 template <Persistable I, Storage S>
-SnapshotInfo save_snapshot(const I& index, S& storage, const typename S::Lock& lock, const std::filesystem::path& path,
-                           const PersistConfig& config) {
+[[nodiscard]] WrittenSnapshot<S> write_snapshot(const I& index, S& storage, const typename S::Lock& lock,
+                                                const std::filesystem::path& path, const PersistConfig& config) {
   const auto started = std::chrono::steady_clock::now();
   FileHeader header{.version = snapshot_version,
                     .index_type = std::string(PersistTraits<I>::index_type),
@@ -252,7 +250,7 @@ SnapshotInfo save_snapshot(const I& index, S& storage, const typename S::Lock& l
   // Written again at the end, when checksum and lengths are known.
   RegionPreamble preamble;
   const auto head = [&] {
-    return snapshot::bytes_of([&](Writer& writer) {
+    return bytes_of([&](Writer& writer) {
       write_header(writer, header);
       write_preamble(writer, preamble);
     });
@@ -271,29 +269,38 @@ SnapshotInfo save_snapshot(const I& index, S& storage, const typename S::Lock& l
 
   preamble = {.scheme = encoder->scheme(), .payload_bytes = writer.position()};
   Crc32 region;
-  region.update(snapshot::bytes_of([&](Writer& preamble_writer) { write_preamble(preamble_writer, preamble); }));
+  region.update(bytes_of([&](Writer& preamble_writer) { write_preamble(preamble_writer, preamble); }));
   region.append(data.checksum());
   header.crc32 = region.value();
   const std::vector<std::byte> complete_head = head();
   file.overwrite(0, complete_head);
   progress.finish();
-  file.commit();
 
-  return {.file_bytes = complete_head.size() + data.bytes(),
-          .payload_bytes = preamble.payload_bytes,
-          .vectors = header.vectors,
-          .lsn = 0,
-          .elapsed = std::chrono::steady_clock::now() - started};
+  const std::uint64_t file_bytes = complete_head.size() + data.bytes();
+  return {.file = std::move(file),
+          .fingerprint = fingerprint(header, file_bytes),
+          .info = {.file_bytes = file_bytes,
+                   .payload_bytes = preamble.payload_bytes,
+                   .vectors = header.vectors,
+                   .lsn = 0,
+                   .elapsed = std::chrono::steady_clock::now() - started}};
 }
+
+/// An index made of a snapshot.
+template <Persistable I>
+struct LoadedSnapshot {
+  I index;
+  Fingerprint fingerprint;
+};
 
 /// Makes an index of the snapshot in `file`. Throws PersistError, each failure of its own kind, in the order: bad_magic,
 /// unsupported_version, invalid_payload for the index type's length, invalid_index_type, invalid_metric (and
 /// truncated_header in between), checksum_mismatch, truncated_payload, compression, what the index's decoder throws
 /// (index_build for what is no PersistError), invalid_payload for bytes left over or a header that does not agree.
 template <Persistable I, ReadableFile F>
-[[nodiscard]] I load_snapshot(F file, const PersistConfig& config) {
+[[nodiscard]] LoadedSnapshot<I> load_snapshot(F file, const PersistConfig& config) {
   snapshot::VerifiedFile<F> verified(std::move(file), std::string_view(PersistTraits<I>::index_type), config);
-  return verified.decode([&](Reader& reader, PayloadDecoder& decoder, ProgressMeter& progress) -> I {
+  return verified.decode([&](Reader& reader, PayloadDecoder& decoder, ProgressMeter& progress) -> LoadedSnapshot<I> {
     I index = snapshot::build<I>(reader, decoder, progress);
     decoder.finish();
     if (reader.remaining() > 0) {
@@ -307,7 +314,7 @@ template <Persistable I, ReadableFile F>
                                 static_cast<std::uint64_t>(persisted_metric(index)));
     snapshot::require_agreement("number of vectors", header.vectors, persisted_size(index));
     progress.finish();
-    return index;
+    return {.index = std::move(index), .fingerprint = fingerprint(header, verified.report().file_bytes)};
   });
 }
 

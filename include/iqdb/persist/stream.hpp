@@ -156,6 +156,16 @@ class Writer {
   std::uint64_t flushed_ = 0;
 };
 
+/// The bytes that `write(writer)` writes: for what is small.
+template <class Write>
+std::vector<std::byte> bytes_of(Write&& write) {
+  MemorySink sink;
+  Writer writer(sink);
+  std::forward<Write>(write)(writer);
+  writer.flush();
+  return sink.bytes();
+}
+
 /// How far the stated length of a payload can be believed.
 enum class LengthEvidence : std::uint8_t {
   stored,  ///< so many bytes are there: the length was compared with the file's

@@ -1,0 +1,329 @@
+// Reading a log: its frames one by one, where they end and why, and where replay starts.
+//
+// Invariants: the file is read through one window, which grows only to the largest frame that is really there; no frame
+// is handed out whose checksum, number or durable field is wrong, and none behind the first such one.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "iqdb/persist/checksum.hpp"
+#include "iqdb/persist/error.hpp"
+#include "iqdb/persist/format.hpp"
+#include "iqdb/persist/storage.hpp"
+#include "iqdb/persist/stream.hpp"
+#include "iqdb/persist/version.hpp"
+#include "iqdb/persist/wal_format.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+/// A part of a file in memory, that can be moved on.
+template <ReadableFile F>
+class FileWindow {
+ public:
+  /// `file` must outlive this; `piece_bytes` are read at a time.
+  FileWindow(F& file, std::size_t piece_bytes) : file_(&file), piece_bytes_(piece_bytes) {}
+
+  /// What stands at `offset`: `bytes` of it, or as many as the file has. Valid until the next call; of calls with
+  /// ascending offsets none reads anything twice.
+  [[nodiscard]] std::span<const std::byte> at(std::uint64_t offset, std::uint64_t bytes) {
+    const std::uint64_t end = offset + std::min(bytes, file_->size() - std::min(offset, file_->size()));
+    if (offset < begin_ || end > begin_ + window_.size()) {
+      move_to(offset, end);
+    }
+    return std::span<const std::byte>(window_).subspan(static_cast<std::size_t>(offset - begin_),
+                                                       static_cast<std::size_t>(end - offset));
+  }
+
+  /// The size of the file, in bytes.
+  [[nodiscard]] std::uint64_t size() const noexcept { return file_->size(); }
+
+ private:
+  void move_to(std::uint64_t offset, std::uint64_t end) {
+    std::size_t kept = 0;
+    if (offset >= begin_ && offset < begin_ + window_.size()) {
+      kept = static_cast<std::size_t>(begin_ + window_.size() - offset);
+      std::ranges::copy(std::span<const std::byte>(window_).last(kept), window_.begin());
+    }
+    begin_ = offset;
+    const std::uint64_t wanted = std::min(std::max(end, offset + piece_bytes_), file_->size());
+    window_.resize(static_cast<std::size_t>(std::max(wanted, offset + kept) - offset));
+    for (std::span<std::byte> missing = std::span<std::byte>(window_).subspan(kept); !missing.empty();) {
+      const std::size_t count = file_->read_at(offset + window_.size() - missing.size(), missing);
+      missing = missing.subspan(count);
+    }
+  }
+
+  F* file_;
+  std::size_t piece_bytes_;
+  std::uint64_t begin_ = 0;
+  std::vector<std::byte> window_;
+};
+
+/// What must be known of a log to read its frames.
+struct LogIdentity {
+  std::uint32_t version = log_version;
+  LogHeader header;  ///< of version 2
+
+  /// Where its first frame stands.
+  [[nodiscard]] std::uint64_t first_frame() const noexcept {
+    return version == 1 ? log_header_1_bytes : log_header_bytes;
+  }
+};
+
+/// A place between two frames.
+struct LogPosition {
+  std::uint64_t offset = 0;    ///< where the next frame stands
+  std::uint64_t next_lsn = 1;  ///< the number of its first mutation
+
+  friend bool operator==(const LogPosition&, const LogPosition&) = default;
+};
+
+/// A frame whose checksum was found right.
+struct LogFrame {
+  LogPosition position;             ///< where it stands
+  std::uint64_t end = 0;            ///< where the next one stands
+  std::span<const std::byte> body;  ///< valid until the next frame is read
+
+  /// Throws `error` as PersistError log_corrupted at this frame.
+  [[noreturn]] void fail(const std::string& found) const {
+    throw_persist_error(PersistErrorKind::log_corrupted,
+                        "the log holds a record that is not what its writer makes: " + found +
+                            "; restore the log from a copy, or move it away to load the snapshot without it",
+                        {.path = {}, .code = {}, .offset = position.offset});
+  }
+
+  /// Calls `decode`; what is wrong with the body is log_corrupted at this frame.
+  template <class Decode>
+  decltype(auto) decoded(Decode&& decode) const {
+    try {
+      return std::forward<Decode>(decode)();
+    } catch (const PersistError& error) {
+      if (error.kind() == PersistErrorKind::invalid_payload || error.kind() == PersistErrorKind::truncated_payload) {
+        fail(error.what());
+      }
+      throw;
+    }
+  }
+};
+
+/// Reads frames from a position on.
+template <ReadableFile F>
+class FrameReader {
+ public:
+  FrameReader(F& file, const LogIdentity& log, LogPosition from, std::size_t piece_bytes)
+      : window_(file, piece_bytes), log_(log), next_(from) {}
+
+  /// The next frame, or nothing where none that is valid stands. Version 1 has no numbers: the caller counts.
+  [[nodiscard]] std::optional<LogFrame> next() {
+    const auto frame = log_.version == 1 ? read_version_1() : read_version_2();
+    if (frame) {
+      next_.offset = frame->end;
+    }
+    return frame;
+  }
+
+  /// To be told how many mutations the frame that was read last holds.
+  void advance(std::uint64_t mutations) noexcept { next_.next_lsn += mutations; }
+
+  /// If an abort stands directly behind `frame`, which was read last, the mutation that it speaks of. `frame` stays valid.
+  [[nodiscard]] std::optional<std::uint64_t> abort_behind(const LogFrame& frame) {
+    // Within the window: the bytes of an abort were asked for together with the frame.
+    const auto bytes = window_.at(frame.end, abort_frame_bytes);
+    if (log_.version == 1 || bytes.size() < abort_frame_bytes) {
+      return std::nullopt;
+    }
+    const FrameHeader header = header_of(bytes);
+    const auto body = bytes.subspan(FrameHeader::bytes);
+    if (header.body_bytes != body.size() || header.crc32 != frame_checksum(log_.header.log_id, header, body)) {
+      return std::nullopt;
+    }
+    const FrameBody decoded(body, log_.version);
+    return decoded.op() == FrameOp::abort ? std::optional(decoded.aborted_lsn()) : std::nullopt;
+  }
+
+  /// Where the frame that was read last ends, and the next one stands.
+  [[nodiscard]] const LogPosition& position() const noexcept { return next_; }
+
+  /// How many bytes behind the position hold something: up to the last one that is not zero.
+  [[nodiscard]] std::uint64_t bytes_behind() {
+    std::uint64_t end = next_.offset;
+    for (std::uint64_t offset = next_.offset; offset < window_.size();) {
+      const auto piece = window_.at(offset, piece_to_scan);
+      for (std::size_t at = piece.size(); at > 0; --at) {
+        if (piece[at - 1] != std::byte{0}) {
+          end = offset + at;
+          break;
+        }
+      }
+      offset += piece.size();
+    }
+    return end - next_.offset;
+  }
+
+  /// Whether behind the position, where no valid frame stands, one does that was written when the bytes at the position
+  /// were known durable: then they were a frame, and are damaged.
+  [[nodiscard]] bool was_durable() {
+    for (std::uint64_t offset = next_.offset; offset + FrameHeader::bytes <= window_.size(); ++offset) {
+      const FrameHeader header = header_of(window_.at(offset, FrameHeader::bytes));
+      // Fields first: the checksum, of a body of any size, is then hardly ever computed.
+      if (header.body_bytes == 0 || header.body_bytes > largest_frame_body || header.lsn < next_.next_lsn ||
+          header.durable <= next_.offset || header.durable > offset) {
+        continue;
+      }
+      const auto frame = window_.at(offset, FrameHeader::bytes + header.body_bytes);
+      if (frame.size() == FrameHeader::bytes + header.body_bytes &&
+          header.crc32 == frame_checksum(log_.header.log_id, header, frame.subspan(FrameHeader::bytes))) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+ private:
+  static constexpr std::uint64_t abort_frame_bytes = FrameHeader::bytes + 1 + 8;
+  static constexpr std::uint64_t piece_to_scan = std::uint64_t{64} * 1024;
+
+  static FrameHeader header_of(std::span<const std::byte> bytes) {
+    Reader reader(bytes);
+    return {.body_bytes = reader.read_le<std::uint32_t>(),
+            .crc32 = reader.read_le<std::uint32_t>(),
+            .lsn = reader.read_le<std::uint64_t>(),
+            .durable = reader.read_le<std::uint64_t>()};
+  }
+
+  [[nodiscard]] std::optional<LogFrame> read_version_2() {
+    const auto bytes = window_.at(next_.offset, FrameHeader::bytes);
+    if (bytes.size() < FrameHeader::bytes) {
+      return std::nullopt;
+    }
+    const FrameHeader header = header_of(bytes);
+    if (header.body_bytes == 0 || header.body_bytes > largest_frame_body || header.lsn != next_.next_lsn ||
+        header.durable > next_.offset) {
+      return std::nullopt;
+    }
+    const std::uint64_t frame_bytes = FrameHeader::bytes + header.body_bytes;
+    const auto frame = window_.at(next_.offset, frame_bytes + abort_frame_bytes);
+    if (frame.size() < frame_bytes) {
+      return std::nullopt;
+    }
+    const auto body = frame.subspan(FrameHeader::bytes, header.body_bytes);
+    if (header.crc32 != frame_checksum(log_.header.log_id, header, body)) {
+      return std::nullopt;
+    }
+    return LogFrame{.position = next_, .end = next_.offset + frame_bytes, .body = body};
+  }
+
+  [[nodiscard]] std::optional<LogFrame> read_version_1() {
+    const auto bytes = window_.at(next_.offset, frame_header_1_bytes);
+    if (bytes.size() < frame_header_1_bytes) {
+      return std::nullopt;
+    }
+    Reader reader(bytes);
+    const auto body_bytes = reader.read_le<std::uint32_t>();
+    const auto crc32 = reader.read_le<std::uint32_t>();
+    if (body_bytes == 0 || body_bytes > largest_frame_body) {
+      return std::nullopt;
+    }
+    const auto frame = window_.at(next_.offset, frame_header_1_bytes + body_bytes);
+    if (frame.size() < frame_header_1_bytes + body_bytes) {
+      return std::nullopt;
+    }
+    const auto body = frame.subspan(frame_header_1_bytes);
+    Crc32 checksum;
+    checksum.update(body);
+    if (crc32 != checksum.value()) {
+      return std::nullopt;
+    }
+    return LogFrame{.position = next_, .end = next_.offset + frame.size(), .body = body};
+  }
+
+  FileWindow<F> window_;
+  LogIdentity log_;
+  LogPosition next_;
+};
+
+/// What reading a log once, from its first frame to its end, has found out.
+struct LogScan {
+  LogIdentity log;
+  LogPosition end;                    ///< behind the last valid frame
+  std::uint64_t dropped_bytes = 0;    ///< behind the end, up to the last byte that is not zero
+  std::optional<LogPosition> replay;  ///< where replay starts; nothing where the log continues another snapshot
+  std::uint64_t mutations = 0;        ///< that are not aborted, behind the start of replay, or anywhere without one
+};
+
+/// Reads a log to its end. `snapshot` is the fingerprint of the snapshot beside it. Throws PersistError bad_magic,
+/// unsupported_version, log_corrupted; io.
+template <ReadableFile F>
+[[nodiscard]] LogScan scan_log(F& file, const Fingerprint& snapshot, std::size_t piece_bytes) {
+  LogScan scan;
+  if (file.size() < log_header_1_bytes) {
+    // Only version 1 could leave such a file. It holds nothing.
+    scan.log.version = 1;
+    scan.end = {.offset = file.size(), .next_lsn = 1};
+    scan.replay = scan.end;
+    return scan;
+  }
+  {
+    FileWindow window(file, log_header_bytes);
+    scan.log.version = read_log_version(window.at(0, log_header_1_bytes));
+    if (scan.log.version == log_version) {
+      scan.log.header = read_log_header(window.at(0, log_header_bytes));
+    }
+  }
+  FrameReader reader(file, scan.log, {.offset = scan.log.first_frame(), .next_lsn = scan.log.header.base_lsn + 1},
+                     piece_bytes);
+  // Version 1 has no link to its snapshot: whatever it holds is replayed.
+  if (scan.log.version == 1 || scan.log.header.base == snapshot) {
+    scan.replay = reader.position();
+  }
+
+  // The mutations of the frame before the one being read: an abort may yet speak of them.
+  std::uint64_t first_lsn = 0;
+  std::uint64_t pending = 0;
+  Mutation mutation;
+  while (const auto frame = reader.next()) {
+    FrameBody body = frame->decoded([&] { return FrameBody(frame->body, scan.log.version); });
+    if (body.op() == FrameOp::abort) {
+      if (body.aborted_lsn() < first_lsn || body.aborted_lsn() - first_lsn >= pending) {
+        frame->fail("an abort does not stand directly behind the record of the mutation that it speaks of");
+      }
+      pending = body.aborted_lsn() - first_lsn;
+    }
+    scan.mutations += pending;
+    pending = body.mutations();
+    first_lsn = frame->position.next_lsn;
+    frame->decoded([&] {
+      for (std::uint32_t at = 0; at < body.mutations(); ++at) {
+        body.read_next(mutation);
+      }
+      body.require_end();
+    });
+    reader.advance(body.mutations());
+    if (body.op() == FrameOp::checkpoint && body.fingerprint() == snapshot) {
+      scan.replay = reader.position();
+      scan.mutations = 0;
+    }
+  }
+  scan.mutations += pending;
+  scan.end = reader.position();
+  if (scan.log.version != 1 && reader.was_durable()) {
+    throw_persist_error(
+        PersistErrorKind::log_corrupted,
+        "the log is damaged: no valid record stands here, but one behind it was written when what stood "
+        "here was known to be durable; restore the log from a copy, or move it away to load the "
+        "snapshot without it",
+        {.path = {}, .code = {}, .offset = scan.end.offset});
+  }
+  scan.dropped_bytes = reader.bytes_behind();
+  return scan;
+}
+
+}  // namespace iqdb

@@ -1,0 +1,344 @@
+// Appending to a log: frames, when they are synced, and what happens when that fails.
+//
+// Invariants: a frame stands in the log whole or not at all as far as any later frame is concerned: a failed write is cut
+// back to its beginning. A failed sync is never tried again, since the system may have dropped the pages and report
+// success: the log is poisoned, and nothing is appended to it any more.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <filesystem>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "iqdb/persist/config.hpp"
+#include "iqdb/persist/error.hpp"
+#include "iqdb/persist/format.hpp"
+#include "iqdb/persist/storage.hpp"
+#include "iqdb/persist/stream.hpp"
+#include "iqdb/persist/version.hpp"
+#include "iqdb/persist/wal_format.hpp"
+#include "iqdb/persist/wal_reader.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+/// A log file that is whole under its temporary name, or in place: to be appended to.
+template <Storage S>
+class NewLog {
+ public:
+  /// Begins a log at `path` that continues the snapshot `base`, which holds the mutations up to `base_lsn`.
+  NewLog(S& storage, const std::filesystem::path& path, const typename S::Lock& lock, Fingerprint base,
+         std::uint64_t base_lsn)
+      : storage_(&storage),
+        file_(storage.replace(path, lock)),
+        header_{.log_id = storage.new_log_id(), .base_lsn = base_lsn, .base = base},
+        end_{.offset = log_header_bytes, .next_lsn = base_lsn + 1} {
+    file_.append(bytes_of([this](Writer& writer) { write_log_header(writer, header_); }));
+  }
+
+  /// Appends a frame with this body, of `mutations` mutations.
+  void append(std::span<const std::byte> body, std::uint64_t mutations) {
+    append_frame([body](Writer& writer) { writer.write(body); }, mutations);
+  }
+
+  /// Appends the abort of a mutation of the frame appended last.
+  void append_abort(std::uint64_t lsn) {
+    append_frame([lsn](Writer& writer) { write_abort(writer, lsn); }, 0);
+  }
+
+  /// Ends what was taken over from an older log.
+  void append_close() { append_frame(write_close, 0); }
+
+  /// The file, to be put in place.
+  [[nodiscard]] typename S::Replacement& file() noexcept { return file_; }
+
+  /// The log, once it is in place.
+  [[nodiscard]] typename S::Log open() { return storage_->open_log(std::move(file_)); }
+
+  [[nodiscard]] const LogHeader& header() const noexcept { return header_; }
+  [[nodiscard]] const LogPosition& end() const noexcept { return end_; }
+
+ private:
+  template <class WriteBody>
+  void append_frame(WriteBody&& write_body, std::uint64_t mutations) {
+    write_body(encoder_.begin());
+    // All of the file is synced before it is put in place: what stands before a frame is durable when it is read.
+    const auto frame = encoder_.finish(header_.log_id, end_.next_lsn, end_.offset);
+    file_.append(frame);
+    end_.offset += frame.size();
+    end_.next_lsn += mutations;
+  }
+
+  S* storage_;
+  typename S::Replacement file_;
+  LogHeader header_;
+  LogPosition end_;
+  FrameEncoder encoder_;
+};
+
+/// Appends mutations to a log and makes them durable as its policy says. Used by one thread; with a periodic policy
+/// another one of its own syncs.
+template <Storage S>
+class LogWriter {
+ public:
+  /// Goes on with `log`, which was put in place. Throws PersistError io where the thread cannot be started.
+  LogWriter(NewLog<S>& log, FsyncPolicy policy)
+      : header_(log.header()),
+        end_(log.end()),
+        durable_(end_.offset),
+        prepared_(end_.offset),
+        policy_(policy),
+        file_(log.open()) {
+    if (policy_.is_periodic()) {
+      try {
+        flusher_ = std::thread([this] { flush_periodically(); });
+      } catch (const std::system_error& error) {
+        throw_persist_error(PersistErrorKind::io, "cannot start the thread that syncs the log periodically",
+                            {.path = {}, .code = error.code(), .offset = {}});
+      }
+    }
+  }
+  LogWriter(const LogWriter&) = delete;
+  LogWriter& operator=(const LogWriter&) = delete;
+  ~LogWriter() { stop_flusher(); }
+
+  /// Appends a frame of `mutations` mutations whose body is what `write_body(writer)` writes, and syncs it if the policy
+  /// says so; returns the number of the first one. If it throws, none is in the log, but for a sync that failed: then
+  /// they may be. Throws PersistError io, record_too_large, poisoned; and what `write_body` throws.
+  template <class WriteBody>
+  std::uint64_t append(std::uint64_t mutations, WriteBody&& write_body) {
+    std::uint64_t first = 0;
+    {
+      const std::lock_guard guard(mutex_);
+      require_usable();
+      first = end_.next_lsn;
+      append_frame(std::forward<WriteBody>(write_body), mutations);
+    }
+    if (policy_.is_always()) {
+      sync();
+    } else if (policy_.is_periodic()) {
+      wake_.notify_one();
+    }
+    return first;
+  }
+
+  /// Says that the index rejected the mutation `lsn`, which is of the frame appended last. If that cannot be said the log
+  /// is poisoned: a load could not tell the rejected mutation from one that the index took.
+  void abort(std::uint64_t lsn) noexcept {
+    try {
+      std::ignore = append(0, [lsn](Writer& writer) { write_abort(writer, lsn); });
+    } catch (const std::exception& error) {
+      poison(std::string("a rejected mutation could not be marked as such: ") + error.what());
+    }
+  }
+
+  /// Says, durably, that the snapshot with this fingerprint holds all mutations so far.
+  void checkpoint(const Fingerprint& snapshot) {
+    {
+      const std::lock_guard guard(mutex_);
+      require_usable();
+      append_frame([&](Writer& writer) { write_checkpoint(writer, snapshot); }, 0);
+    }
+    // Without it a crash could leave the new snapshot in place and a log that does not know it.
+    sync();
+  }
+
+  /// Makes everything appended so far durable. Throws PersistError io, and the log is then poisoned; poisoned.
+  void sync() {
+    // One sync at a time: the system reports a failure once, and a second sync beside it could see success.
+    const std::lock_guard one_at_a_time(sync_mutex_);
+    std::uint64_t target = 0;
+    {
+      const std::lock_guard guard(mutex_);
+      require_usable();
+      // Taken before the sync starts: what is appended meanwhile may not be covered.
+      target = end_.offset;
+      unsynced_since_.reset();
+    }
+    if (target == durable_) {
+      return;
+    }
+    try {
+      file_.sync();
+    } catch (const std::exception& error) {
+      poison(std::string("a sync of the log failed: ") + error.what());
+      throw;
+    }
+    const std::lock_guard guard(mutex_);
+    durable_ = target;
+  }
+
+  /// An orderly end: sync, close frame, sync. Nothing may be appended afterwards. Throws PersistError io, poisoned.
+  void close() {
+    stop_flusher();
+    sync();
+    const std::uint64_t begin = end_.offset;
+    // The close frame is behind everything else, so the space prepared ahead is not needed; that it could not be given
+    // back is no harm.
+    try {
+      file_.truncate(begin);
+    } catch (const PersistError&) {
+    }
+    append_frame(write_close, 0);
+    try {
+      sync();
+    } catch (...) {
+      // A close frame says that all before it is durable, which it is; but it is not known whether itself is.
+      try {
+        file_.truncate(begin);
+      } catch (const PersistError&) {
+      }
+      throw;
+    }
+  }
+
+  /// The number of the last mutation appended, or of the base if there is none.
+  [[nodiscard]] std::uint64_t lsn() const noexcept { return end_.next_lsn - 1; }
+
+  /// Whether nothing may be appended any more; `reason` of the first call stays.
+  void poison(const std::string& reason) noexcept {
+    const std::lock_guard guard(mutex_);
+    if (!poisoned_) {
+      poisoned_ = true;
+      try {
+        reason_ = reason;
+      } catch (...) {
+        reason_.clear();
+      }
+    }
+  }
+
+  /// Throws PersistError poisoned where an earlier failure left the state of the disk unknown.
+  void require_not_poisoned() {
+    const std::lock_guard guard(mutex_);
+    require_usable();
+  }
+
+ private:
+  // With mutex_ held, or alone.
+  void require_usable() const {
+    if (poisoned_) {
+      throw_persist_error(PersistErrorKind::poisoned,
+                          "nothing can be logged any more, since " + reason_ +
+                              "; load the index again: it holds everything that was acknowledged");
+    }
+  }
+
+  // With mutex_ held, or alone.
+  template <class WriteBody>
+  void append_frame(WriteBody&& write_body, std::uint64_t mutations) {
+    write_body(encoder_.begin());
+    const auto frame = encoder_.finish(header_.log_id, end_.next_lsn, durable_);
+    const std::uint64_t begin = end_.offset;
+    prepare(begin + frame.size());
+    try {
+      file_.write_at(begin, frame);
+    } catch (...) {
+      cut_back(begin);
+      throw;
+    }
+    end_.offset += frame.size();
+    end_.next_lsn += mutations;
+    if (!unsynced_since_) {
+      unsynced_since_ = std::chrono::steady_clock::now();
+    }
+  }
+
+  void cut_back(std::uint64_t begin) noexcept {
+    try {
+      file_.truncate(begin);
+      prepared_ = begin;
+    } catch (const std::exception& error) {
+      poisoned_ = true;
+      try {
+        reason_ = std::string("half a record could not be removed: ") + error.what();
+      } catch (...) {
+        reason_.clear();
+      }
+    }
+  }
+
+  // Writes zeros ahead, so that a sync has to make bytes durable and not the size of the file as well: on a file system
+  // with a journal that is one flush of the device instead of two. A log takes as much space again as it has bytes, up to
+  // a limit: a small one must not take a large file.
+  void prepare(std::uint64_t needed) noexcept {
+    constexpr std::uint64_t least = std::uint64_t{16} * 1024;
+    constexpr std::uint64_t most = std::uint64_t{1024} * 1024;
+    if (needed <= prepared_) {
+      return;
+    }
+    static constexpr std::array<std::byte, least> zeros{};
+    const std::uint64_t target = needed + std::clamp(needed, least, most);
+    try {
+      // Behind the frame, which fills the space before that itself.
+      for (std::uint64_t at = needed; at < target; at += zeros.size()) {
+        file_.write_at(at, zeros);
+        prepared_ = at + zeros.size();
+      }
+    } catch (const std::exception&) {
+      // Only a convenience: the frame will say whether the disk is full.
+    }
+  }
+
+  void flush_periodically() noexcept {
+    std::unique_lock guard(mutex_);
+    for (;;) {
+      wake_.wait(guard, [this] { return stopping_ || (unsynced_since_ && !poisoned_); });
+      if (stopping_) {
+        return;
+      }
+      // At half of the interval: the sync itself has the other half.
+      const auto due = *unsynced_since_ + policy_.interval() / 2;
+      wake_.wait_until(guard, due, [this] { return stopping_; });
+      if (stopping_) {
+        return;
+      }
+      guard.unlock();
+      try {
+        sync();
+      } catch (const std::exception&) {
+        // It is poisoned now: the next call says so.
+      }
+      guard.lock();
+    }
+  }
+
+  void stop_flusher() noexcept {
+    if (flusher_.joinable()) {
+      {
+        const std::lock_guard guard(mutex_);
+        stopping_ = true;
+      }
+      wake_.notify_one();
+      flusher_.join();
+    }
+  }
+
+  std::mutex sync_mutex_;  // taken before mutex_
+  std::mutex mutex_;       // guards what is below, but for the file's sync
+  LogHeader header_;
+  LogPosition end_;
+  std::uint64_t durable_;   // up to this offset the file is known to be on stable storage
+  std::uint64_t prepared_;  // up to this offset it holds frames or zeros
+  FsyncPolicy policy_;
+  typename S::Log file_;
+  FrameEncoder encoder_;
+  bool poisoned_ = false;
+  std::string reason_;
+
+  std::condition_variable wake_;
+  bool stopping_ = false;
+  std::optional<std::chrono::steady_clock::time_point> unsynced_since_;
+  std::thread flusher_;
+};
+
+}  // namespace iqdb
