@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -156,13 +157,26 @@ class PersistError : public std::runtime_error {
   throw PersistError(kind, std::move(message), std::move(context));
 }
 
-/// Calls `action`; a PersistError that names no file leaves it naming `path`. Others pass unchanged.
+/// Calls `action`; a PersistError that names no file leaves it naming `path`, with what is nested in it. Others pass
+/// unchanged.
 template <class Action>
 decltype(auto) naming_file(const std::filesystem::path& path, Action&& action) {
   try {
     return std::forward<Action>(action)();
-  } catch (const std::nested_exception&) {
-    throw;  // a copy would lose what is nested in it
+  } catch (const std::nested_exception& nested) {
+    // What is caught may be a PersistError as well: the same object, seen from its other side.
+    try {
+      throw;
+    } catch (const PersistError& error) {
+      if (!error.path().empty() || nested.nested_ptr() == nullptr) {
+        throw;
+      }
+      try {
+        nested.rethrow_nested();
+      } catch (...) {
+        std::throw_with_nested(error.in_file(path));
+      }
+    }
   } catch (const PersistError& error) {
     if (!error.path().empty()) {
       throw;
