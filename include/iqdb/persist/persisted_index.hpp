@@ -78,7 +78,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
   /// log_present where a log beside it holds what it lacks; invalid_config or unsupported for a `config` that cannot be
   /// used.
   static PersistedIndex load(PersistConfig config, S storage = {}) {
-    return load_if_there(config, storage, [&](std::optional<typename S::Lock>) -> PersistedIndex {
+    return load_if_there(config, storage, [&](std::optional<typename S::Lock>& /*lock*/) -> PersistedIndex {
       throw_persist_error(
           PersistErrorKind::io, "cannot load: there is no such file; save one first, or call load_or_create",
           {.path = config.path, .code = std::make_error_code(std::errc::no_such_file_or_directory), .offset = {}});
@@ -91,8 +91,8 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
   template <class Make>
     requires std::convertible_to<std::invoke_result_t<Make>, I>
   static PersistedIndex load_or_create(PersistConfig config, Make&& make, S storage = {}) {
-    return load_if_there(config, storage, [&](std::optional<typename S::Lock> lock) {
-      lock.reset();
+    return load_if_there(config, storage, [&](std::optional<typename S::Lock>& lock) {
+      lock.reset();  // open_with takes it itself
       return open_with(std::forward<Make>(make)(), std::move(config), std::move(storage));
     });
   }
@@ -270,7 +270,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
         if (!config.wal_enabled) {
           std::ignore = refuse_log(storage, path, PersistErrorKind::log_present, config.buffer_bytes);
         }
-        return std::forward<Otherwise>(otherwise)(std::move(lock));
+        return std::forward<Otherwise>(otherwise)(lock);
       }
       if constexpr (Index<I>) {
         if (config.wal_enabled) {
