@@ -155,7 +155,7 @@ class BasicFileStorage {
   /// Makes the bytes of a file durable, whoever wrote them; nothing happens where there is none. Throws PersistError io.
   void sync(const std::filesystem::path& path) {
     if (std::optional<File> file = open(path)) {
-      if (const std::error_code error = retried_sync([&] { return fs_.sync(file->handle_.get()); })) {
+      if (const std::error_code error = uninterrupted([&] { return fs_.sync(file->handle_.get()); })) {
         fail("sync the file", path, error);
       }
     }
@@ -226,12 +226,12 @@ class BasicFileStorage {
     }
   }
 
-  template <class Sync>
-  static std::error_code retried_sync(Sync&& sync) {
+  // The same for calls that answer with an error only. An interrupted sync has dropped nothing; any other failure of one
+  // must never be tried again, since the system may have dropped the pages and would report success.
+  template <class Call>
+  static std::error_code uninterrupted(Call&& call) {
     for (;;) {
-      // An interrupted sync has dropped nothing; any other failure must never be tried again, since the system may have
-      // dropped the pages and would report success.
-      if (const std::error_code error = sync(); error != std::errc::interrupted) {
+      if (const std::error_code error = call(); error != std::errc::interrupted) {
         return error;
       }
     }
@@ -252,7 +252,7 @@ class BasicFileStorage {
   }
 
   static void sync_directory(F& fs, const OwnedHandle& directory, const std::filesystem::path& path) {
-    const std::error_code error = retried_sync([&] { return fs.sync(directory.get()); });
+    const std::error_code error = uninterrupted([&] { return fs.sync(directory.get()); });
     // A file system that answers so has no such thing as a directory to be synced.
     if (error && error != std::errc::invalid_argument && error != std::errc::not_supported) {
       fail("sync its directory", path, error);
@@ -400,15 +400,15 @@ class BasicFileStorage<F>::Log {
 
   /// Cuts the file off at `offset`. Throws PersistError io.
   void truncate(std::uint64_t offset) {
-    const std::error_code error = file_.file_system().truncate(file_.get(), offset);
-    if (error) {
+    if (const std::error_code error =
+            uninterrupted([&] { return file_.file_system().truncate(file_.get(), offset); })) {
       fail("cut the log off at byte " + std::to_string(offset), path_, error);
     }
   }
 
   /// Makes everything written durable. Throws PersistError io; it must then not be tried again.
   void sync() {
-    if (const std::error_code error = retried_sync([&] { return file_.file_system().sync_data(file_.get()); })) {
+    if (const std::error_code error = uninterrupted([&] { return file_.file_system().sync_data(file_.get()); })) {
       fail("sync the log", path_, error);
     }
   }
@@ -448,7 +448,7 @@ class BasicFileStorage<F>::Replacement {
 
   /// Makes the bytes durable, under the temporary name. Throws PersistError io; the old file stands.
   void sync() {
-    if (const std::error_code error = retried_sync([&] { return file_.file_system().sync(file_.get()); })) {
+    if (const std::error_code error = uninterrupted([&] { return file_.file_system().sync(file_.get()); })) {
       fail("sync the temporary file '" + temporary_.string() + "'", path_, error);
     }
   }

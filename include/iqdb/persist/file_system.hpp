@@ -196,6 +196,9 @@ class PosixFileSystem {
   /// therefore a registry of this process's own is asked before anything is opened.
   [[nodiscard]] SystemResult<Handle> lock(const std::filesystem::path& path) const {
     const std::lock_guard guard(registry().mutex);
+    if (std::exchange(registry().process, process()) != process()) {
+      registry().held.clear();  // a fork: what is held is the parent's
+    }
     struct ::stat found {};
     if (::stat(path.c_str(), &found) == 0 && registry().held.contains({found.st_dev, found.st_ino})) {
       return {-1, std::make_error_code(std::errc::operation_would_block)};
@@ -250,6 +253,7 @@ class PosixFileSystem {
  private:
   struct Registry {
     std::mutex mutex;
+    std::int64_t process = 0;  // whose locks these are
     std::set<std::pair<dev_t, ino_t>> held;
   };
 

@@ -64,7 +64,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
     return naming_file(path, [&] {
       PersistedIndex opened(std::move(index), std::move(config), std::move(storage), path);
       if (opened.config_.wal_enabled) {
-        opened.create_files();
+        opened.create_files(opened.storage_.lock(path, std::chrono::milliseconds::zero()));
       }
       return opened;
     });
@@ -78,7 +78,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
   /// log_present where a log beside it holds what it lacks; invalid_config or unsupported for a `config` that cannot be
   /// used.
   static PersistedIndex load(PersistConfig config, S storage = {}) {
-    return load_if_there(config, storage, [&](std::optional<typename S::Lock>& /*lock*/) -> PersistedIndex {
+    return load_if_there(config, storage, [&](const auto& /*path*/, auto& /*lock*/) -> PersistedIndex {
       throw_persist_error(
           PersistErrorKind::io, "cannot load: there is no such file; save one first, or call load_or_create",
           {.path = config.path, .code = std::make_error_code(std::errc::no_such_file_or_directory), .offset = {}});
@@ -91,9 +91,12 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
   template <class Make>
     requires std::convertible_to<std::invoke_result_t<Make>, I>
   static PersistedIndex load_or_create(PersistConfig config, Make&& make, S storage = {}) {
-    return load_if_there(config, storage, [&](std::optional<typename S::Lock>& lock) {
-      lock.reset();  // open_with takes it itself
-      return open_with(std::forward<Make>(make)(), std::move(config), std::move(storage));
+    return load_if_there(config, storage, [&](const std::filesystem::path& path, std::optional<typename S::Lock>& lock) {
+      PersistedIndex created(std::forward<Make>(make)(), std::move(config), std::move(storage), path);
+      if (lock) {
+        created.create_files(std::move(*lock));
+      }
+      return created;
     });
   }
 
@@ -254,7 +257,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
     }
   }
 
-  // Loads the file; where there is none, gives what `otherwise(lock)` gives.
+  // Loads the file; where there is none, gives what `otherwise(path, lock)` gives.
   template <class Otherwise>
   static PersistedIndex load_if_there(PersistConfig& config, S& storage, Otherwise&& otherwise) {
     const auto started = std::chrono::steady_clock::now();
@@ -270,7 +273,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
         if (!config.wal_enabled) {
           std::ignore = refuse_log(storage, path, PersistErrorKind::log_present, config.buffer_bytes);
         }
-        return std::forward<Otherwise>(otherwise)(lock);
+        return std::forward<Otherwise>(otherwise)(path, lock);
       }
       if constexpr (Index<I>) {
         if (config.wal_enabled) {
@@ -289,8 +292,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
   }
 
   // The base snapshot, then the log: in between, no log beside a snapshot is an empty one.
-  void create_files() {
-    typename S::Lock lock = storage_.lock(path_, std::chrono::milliseconds::zero());
+  void create_files(typename S::Lock lock) {
     discard_empty_log(storage_, path_, lock, PersistErrorKind::would_discard_log, config_.buffer_bytes);
     WrittenSnapshot<S> base = write_snapshot(index_, storage_, lock, path_, config_);
     put_in_place(base.file);
@@ -300,7 +302,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
   }
 
   void start_logging(typename S::Lock lock, NewLog<S>& log) {
-    auto writer = std::make_unique<LogWriter<S>>(log, config_.fsync_policy);
+    auto writer = std::make_unique<LogWriter<S>>(storage_, log, config_.fsync_policy);
     logging_ = std::make_unique<Logging>(Logging{.lock = std::move(lock), .writer = std::move(writer)});
   }
 
@@ -369,7 +371,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
     log.file().rename();
     or_poison([&] {
       log.file().sync_directory();
-      logging_->writer = std::make_unique<LogWriter<S>>(log, config_.fsync_policy);
+      logging_->writer = std::make_unique<LogWriter<S>>(storage_, log, config_.fsync_policy);
     });
   }
 
@@ -379,7 +381,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
     try {
       std::forward<Action>(action)();
     } catch (const std::exception& error) {
-      logging_->writer->poison(std::string("a snapshot or a log could not be made durable: ") + error.what());
+      logging_->writer->poison("a snapshot or a log could not be made durable", error.what());
       throw;
     }
   }

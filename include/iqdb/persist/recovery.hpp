@@ -202,7 +202,8 @@ template <Persistable I, Storage S>
                               "the log changed while it was read: a record that was valid is not any more",
                               {.path = {}, .code = {}, .offset = reader.position().offset});
         }
-        reader.advance(replay.take(*frame, reader.abort_behind(*frame)));
+        const bool is_last = frame->end == scan->end.offset;
+        reader.advance(replay.take(*frame, is_last ? std::nullopt : reader.abort_behind(*frame)));
         progress.advance(frame->end - frame->position.offset);
       }
       progress.finish();

@@ -46,7 +46,8 @@ concept FileReplacement = std::move_constructible<R> &&
 /// A log opened for appending.
 template <class L>
 concept LogFile = std::movable<L> && requires(L& log, std::uint64_t offset, std::span<const std::byte> bytes) {
-  // Writes `bytes` at `offset`, in or right behind the file. If it throws, some of them may stand there.
+  // Writes `bytes` at `offset`; what is between it and the end of the file before reads as zeros. If it throws, some of
+  // them may stand there.
   log.write_at(offset, bytes);
   // Cuts the file off at `offset`.
   log.truncate(offset);

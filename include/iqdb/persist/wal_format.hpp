@@ -94,6 +94,20 @@ inline constexpr std::uint64_t frame_header_1_bytes = 4 + 4;
   return checksum.value();
 }
 
+/// Writes the fingerprint of a snapshot.
+inline void write_fingerprint(Writer& writer, const Fingerprint& fingerprint) {
+  writer.write_le(fingerprint.file_bytes);
+  writer.write_le(fingerprint.header_crc32);
+  writer.write_le(fingerprint.region_crc32);
+}
+
+/// Reads the fingerprint of a snapshot.
+[[nodiscard]] inline Fingerprint read_fingerprint(Reader& reader) {
+  return {.file_bytes = reader.read_le<std::uint64_t>(),
+          .header_crc32 = reader.read_le<std::uint32_t>(),
+          .region_crc32 = reader.read_le<std::uint32_t>()};
+}
+
 /// Writes a version-2 header, with its checksum.
 inline void write_log_header(Writer& writer, const LogHeader& header) {
   const auto encode = [&header](std::uint32_t crc32) {
@@ -103,9 +117,7 @@ inline void write_log_header(Writer& writer, const LogHeader& header) {
       to.write_le(crc32);
       to.write_le(header.log_id);
       to.write_le(header.base_lsn);
-      to.write_le(header.base.file_bytes);
-      to.write_le(header.base.header_crc32);
-      to.write_le(header.base.region_crc32);
+      write_fingerprint(to, header.base);
       to.write(std::array<std::byte, 16>{});
     });
   };
@@ -114,17 +126,53 @@ inline void write_log_header(Writer& writer, const LogHeader& header) {
   writer.write(encode(checksum.value()));
 }
 
-/// The version of the log that `bytes`, its first log_header_1_bytes, belong to. Throws PersistError bad_magic where it
-/// is no log, unsupported_version where it is one of a version there is not.
+namespace wal_format {
+
+[[noreturn, gnu::cold, gnu::noinline]] inline void throw_damaged_header(const std::string& found) {
+  throw_persist_error(PersistErrorKind::log_corrupted,
+                      "the log's header is damaged: " + found +
+                          "; restore the log from a copy, or move it away to load the snapshot without it",
+                      {.path = {}, .code = {}, .offset = 0});
+}
+
+// The fields of a version-2 header, from its 64 bytes; nothing is checked.
+[[nodiscard]] inline LogHeader fields_of(std::span<const std::byte> bytes) {
+  Reader reader(bytes.subspan(log_magic.size() + 4 + 4));
+  LogHeader header;
+  header.log_id = reader.read_le<std::uint64_t>();
+  header.base_lsn = reader.read_le<std::uint64_t>();
+  header.base = read_fingerprint(reader);
+  return header;
+}
+
+[[nodiscard]] inline std::vector<std::byte> encoded(const LogHeader& header) {
+  return bytes_of([&](Writer& writer) { write_log_header(writer, header); });
+}
+
+}  // namespace wal_format
+
+/// The version of the log that begins with `bytes`: its first log_header_bytes, or all of it, at least
+/// log_header_1_bytes. Throws PersistError bad_magic where it is no log, unsupported_version where it is one of a version
+/// there is not; log_corrupted where it would be of version 2 if magic and version were put right: then these are damaged.
 [[nodiscard]] inline std::uint32_t read_log_version(std::span<const std::byte> bytes) {
   Reader reader(bytes);
   const std::string magic = reader.read_string(log_magic.size());
+  const auto version = reader.read_le<std::uint32_t>();
+  if (magic == log_magic && version == log_version) {
+    return version;
+  }
+  if (bytes.size() == log_header_bytes) {
+    const auto repaired = wal_format::encoded(wal_format::fields_of(bytes));
+    if (std::ranges::equal(std::span(repaired).subspan(log_header_1_bytes), bytes.subspan(log_header_1_bytes))) {
+      wal_format::throw_damaged_header("its magic is " + printable(magic) + " and its version " +
+                                       std::to_string(version));
+    }
+  }
   if (magic != log_magic) {
     throw_persist_error(PersistErrorKind::bad_magic,
                         "this is no log: it begins with " + printable(magic) + ", expected " + printable(log_magic));
   }
-  const auto version = reader.read_le<std::uint32_t>();
-  if (version < 1 || version > log_version) {
+  if (version != 1) {
     throw_persist_error(PersistErrorKind::unsupported_version,
                         "the log has format version " + std::to_string(version) + ", but this library reads 1 to " +
                             std::to_string(log_version) + "; it needs a newer library, or the file is damaged");
@@ -135,31 +183,17 @@ inline void write_log_header(Writer& writer, const LogHeader& header) {
 /// Reads a version-2 header. Throws PersistError log_corrupted where it is not whole: a log is created whole, so that is
 /// never a log that was only begun.
 [[nodiscard]] inline LogHeader read_log_header(std::span<const std::byte> bytes) {
-  const auto refuse = [](const std::string& found) {
-    throw_persist_error(PersistErrorKind::log_corrupted,
-                        "the log's header is damaged: " + found +
-                            "; restore the log from a copy, or move it away to load the snapshot without it",
-                        {.path = {}, .code = {}, .offset = 0});
-  };
   if (bytes.size() != log_header_bytes) {
-    refuse("it has " + std::to_string(bytes.size()) + " bytes, expected " + std::to_string(log_header_bytes));
+    wal_format::throw_damaged_header("it has " + std::to_string(bytes.size()) + " bytes, expected " +
+                                     std::to_string(log_header_bytes));
   }
-  Reader reader(bytes);
-  LogHeader header;
-  std::ignore = reader.read_string(log_magic.size());
-  std::ignore = reader.read_le<std::uint32_t>();
-  std::ignore = reader.read_le<std::uint32_t>();
-  header.log_id = reader.read_le<std::uint64_t>();
-  header.base_lsn = reader.read_le<std::uint64_t>();
-  header.base = {.file_bytes = reader.read_le<std::uint64_t>(),
-                 .header_crc32 = reader.read_le<std::uint32_t>(),
-                 .region_crc32 = reader.read_le<std::uint32_t>()};
-  // The checksum, the zeros behind the fields, magic and version: all are right if writing it again gives these bytes.
-  if (!std::ranges::equal(bytes_of([&](Writer& writer) { write_log_header(writer, header); }), bytes)) {
-    refuse("its checksum is wrong");
+  const LogHeader header = wal_format::fields_of(bytes);
+  // Magic and version, the checksum, the zeros behind the fields: all are right if encoding it again gives these bytes.
+  if (!std::ranges::equal(wal_format::encoded(header), bytes)) {
+    wal_format::throw_damaged_header("its checksum is wrong");
   }
   if (header.base_lsn > largest_lsn) {
-    refuse("its base LSN is " + std::to_string(header.base_lsn));
+    wal_format::throw_damaged_header("its base LSN is " + std::to_string(header.base_lsn));
   }
   return header;
 }
@@ -189,24 +223,10 @@ inline void write_abort(Writer& writer, std::uint64_t lsn) {
 /// Writes the body of a close frame.
 inline void write_close(Writer& writer) { writer.write_le(static_cast<std::uint8_t>(FrameOp::close)); }
 
-/// Writes the fingerprint of a snapshot.
-inline void write_fingerprint(Writer& writer, const Fingerprint& fingerprint) {
-  writer.write_le(fingerprint.file_bytes);
-  writer.write_le(fingerprint.header_crc32);
-  writer.write_le(fingerprint.region_crc32);
-}
-
 /// Writes the body of a checkpoint: the snapshot with this fingerprint holds exactly the mutations before it.
 inline void write_checkpoint(Writer& writer, const Fingerprint& snapshot) {
   writer.write_le(static_cast<std::uint8_t>(FrameOp::checkpoint));
   write_fingerprint(writer, snapshot);
-}
-
-/// Reads the fingerprint of a snapshot.
-[[nodiscard]] inline Fingerprint read_fingerprint(Reader& reader) {
-  return {.file_bytes = reader.read_le<std::uint64_t>(),
-          .header_crc32 = reader.read_le<std::uint32_t>(),
-          .region_crc32 = reader.read_le<std::uint32_t>()};
 }
 
 /// One mutation as it stands in a log. One object is used for many, so that its memory is.

@@ -133,20 +133,19 @@ class FrameReader {
   /// To be told how many mutations the frame that was read last holds.
   void advance(std::uint64_t mutations) noexcept { next_.next_lsn += mutations; }
 
-  /// If an abort stands directly behind `frame`, which was read last, the mutation that it speaks of. `frame` stays valid.
+  /// If the frame behind `frame`, which was read last, is an abort: the mutation that it speaks of. `frame` stays valid.
+  /// Precondition: a scan has found a valid frame there.
   [[nodiscard]] std::optional<std::uint64_t> abort_behind(const LogFrame& frame) {
+    if (log_.version == 1) {
+      return std::nullopt;
+    }
     // Within the window: the bytes of an abort were asked for together with the frame.
     const auto bytes = window_.at(frame.end, abort_frame_bytes);
-    if (log_.version == 1 || bytes.size() < abort_frame_bytes) {
+    if (bytes.size() < abort_frame_bytes || header_of(bytes).body_bytes != abort_body_bytes) {
       return std::nullopt;
     }
-    const FrameHeader header = header_of(bytes);
-    const auto body = bytes.subspan(FrameHeader::bytes);
-    if (header.body_bytes != body.size() || header.crc32 != frame_checksum(log_.header.log_id, header, body)) {
-      return std::nullopt;
-    }
-    const FrameBody decoded(body, log_.version);
-    return decoded.op() == FrameOp::abort ? std::optional(decoded.aborted_lsn()) : std::nullopt;
+    const FrameBody body(bytes.subspan(FrameHeader::bytes), log_.version);
+    return body.op() == FrameOp::abort ? std::optional(body.aborted_lsn()) : std::nullopt;
   }
 
   /// Where the frame that was read last ends, and the next one stands.
@@ -188,7 +187,8 @@ class FrameReader {
   }
 
  private:
-  static constexpr std::uint64_t abort_frame_bytes = FrameHeader::bytes + 1 + 8;
+  static constexpr std::uint64_t abort_body_bytes = 1 + 8;
+  static constexpr std::uint64_t abort_frame_bytes = FrameHeader::bytes + abort_body_bytes;
   static constexpr std::uint64_t piece_to_scan = std::uint64_t{64} * 1024;
 
   static FrameHeader header_of(std::span<const std::byte> bytes) {
@@ -273,7 +273,7 @@ template <ReadableFile F>
   }
   {
     FileWindow window(file, log_header_bytes);
-    scan.log.version = read_log_version(window.at(0, log_header_1_bytes));
+    scan.log.version = read_log_version(window.at(0, log_header_bytes));
     if (scan.log.version == log_version) {
       scan.log.header = read_log_header(window.at(0, log_header_bytes));
     }

@@ -17,7 +17,9 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <system_error>
 #include <thread>
+#include <tuple>
 #include <utility>
 
 #include "iqdb/persist/config.hpp"
@@ -38,8 +40,7 @@ class NewLog {
   /// Begins a log at `path` that continues the snapshot `base`, which holds the mutations up to `base_lsn`.
   NewLog(S& storage, const std::filesystem::path& path, const typename S::Lock& lock, Fingerprint base,
          std::uint64_t base_lsn)
-      : storage_(&storage),
-        file_(storage.replace(path, lock)),
+      : file_(storage.replace(path, lock)),
         header_{.log_id = storage.new_log_id(), .base_lsn = base_lsn, .base = base},
         end_{.offset = log_header_bytes, .next_lsn = base_lsn + 1} {
     file_.append(bytes_of([this](Writer& writer) { write_log_header(writer, header_); }));
@@ -61,8 +62,8 @@ class NewLog {
   /// The file, to be put in place.
   [[nodiscard]] typename S::Replacement& file() noexcept { return file_; }
 
-  /// The log, once it is in place.
-  [[nodiscard]] typename S::Log open() { return storage_->open_log(std::move(file_)); }
+  /// The log, once it is in place; this is then empty.
+  [[nodiscard]] typename S::Log open(S& storage) { return storage.open_log(std::move(file_)); }
 
   [[nodiscard]] const LogHeader& header() const noexcept { return header_; }
   [[nodiscard]] const LogPosition& end() const noexcept { return end_; }
@@ -78,7 +79,6 @@ class NewLog {
     end_.next_lsn += mutations;
   }
 
-  S* storage_;
   typename S::Replacement file_;
   LogHeader header_;
   LogPosition end_;
@@ -91,13 +91,13 @@ template <Storage S>
 class LogWriter {
  public:
   /// Goes on with `log`, which was put in place. Throws PersistError io where the thread cannot be started.
-  LogWriter(NewLog<S>& log, FsyncPolicy policy)
+  LogWriter(S& storage, NewLog<S>& log, FsyncPolicy policy)
       : header_(log.header()),
         end_(log.end()),
         durable_(end_.offset),
         prepared_(end_.offset),
         policy_(policy),
-        file_(log.open()) {
+        file_(log.open(storage)) {
     if (policy_.is_periodic()) {
       try {
         flusher_ = std::thread([this] { flush_periodically(); });
@@ -137,7 +137,7 @@ class LogWriter {
     try {
       std::ignore = append(0, [lsn](Writer& writer) { write_abort(writer, lsn); });
     } catch (const std::exception& error) {
-      poison(std::string("a rejected mutation could not be marked as such: ") + error.what());
+      poison("a rejected mutation could not be marked as such", error.what());
     }
   }
 
@@ -170,7 +170,7 @@ class LogWriter {
     try {
       file_.sync();
     } catch (const std::exception& error) {
-      poison(std::string("a sync of the log failed: ") + error.what());
+      poison("a sync of the log failed", error.what());
       throw;
     }
     const std::lock_guard guard(mutex_);
@@ -182,8 +182,8 @@ class LogWriter {
     stop_flusher();
     sync();
     const std::uint64_t begin = end_.offset;
-    // The close frame is behind everything else, so the space prepared ahead is not needed; that it could not be given
-    // back is no harm.
+    // No space ahead is needed any more; that it could not be given back is no harm.
+    prepares_ = false;
     try {
       file_.truncate(begin);
     } catch (const PersistError&) {
@@ -204,17 +204,10 @@ class LogWriter {
   /// The number of the last mutation appended, or of the base if there is none.
   [[nodiscard]] std::uint64_t lsn() const noexcept { return end_.next_lsn - 1; }
 
-  /// Whether nothing may be appended any more; `reason` of the first call stays.
-  void poison(const std::string& reason) noexcept {
+  /// From now on nothing may be appended any more: `what` failed, with `error`.
+  void poison(const char* what, const char* error) noexcept {
     const std::lock_guard guard(mutex_);
-    if (!poisoned_) {
-      poisoned_ = true;
-      try {
-        reason_ = reason;
-      } catch (...) {
-        reason_.clear();
-      }
-    }
+    poison_locked(what, error);
   }
 
   /// Throws PersistError poisoned where an earlier failure left the state of the disk unknown.
@@ -258,12 +251,19 @@ class LogWriter {
       file_.truncate(begin);
       prepared_ = begin;
     } catch (const std::exception& error) {
-      poisoned_ = true;
-      try {
-        reason_ = std::string("half a record could not be removed: ") + error.what();
-      } catch (...) {
-        reason_.clear();
-      }
+      poison_locked("half a record could not be removed", error.what());
+    }
+  }
+
+  // With mutex_ held, or alone.
+  void poison_locked(const char* what, const char* error) noexcept {
+    if (std::exchange(poisoned_, true)) {
+      return;  // the first reason stays
+    }
+    try {
+      reason_ = std::string(what) + " (" + error + ")";
+    } catch (const std::exception&) {
+      reason_.clear();  // out of memory: poisoned all the same
     }
   }
 
@@ -273,7 +273,7 @@ class LogWriter {
   void prepare(std::uint64_t needed) noexcept {
     constexpr std::uint64_t least = std::uint64_t{16} * 1024;
     constexpr std::uint64_t most = std::uint64_t{1024} * 1024;
-    if (needed <= prepared_) {
+    if (needed <= prepared_ || !prepares_) {
       return;
     }
     static constexpr std::array<std::byte, least> zeros{};
@@ -329,6 +329,7 @@ class LogWriter {
   LogPosition end_;
   std::uint64_t durable_;   // up to this offset the file is known to be on stable storage
   std::uint64_t prepared_;  // up to this offset it holds frames or zeros
+  bool prepares_ = true;
   FsyncPolicy policy_;
   typename S::Log file_;
   FrameEncoder encoder_;
