@@ -42,7 +42,9 @@ namespace iqdb_test {
 }
 
 [[nodiscard]] inline iqdb::Value golden_value(const nlohmann::json& dump) {
-  const auto& [type, value] = *dump.items().begin();
+  const auto entry = dump.begin();
+  const std::string& type = entry.key();
+  const nlohmann::json& value = entry.value();
   if (type == "string") {
     return value.get<std::string>();
   }

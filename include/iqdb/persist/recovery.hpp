@@ -107,7 +107,7 @@ class Replay {
   Outcome apply(const LogFrame& frame, bool has_abort) {
     try {
       if (mutation_.op == FrameOp::insert) {
-        index_->insert(mutation_.id, std::span<const float>(mutation_.vector), mutation_.metadata);
+        index_->insert(mutation_.id, std::span<const float>(mutation_.vector), std::move(mutation_.metadata));
       } else {
         index_->erase(mutation_.id);
       }
