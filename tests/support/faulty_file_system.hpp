@@ -130,7 +130,7 @@ using FaultPlan = std::function<Fault(const CallRecord&)>;
 /// answers to a large write.
 [[nodiscard]] inline FaultPlan cut_call_short(std::size_t n, std::size_t most_bytes, int error) {
   return [n, most_bytes, error](const CallRecord& call) {
-    return call.number == n   ? Fault{.error = {}, .most_bytes = most_bytes}
+    return call.number == n  ? Fault{.error = {}, .most_bytes = most_bytes}
            : call.number > n ? Fault{.error = system_error(error)}
                              : Fault{};
   };

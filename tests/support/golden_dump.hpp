@@ -21,10 +21,10 @@ namespace iqdb_test {
 
 [[nodiscard]] inline iqdb::DistanceMetric golden_metric(const std::string& name) {
   static const std::map<std::string, iqdb::DistanceMetric> metrics = {{"cosine", iqdb::DistanceMetric::cosine},
-                                                                {"dot", iqdb::DistanceMetric::dot_product},
-                                                                {"euclidean", iqdb::DistanceMetric::euclidean},
-                                                                {"manhattan", iqdb::DistanceMetric::manhattan},
-                                                                {"hamming", iqdb::DistanceMetric::hamming}};
+                                                                      {"dot", iqdb::DistanceMetric::dot_product},
+                                                                      {"euclidean", iqdb::DistanceMetric::euclidean},
+                                                                      {"manhattan", iqdb::DistanceMetric::manhattan},
+                                                                      {"hamming", iqdb::DistanceMetric::hamming}};
   return metrics.at(name);
 }
 
