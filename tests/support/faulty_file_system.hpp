@@ -1,0 +1,293 @@
+// A FileSystem that writes down what is asked of it and, where a test wants it, fails.
+//
+// What it does not fail reaches the real file system. A call that is made to fail does nothing, but for close and unlock:
+// the system closes a file whatever it answers.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "iqdb/persist.hpp"
+
+namespace iqdb_test {
+
+/// What a FaultyFileSystem can be asked.
+enum class FileCall : std::uint8_t {
+  resolve,
+  status,          ///< by name
+  open,            ///< for reading
+  create,          ///< a new file
+  open_directory,  ///< to be synced
+  status_of_open,  ///< by handle
+  set_owner,
+  set_permissions,
+  read,
+  write,
+  sync,
+  sync_directory,
+  close,
+  rename,
+  remove,
+  lock,
+  unlock,
+};
+
+/// One call as it was made.
+struct CallRecord {
+  FileCall call;
+  std::string file;          ///< the name of the file without its directory; "." for a directory
+  std::uint64_t offset = 0;  ///< of a read or write
+  std::size_t bytes = 0;     ///< of a read or write, as many as were asked for
+  std::size_t number = 0;    ///< how many calls were made before
+
+  /// For a specification of an order: "write index.iqdb.tmp at 0".
+  [[nodiscard]] std::string text() const {
+    switch (call) {
+      case FileCall::resolve:
+        return "resolve " + file;
+      case FileCall::status:
+      case FileCall::status_of_open:
+        return "status " + file;
+      case FileCall::open:
+      case FileCall::open_directory:
+        return "open " + file;
+      case FileCall::create:
+        return "create " + file;
+      case FileCall::set_owner:
+        return "set owner of " + file;
+      case FileCall::set_permissions:
+        return "set permissions of " + file;
+      case FileCall::read:
+        return "read " + file + " at " + std::to_string(offset);
+      case FileCall::write:
+        return "write " + file + " at " + std::to_string(offset);
+      case FileCall::sync:
+        return "sync " + file;
+      case FileCall::sync_directory:
+        return "sync directory";
+      case FileCall::close:
+        return "close " + file;
+      case FileCall::rename:
+        return "rename " + file;
+      case FileCall::remove:
+        return "remove " + file;
+      case FileCall::lock:
+        return "lock " + file;
+      case FileCall::unlock:
+        return "unlock " + file;
+    }
+    return "?";
+  }
+};
+
+/// What becomes of a call: it fails, or moves at most so many bytes, or (neither) is made as it is.
+struct Fault {
+  std::error_code error = {};
+  std::optional<std::size_t> most_bytes = {};
+};
+
+/// Decides about each call before it is made.
+using FaultPlan = std::function<Fault(const CallRecord&)>;
+
+[[nodiscard]] inline std::error_code system_error(int number) { return {number, std::system_category()}; }
+
+/// The n-th call, counted from 0, fails.
+[[nodiscard]] inline FaultPlan fail_call(std::size_t n, int error) {
+  return [n, error](const CallRecord& call) { return Fault{.error = system_error(call.number == n ? error : 0)}; };
+}
+
+/// The n-th call and all behind it fail.
+[[nodiscard]] inline FaultPlan fail_from_call(std::size_t n, int error) {
+  return [n, error](const CallRecord& call) { return Fault{.error = system_error(call.number >= n ? error : 0)}; };
+}
+
+/// Every call of one sort fails.
+[[nodiscard]] inline FaultPlan fail_every(FileCall which, int error) {
+  return
+      [which, error](const CallRecord& call) { return Fault{.error = system_error(call.call == which ? error : 0)}; };
+}
+
+class FaultyFileSystem {
+ public:
+  using Handle = iqdb::PosixFileSystem::Handle;
+
+  /// What all copies share.
+  struct State {
+    std::mutex mutex;
+    FaultPlan plan;
+    std::vector<CallRecord> calls;
+    std::map<Handle, std::pair<std::string, bool>> open;  // handle -> name, whether it is a directory
+  };
+
+  /// From now on this is done to calls, which are counted from 0 again.
+  void plan(FaultPlan plan) {
+    const std::lock_guard guard(state_->mutex);
+    state_->plan = std::move(plan);
+    state_->calls.clear();
+  }
+
+  /// The calls made since plan().
+  [[nodiscard]] std::vector<CallRecord> calls() const {
+    const std::lock_guard guard(state_->mutex);
+    return state_->calls;
+  }
+
+  /// How many files are open by calls through this.
+  [[nodiscard]] std::size_t open_files() const {
+    const std::lock_guard guard(state_->mutex);
+    return state_->open.size();
+  }
+
+  iqdb::SystemResult<std::filesystem::path> resolve(const std::filesystem::path& path) {
+    if (const Fault fault = before(FileCall::resolve, path); fault.error) {
+      return {{}, fault.error};
+    }
+    return real_.resolve(path);
+  }
+
+  iqdb::SystemResult<Handle> open(const std::filesystem::path& path, iqdb::OpenMode mode, std::uint32_t permissions) {
+    const FileCall call = mode == iqdb::OpenMode::read        ? FileCall::open
+                          : mode == iqdb::OpenMode::directory ? FileCall::open_directory
+                                                              : FileCall::create;
+    if (const Fault fault = before(call, path); fault.error) {
+      return {-1, fault.error};
+    }
+    return opened(real_.open(path, mode, permissions), path, mode == iqdb::OpenMode::directory);
+  }
+
+  std::error_code close(Handle handle) {
+    const Fault fault = before(FileCall::close, handle);
+    closed(handle);
+    const std::error_code error = real_.close(handle);
+    return fault.error ? fault.error : error;
+  }
+
+  iqdb::SystemResult<iqdb::FileStatus> status(const std::filesystem::path& path) {
+    if (const Fault fault = before(FileCall::status, path); fault.error) {
+      return {{}, fault.error};
+    }
+    return real_.status(path);
+  }
+
+  iqdb::SystemResult<iqdb::FileStatus> status(Handle handle) {
+    if (const Fault fault = before(FileCall::status_of_open, handle); fault.error) {
+      return {{}, fault.error};
+    }
+    return real_.status(handle);
+  }
+
+  std::error_code set_owner(Handle handle, const iqdb::FileStatus& status) {
+    const Fault fault = before(FileCall::set_owner, handle);
+    return fault.error ? fault.error : real_.set_owner(handle, status);
+  }
+
+  std::error_code set_permissions(Handle handle, const iqdb::FileStatus& status) {
+    const Fault fault = before(FileCall::set_permissions, handle);
+    return fault.error ? fault.error : real_.set_permissions(handle, status);
+  }
+
+  iqdb::SystemResult<std::size_t> read_at(Handle handle, std::uint64_t offset, std::span<std::byte> into) {
+    const Fault fault = before(FileCall::read, handle, offset, into.size());
+    if (fault.error) {
+      return {0, fault.error};
+    }
+    return real_.read_at(handle, offset, into.first(std::min(into.size(), fault.most_bytes.value_or(into.size()))));
+  }
+
+  iqdb::SystemResult<std::size_t> write_at(Handle handle, std::uint64_t offset, std::span<const std::byte> bytes) {
+    const Fault fault = before(FileCall::write, handle, offset, bytes.size());
+    if (fault.error) {
+      return {0, fault.error};
+    }
+    return real_.write_at(handle, offset, bytes.first(std::min(bytes.size(), fault.most_bytes.value_or(bytes.size()))));
+  }
+
+  std::error_code sync(Handle handle) {
+    const Fault fault = before(is_directory(handle) ? FileCall::sync_directory : FileCall::sync, handle);
+    return fault.error ? fault.error : real_.sync(handle);
+  }
+
+  std::error_code rename(const std::filesystem::path& from, const std::filesystem::path& to) {
+    const Fault fault = before(FileCall::rename, from.filename().string() + " to " + to.filename().string());
+    return fault.error ? fault.error : real_.rename(from, to);
+  }
+
+  std::error_code remove(const std::filesystem::path& path) {
+    const Fault fault = before(FileCall::remove, path);
+    return fault.error ? fault.error : real_.remove(path);
+  }
+
+  iqdb::SystemResult<Handle> lock(const std::filesystem::path& path) {
+    if (const Fault fault = before(FileCall::lock, path); fault.error) {
+      return {-1, fault.error};
+    }
+    return opened(real_.lock(path), path, false);
+  }
+
+  void unlock(Handle handle) {
+    before(FileCall::unlock, handle);
+    closed(handle);
+    real_.unlock(handle);
+  }
+
+ private:
+  Fault before(FileCall call, std::string file, std::uint64_t offset = 0, std::size_t bytes = 0) {
+    const std::lock_guard guard(state_->mutex);
+    state_->calls.push_back(
+        {.call = call, .file = std::move(file), .offset = offset, .bytes = bytes, .number = state_->calls.size()});
+    return state_->plan ? state_->plan(state_->calls.back()) : Fault{};
+  }
+  Fault before(FileCall call, const std::filesystem::path& path) {
+    return before(call, call == FileCall::open_directory ? std::string(".") : path.filename().string());
+  }
+  Fault before(FileCall call, Handle handle, std::uint64_t offset = 0, std::size_t bytes = 0) {
+    std::string name = "a file that is not open";
+    {
+      const std::lock_guard guard(state_->mutex);
+      if (const auto found = state_->open.find(handle); found != state_->open.end()) {
+        name = found->second.first;
+      }
+    }
+    return before(call, std::move(name), offset, bytes);
+  }
+
+  iqdb::SystemResult<Handle> opened(iqdb::SystemResult<Handle> result, const std::filesystem::path& path,
+                                    bool directory) {
+    if (!result.error) {
+      const std::lock_guard guard(state_->mutex);
+      state_->open[result.value] = {directory ? std::string(".") : path.filename().string(), directory};
+    }
+    return result;
+  }
+  void closed(Handle handle) {
+    const std::lock_guard guard(state_->mutex);
+    state_->open.erase(handle);
+  }
+  [[nodiscard]] bool is_directory(Handle handle) const {
+    const std::lock_guard guard(state_->mutex);
+    const auto found = state_->open.find(handle);
+    return found != state_->open.end() && found->second.second;
+  }
+
+  iqdb::PosixFileSystem real_;
+  std::shared_ptr<State> state_ = std::make_shared<State>();
+};
+
+static_assert(iqdb::FileSystem<FaultyFileSystem>);
+
+using FaultyStorage = iqdb::BasicFileStorage<FaultyFileSystem>;
+
+}  // namespace iqdb_test
