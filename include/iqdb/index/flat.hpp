@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <limits>
 #include <optional>
 #include <span>
@@ -142,6 +143,11 @@ class FlatIndex : public InsertOverloads<FlatIndex> {
       hits.push_back({.id = row.id, .distance = candidate.distance, .metadata = row.metadata});
     }
     return hits;
+  }
+
+  /// The same for a query written as a braced list of its components.
+  [[nodiscard]] std::vector<Hit> search(std::initializer_list<float> query, const SearchParams& params = {}) const {
+    return search(std::span<const float>(query.begin(), query.size()), params);
   }
 
   /// Calls `visit(id, vector, metadata)` for every vector, in insertion order, with a `const VectorId&`, a

@@ -150,6 +150,21 @@ struct Fingerprint {
 /// How the payload lies in the region: the scheme tags of the format.
 enum class CompressionScheme : std::uint8_t { none = 0, zstd = 1, lz4_block = 2, lz4_frames = 3 };
 
+/// The scheme's name as it is written in the source, e.g. "lz4_block".
+[[nodiscard]] constexpr std::string_view to_string(CompressionScheme scheme) noexcept {
+  switch (scheme) {
+    case CompressionScheme::none:
+      return "none";
+    case CompressionScheme::zstd:
+      return "zstd";
+    case CompressionScheme::lz4_block:
+      return "lz4_block";
+    case CompressionScheme::lz4_frames:
+      return "lz4_frames";
+  }
+  return "unknown";
+}
+
 /// What a version-2 region begins with.
 struct RegionPreamble {
   CompressionScheme scheme = CompressionScheme::none;

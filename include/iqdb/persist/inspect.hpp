@@ -25,7 +25,7 @@ inline FileStorage::File open_existing(const std::filesystem::path& path) {
   auto file = storage.open(storage.resolve(path));
   if (!file) {
     throw_persist_error(
-        PersistErrorKind::io, "cannot look at the snapshot: there is no such file",
+        PersistErrorKind::io, "cannot look at the snapshot; check the path",
         {.path = path, .code = std::make_error_code(std::errc::no_such_file_or_directory), .offset = {}});
   }
   return std::move(*file);

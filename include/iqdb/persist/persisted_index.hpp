@@ -80,7 +80,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
   static PersistedIndex load(PersistConfig config, S storage = {}) {
     return load_if_there(config, storage, [&](const auto& /*path*/, auto& /*lock*/) -> PersistedIndex {
       throw_persist_error(
-          PersistErrorKind::io, "cannot load: there is no such file; save one first, or call load_or_create",
+          PersistErrorKind::io, "cannot load the index; check the path, or save one first",
           {.path = config.path, .code = std::make_error_code(std::errc::no_such_file_or_directory), .offset = {}});
     });
   }

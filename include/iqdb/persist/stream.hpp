@@ -232,6 +232,11 @@ class Reader {
     }
   }
 
+  /// The same for any contiguous range: a vector, an array.
+  template <std::ranges::contiguous_range R>
+    requires LittleEndianValue<std::ranges::range_value_t<R>>
+  void read_array(R&& into) { read_array(std::span<std::ranges::range_value_t<R>>(into)); }
+
   /// `count` numbers that stand one behind the other. Throws PersistError truncated_payload, having read and allocated
   /// nothing, if fewer are left.
   template <class T>

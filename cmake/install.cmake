@@ -1,0 +1,46 @@
+# cmake --install: the headers, the CMake package and the pkg-config file.
+#
+# All of it is text that is the same on every machine, so the package files go to share/, not lib/. Paths in them are
+# relative to where they lie: the installed tree may be moved.
+include(GNUInstallDirs)
+include(CMakePackageConfigHelpers)
+
+set(iqdb_persist_cmake_dir "${CMAKE_INSTALL_DATADIR}/cmake/iqdb-persist")
+set(iqdb_persist_pkgconfig_dir "${CMAKE_INSTALL_DATADIR}/pkgconfig")
+
+install(TARGETS iqdb-persist EXPORT iqdb-persist-targets FILE_SET HEADERS)
+install(
+  EXPORT iqdb-persist-targets
+  NAMESPACE iqdb::
+  DESTINATION "${iqdb_persist_cmake_dir}")
+
+configure_package_config_file(cmake/iqdb-persistConfig.cmake.in iqdb-persistConfig.cmake
+                              INSTALL_DESTINATION "${iqdb_persist_cmake_dir}")
+# Before 1.0 a minor version may break what was there, so 0.1 does not stand in for 0.2; and nothing stands in for a higher
+# major version.
+write_basic_package_version_file(iqdb-persistConfigVersion.cmake COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
+install(FILES "${CMAKE_CURRENT_BINARY_DIR}/iqdb-persistConfig.cmake"
+              "${CMAKE_CURRENT_BINARY_DIR}/iqdb-persistConfigVersion.cmake" cmake/FindIqdbPersistZstd.cmake
+              cmake/FindIqdbPersistLz4.cmake
+        DESTINATION "${iqdb_persist_cmake_dir}")
+
+# In the pkg-config file the include directory is written relative to the file itself.
+cmake_path(ABSOLUTE_PATH iqdb_persist_pkgconfig_dir BASE_DIRECTORY "/prefix" NORMALIZE OUTPUT_VARIABLE pc_dir)
+cmake_path(SET pc_include_dir "${CMAKE_INSTALL_INCLUDEDIR}")
+cmake_path(IS_ABSOLUTE pc_include_dir pc_include_dir_is_absolute)
+if(NOT pc_include_dir_is_absolute)
+  cmake_path(ABSOLUTE_PATH pc_include_dir BASE_DIRECTORY "/prefix" NORMALIZE)
+  cmake_path(RELATIVE_PATH pc_include_dir BASE_DIRECTORY "${pc_dir}")
+  string(PREPEND pc_include_dir "\${pcfiledir}/")
+endif()
+set(pc_requires "zlib")
+if(IQDB_PERSIST_ZSTD)
+  string(APPEND pc_requires " libzstd")
+endif()
+if(IQDB_PERSIST_LZ4)
+  string(APPEND pc_requires " liblz4")
+endif()
+configure_file(cmake/iqdb-persist.pc.in iqdb-persist.pc @ONLY)
+install(FILES "${CMAKE_CURRENT_BINARY_DIR}/iqdb-persist.pc" DESTINATION "${iqdb_persist_pkgconfig_dir}")
+
+install(FILES LICENSE-MIT LICENSE-APACHE DESTINATION "${CMAKE_INSTALL_DOCDIR}")

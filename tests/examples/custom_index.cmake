@@ -1,0 +1,6 @@
+include("${CMAKE_CURRENT_LIST_DIR}/run.cmake")
+run(0 "${custom_index}")
+expect(out "fingerprints: 2 saved")
+expect(out "nearest to 0x01F7: 0xff")
+expect(out "point cloud: 2 points loaded")
+expect(out "\"example-fingerprints\"")

@@ -1,0 +1,6 @@
+include("${CMAKE_CURRENT_LIST_DIR}/run.cmake")
+set(hits "orange  0\\.17[0-9]+\nred  0\\.42[0-9]+\n$")
+run(0 "${quickstart}")
+expect(out "^loaded: 0 vectors\n${hits}")
+run(0 "${quickstart}")
+expect(out "^loaded: 3 vectors\n${hits}")

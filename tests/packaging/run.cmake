@@ -1,0 +1,141 @@
+# One packaging test: takes iqdb-persist in one of the ways in which a program can, builds a program with it and runs that.
+#
+#   cmake -DCASE=… -DSOURCE=<this repository> -DWORK=<scratch directory> -DVERSION=<of iqdb-persist> -DGENERATOR=…
+#         -DCXX=<compiler> -P run.cmake
+cmake_minimum_required(VERSION 3.25)
+
+set(consumer_source "${CMAKE_CURRENT_LIST_DIR}/consumer")
+set(work "${WORK}/${CASE}")
+file(REMOVE_RECURSE "${work}")
+file(MAKE_DIRECTORY "${work}")
+
+# Runs a command in the scratch directory; it must succeed. Its output is in ${output}.
+macro(run)
+  execute_process(
+    COMMAND ${ARGN}
+    WORKING_DIRECTORY "${work}"
+    RESULT_VARIABLE result
+    OUTPUT_VARIABLE output
+    ERROR_VARIABLE output
+    ECHO_OUTPUT_VARIABLE ECHO_ERROR_VARIABLE)
+  if(NOT result EQUAL 0)
+    string(REPLACE ";" " " line "${ARGN}")
+    message(FATAL_ERROR "failed (${result}): ${line}")
+  endif()
+endmacro()
+
+# Runs a command that must fail, and say something that matches each of the patterns in `patterns`. Line breaks and
+# indentation do not count: CMake wraps its messages.
+function(run_refused patterns)
+  execute_process(
+    COMMAND ${ARGN}
+    WORKING_DIRECTORY "${work}"
+    RESULT_VARIABLE result
+    OUTPUT_VARIABLE output
+    ERROR_VARIABLE output
+    ECHO_OUTPUT_VARIABLE ECHO_ERROR_VARIABLE)
+  string(REGEX REPLACE "[ \n]+" " " output "${output}")
+  if(result EQUAL 0)
+    message(FATAL_ERROR "succeeded, but should have been refused: ${ARGN}")
+  endif()
+  foreach(pattern IN LISTS patterns)
+    if(NOT output MATCHES "${pattern}")
+      message(FATAL_ERROR "refused as it should be, but without saying '${pattern}'")
+    endif()
+  endforeach()
+endfunction()
+
+set(configure "${CMAKE_COMMAND}" -G "${GENERATOR}" "-DCMAKE_CXX_COMPILER=${CXX}")
+
+# Installs iqdb-persist, then moves the installed tree: nothing in it may depend on where it was put first.
+function(install_and_move)
+  run(${configure} -S "${SOURCE}" -B build -DBUILD_TESTING=OFF -DIQDB_PERSIST_BUILD_EXAMPLES=OFF ${ARGN})
+  run("${CMAKE_COMMAND}" --install build --prefix "${work}/first")
+  file(RENAME "${work}/first" "${work}/moved")
+endfunction()
+
+# Configures the consumer, builds it and runs it.
+macro(consume expected_zstd expected_lz4)
+  run(${configure} -S "${consumer_source}" -B consumer ${ARGN})
+  run("${CMAKE_COMMAND}" --build consumer)
+  run("${work}/consumer/consumer" ${expected_zstd} ${expected_lz4})
+endmacro()
+
+# Where the tests that need an installed copy find it: the case `install` runs before them.
+set(installed "${WORK}/install/moved")
+string(REGEX MATCH "^([0-9]+)\\.([0-9]+)" major_minor "${VERSION}")
+set(major ${CMAKE_MATCH_1})
+set(minor ${CMAKE_MATCH_2})
+
+if(CASE STREQUAL "install")
+  install_and_move()
+  # The whole of it: every header, the package, nothing of the tests.
+  file(GLOB_RECURSE headers RELATIVE "${SOURCE}/include" "${SOURCE}/include/*")
+  file(GLOB_RECURSE installed_headers RELATIVE "${installed}/include" "${installed}/include/*")
+  if(NOT headers STREQUAL installed_headers)
+    message(FATAL_ERROR "headers: ${headers}\ninstalled: ${installed_headers}")
+  endif()
+  file(GLOB_RECURSE texts "${installed}/share/*.cmake" "${installed}/share/*.pc")
+  foreach(text IN LISTS texts)
+    file(READ "${text}" content)
+    foreach(directory IN ITEMS "${SOURCE}" "${work}")
+      string(FIND "${content}" "${directory}" at)
+      if(NOT at EQUAL -1)
+        message(FATAL_ERROR "${text} names ${directory}: it will not work anywhere else")
+      endif()
+    endforeach()
+  endforeach()
+
+elseif(CASE STREQUAL "find_package")
+  consume(1 1 -DHOW=find_package "-DWANTED_VERSION=${major_minor}" "-DCMAKE_PREFIX_PATH=${installed}")
+
+elseif(CASE STREQUAL "find_package_without_codecs")
+  install_and_move(-DIQDB_PERSIST_ZSTD=OFF -DIQDB_PERSIST_LZ4=OFF)
+  # Where it was built without them, the package must not even look for them.
+  consume(0 0 -DHOW=find_package "-DCMAKE_PREFIX_PATH=${work}/moved" -DCMAKE_DISABLE_FIND_PACKAGE_IqdbPersistZstd=ON
+          -DCMAKE_DISABLE_FIND_PACKAGE_IqdbPersistLz4=ON)
+
+elseif(CASE STREQUAL "add_subdirectory")
+  consume(1 1 -DHOW=add_subdirectory "-DIQDB_SOURCE=${SOURCE}")
+
+elseif(CASE STREQUAL "fetch_content")
+  consume(1 0 -DHOW=fetch_content "-DIQDB_SOURCE=${SOURCE}" -DIQDB_PERSIST_LZ4=OFF)
+
+elseif(CASE STREQUAL "pkg_config")
+  # Only its own file: what it requires is found where pkg-config always looks.
+  set(ENV{PKG_CONFIG_PATH} "${installed}/share/pkgconfig")
+  run("${PKG_CONFIG}" --modversion iqdb-persist)
+  if(NOT output STREQUAL "${VERSION}\n")
+    message(FATAL_ERROR "pkg-config says version ${output}, not ${VERSION}")
+  endif()
+  run("${PKG_CONFIG}" --cflags --libs iqdb-persist)
+  separate_arguments(flags UNIX_COMMAND "${output}")
+  run("${CXX}" -std=c++20 "${consumer_source}/main.cpp" -o consumer ${flags})
+  run("${work}/consumer" 1 1)
+
+elseif(CASE STREQUAL "refuses_other_versions")
+  math(EXPR next_major "${major} + 1")
+  set(wanted_versions "${next_major}.0")
+  if(major EQUAL 0)
+    math(EXPR next_minor "${minor} + 1")
+    list(APPEND wanted_versions "0.${next_minor}")
+  endif()
+  foreach(wanted IN LISTS wanted_versions)
+    run_refused("requested version \"${wanted}\";version: ${VERSION}" ${configure} -S "${consumer_source}" -B consumer
+                -DHOW=find_package "-DWANTED_VERSION=${wanted}" "-DCMAKE_PREFIX_PATH=${installed}")
+  endforeach()
+
+elseif(CASE STREQUAL "says_what_is_missing")
+  # A library is missing when it is looked for where there is none.
+  set(nowhere -DCMAKE_FIND_ROOT_PATH=/nowhere -DCMAKE_FIND_ROOT_PATH_MODE_LIBRARY=ONLY)
+  set(with_zlib "-DZLIB_LIBRARY=${ZLIB}")
+  run_refused("zlib1g-dev" ${configure} -S "${SOURCE}" -B build ${nowhere})
+  run_refused("libzstd-dev;IQDB_PERSIST_ZSTD=OFF" ${configure} -S "${SOURCE}" -B build ${nowhere} ${with_zlib})
+  run_refused("liblz4-dev;IQDB_PERSIST_LZ4=OFF" ${configure} -S "${SOURCE}" -B build ${nowhere} ${with_zlib}
+              -DIQDB_PERSIST_ZSTD=OFF)
+  run_refused("libzstd-dev liblz4-dev" ${configure} -S "${consumer_source}" -B consumer -DHOW=find_package
+              "-DCMAKE_PREFIX_PATH=${installed}" ${nowhere} ${with_zlib})
+
+else()
+  message(FATAL_ERROR "there is no case '${CASE}'")
+endif()
