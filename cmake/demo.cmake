@@ -1,20 +1,63 @@
-# The demo, run by the build target of that name: one process adds this repository's own texts to an index on disk, and
-# others find them there. The last query is misspelt on purpose.
+# The demo, run by the build target of that name: a process that adds this repository's own texts to an index on disk is
+# killed in the middle of it, the next ones find everything that it had reported, and finish. The last query is misspelt
+# on purpose.
 #
 #   cmake -DFIND_TEXT=<program> -DDIRECTORY=<where the index goes> -P demo.cmake
+cmake_minimum_required(VERSION 3.25)
+
+function(say)
+  execute_process(COMMAND "${CMAKE_COMMAND}" -E echo "${ARGN}")
+endfunction()
+
+# Runs find_text; what it printed is then in ${output}.
 function(run)
   list(JOIN ARGN " " line)
-  execute_process(COMMAND "${CMAKE_COMMAND}" -E echo "\n$ find_text --index demo.iqdb ${line}")
-  execute_process(COMMAND "${FIND_TEXT}" --index demo.iqdb ${ARGN} WORKING_DIRECTORY "${DIRECTORY}" RESULT_VARIABLE result)
+  say("\n$ find_text --index demo.iqdb ${line}")
+  execute_process(COMMAND "${FIND_TEXT}" --index demo.iqdb ${ARGN} WORKING_DIRECTORY "${DIRECTORY}" RESULT_VARIABLE result
+                  OUTPUT_VARIABLE output ECHO_OUTPUT_VARIABLE)
   if(NOT result EQUAL 0)
     message(FATAL_ERROR "find_text failed: ${result}")
   endif()
+  set(output "${output}" PARENT_SCOPE)
 endfunction()
 
+# Starts `add`, reads what it prints, and kills it when it has reported five files. 137 is the status of a program that was
+# killed by signal 9.
+set(add_and_kill
+    [[{ sh -c 'echo $$; exec "$0" --index demo.iqdb add' "$0"; echo "status $?"; } | {
+        read -r pid
+        lines=0
+        while read -r line; do
+          echo "$line"
+          lines=$((lines + 1))
+          [ $lines -ne 5 ] || kill -9 "$pid"
+        done
+      }]])
+
 # Begin afresh, so that the first command shows what adding does.
-file(REMOVE "${DIRECTORY}/demo.iqdb")
+foreach(attempt RANGE 1 10)
+  file(REMOVE "${DIRECTORY}/demo.iqdb" "${DIRECTORY}/demo.iqdb.wal")
+  execute_process(COMMAND sh -c "${add_and_kill}" "${FIND_TEXT}" WORKING_DIRECTORY "${DIRECTORY}" OUTPUT_VARIABLE output
+                  ERROR_VARIABLE ignored)
+  if(output MATCHES "status 137\n$")
+    break()
+  endif() # it had finished before the signal came: try again
+endforeach()
+if(NOT output MATCHES "status 137\n$")
+  message(FATAL_ERROR "find_text was not killed in the middle of its work:\n${output}")
+endif()
+string(REGEX REPLACE "status 137\n$" "" output "${output}")
+string(REGEX MATCHALL "added: " reported "${output}")
+list(LENGTH reported reported)
+say("\n$ find_text --index demo.iqdb add      # and a kill -9 in the middle of it")
+say("${output}[killed with SIGKILL, after it had reported ${reported} files as added]")
+
+run(search what if the disk is full)
+run(add)
+if(NOT output MATCHES "([0-9]+) files unchanged" OR CMAKE_MATCH_1 LESS reported)
+  message(FATAL_ERROR "${reported} files were reported as added, but not all of them are there")
+endif()
+say("[the ${CMAKE_MATCH_1} files unchanged are those that were durable when it was killed: none of the ${reported} is lost]")
 
 run(add)
-run(add)
-run(search what if the disk is full)
 run(search the symbolik link is folowed)

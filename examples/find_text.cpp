@@ -7,9 +7,9 @@
 // the current directory, unless told otherwise.
 //
 // What `add` does: a new file is added, one whose contents changed has all its passages replaced, an unchanged one is left
-// alone, and one that was deleted is forgotten when a directory above it is added again. Only if something changed is the
-// index saved. Taken is text: UTF-8 without zero bytes. Hidden files and build directories are passed over, unless they
-// are named. Two `add` at the same time each save a whole index: the later one stays.
+// alone, and one that was deleted is forgotten when a directory above it is added again. A file of which `add` has said
+// so is durable: kill `add` at any moment, and the next call finds it. Taken is text: UTF-8 without zero bytes. Hidden
+// files and build directories are passed over, unless they are named. While one `add` runs, no other call gets in.
 #include <iqdb/index/flat.hpp>
 #include <iqdb/persist.hpp>
 
@@ -210,9 +210,17 @@ std::string contents_of(const std::string& name) {
 
 // ---- The index -------------------------------------------------------------------------------------------------------
 
-iqdb::PersistConfig config_for(const fs::path& path) {
+iqdb::PersistConfig config_for(const fs::path& path, bool with_log) {
   return {.path = path,
+          .wal_enabled = with_log,
           .compression = IQDB_PERSIST_HAS_ZSTD != 0 ? iqdb::Compression::zstd() : iqdb::Compression::none()};
+}
+
+// Says so if an `add` did not come to its end, and what it had made durable was taken from the log.
+void report_recovery(const Database& db) {
+  if (db.recovery().replayed > 0) {
+    std::cout << "recovered: an add was interrupted; " << db.recovery().replayed << " changes taken from its log\n";
+  }
 }
 
 // What the index knows of a file: the digest of its contents when it was added, and its passages.
@@ -237,79 +245,83 @@ void add(const fs::path& index_path, const std::vector<fs::path>& paths) {
   for (const fs::path& path : paths) {
     files.merge(files_at(path));
   }
-  Database db = Database::load_or_create(config_for(index_path),
+  Database db = Database::load_or_create(config_for(index_path, true),
                                          [] { return iqdb::FlatIndex(dimension, iqdb::DistanceMetric::cosine); });
-  const std::map<std::string, Known> known = known_files(db.index());
-  const auto forget = [&](const std::string& file) {
-    for (const iqdb::VectorId& id : known.at(file).passages) {
-      db.erase(id);
-    }
-  };
+  report_recovery(db);
   std::map<std::string, std::size_t> count{{"added", 0}, {"changed", 0}, {"deleted", 0}, {"unchanged", 0}};
-  const auto report = [&](const std::string& what, const std::string& file) {
-    ++count[what];
-    if (what == "changed" || what == "deleted") {
-      std::cout << what << ": " << shown(file) << "\n";
+
+  // Puts the passages of a file in the place of its old ones. A batch is one record of the log: whenever this program is
+  // killed, the next one finds the file as it was or as it is now, and never a part of it.
+  const auto replace = [&](const Known& old, const std::string& what, const std::string& file,
+                           const std::string& contents) {
+    iqdb::WriteBatch batch;
+    std::ranges::for_each(old.passages, [&](const iqdb::VectorId& id) { batch.erase(id); });
+    const auto digest = static_cast<std::int64_t>(hash_of(contents));
+    for (const auto& [line, text] : passages_of(contents)) {
+      batch.insert(iqdb::VectorId::from_bytes(file + "#" + std::to_string(batch.size())), embed(trigrams_of(text)),
+                   {{"file", file}, {"line", iqdb::make_value(line)}, {"text", text}, {"digest", digest}});
+    }
+    if (batch.size() > 0) {
+      db.apply(batch);
+      ++count[what];
+      std::cout << what << ": " << shown(file) << std::endl;  // not before it is durable, and then at once
     }
   };
 
-  std::set<std::string> texts;
+  std::map<std::string, Known> known = known_files(db.index());
   for (const std::string& file : files) {
     const std::string contents = contents_of(file);
     if (!iqdb::is_utf8(contents) || contents.find('\0') != std::string::npos) {
       std::cout << "skipped: " << shown(file) << " is not UTF-8 text\n";
-      continue;
-    }
-    texts.insert(file);
-    const auto digest = static_cast<std::int64_t>(hash_of(contents));
-    const auto old = known.find(file);
-    if (old != known.end() && old->second.digest == digest) {
-      report("unchanged", file);
-      continue;
-    }
-    const std::vector<Passage> passages = passages_of(contents);
-    if (old != known.end()) {
-      forget(file);
-      report("changed", file);
-    } else if (!passages.empty()) {
-      report("added", file);
-    }
-    for (std::size_t number = 0; number < passages.size(); ++number) {
-      const auto& [line, text] = passages[number];
-      db.insert(iqdb::VectorId::from_bytes(file + "#" + std::to_string(number)), embed(trigrams_of(text)),
-                {{"file", file}, {"line", iqdb::make_value(line)}, {"text", text}, {"digest", digest}});
+    } else if (const auto old = known.extract(file); old.empty()) {
+      replace({}, "added", file, contents);
+    } else if (old.mapped().digest != static_cast<std::int64_t>(hash_of(contents))) {
+      replace(old.mapped(), "changed", file, contents);
+    } else {
+      ++count["unchanged"];
     }
   }
-  for (const auto& [file, old] : known) {
+  for (const auto& [file, old] : known) {  // what was not met, or is no text any more
     const auto above = [&name = file](const fs::path& path) { return is_at_or_below(name, path); };
-    if (!texts.contains(file) && std::ranges::any_of(paths, above)) {
-      forget(file);
-      report("deleted", file);
+    if (std::ranges::any_of(paths, above)) {
+      replace(old, "deleted", file, "");
     }
   }
 
-  const bool unchanged = count["added"] + count["changed"] + count["deleted"] == 0;
+  // All of it is durable already. This folds the log into the snapshot, so that a search has no log to replay. A program
+  // that changes its index all the time would rather wait until the log has grown as large as the snapshot.
+  const bool unchanged = count["added"] + count["changed"] + count["deleted"] + db.recovery().replayed == 0;
   if (!unchanged) {
-    db.save();  // all of it or, if this fails or the machine does, nothing of it
+    db.checkpoint();
   }
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
   for (const auto& [what, files_so] : count) {
     std::cout << files_so << " files " << what << ", ";
   }
   std::cout << std::fixed << std::setprecision(2) << seconds.count() << " s; " << db.index().size() << " passages in "
-            << index_path.string();
-  if (unchanged) {
-    std::cout << ", unchanged\n";
-  } else {
-    std::cout << ", " << fs::file_size(index_path) / 1024 << " KiB\n";
+            << index_path.string() << ", "
+            << (unchanged ? "unchanged" : std::to_string(fs::file_size(index_path) / 1024) + " KiB") << "\n";
+}
+
+// A search changes nothing: with the log off it takes no lock and writes no file, so that any number of them may run at
+// once. Only where an `add` was interrupted does the log hold what the snapshot lacks, and is needed.
+Database load_for_search(const fs::path& index_path) {
+  try {
+    return Database::load(config_for(index_path, false));
+  } catch (const iqdb::PersistError& error) {
+    if (error.kind() != iqdb::PersistErrorKind::log_present) {
+      throw;
+    }
   }
+  return Database::load(config_for(index_path, true));
 }
 
 void search(const fs::path& index_path, const std::string& query) {
   if (!fs::exists(index_path)) {
     throw std::runtime_error("there is no '" + index_path.string() + "' yet; make it by: find_text add");
   }
-  const Database db = Database::load(config_for(index_path));
+  const Database db = load_for_search(index_path);
+  report_recovery(db);
   const Trigrams wanted = trigrams_of(query);
 
   // The index finds the candidates; the exact distance puts them in order.

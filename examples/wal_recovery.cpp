@@ -5,22 +5,27 @@
 // every reported vector. The next child goes on where this one was stopped.
 //
 //   wal_recovery [FILE]        FILE is the index; without it a scratch file, which is removed
+#include <iqdb/index/flat.hpp>
+#include <iqdb/persist.hpp>
+
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <exception>
 #include <filesystem>
+#include <iomanip>
 #include <iostream>
 #include <random>
+#include <stdexcept>
+#include <string>
 #include <thread>
 #include <vector>
-
-#include "iqdb/index/flat.hpp"
-#include "iqdb/persist.hpp"
 
 namespace {
 
@@ -44,8 +49,8 @@ Database open(const std::filesystem::path& path) {
       if (write(report_to, &id, sizeof id) != sizeof id) {
         std::_Exit(1);
       }
-      if (id % 1000 == 0) {
-        db.checkpoint();  // so that some rounds are killed within one
+      if (id % 20 == 0) {
+        db.checkpoint();  // far too often, so that some rounds are killed within one
       }
     }
   } catch (const std::exception& error) {
@@ -61,57 +66,60 @@ int main(int argc, char** argv) {
   const std::filesystem::path directory =
       std::filesystem::temp_directory_path() / ("wal_recovery." + std::to_string(getpid()));
   const std::filesystem::path path = scratch ? directory / "index.iqdb" : std::filesystem::path(argv[1]);
-  int missing = 0;
+  std::size_t missing = 0;
+  bool failed = false;
   try {
     if (scratch) {
       std::filesystem::create_directories(directory);
     }
     const auto seed = std::random_device{}();
     std::mt19937 random(seed);
-    std::cout << "seed " << seed << '\n';
-    std::uint64_t acknowledged = open(path).index().size();
+    std::cout << "Each round, a child process inserts vectors and reports each one whose insert has returned, until\n"
+                 "SIGKILL stops it at a random moment (seed "
+              << seed << "). What it had reported must be there afterwards.\n\n"
+              << "          reported   found   of them from the log   missing" << std::endl;
+    std::uint64_t reported = open(path).index().size();
 
     for (int round = 1; round <= rounds; ++round) {
-      int pipe_ends[2];
-      if (pipe(pipe_ends) != 0) {
-        throw std::runtime_error("cannot make a pipe");
+      std::array<int, 2> pipe_ends{};
+      const pid_t child = pipe(pipe_ends.data()) == 0 ? fork() : -1;
+      if (child < 0) {
+        throw std::runtime_error("cannot start a child process");
       }
-      const pid_t child = fork();
       if (child == 0) {
         close(pipe_ends[0]);
-        insert_for_ever(path, acknowledged + 1, pipe_ends[1]);
+        insert_for_ever(path, reported + 1, pipe_ends[1]);
       }
       close(pipe_ends[1]);
       std::this_thread::sleep_for(std::chrono::milliseconds(20 + random() % 200));
       kill(child, SIGKILL);
       waitpid(child, nullptr, 0);
       for (std::uint64_t id = 0; read(pipe_ends[0], &id, sizeof id) == sizeof id;) {
-        acknowledged = id;
+        reported = id;
       }
       close(pipe_ends[0]);
 
       const Database db = open(path);
-      int lost = 0;
-      for (std::uint64_t id = 1; id <= acknowledged; ++id) {
+      std::size_t lost = 0;
+      for (std::uint64_t id = 1; id <= reported; ++id) {
         lost += db.index().contains(id) ? 0 : 1;
       }
       missing += lost;
-      std::cout << "round " << round << ": killed after " << acknowledged << " acknowledged inserts; loaded "
-                << db.index().size() << " vectors, " << db.recovery().replayed << " of them from the log, "
-                << db.recovery().dropped_bytes << " bytes of a torn record dropped; missing: " << lost << '\n';
-      // The last insert may have been logged and not yet reported: it is then there, and counts as one.
-      acknowledged = db.index().size();
+      std::cout << "round " << std::setw(2) << round << std::setw(10) << reported << std::setw(8) << db.index().size()
+                << std::setw(23) << db.recovery().replayed << std::setw(10) << lost << std::endl;
+      // One more may be there than was reported: the kill came between its insert and the report.
+      reported = db.index().size();
     }
   } catch (const std::exception& error) {
     std::cerr << error.what() << '\n';
-    missing = -1;
+    failed = true;
   }
   if (scratch) {
     std::filesystem::remove_all(directory);
   }
-  if (missing != 0) {
+  if (failed || missing > 0) {
     return EXIT_FAILURE;
   }
-  std::cout << "nothing that was acknowledged is missing\n";
+  std::cout << "\n" << rounds << " kills: nothing that was reported is missing\n";
   return EXIT_SUCCESS;
 }

@@ -19,6 +19,7 @@
 #include "iqdb/index/flat.hpp"
 #include "iqdb/persist.hpp"
 #include "support/catch.hpp"
+#include "support/crash_states.hpp"
 #include "support/durable.hpp"
 #include "support/expect_error.hpp"
 #include "support/faulty_file_system.hpp"
@@ -57,6 +58,8 @@ using iqdb_test::read_bytes;
 using iqdb_test::require_kind;
 using iqdb_test::SeenFrame;
 using iqdb_test::snapshot_name;
+using iqdb_test::states_during;
+using iqdb_test::texts_of;
 using iqdb_test::torn_name;
 using iqdb_test::vector_of;
 using iqdb_test::with_log;
@@ -94,29 +97,6 @@ std::size_t used_bytes(const ByteVector& log, std::size_t begin) {
 ByteVector with_tail(ByteVector log, std::span<const std::byte> tail) {
   log.insert(log.end(), tail.begin(), tail.end());
   return log;
-}
-
-// The files as they are before each call that `action` makes.
-template <class Action>
-std::vector<std::pair<std::string, FileSet>> states_during(FaultyFileSystem& system, const fs::path& directory,
-                                                           Action&& action) {
-  std::vector<std::pair<std::string, FileSet>> states;
-  system.plan([&](const CallRecord& call) {
-    states.emplace_back("before " + call.text(), iqdb_test::files_in(directory));
-    return Fault{};
-  });
-  std::forward<Action>(action)();
-  system.plan({});
-  states.emplace_back("at the end", iqdb_test::files_in(directory));
-  return states;
-}
-
-std::vector<std::string> texts(const std::vector<CallRecord>& calls) {
-  std::vector<std::string> all;
-  for (const CallRecord& call : calls) {
-    all.push_back(call.text());
-  }
-  return all;
 }
 
 std::size_t position(const std::vector<std::string>& texts, const std::string& text, std::size_t from = 0) {
@@ -309,7 +289,7 @@ TEST_CASE("What was read is made durable before anything is built on it", "[dura
   FaultyFileSystem system;
   const FaultyDb db = FaultyDb::load(directory.config(), FaultyStorage(system));
   const std::vector<CallRecord> records = system.calls();
-  const auto calls = texts(records);
+  const auto calls = texts_of(records);
   const auto changes = [](const CallRecord& call) {
     return call.call == FileCall::write || call.call == FileCall::create || call.call == FileCall::rename ||
            call.call == FileCall::link || call.call == FileCall::truncate;
@@ -363,7 +343,7 @@ TEST_CASE("A checkpoint's snapshot is durable in its place before the new log is
   insert_row(db, 2);
   system.plan({});
   db.checkpoint();
-  const auto calls = texts(system.calls());
+  const auto calls = texts_of(system.calls());
   const std::size_t snapshot = position(calls, "rename index.iqdb.tmp to index.iqdb");
   const std::size_t directory_sync = position(calls, "sync directory", snapshot);
   const std::size_t log = position(calls, "rename index.iqdb.wal.tmp to index.iqdb.wal");
