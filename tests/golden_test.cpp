@@ -1,0 +1,355 @@
+// The files that the Rust crate wrote, and what it made of them: tests/golden/README.md.
+#include <algorithm>
+#include <bit>
+#include <cctype>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "iqdb/index/flat.hpp"
+#include "iqdb/persist.hpp"
+#include "support/catch.hpp"
+#include "support/expect_error.hpp"
+#include "support/files.hpp"
+#include "support/sample_index.hpp"
+#include "support/temporary_directory.hpp"
+
+namespace {
+
+using iqdb::Compression;
+using iqdb::DistanceMetric;
+using iqdb::FlatIndex;
+using iqdb::Metadata;
+using iqdb::PersistErrorKind;
+using iqdb::Value;
+using iqdb::VectorId;
+using iqdb_test::TemporaryDirectory;
+using Db = iqdb::PersistedIndex<FlatIndex>;
+using nlohmann::json;
+
+const std::filesystem::path golden = TEST_GOLDEN_DIR;
+
+// A line of the manifest.
+struct Case {
+  std::string file;
+  std::string mode;
+  std::string expected;
+
+  [[nodiscard]] bool expects_rows() const { return expected.ends_with(".json"); }
+};
+
+std::vector<Case> cases() {
+  std::ifstream manifest(golden / "MANIFEST.tsv");
+  std::vector<Case> all;
+  for (std::string line; std::getline(manifest, line);) {
+    if (line.empty() || line.starts_with('#')) {
+      continue;
+    }
+    std::istringstream fields(line);
+    Case one;
+    std::getline(fields, one.file, '\t');
+    std::getline(fields, one.mode, '\t');
+    std::getline(fields, one.expected, '\t');
+    all.push_back(std::move(one));
+  }
+  return all;
+}
+
+std::vector<Case> snapshot_cases() {
+  std::vector<Case> all = cases();
+  std::erase_if(all, [](const Case& one) { return one.mode != "snapshot"; });
+  return all;
+}
+
+// Where the Rust crate takes what the format forbids, or names another kind than fits here.
+const std::map<std::string, PersistErrorKind, std::less<>> differences = {
+    {"codec/none_len_mismatch.iqdb", PersistErrorKind::invalid_payload},
+    {"codec/none_len_max.iqdb", PersistErrorKind::invalid_payload},
+    {"codec/payload_trailing.iqdb", PersistErrorKind::invalid_payload},
+    {"codec/zstd_ratio_guard.iqdb", PersistErrorKind::compression},
+    {"codec/lz4_ratio_guard.iqdb", PersistErrorKind::compression},
+    {"codec/zstd_ratio_edge.iqdb", PersistErrorKind::compression},
+    {"codec/scheme_3.iqdb", PersistErrorKind::compression},
+    {"bad/version_2_no_preamble.iqdb", PersistErrorKind::compression},
+};
+
+// ---- What the files say, without the code that is tested -------------------------------------------------------------
+
+std::uint64_t integer_at(const std::vector<std::byte>& bytes, std::size_t offset, std::size_t size) {
+  std::uint64_t value = 0;
+  for (std::size_t at = 0; at < size; ++at) {
+    value |= std::to_integer<std::uint64_t>(bytes.at(offset + at)) << (8 * at);
+  }
+  return value;
+}
+
+std::uint64_t version_of(const std::vector<std::byte>& file) { return integer_at(file, 8, 4); }
+
+// The scheme tag of a version-2 file, if it goes that far.
+std::optional<unsigned> scheme_of(const std::vector<std::byte>& file) {
+  if (file.size() < 20 || version_of(file) != 2) {
+    return std::nullopt;
+  }
+  const std::uint64_t offset = 41 + integer_at(file, 12, 8);
+  return offset < file.size() ? std::optional(std::to_integer<unsigned>(file[offset])) : std::nullopt;
+}
+
+bool codec_is_missing(const std::vector<std::byte>& file) {
+  switch (scheme_of(file).value_or(0)) {
+    case 1:
+      return IQDB_PERSIST_HAS_ZSTD == 0;
+    case 2:
+    case 3:
+      return IQDB_PERSIST_HAS_LZ4 == 0;
+    default:
+      return false;
+  }
+}
+
+// "ERROR ChecksumMismatch checksum mismatch: …" is checksum_mismatch.
+std::string kind_in(const std::filesystem::path& path) {
+  std::ifstream file(path);
+  std::string error;
+  std::string name;
+  file >> error >> name;
+  if (error != "ERROR" || name.empty()) {
+    throw std::runtime_error("not an expected error: " + path.string());
+  }
+  std::string kind;
+  for (const char character : name) {
+    if (std::isupper(static_cast<unsigned char>(character)) != 0 && !kind.empty()) {
+      kind += '_';
+    }
+    kind += static_cast<char>(std::tolower(static_cast<unsigned char>(character)));
+  }
+  return kind;
+}
+
+// The name of the kind of error that a case is to end with.
+std::string expected_kind(const Case& one, const std::vector<std::byte>& file) {
+  const auto difference = differences.find(one.file);
+  const std::string kind =
+      difference != differences.end() ? std::string(to_string(difference->second)) : kind_in(golden / one.expected);
+  // What only the codec could tell is not found without it.
+  return kind == "compression" && codec_is_missing(file) ? "unsupported" : kind;
+}
+
+DistanceMetric metric_named(const std::string& name) {
+  static const std::map<std::string, DistanceMetric> metrics = {{"cosine", DistanceMetric::cosine},
+                                                                {"dot", DistanceMetric::dot_product},
+                                                                {"euclidean", DistanceMetric::euclidean},
+                                                                {"manhattan", DistanceMetric::manhattan},
+                                                                {"hamming", DistanceMetric::hamming}};
+  return metrics.at(name);
+}
+
+std::string bytes_of_hex(const std::string& hex) {
+  std::string bytes;
+  for (std::size_t at = 0; at + 1 < hex.size(); at += 2) {
+    bytes += static_cast<char>(std::stoi(hex.substr(at, 2), nullptr, 16));
+  }
+  return bytes;
+}
+
+VectorId id_of(const json& dump) {
+  return dump.contains("u64") ? VectorId(dump.at("u64").get<std::uint64_t>())
+                              : VectorId::from_stored_bytes(bytes_of_hex(dump.at("bytes").get<std::string>()));
+}
+
+Value value_of(const json& dump) {
+  const std::string type = dump.begin().key();
+  const json& value = dump.begin().value();
+  if (type == "string") {
+    return value.get<std::string>();
+  }
+  if (type == "int") {
+    return value.get<std::int64_t>();
+  }
+  if (type == "float") {
+    return std::bit_cast<double>(static_cast<std::uint64_t>(std::stoull(value.get<std::string>(), nullptr, 16)));
+  }
+  if (type == "bool") {
+    return value.get<bool>();
+  }
+  if (type == "null") {
+    return iqdb::Null{};
+  }
+  throw std::runtime_error("no type of a value: " + type);
+}
+
+std::optional<Metadata> metadata_of(const json& dump) {
+  if (dump.is_null()) {
+    return std::nullopt;
+  }
+  Metadata metadata;
+  for (const auto& [key, value] : dump.items()) {
+    metadata.emplace(key, value_of(value));
+  }
+  return metadata;
+}
+
+// The index that a dump describes.
+FlatIndex index_in(const std::filesystem::path& path) {
+  std::ifstream file(path);
+  const json dump = json::parse(file);
+  FlatIndex index(dump.at("dim").get<std::size_t>(), metric_named(dump.at("metric").get<std::string>()));
+  for (const json& row : dump.at("rows")) {
+    std::vector<float> vector;
+    for (const json& bits : row.at("vec")) {
+      vector.push_back(std::bit_cast<float>(bits.get<std::uint32_t>()));
+    }
+    index.insert(id_of(row.at("id")), std::span<const float>(vector), metadata_of(row.at("meta")));
+  }
+  if (index.size() != dump.at("n").get<std::size_t>() || dump.at("index_type").get<std::string>() != "flat") {
+    throw std::runtime_error("the dump contradicts itself: " + path.string());
+  }
+  return index;
+}
+
+// ---- Loading them ----------------------------------------------------------------------------------------------------
+
+// A copy of a case's snapshot, with nothing beside it.
+std::filesystem::path copy_of(const Case& one, const TemporaryDirectory& directory) {
+  const auto path = directory / "case.iqdb";
+  std::filesystem::copy_file(golden / one.file, path, std::filesystem::copy_options::overwrite_existing);
+  return path;
+}
+
+}  // namespace
+
+TEST_CASE("golden: no case is missing", "[golden]") {
+  const auto all = cases();
+  const auto snapshots = snapshot_cases();
+  CHECK(all.size() == 219);
+  REQUIRE(snapshots.size() == 129);
+  CHECK(std::ranges::count_if(snapshots, [](const Case& one) { return one.expects_rows(); }) == 61);
+  CHECK(std::ranges::count_if(snapshots, [](const Case& one) { return !one.expects_rows(); }) == 68);
+  for (const Case& one : all) {
+    CAPTURE(one.file);
+    CHECK(std::filesystem::exists(golden / one.file));
+    CHECK(std::filesystem::exists(golden / one.expected));
+  }
+}
+
+TEST_CASE("golden: every difference from the Rust crate is of a case that is there", "[golden]") {
+  std::set<std::string> files;
+  for (const Case& one : snapshot_cases()) {
+    files.insert(one.file);
+  }
+  for (const auto& [file, kind] : differences) {
+    CAPTURE(file);
+    CHECK(files.contains(file));
+  }
+}
+
+TEST_CASE("golden: every snapshot that the Rust crate reads is read and holds the same rows bit by bit", "[golden]") {
+  const TemporaryDirectory directory;
+  int loaded = 0;
+  int unsupported = 0;
+  for (const Case& one : snapshot_cases()) {
+    if (!one.expects_rows() || differences.contains(one.file)) {
+      continue;
+    }
+    CAPTURE(one.file);
+    const auto path = copy_of(one, directory);
+    if (codec_is_missing(iqdb_test::read_bytes(path))) {
+      iqdb_test::require_kind(PersistErrorKind::unsupported, [&] { return Db::load({.path = path}); });
+      ++unsupported;
+      continue;
+    }
+    const FlatIndex expected = index_in(golden / one.expected);
+    const Db db = Db::load({.path = path});
+    CHECK(iqdb_test::difference(db.index(), expected) == "");
+    const iqdb::FileHeader header = iqdb::read_header(path);
+    CHECK(header.index_type == "flat");
+    CHECK(header.dim == expected.dim());
+    CHECK(header.metric == expected.metric());
+    CHECK(header.vectors == expected.size());
+    ++loaded;
+  }
+  CHECK(loaded + unsupported == 58);
+  if (IQDB_PERSIST_HAS_ZSTD != 0 && IQDB_PERSIST_HAS_LZ4 != 0) {
+    CHECK(unsupported == 0);
+  }
+}
+
+TEST_CASE("golden: every snapshot that is to be refused is refused with its kind and left as it is", "[golden]") {
+  const TemporaryDirectory directory;
+  int refused = 0;
+  for (const Case& one : snapshot_cases()) {
+    if (one.expects_rows() && !differences.contains(one.file)) {
+      continue;
+    }
+    CAPTURE(one.file);
+    const auto path = copy_of(one, directory);
+    const auto before = iqdb_test::read_bytes(path);
+    const auto error = iqdb_test::error_of([&] { return Db::load({.path = path}); });
+    CHECK(to_string(error.kind()) == expected_kind(one, before));
+    CHECK(error.path() == path);
+    CHECK(iqdb_test::read_bytes(path) == before);
+    ++refused;
+  }
+  CHECK(refused == 71);
+}
+
+TEST_CASE("golden: an uncompressed snapshot is saved again as the bytes that the Rust crate wrote", "[golden]") {
+  const TemporaryDirectory directory;
+  int compared = 0;
+  for (const Case& one : snapshot_cases()) {
+    if (!one.expects_rows() || differences.contains(one.file)) {
+      continue;
+    }
+    const auto path = copy_of(one, directory);
+    const auto before = iqdb_test::read_bytes(path);
+    if (scheme_of(before) != 0U) {
+      continue;
+    }
+    CAPTURE(one.file);
+    Db db = Db::load({.path = path});
+    std::filesystem::remove(path);
+    const iqdb::SnapshotInfo info = db.save();
+    CHECK(iqdb_test::read_bytes(path) == before);
+    CHECK(info.file_bytes == before.size());
+    ++compared;
+  }
+  CHECK(compared == 15);
+}
+
+TEST_CASE("golden: every snapshot saved again in any compression loads to the same rows", "[golden]") {
+  std::vector<Compression> compressions = {Compression::none()};
+  if (IQDB_PERSIST_HAS_ZSTD != 0) {
+    compressions.push_back(Compression::zstd());
+  }
+  if (IQDB_PERSIST_HAS_LZ4 != 0) {
+    compressions.push_back(Compression::lz4());
+  }
+  const TemporaryDirectory directory;
+  for (const Case& one : snapshot_cases()) {
+    if (!one.expects_rows() || differences.contains(one.file)) {
+      continue;
+    }
+    const auto path = copy_of(one, directory);
+    if (codec_is_missing(iqdb_test::read_bytes(path))) {
+      continue;
+    }
+    const Db original = Db::load({.path = path});
+    for (const Compression compression : compressions) {
+      CAPTURE(one.file, static_cast<int>(compression.codec()));
+      const auto copy = directory / "again.iqdb";
+      Db::open_with(original.index(), {.path = copy, .compression = compression}).save();
+      CHECK(version_of(iqdb_test::read_bytes(copy)) == 2);
+      CHECK(scheme_of(iqdb_test::read_bytes(copy)) == static_cast<unsigned>(compression.codec()));
+      CHECK(iqdb_test::difference(Db::load({.path = copy}).index(), original.index()) == "");
+    }
+  }
+}

@@ -1,0 +1,119 @@
+#include "iqdb/persist/checksum.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "support/bytes.hpp"
+#include "support/catch.hpp"
+#include "support/sample_index.hpp"
+
+namespace {
+
+using iqdb::Crc32;
+using iqdb_test::Bytes;
+using iqdb_test::Random;
+
+std::uint32_t crc_of(std::span<const std::byte> bytes) {
+  Crc32 crc;
+  crc.update(bytes);
+  return crc.value();
+}
+
+std::uint32_t crc_of(std::string_view text) { return crc_of(Bytes().text(text).get()); }
+
+}  // namespace
+
+TEST_CASE("Crc32: known values of the IEEE polynomial", "[checksum]") {
+  CHECK(crc_of("") == 0);
+  CHECK(crc_of("a") == 0xE8B7BE43);
+  CHECK(crc_of("123456789") == 0xCBF43926);
+  CHECK(crc_of("The quick brown fox jumps over the lazy dog") == 0x414FA339);
+  CHECK(crc_of(std::vector<std::byte>(32, std::byte{0x00})) == 0x190A55AD);
+  CHECK(crc_of(std::vector<std::byte>(32, std::byte{0xFF})) == 0xFF6CAB0B);
+}
+
+TEST_CASE("Crc32: an empty update in the middle changes nothing", "[checksum]") {
+  Crc32 crc;
+  crc.update(Bytes().text("12345"));
+  crc.update({});
+  crc.update(Bytes().text("6789"));
+  CHECK(crc.value() == 0xCBF43926);
+}
+
+TEST_CASE("Crc32: pieces give what the whole gives", "[checksum]") {
+  const auto seed = GENERATE(1U, 2U, 3U);
+  CAPTURE(seed);
+  Random random(seed);
+  const auto bytes = random.bytes(5000);
+  const std::uint32_t whole = crc_of(bytes);
+  for (int round = 0; round < 50; ++round) {
+    Crc32 crc;
+    for (std::span<const std::byte> left(bytes); !left.empty();) {
+      const auto piece = left.first(random.below(left.size()) + 1);
+      crc.update(piece);
+      left = left.subspan(piece.size());
+    }
+    CHECK(crc.value() == whole);
+  }
+}
+
+TEST_CASE("Crc32: append is as if the bytes had stood behind", "[checksum]") {
+  const auto seed = GENERATE(1U, 2U, 3U);
+  CAPTURE(seed);
+  Random random(seed);
+  for (int round = 0; round < 100; ++round) {
+    const auto bytes = random.bytes(random.below(3000));
+    const auto first = random.below(bytes.size() + 1);
+    const auto second = first + random.below(bytes.size() - first + 1);
+    CAPTURE(bytes.size(), first, second);
+    const std::span<const std::byte> all(bytes);
+    Crc32 a;
+    Crc32 b;
+    Crc32 c;
+    a.update(all.first(first));
+    b.update(all.subspan(first, second - first));
+    c.update(all.subspan(second));
+    // Also the lengths have to add up: b is appended to after it was appended.
+    Crc32 left = a;
+    left.append(b);
+    left.append(c);
+    CHECK(left.value() == crc_of(bytes));
+    b.append(c);
+    a.append(b);
+    CHECK(a.value() == crc_of(bytes));
+  }
+}
+
+TEST_CASE("Crc32: append of nothing changes nothing and to nothing gives the other", "[checksum]") {
+  Crc32 crc;
+  crc.update(Bytes().text("123456789"));
+  crc.append(Crc32());
+  CHECK(crc.value() == 0xCBF43926);
+  Crc32 empty;
+  empty.append(crc);
+  CHECK(empty.value() == 0xCBF43926);
+}
+
+TEST_CASE("Crc32: updates after an append go on behind both", "[checksum]") {
+  Crc32 a;
+  Crc32 b;
+  a.update(Bytes().text("12"));
+  b.update(Bytes().text("345"));
+  a.append(b);
+  a.update(Bytes().text("6789"));
+  CHECK(a.value() == 0xCBF43926);
+}
+
+TEST_CASE("Crc32: every single-bit flip shows", "[checksum]") {
+  auto bytes = Random(7).bytes(100);
+  const std::uint32_t right = crc_of(bytes);
+  for (std::size_t bit = 0; bit < bytes.size() * 8; ++bit) {
+    bytes[bit / 8] ^= static_cast<std::byte>(1U << (bit % 8));
+    CAPTURE(bit);
+    CHECK(crc_of(bytes) != right);
+    bytes[bit / 8] ^= static_cast<std::byte>(1U << (bit % 8));
+  }
+}

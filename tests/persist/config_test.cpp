@@ -1,0 +1,122 @@
+#include "iqdb/persist/config.hpp"
+
+#include <chrono>
+#include <climits>
+#include <filesystem>
+
+#include "support/catch.hpp"
+#include "support/expect_error.hpp"
+
+namespace {
+
+using iqdb::Compression;
+using iqdb::FsyncPolicy;
+using iqdb::PersistConfig;
+using iqdb::PersistErrorKind;
+using iqdb_test::require_kind;
+using namespace std::chrono_literals;
+
+PersistConfig usable() { return {.path = "vectors.iqdb"}; }
+
+void require_refused(PersistErrorKind kind, const PersistConfig& config) {
+  const auto error = require_kind(kind, [&] { validate(config); });
+  CHECK(error.path() == config.path);
+}
+
+static_assert(FsyncPolicy::always().is_always());
+static_assert(!FsyncPolicy::always().is_never() && !FsyncPolicy::always().is_periodic());
+static_assert(FsyncPolicy::never().is_never());
+static_assert(!FsyncPolicy::never().is_always() && !FsyncPolicy::never().is_periodic());
+static_assert(FsyncPolicy::periodic(5ms).is_periodic());
+static_assert(!FsyncPolicy::periodic(5ms).is_always() && !FsyncPolicy::periodic(5ms).is_never());
+static_assert(FsyncPolicy::periodic(2s).interval() == 2000ms);
+static_assert(FsyncPolicy::periodic(5ms) == FsyncPolicy::periodic(5ms));
+static_assert(FsyncPolicy::periodic(5ms) != FsyncPolicy::periodic(6ms));
+static_assert(FsyncPolicy::always() != FsyncPolicy::never());
+
+static_assert(Compression::none().codec() == Compression::Codec::none);
+static_assert(Compression::lz4().codec() == Compression::Codec::lz4);
+static_assert(Compression::zstd().codec() == Compression::Codec::zstd);
+static_assert(Compression::zstd().level() == 3);
+static_assert(Compression::zstd(19).level() == 19);
+static_assert(Compression::zstd(1) != Compression::zstd(2));
+static_assert(Compression::none() != Compression::lz4());
+
+}  // namespace
+
+TEST_CASE("PersistConfig: by default nothing is compressed or logged and a log would be synced always", "[config]") {
+  const PersistConfig config;
+  CHECK(config.path.empty());
+  CHECK_FALSE(config.wal_enabled);
+  CHECK(config.fsync_policy == FsyncPolicy::always());
+  CHECK(config.compression == Compression::none());
+  CHECK_FALSE(config.on_progress);
+}
+
+TEST_CASE("validate: takes the defaults with a path", "[config]") {
+  CHECK_NOTHROW(validate(usable()));
+  CHECK_NOTHROW(iqdb::validate({.path = "/directory/vectors.iqdb"}));
+}
+
+TEST_CASE("validate: refuses no path and one that names a directory", "[config]") {
+  require_refused(PersistErrorKind::invalid_config, {});
+  require_refused(PersistErrorKind::invalid_config, {.path = "directory/"});
+  require_refused(PersistErrorKind::invalid_config, {.path = "/"});
+}
+
+TEST_CASE("validate: refuses a negative interval and takes one of zero", "[config]") {
+  PersistConfig config = usable();
+  config.fsync_policy = FsyncPolicy::periodic(-1ms);
+  require_refused(PersistErrorKind::invalid_config, config);
+  config.fsync_policy = FsyncPolicy::periodic(0ms);
+  CHECK_NOTHROW(validate(config));
+}
+
+TEST_CASE("validate: refuses a buffer under 4 KiB", "[config]") {
+  PersistConfig config = usable();
+  config.buffer_bytes = 4095;
+  require_refused(PersistErrorKind::invalid_config, config);
+  config.buffer_bytes = 0;
+  require_refused(PersistErrorKind::invalid_config, config);
+  config.buffer_bytes = 4096;
+  CHECK_NOTHROW(validate(config));
+}
+
+TEST_CASE("validate: takes no helper threads", "[config]") {
+  PersistConfig config = usable();
+  config.helper_threads = 0;
+  CHECK_NOTHROW(validate(config));
+}
+
+TEST_CASE("validate: refuses zstd levels outside 1 to 22 whether zstd is built in or not", "[config]") {
+  PersistConfig config = usable();
+  for (const int level : {INT_MIN, -1, 0, 23, INT_MAX}) {
+    CAPTURE(level);
+    config.compression = Compression::zstd(level);
+    require_refused(PersistErrorKind::invalid_config, config);
+  }
+}
+
+TEST_CASE("validate: takes a codec that is built in and says unsupported for one that is not", "[config]") {
+  PersistConfig config = usable();
+  for (const int level : {1, 3, 22}) {
+    config.compression = Compression::zstd(level);
+    if (IQDB_PERSIST_HAS_ZSTD != 0) {
+      CHECK_NOTHROW(validate(config));
+    } else {
+      require_refused(PersistErrorKind::unsupported, config);
+    }
+  }
+  config.compression = Compression::lz4();
+  if (IQDB_PERSIST_HAS_LZ4 != 0) {
+    CHECK_NOTHROW(validate(config));
+  } else {
+    require_refused(PersistErrorKind::unsupported, config);
+  }
+}
+
+TEST_CASE("validate: refuses the log which this version has not", "[config]") {
+  PersistConfig config = usable();
+  config.wal_enabled = true;
+  require_refused(PersistErrorKind::unsupported, config);
+}

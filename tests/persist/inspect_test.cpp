@@ -1,0 +1,183 @@
+// Looking at a snapshot without the type of its index.
+#include "iqdb/persist/inspect.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "iqdb/index/flat.hpp"
+#include "iqdb/persist/persisted_index.hpp"
+#include "support/catch.hpp"
+#include "support/expect_error.hpp"
+#include "support/files.hpp"
+#include "support/outcome.hpp"
+#include "support/sample_index.hpp"
+#include "support/scripted_index.hpp"
+#include "support/temporary_directory.hpp"
+
+namespace {
+
+namespace fs = std::filesystem;
+using iqdb::Compression;
+using iqdb::CompressionScheme;
+using iqdb::PersistErrorKind;
+using iqdb_test::outcome_of;
+using iqdb_test::require_kind;
+using iqdb_test::TemporaryDirectory;
+
+void save(const fs::path& path, Compression compression = Compression::none()) {
+  iqdb::PersistedIndex<iqdb::FlatIndex>::open_with(iqdb_test::make_sample_index(3, iqdb::DistanceMetric::hamming, 10),
+                                                   {.path = path, .compression = compression})
+      .save();
+}
+
+std::vector<std::pair<Compression, CompressionScheme>> codecs() {
+  std::vector<std::pair<Compression, CompressionScheme>> all{{Compression::none(), CompressionScheme::none}};
+  if (IQDB_PERSIST_HAS_ZSTD != 0) {
+    all.emplace_back(Compression::zstd(), CompressionScheme::zstd);
+  }
+  if (IQDB_PERSIST_HAS_LZ4 != 0) {
+    all.emplace_back(Compression::lz4(), CompressionScheme::lz4_block);
+  }
+  return all;
+}
+
+void change_byte(const fs::path& path, std::size_t at) {
+  std::vector<std::byte> bytes = iqdb_test::read_bytes(path);
+  bytes.at(at) ^= std::byte{1};
+  iqdb_test::write_bytes(path, bytes);
+}
+
+}  // namespace
+
+TEST_CASE("read_header tells what a file says of itself", "[inspect]") {
+  const TemporaryDirectory directory;
+  save(directory / "index.iqdb");
+  const iqdb::FileHeader header = iqdb::read_header(directory / "index.iqdb");
+  CHECK(header.version == 2);
+  CHECK(header.index_type == "flat");
+  CHECK(header.dim == 3);
+  CHECK(header.metric == iqdb::DistanceMetric::hamming);
+  CHECK(header.vectors == 10);
+  CHECK(header.crc32 != 0);
+}
+
+TEST_CASE("read_header takes an index type that the program does not know", "[inspect]") {
+  const TemporaryDirectory directory;
+  iqdb::PersistedIndex<iqdb_test::ScriptedIndex>::open_with(iqdb_test::ScriptedIndex("text"),
+                                                            {.path = directory / "index.iqdb"})
+      .save();
+  CHECK(iqdb::read_header(directory / "index.iqdb").index_type == "scripted");
+}
+
+TEST_CASE("read_header does not look at the contents", "[inspect]") {
+  const TemporaryDirectory directory;
+  save(directory / "index.iqdb");
+  change_byte(directory / "index.iqdb", 60);
+  CHECK(iqdb::read_header(directory / "index.iqdb").vectors == 10);
+}
+
+TEST_CASE("verify_snapshot reports header and sizes and scheme of a whole file", "[inspect]") {
+  const TemporaryDirectory directory;
+  const fs::path path = directory / "index.iqdb";
+  std::uint64_t payload_bytes = 0;
+  for (const auto& [compression, scheme] : codecs()) {
+    save(path, compression);
+    const iqdb::SnapshotReport report = iqdb::verify_snapshot(path);
+    CHECK(report.header == iqdb::read_header(path));
+    CHECK(report.scheme == scheme);
+    CHECK(report.file_bytes == fs::file_size(path));
+    payload_bytes = payload_bytes == 0 ? report.file_bytes - 54 : payload_bytes;
+    CHECK(report.payload_bytes == payload_bytes);
+  }
+}
+
+TEST_CASE("verify_snapshot finds a flipped bit in the contents", "[inspect]") {
+  const TemporaryDirectory directory;
+  const fs::path path = directory / "index.iqdb";
+  for (const auto& [compression, scheme] : codecs()) {
+    save(path, compression);
+    change_byte(path, fs::file_size(path) - 1);
+    const iqdb::PersistError error =
+        require_kind(PersistErrorKind::checksum_mismatch, [&] { return iqdb::verify_snapshot(path); });
+    CHECK(error.path() == path);
+  }
+}
+
+TEST_CASE("verify_snapshot finds data that does not decode to the stated length", "[inspect]") {
+  const TemporaryDirectory directory;
+  const fs::path path = directory / "index.iqdb";
+  for (const auto& [compression, scheme] : codecs()) {
+    save(path, compression);
+    std::vector<std::byte> bytes = iqdb_test::read_bytes(path);
+    bytes.at(46) ^= std::byte{1};  // the stated length
+    iqdb::Crc32 checksum;
+    checksum.update(std::span<const std::byte>(bytes).subspan(45));
+    std::ranges::copy(iqdb::to_little_endian(checksum.value()), bytes.begin() + 41);
+    iqdb_test::write_bytes(path, bytes);
+    CHECK(outcome_of([&] { return iqdb::verify_snapshot(path); }) ==
+          (compression == Compression::none() ? "invalid_payload" : "compression"));
+  }
+}
+
+TEST_CASE("Looking at a file does not need its index to be whole", "[inspect]") {
+  // What the index itself would refuse is none of verify_snapshot's business: it has no index.
+  const TemporaryDirectory directory;
+  const fs::path path = directory / "index.iqdb";
+  save(path);
+  std::vector<std::byte> bytes = iqdb_test::read_bytes(path);
+  bytes.at(62) = std::byte{9};  // the metric within the payload
+  iqdb::Crc32 checksum;
+  checksum.update(std::span<const std::byte>(bytes).subspan(45));
+  std::ranges::copy(iqdb::to_little_endian(checksum.value()), bytes.begin() + 41);
+  iqdb_test::write_bytes(path, bytes);
+  CHECK(outcome_of([&] { return iqdb::PersistedIndex<iqdb::FlatIndex>::load({.path = path}); }) == "invalid_metric");
+  CHECK(outcome_of([&] { return iqdb::verify_snapshot(path); }) == "ok");
+}
+
+TEST_CASE("Looking at a missing file is io and names it", "[inspect]") {
+  const TemporaryDirectory directory;
+  const fs::path path = directory / "missing.iqdb";
+  for (const bool verify : {false, true}) {
+    const iqdb::PersistError error = require_kind(PersistErrorKind::io, [&] {
+      if (verify) {
+        std::ignore = iqdb::verify_snapshot(path);
+      } else {
+        std::ignore = iqdb::read_header(path);
+      }
+    });
+    CHECK(error.code().value() == ENOENT);
+    CHECK(error.path() == path);
+  }
+}
+
+TEST_CASE("Looking at what is no snapshot says so", "[inspect]") {
+  const TemporaryDirectory directory;
+  const fs::path path = directory / "notes.txt";
+  iqdb_test::write_bytes(path, std::vector<std::byte>(100, std::byte{'a'}));
+  CHECK(outcome_of([&] { return iqdb::read_header(path); }) == "bad_magic");
+  CHECK(outcome_of([&] { return iqdb::verify_snapshot(path); }) == "bad_magic");
+  iqdb_test::write_bytes(path, {});
+  CHECK(outcome_of([&] { return iqdb::read_header(path); }) == "truncated_header");
+}
+
+TEST_CASE("Looking at a directory is io", "[inspect]") {
+  const TemporaryDirectory directory;
+  CHECK(outcome_of([&] { return iqdb::read_header(directory.path()); }) == iqdb_test::refused_with(EISDIR));
+}
+
+TEST_CASE("Looking follows a symbolic link and writes nothing", "[inspect]") {
+  const TemporaryDirectory directory;
+  save(directory / "index.iqdb");
+  fs::remove(directory / "index.iqdb.lock");
+  fs::create_symlink("index.iqdb", directory / "link");
+  CHECK(iqdb::verify_snapshot(directory / "link").header.vectors == 10);
+  CHECK_FALSE(fs::exists(directory / "index.iqdb.lock"));
+  CHECK_FALSE(fs::exists(directory / "link.lock"));
+}
