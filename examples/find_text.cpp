@@ -23,7 +23,6 @@
 #include <fstream>
 #include <iomanip>
 #include <iostream>
-#include <iterator>
 #include <map>
 #include <numeric>
 #include <optional>
@@ -33,7 +32,6 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #ifndef IQDB_SOURCE_DIR
@@ -159,11 +157,10 @@ std::vector<Passage> passages_of(const std::string& contents) {
 
 // The files at and below a path, by their absolute names.
 std::set<std::string> files_at(const fs::path& path) {
-  std::set<std::string> files;
   if (!fs::is_directory(path)) {
-    files.insert(fs::canonical(path).string());  // throws where there is nothing
-    return files;
+    return {fs::canonical(path).string()};  // throws where there is nothing
   }
+  std::set<std::string> files;
   for (auto entry = fs::recursive_directory_iterator(path); entry != fs::recursive_directory_iterator(); ++entry) {
     const std::string name = entry->path().filename().string();
     if (name.starts_with(".") || name == "build" || fs::exists(entry->path() / "CMakeCache.txt")) {
@@ -352,8 +349,6 @@ void search(const fs::path& index_path, const std::string& query) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  constexpr int failure = 1;
-  constexpr int wrong_usage = 2;
   std::vector<std::string> words(argv + 1, argv + argc);
   fs::path index_path = "find_text.iqdb";
   if (words.size() >= 2 && words[0] == "--index") {
@@ -375,9 +370,9 @@ int main(int argc, char** argv) {
     }
   } catch (const std::exception& error) {  // a PersistError in the first place, whose message says what can be done
     std::cerr << "find_text: " << error.what() << "\n";
-    return failure;
+    return 1;
   }
   std::cerr << "usage: find_text [--index FILE] add [DIR|FILE...]\n"
                "       find_text [--index FILE] search WORDS...\n";
-  return wrong_usage;
+  return 2;
 }

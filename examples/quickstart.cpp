@@ -1,4 +1,4 @@
-// A durable index in a few lines: run it twice, and the second run finds what the first one saved.
+// A durable index in a few lines: run it twice, and the second run finds what the first one inserted.
 #include <iqdb/index/flat.hpp>
 #include <iqdb/persist.hpp>
 
@@ -10,15 +10,15 @@ int main() {
 
   // Loads colours.iqdb, or begins with an empty index where there is no such file. A damaged file is an error, never
   // an empty index.
-  Database db = Database::load_or_create({.path = "colours.iqdb"},
+  Database db = Database::load_or_create({.path = "colours.iqdb", .wal_enabled = true},
                                          [] { return iqdb::FlatIndex(3, iqdb::DistanceMetric::euclidean); });
   std::cout << "loaded: " << db.index().size() << " vectors\n";
 
   if (db.index().size() == 0) {
-    db.insert(1, {0.9F, 0.1F, 0.1F}, {{"name", "red"}});
+    db.insert(1, {0.9F, 0.1F, 0.1F}, {{"name", "red"}});  // on disk when insert returns: no crash takes it back
     db.insert(2, {0.1F, 0.6F, 0.2F}, {{"name", "green"}});
     db.insert(3, {0.9F, 0.6F, 0.1F}, {{"name", "orange"}});
-    db.save();  // atomic and synced: when it returns, the file is on disk, and no crash leaves half of one
+    db.checkpoint();  // now and then: a new snapshot and an empty log, so that a load has little to replay
   }
 
   for (const iqdb::Hit& hit : db.index().search(std::array{1.0F, 0.5F, 0.0F}, {.k = 2})) {

@@ -102,7 +102,7 @@ int main(int argc, char** argv) {
       const Database db = open(path);
       std::size_t lost = 0;
       for (std::uint64_t id = 1; id <= reported; ++id) {
-        lost += db.index().contains(id) ? 0 : 1;
+        lost += db.index().contains(id) ? 0U : 1U;
       }
       missing += lost;
       std::cout << "round " << std::setw(2) << round << std::setw(10) << reported << std::setw(8) << db.index().size()

@@ -25,7 +25,7 @@ endif()
 
 # The default input, found by right words and by misspelt ones.
 run(0 "${find_text}" --index index.iqdb add)
-expect(out "[1-9][0-9] files added")
+expect(out "^(added: [^\n]+\n)+[1-9][0-9] files added")
 set(line "[^\n]+:[0-9]+  0\\.[0-9][0-9][0-9]  [^\n]*")
 find(checksum mismatch)
 expect(out "^(${line}\n)+$")
@@ -61,6 +61,8 @@ file(WRITE "${notes}/latin1.txt" "${latin1}\n")
 run(0 "${find_text}" --index index.iqdb add "${notes}")
 expect(out "skipped: my notes/binary.dat is not UTF-8 text")
 expect(out "skipped: my notes/latin1.txt is not UTF-8 text")
+expect(out "added: my notes/deep/er/kitchen.md\n")
+expect(out "added: my notes/pirates.txt\n")
 expect(out "2 files added, 0 files changed, 0 files deleted, 0 files unchanged")
 find(tresure burried palm)
 expect(out "^my notes/pirates.txt:1  0\\.[0-9]+  Ahoy! The treasure lies buried under the crooked palm\\.\n")
@@ -86,6 +88,62 @@ find(onion lentil)
 expect_none(out "kitchen")
 find(checksum mismatch)
 expect(out "checksum_mismatch") # what is elsewhere stayed
+expect_none(out "recovered")
+
+# A file that is no text any more is forgotten when it is added again.
+file(WRITE "${notes}/figures.txt" "The abacus has thirteen columns.\n")
+run(0 "${find_text}" --index index.iqdb add "${notes}")
+file(COPY_FILE "${notes}/binary.dat" "${notes}/figures.txt")
+run(0 "${find_text}" --index index.iqdb add "${notes}")
+expect(out "skipped: my notes/figures.txt .*deleted: my notes/figures.txt\n")
+find(abacus columns)
+expect_none(out "figures")
+
+# A search writes nothing, neither to the snapshot nor to the log.
+file(SHA256 "${index}.wal" before)
+find(parrot lighthouse)
+file(SHA256 "${index}.wal" after)
+if(NOT before STREQUAL after)
+  message(FATAL_ERROR "a search changed the log")
+endif()
+
+# Killed in the middle of its work: what it had reported is found by the next search, and the next call finishes it. `add`
+# is killed when it has reported the fifth file; a machine that let it finish before gets another try.
+set(add_and_kill
+    [[{ sh -c 'echo $$; exec "$0" --index killed.iqdb add' "$0"; echo "status $?"; } | {
+        read -r pid
+        lines=0
+        while read -r line; do
+          echo "$line"
+          lines=$((lines + 1))
+          [ $lines -ne 5 ] || kill -9 "$pid"
+        done
+      }]])
+foreach(attempt RANGE 1 10)
+  file(REMOVE "${WORK}/killed.iqdb" "${WORK}/killed.iqdb.wal")
+  run(0 sh -c "${add_and_kill}" "${find_text}")
+  if(out MATCHES "status 137\n$")
+    break()
+  endif()
+endforeach()
+expect(out "status 137\n$")
+string(REGEX MATCHALL "added: " reported "${out}")
+list(LENGTH reported reported)
+file(SHA256 "${WORK}/killed.iqdb" before)
+run(0 "${find_text}" --index killed.iqdb search log_corrupted)
+expect(out "^recovered: an add was interrupted; [1-9][0-9]+ changes taken from its log\n[^\n]*docs/")
+file(SHA256 "${WORK}/killed.iqdb" after)
+if(NOT before STREQUAL after)
+  message(FATAL_ERROR "a search changed the snapshot")
+endif()
+run(0 "${find_text}" --index killed.iqdb add)
+expect(out "^recovered: .*[1-9][0-9]* files added, 0 files changed, 0 files deleted, [1-9][0-9]* files unchanged")
+string(REGEX MATCH "([0-9]+) files unchanged" ignored "${out}")
+if(CMAKE_MATCH_1 LESS reported)
+  message(FATAL_ERROR "${reported} files were reported as added, but only ${CMAKE_MATCH_1} are there")
+endif()
+run(0 "${find_text}" --index killed.iqdb add)
+expect(out "^0 files added.*, unchanged\n$")
 
 # A damaged index is an error that says so, for reading and for writing, and is left as it is.
 file(APPEND "${index}" "x")

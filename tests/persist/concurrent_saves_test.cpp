@@ -218,7 +218,7 @@ TEST_CASE("Saves to different paths do not wait for each other", "[concurrent]")
 TEST_CASE("A save that waits for another goes on when that is done", "[concurrent][lock]") {
   const Rivals rivals;
   iqdb::FileStorage storage;
-  std::optional held = storage.lock(rivals.path());
+  std::optional held = storage.lock(rivals.path(), std::chrono::milliseconds::zero());
   std::atomic<bool> released = false;
   std::jthread other([&] {
     std::this_thread::sleep_for(std::chrono::milliseconds(100));

@@ -115,8 +115,12 @@ TEST_CASE("validate: takes a codec that is built in and says unsupported for one
   }
 }
 
-TEST_CASE("validate: refuses the log which this version has not", "[config]") {
+TEST_CASE("validate: takes the log, with every policy", "[config]") {
   PersistConfig config = usable();
   config.wal_enabled = true;
-  require_refused(PersistErrorKind::unsupported, config);
+  for (const FsyncPolicy policy :
+       {FsyncPolicy::always(), FsyncPolicy::never(), FsyncPolicy::periodic(std::chrono::milliseconds(0))}) {
+    config.fsync_policy = policy;
+    CHECK_NOTHROW(validate(config));
+  }
 }

@@ -572,7 +572,7 @@ TEST_CASE("A replacement that is not committed leaves nothing", "[file_storage]"
   Scene scene(Before::a_snapshot);
   iqdb::FileStorage storage;
   {
-    const auto lock = storage.lock(scene.path());
+    const auto lock = storage.lock(scene.path(), std::chrono::milliseconds::zero());
     auto replacement = storage.replace(scene.path(), lock);
     replacement.append(Bytes(10));
     CHECK(scene.has_temporary());
@@ -584,23 +584,23 @@ TEST_CASE("A replacement that is not committed leaves nothing", "[file_storage]"
 TEST_CASE("A replacement that was moved from neither commits nor removes anything", "[file_storage]") {
   Scene scene(Before::nothing);
   iqdb::FileStorage storage;
-  const auto lock = storage.lock(scene.path());
+  const auto lock = storage.lock(scene.path(), std::chrono::milliseconds::zero());
   std::optional first = storage.replace(scene.path(), lock);
   auto second = std::move(*first);
   first.reset();
   CHECK(scene.has_temporary());
   second.append(Bytes(10));
-  second.commit();
+  iqdb::put_in_place(second);
   CHECK(read_bytes(scene.path()) == Bytes(10));
 }
 
 TEST_CASE("A lock that is moved is given back once by whoever has it", "[file_storage][lock]") {
   const TemporaryDirectory directory;
   iqdb::FileStorage storage;
-  auto first = storage.lock(directory / "a");
+  auto first = storage.lock(directory / "a", std::chrono::milliseconds::zero());
   auto second = std::move(first);
   CHECK(iqdb::PosixFileSystem().lock(directory / "a.lock").error == std::errc::operation_would_block);
-  second = storage.lock(directory / "b");  // gives a back
+  second = storage.lock(directory / "b", std::chrono::milliseconds::zero());  // gives a back
   const auto again = iqdb::PosixFileSystem().lock(directory / "a.lock");
   CHECK_FALSE(again.error);
   iqdb::PosixFileSystem().unlock(again.value);
@@ -648,7 +648,7 @@ TEST_CASE("A temporary file that appears behind the removal of a stale one is le
 TEST_CASE("Removing a file that is not there is no error", "[file_storage]") {
   const TemporaryDirectory directory;
   iqdb::FileStorage storage;
-  const auto lock = storage.lock(directory / "index");
+  const auto lock = storage.lock(directory / "index", std::chrono::milliseconds::zero());
   storage.remove(directory / "index.wal", lock);
   CHECK_FALSE(fs::exists(directory / "index.wal"));
 }

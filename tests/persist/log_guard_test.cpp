@@ -23,6 +23,7 @@ namespace fs = std::filesystem;
 using iqdb::FlatIndex;
 using iqdb::PersistErrorKind;
 using iqdb_test::empty_log;
+using iqdb_test::log_with_a_mutation;
 using iqdb_test::outcome_of;
 using iqdb_test::read_bytes;
 using iqdb_test::require_kind;
@@ -40,28 +41,32 @@ Bytes longer_by(Bytes bytes, std::size_t count, std::byte value = std::byte{1}) 
   return bytes;
 }
 
-// Logs that hold nothing whatever is made of them.
+// Logs that hold no mutation.
 std::vector<std::pair<std::string, Bytes>> empty_logs() {
   return {{"no byte", {}},
           {"half a header", Bytes(11)},
           {"the header of version 1", empty_log(1)},
-          {"the header of version 2", empty_log(2)}};
+          {"the header of version 2", empty_log(2)},
+          {"a header and space prepared ahead", longer_by(empty_log(2), 100'000, std::byte{0})},
+          {"a header and a torn record", longer_by(empty_log(2), 20)}};
 }
 
-// Files that may hold mutations, or of which it cannot be said.
+// Files that hold mutations, or of which it cannot be said.
 std::vector<std::pair<std::string, Bytes>> logs_not_to_be_passed_over() {
-  Bytes other_version = empty_log(2);
+  Bytes other_version = empty_log(1);
   other_version[8] = std::byte{3};
-  Bytes other_magic = empty_log(2);
+  Bytes other_magic = empty_log(1);
   other_magic[0] = std::byte{'X'};
-  return {{"version 1 and one byte", longer_by(empty_log(1), 1)},
-          {"version 1 as long as the header of version 2", longer_by(empty_log(1), 52)},
-          {"version 2 and one byte", longer_by(empty_log(2), 1)},
+  Bytes damaged_header = empty_log(2);
+  damaged_header[20] ^= std::byte{1};
+  return {{"version 1 with a mutation", log_with_a_mutation(1)},
+          {"version 2 with a mutation", log_with_a_mutation(2)},
+          {"version 2 with a mutation and a torn record", longer_by(log_with_a_mutation(2), 20)},
           {"version 2 cut within its header", cut_to(empty_log(2), 40)},
           {"version 2 of which only version 1's header is left", cut_to(empty_log(2), 12)},
+          {"a damaged header", damaged_header},
           {"an unknown version", other_version},
-          {"no log at all", other_magic},
-          {"a long log", longer_by(empty_log(2), 100'000)}};
+          {"no log at all", other_magic}};
 }
 
 class Scene {
@@ -114,12 +119,12 @@ TEST_CASE("A load refuses a log that may hold mutations and changes nothing", "[
 
 TEST_CASE("The refusal of a log names snapshot and log and what can be done", "[log_guard]") {
   const Scene scene;
-  write_bytes(scene.log(), longer_by(empty_log(2), 10));
+  write_bytes(scene.log(), log_with_a_mutation(2));
   const iqdb::PersistError error = require_kind(PersistErrorKind::log_present, [&] { return scene.load(); });
   const std::string message = error.what();
   CHECK(error.path() == scene.path());
   CHECK(message.find(scene.log().string()) != std::string::npos);
-  CHECK(message.find("74 bytes") != std::string::npos);
+  CHECK(message.find("1 mutations") != std::string::npos);
   CHECK(message.find("move the log away") != std::string::npos);
 }
 
@@ -149,7 +154,7 @@ TEST_CASE("A save refuses a log that may hold mutations and changes nothing", "[
 TEST_CASE("A log without its snapshot is refused by a load and by load_or_create", "[log_guard]") {
   const Scene scene;
   fs::remove(scene.path());
-  write_bytes(scene.log(), longer_by(empty_log(1), 100));
+  write_bytes(scene.log(), log_with_a_mutation(1));
   bool made = false;
   const auto make = [&] {
     made = true;
@@ -165,7 +170,7 @@ TEST_CASE("Errors in the snapshot come before a log beside it", "[log_guard]") {
   Bytes damaged = read_bytes(scene.path());
   damaged.back() ^= std::byte{1};
   write_bytes(scene.path(), damaged);
-  write_bytes(scene.log(), longer_by(empty_log(1), 100));
+  write_bytes(scene.log(), log_with_a_mutation(1));
   CHECK(outcome_of([&] { return scene.load(); }) == "checksum_mismatch");
 }
 
@@ -189,6 +194,6 @@ TEST_CASE("The log is looked for behind a symbolic link", "[log_guard]") {
   const Scene scene;
   const iqdb_test::TemporaryDirectory elsewhere;
   fs::create_symlink(scene.path(), elsewhere / "link.iqdb");
-  write_bytes(scene.log(), longer_by(empty_log(1), 100));
+  write_bytes(scene.log(), log_with_a_mutation(1));
   CHECK(outcome_of([&] { return Db::load({.path = elsewhere / "link.iqdb"}); }) == "log_present");
 }

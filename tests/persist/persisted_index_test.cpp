@@ -103,7 +103,6 @@ std::vector<Refused> refused_configs() {
       {"zstd level 0", [](PersistConfig& config) { config.compression = Compression::zstd(0); }, invalid},
       {"zstd level 23", [](PersistConfig& config) { config.compression = Compression::zstd(23); }, invalid},
       {"zstd level -1", [](PersistConfig& config) { config.compression = Compression::zstd(-1); }, invalid},
-      {"a log", [](PersistConfig& config) { config.wal_enabled = true; }, PersistErrorKind::unsupported},
   };
   if (IQDB_PERSIST_HAS_ZSTD == 0) {
     all.push_back({"zstd without zstd", [](PersistConfig& config) { config.compression = Compression::zstd(); },
@@ -411,6 +410,6 @@ TEST_CASE("A load does not wait for a save that is in progress", "[persisted_ind
   const fs::path path = directory / "index.iqdb";
   Db::open_with(sample(), {.path = path}).save();
   iqdb::FileStorage storage;
-  const auto lock = storage.lock(path);
+  const auto lock = storage.lock(path, std::chrono::milliseconds::zero());
   CHECK(difference(Db::load({.path = path}).index(), sample()).empty());
 }

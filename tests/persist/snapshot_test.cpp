@@ -70,14 +70,16 @@ FlatIndex small_index() { return iqdb_test::make_sample_index(2, iqdb::DistanceM
 template <class I>
 Bytes saved(const I& index, PersistConfig config = {}) {
   MemoryStorage storage;
-  const auto lock = storage.lock(memory_path);
+  const auto lock = storage.lock(memory_path, std::chrono::milliseconds::zero());
   iqdb::save_snapshot(index, storage, lock, memory_path, config);
   return storage.files().at(memory_path);
 }
 
 Bytes saved_with(Compression compression) { return saved(small_index(), {.compression = compression}); }
 
-FlatIndex load(Bytes bytes) { return iqdb::load_snapshot<FlatIndex>(MemoryFile(std::move(bytes)), PersistConfig{}); }
+FlatIndex load(Bytes bytes, const PersistConfig& config = {}) {
+  return iqdb::load_snapshot<FlatIndex>(MemoryFile(std::move(bytes)), config).index;
+}
 
 // Makes the checksum fit what now stands in the region.
 Bytes with_right_checksum(Bytes bytes) {
@@ -611,10 +613,7 @@ TEST_CASE("A file of any codec loads whatever compression is configured", "[snap
   for (const Compression configured : codecs) {
     for (const auto& [scheme, file] : one_of_each_scheme()) {
       INFO(scheme);
-      CHECK(
-          iqdb_test::difference(
-              iqdb::load_snapshot<FlatIndex>(MemoryFile(file), PersistConfig{.compression = configured}), small_index())
-              .empty());
+      CHECK(iqdb_test::difference(load(file, {.compression = configured}), small_index()).empty());
     }
   }
 }
@@ -638,8 +637,7 @@ TEST_CASE("Files of every codec load through the smallest buffers and without he
   }
   for (const Compression compression : codecs) {
     const PersistConfig config{.compression = compression, .buffer_bytes = 4096, .helper_threads = 0};
-    CHECK(
-        iqdb_test::difference(iqdb::load_snapshot<FlatIndex>(MemoryFile(saved(index, config)), config), index).empty());
+    CHECK(iqdb_test::difference(load(saved(index, config), config), index).empty());
   }
 }
 

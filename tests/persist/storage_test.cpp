@@ -120,7 +120,7 @@ TEST_CASE("A save refuses a storage in which another holds the lock and changes 
   db.insert(1000, {1.0F, 2.0F, 3.0F});
   const auto before = storage.files();
   {
-    const auto held = storage.lock(path);
+    const auto held = storage.lock(path, std::chrono::milliseconds::zero());
     require_kind(PersistErrorKind::locked, [&] { return db.save(); });
   }
   CHECK(storage.files() == before);
@@ -133,7 +133,7 @@ TEST_CASE("A save gives the lock of its storage back also when it fails", "[stor
   storage.files()[path.string() + ".wal"] = std::vector<std::byte>(1000);
   Db db = Db::open_with(sample(2), {.path = path}, storage);
   require_kind(PersistErrorKind::log_present, [&] { return db.save(); });
-  const auto lock = storage.lock(path);  // throws where it is held
+  const auto lock = storage.lock(path, std::chrono::milliseconds::zero());  // throws where it is held
   CHECK(storage.files().size() == 1);
 }
 

@@ -34,6 +34,7 @@ enum class FileCall : std::uint8_t {
   open_directory,  ///< to be synced
   status_of_open,  ///< by handle
   set_owner,
+  set_group,
   set_permissions,
   read,
   write,
@@ -74,6 +75,8 @@ struct CallRecord {
         return "create " + file;
       case FileCall::set_owner:
         return "set owner of " + file;
+      case FileCall::set_group:
+        return "set group of " + file;
       case FileCall::set_permissions:
         return "set permissions of " + file;
       case FileCall::read:
@@ -215,6 +218,11 @@ class FaultyFileSystem {
   std::error_code set_owner(Handle handle, const iqdb::FileStatus& status) {
     const Fault fault = before(FileCall::set_owner, handle);
     return fault.error ? fault.error : real_.set_owner(handle, status);
+  }
+
+  std::error_code set_group(Handle handle, const iqdb::FileStatus& status) {
+    const Fault fault = before(FileCall::set_group, handle);
+    return fault.error ? fault.error : real_.set_group(handle, status);
   }
 
   std::error_code set_permissions(Handle handle, const iqdb::FileStatus& status) {

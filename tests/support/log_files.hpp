@@ -1,26 +1,48 @@
-// Logs that hold nothing: no more than the header that every log begins with.
+// Logs as they lie in files, made by hand: empty ones, and ones that hold a mutation.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <string_view>
 #include <vector>
 
+#include "iqdb/persist/checksum.hpp"
 #include "iqdb/persist/stream.hpp"
+#include "iqdb/persist/wal_format.hpp"
 
 namespace iqdb_test {
 
-/// A log that was never written to: of version 1 (12 bytes) or 2 (64 bytes, of which all but magic and version are 0).
+/// A log that was never written to: of version 1 (12 bytes) or 2 (64 bytes, continuing a snapshot that is nowhere).
 [[nodiscard]] inline std::vector<std::byte> empty_log(std::uint32_t version) {
-  constexpr std::string_view magic("IQDBWAL\0", 8);
-  iqdb::MemorySink sink;
-  iqdb::Writer writer(sink);
-  writer.write_array(magic);
-  writer.write_le(version);
-  writer.flush();
-  std::vector<std::byte> bytes = sink.bytes();
-  bytes.resize(version == 1 ? 12 : 64);
-  return bytes;
+  return iqdb::bytes_of([version](iqdb::Writer& writer) {
+    if (version == 1) {
+      writer.write_array(iqdb::log_magic);
+      writer.write_le(version);
+    } else {
+      iqdb::write_log_header(writer, {.log_id = 7, .base_lsn = 0, .base = {}});
+    }
+  });
+}
+
+/// A log of version 1 (12 bytes and its frame) or 2 that holds one erase, of the vector 1.
+[[nodiscard]] inline std::vector<std::byte> log_with_a_mutation(std::uint32_t version) {
+  std::vector<std::byte> log = empty_log(version);
+  if (version == 1) {
+    const auto body = iqdb::bytes_of([](iqdb::Writer& writer) { iqdb::write_erase(writer, 1); });
+    iqdb::Crc32 checksum;
+    checksum.update(body);
+    const auto frame = iqdb::bytes_of([&](iqdb::Writer& writer) {
+      writer.write_le(static_cast<std::uint32_t>(body.size()));
+      writer.write_le(checksum.value());
+      writer.write(body);
+    });
+    log.insert(log.end(), frame.begin(), frame.end());
+  } else {
+    iqdb::FrameEncoder encoder;
+    iqdb::write_erase(encoder.begin(), 1);
+    const auto frame = encoder.finish(7, 1, log.size());
+    log.insert(log.end(), frame.begin(), frame.end());
+  }
+  return log;
 }
 
 }  // namespace iqdb_test

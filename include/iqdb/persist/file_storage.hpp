@@ -43,7 +43,7 @@ class BasicFileStorage {
 
   /// The absolute name behind symbolic links. Throws PersistError io for a circle of links.
   [[nodiscard]] std::filesystem::path resolve(const std::filesystem::path& path) {
-    auto [name, error] = fs_.resolve(path);
+    auto [name, error] = retried([&] { return fs_.resolve(path); });
     if (error) {
       fail("find out what the path leads to", path, error);
     }
@@ -60,7 +60,7 @@ class BasicFileStorage {
       fail("open the file for reading", path, error);
     }
     OwnedHandle owned(fs_, handle);
-    const auto [status, status_error] = fs_.status(handle);
+    const auto [status, status_error] = retried([&] { return fs_.status(handle); });
     if (status_error) {
       fail("find out the file's size", path, status_error);
     }
@@ -71,19 +71,16 @@ class BasicFileStorage {
   /// Locks `path`: waits for another holder as long as `patience`, then throws PersistError locked. Throws io where the
   /// lock file beside it cannot be made.
   [[nodiscard]] Lock lock(const std::filesystem::path& path, std::chrono::milliseconds patience) {
-    if (const auto [status, error] = fs_.status(path); !error) {
+    if (const auto [status, error] = retried([&] { return fs_.status(path); }); !error) {
       require_regular(status, path);
     }
     const std::filesystem::path lock_path = beside(path, ".lock");
     const auto deadline = std::chrono::steady_clock::now() + patience;
     std::chrono::milliseconds pause{1};
     for (;;) {
-      const auto [handle, error] = fs_.lock(lock_path);
+      const auto [handle, error] = retried([&] { return fs_.lock(lock_path); });
       if (!error) {
         return Lock(fs_, handle);
-      }
-      if (error == std::errc::interrupted) {
-        continue;
       }
       if (error != std::errc::operation_would_block) {
         fail("lock it by '" + lock_path.string() + "'", path, error);
@@ -102,7 +99,7 @@ class BasicFileStorage {
   /// Begins to replace `path`, or to create it. A temporary file that a dead process left is removed first. The new file
   /// gets owner and permissions of the one it replaces. Throws PersistError io.
   [[nodiscard]] Replacement replace(const std::filesystem::path& path, const Lock& /*held*/) {
-    const auto [old_status, old_error] = fs_.status(path);
+    const auto [old_status, old_error] = retried([&] { return fs_.status(path); });
     const bool replaces = !old_error;
     if (old_error && old_error != std::errc::no_such_file_or_directory) {
       fail("look at the file to be replaced", path, old_error);
@@ -113,7 +110,7 @@ class BasicFileStorage {
     // Opened before anything is written: a directory that cannot be synced must be found out before the rename.
     OwnedHandle directory = open_directory(path);
     const std::filesystem::path temporary = beside(path, ".tmp");
-    const std::error_code stale = fs_.remove(temporary);
+    const std::error_code stale = uninterrupted([&] { return fs_.remove(temporary); });
     if (stale && stale != std::errc::no_such_file_or_directory) {
       fail("remove the stale temporary file '" + temporary.string() + "'", path, stale);
     }
@@ -133,7 +130,7 @@ class BasicFileStorage {
   /// Removes `path` durably; nothing happens where it is not there. Throws PersistError io.
   void remove(const std::filesystem::path& path, const Lock& /*held*/) {
     const OwnedHandle directory = open_directory(path);
-    const std::error_code error = fs_.remove(path);
+    const std::error_code error = uninterrupted([&] { return fs_.remove(path); });
     if (error == std::errc::no_such_file_or_directory) {
       return;
     }
@@ -167,10 +164,11 @@ class BasicFileStorage {
   /// Gives the file at `path` the second name `aside`, in place of what had it; where the file system knows no second
   /// names, makes a copy. Durable with the next sync of the directory. Throws PersistError io.
   void keep(const std::filesystem::path& path, const std::filesystem::path& aside, const Lock& lock) {
-    if (const std::error_code error = fs_.remove(aside); error && error != std::errc::no_such_file_or_directory) {
+    if (const std::error_code error = uninterrupted([&] { return fs_.remove(aside); });
+        error && error != std::errc::no_such_file_or_directory) {
       fail("remove the older '" + aside.string() + "'", path, error);
     }
-    if (!fs_.link(path, aside)) {
+    if (!uninterrupted([&] { return fs_.link(path, aside); })) {
       return;
     }
     std::optional<File> file = open(path);
@@ -431,7 +429,7 @@ class BasicFileStorage<F>::Replacement {
   Replacement& operator=(const Replacement&) = delete;
   ~Replacement() {
     if (file_.is_open() && !renamed_) {
-      std::ignore = file_.file_system().remove(temporary_);
+      std::ignore = uninterrupted([&] { return file_.file_system().remove(temporary_); });
     }
   }
 
@@ -455,7 +453,7 @@ class BasicFileStorage<F>::Replacement {
 
   /// Gives the file the old one's name. Throws PersistError io; the old file stands.
   void rename() {
-    if (const std::error_code error = file_.file_system().rename(temporary_, path_)) {
+    if (const std::error_code error = uninterrupted([&] { return file_.file_system().rename(temporary_, path_); })) {
       fail("rename the temporary file '" + temporary_.string() + "' into place", path_, error);
     }
     renamed_ = true;
@@ -472,11 +470,17 @@ class BasicFileStorage<F>::Replacement {
         path_(std::move(path)),
         temporary_(std::move(temporary)) {}
 
-  // Takes over owner and permissions. Only the superuser may give files away: for others the owner stays theirs, as it
-  // does with any program that writes a file anew.
-  void resemble(const FileStatus& old) {
-    std::ignore = file_.file_system().set_owner(file_.get(), old);
-    if (const std::error_code error = file_.file_system().set_permissions(file_.get(), old)) {
+  // Takes over owner, group and permissions. Only the superuser may give files away: for others the owner stays theirs, as
+  // it does with any program that writes a file anew. A group that cannot be kept loses its permissions: they were not
+  // meant for the one that the file now has.
+  void resemble(FileStatus old) {
+    F& fs = file_.file_system();
+    constexpr std::uint32_t permissions_of_group = 0070;
+    if (uninterrupted([&] { return fs.set_owner(file_.get(), old); }) &&
+        uninterrupted([&] { return fs.set_group(file_.get(), old); })) {
+      old.permissions &= ~permissions_of_group;
+    }
+    if (const std::error_code error = uninterrupted([&] { return fs.set_permissions(file_.get(), old); })) {
       fail("give the temporary file '" + temporary_.string() + "' the permissions of the old one", path_, error);
     }
   }

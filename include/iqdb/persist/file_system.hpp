@@ -67,6 +67,7 @@ concept FileSystem = std::copyable<F> &&
   { fs.status(path) } -> std::same_as<SystemResult<FileStatus>>;
   { fs.status(handle) } -> std::same_as<SystemResult<FileStatus>>;
   { fs.set_owner(handle, status) } -> std::same_as<std::error_code>;
+  { fs.set_group(handle, status) } -> std::same_as<std::error_code>;
   { fs.set_permissions(handle, status) } -> std::same_as<std::error_code>;
   { fs.read_at(handle, offset, into) } -> std::same_as<SystemResult<std::size_t>>;
   { fs.write_at(handle, offset, bytes) } -> std::same_as<SystemResult<std::size_t>>;
@@ -148,6 +149,12 @@ class PosixFileSystem {
     return answered(::fchown(handle, uid_t{status.owner}, gid_t{status.group}));
   }
 
+  /// Gives a file the group in `status`.
+  std::error_code set_group(Handle handle, const FileStatus& status) const noexcept {
+    constexpr auto unchanged = static_cast<uid_t>(-1);
+    return answered(::fchown(handle, unchanged, gid_t{status.group}));
+  }
+
   /// Gives a file the permissions in `status`, whatever the umask.
   std::error_code set_permissions(Handle handle, const FileStatus& status) const noexcept {
     return answered(::fchmod(handle, mode_t{status.permissions}));
@@ -207,7 +214,10 @@ class PosixFileSystem {
     SystemResult<Handle> file = opened(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, everyone));
     if (file.error == std::errc::permission_denied) {
       // Another user's lock file can be locked all the same.
-      file = opened(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+      const SystemResult<Handle> existing = opened(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+      if (existing.error != std::errc::no_such_file_or_directory) {
+        file = existing;
+      }
     }
     if (file.error) {
       return file;

@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
+#include <system_error>
 
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/format.hpp"
@@ -21,7 +23,15 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 /// snapshot lacks, or cannot be read.
 template <Storage S>
 bool refuse_log(S& storage, const std::filesystem::path& path, PersistErrorKind kind, std::size_t piece_bytes) {
-  auto log = storage.open(log_path(path));
+  std::optional<typename S::File> log;
+  try {
+    log = storage.open(log_path(path));
+  } catch (const PersistError& error) {
+    if (error.code() != std::errc::filename_too_long) {
+      throw;
+    }
+    // Then no log can be there.
+  }
   if (!log) {
     return false;
   }

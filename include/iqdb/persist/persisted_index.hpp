@@ -91,13 +91,14 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
   template <class Make>
     requires std::convertible_to<std::invoke_result_t<Make>, I>
   static PersistedIndex load_or_create(PersistConfig config, Make&& make, S storage = {}) {
-    return load_if_there(config, storage, [&](const std::filesystem::path& path, std::optional<typename S::Lock>& lock) {
-      PersistedIndex created(std::forward<Make>(make)(), std::move(config), std::move(storage), path);
-      if (lock) {
-        created.create_files(std::move(*lock));
-      }
-      return created;
-    });
+    return load_if_there(
+        config, storage, [&](const std::filesystem::path& path, std::optional<typename S::Lock>& lock) {
+          PersistedIndex created(std::forward<Make>(make)(), std::move(config), std::move(storage), path);
+          if (lock) {
+            created.create_files(std::move(*lock));
+          }
+          return created;
+        });
   }
 
   PersistedIndex(PersistedIndex&&) noexcept(std::is_nothrow_move_constructible_v<I>) = default;
@@ -308,12 +309,16 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
 
   Logging& logging() {
     if (!logging_) {
-      throw_persist_error(PersistErrorKind::poisoned, "the index was closed or moved from; load it again");
+      throw_moved_from();
     }
     if (logging_->lock.inherited()) {
       throw_forked();
     }
     return *logging_;
+  }
+
+  [[noreturn]] static void throw_moved_from() {
+    throw_persist_error(PersistErrorKind::poisoned, "the index was closed or moved from; load it again");
   }
 
   [[noreturn]] static void throw_forked() {
@@ -341,12 +346,13 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
   }
 
   SnapshotInfo save_alone() {
+    if (path_.empty()) {
+      throw_moved_from();
+    }
     const auto lock = storage_.lock(path_, patience);
     // Before the rename: a new snapshot beside the log of an old one could not be told from one that the log continues.
     discard_empty_log(storage_, path_, lock, PersistErrorKind::log_present, config_.buffer_bytes);
-    WrittenSnapshot<S> written = write_snapshot(index_, storage_, lock, path_, config_);
-    put_in_place(written.file);
-    return written.info;
+    return save_snapshot(index_, storage_, lock, path_, config_);
   }
 
   WrittenSnapshot<S> save_beside_log() {

@@ -286,6 +286,17 @@ template <Persistable I, Storage S>
                    .elapsed = std::chrono::steady_clock::now() - started}};
 }
 
+/// Writes `index` in place of the file at `path`, a resolved name, under its lock: when it returns, that is durable. If it
+/// throws, the old file stands and no temporary file is left, but for a directory that could not be synced: then the new
+/// file is there and may not survive a crash. Throws as write_snapshot does.
+template <Persistable I, Storage S>
+SnapshotInfo save_snapshot(const I& index, S& storage, const typename S::Lock& lock, const std::filesystem::path& path,
+                           const PersistConfig& config) {
+  WrittenSnapshot<S> written = write_snapshot(index, storage, lock, path, config);
+  put_in_place(written.file);
+  return written.info;
+}
+
 /// An index made of a snapshot.
 template <Persistable I>
 struct LoadedSnapshot {
