@@ -28,8 +28,8 @@ if(CHECK STREQUAL "names")
   set(count 0)
   foreach(header IN LISTS headers)
     file(READ "${header}" text)
+    string(REGEX REPLACE "\\[\\[[^]]*\\]\\] *" "" text "${text}") # attributes
     string(REGEX REPLACE "[][;]" " " text "${text}") # what would fall apart as a list
-    string(REGEX REPLACE "  nodiscard  " "" text "${text}")
     # What is in a namespace within the library's is not for users.
     while(text MATCHES "\nnamespace ([a-z_]+) {\n" AND NOT CMAKE_MATCH_1 STREQUAL "iqdb")
       set(inner "${CMAKE_MATCH_1}")

@@ -1,5 +1,5 @@
-// Runs the examples of the documentation, each in an empty directory, and compares the bytes of the file that docs/format.md
-// explains with those that the library writes.
+// Runs the examples of the documentation, each in an empty directory, and compares the bytes of the files that docs/format.md
+// explains, a snapshot and a log, with those that the library writes.
 //
 //   doc_examples SCRATCH docs/format.md
 #include "run_examples.hpp"
@@ -11,28 +11,34 @@
 #include <iterator>
 #include <sstream>
 #include <string>
+#include <vector>
 
 namespace {
 
 namespace fs = std::filesystem;
 
-// The bytes of a dump: of each line that begins with eight hexadecimal digits, those that stand before two spaces.
-std::string dumped_bytes(const fs::path& page) {
+// The bytes of each dump: of each line that begins with eight hexadecimal digits, those that stand before two spaces. A
+// dump begins with the offset 0.
+std::vector<std::string> dumped_files(const fs::path& page) {
   std::ifstream file(page);
-  std::string bytes;
+  std::vector<std::string> files;
   for (std::string line; std::getline(file, line);) {
     if (line.size() < 10 || line.find_first_not_of("0123456789abcdef") != 8 || line.compare(8, 2, "  ") != 0) {
       continue;
     }
-    if (std::stoul(line.substr(0, 8), nullptr, 16) != bytes.size()) {
+    const std::size_t offset = std::stoul(line.substr(0, 8), nullptr, 16);
+    if (offset == 0) {
+      files.emplace_back();
+    }
+    if (files.empty() || offset != files.back().size()) {
       throw std::runtime_error(page.string() + ": the dump jumps at: " + line);
     }
     std::istringstream digits(line.substr(10, line.find("  ", 10) - 10));
     for (std::string pair; digits >> pair;) {
-      bytes += static_cast<char>(std::stoi(pair, nullptr, 16));
+      files.back() += static_cast<char>(std::stoi(pair, nullptr, 16));
     }
   }
-  return bytes;
+  return files;
 }
 
 }  // namespace
@@ -46,7 +52,7 @@ int main(int argc, char** argv) {
   const fs::path page = fs::absolute(argv[2]);
   fs::remove_all(scratch);
   int failures = 0;
-  std::string written;  // the file that an example of docs/format.md made
+  std::vector<std::string> written;  // the files that examples of docs/format.md made
   for (const Example& example : examples) {
     std::cout << example.place << std::endl;
     fs::create_directories(scratch / example.name);
@@ -57,15 +63,16 @@ int main(int argc, char** argv) {
       std::cout << "  failed: " << error.what() << std::endl;
       ++failures;
     }
-    if (std::string(example.place).starts_with("docs/format.md") && fs::exists("tiny.iqdb")) {
-      std::ifstream file("tiny.iqdb", std::ios::binary);
-      written.assign(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
+    // The log of an example that has one, else its snapshot.
+    const char* const made = fs::exists("tiny.iqdb.wal") ? "tiny.iqdb.wal" : "tiny.iqdb";
+    if (std::string(example.place).starts_with("docs/format.md") && fs::exists(made)) {
+      std::ifstream file(made, std::ios::binary);
+      written.emplace_back(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
     }
   }
   fs::current_path(scratch);
-  if (written.empty() || dumped_bytes(page) != written) {
-    std::cout << page.string() << ": the dump is not the file that its example writes (" << written.size() << " bytes)"
-              << std::endl;
+  if (written.size() != 2 || dumped_files(page) != written) {
+    std::cout << page.string() << ": its dumps are not the files that its examples write" << std::endl;
     ++failures;
   }
   return failures == 0 && !examples.empty() ? 0 : 1;

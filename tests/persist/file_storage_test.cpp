@@ -169,16 +169,14 @@ bool is_behind_rename(const std::vector<CallRecord>& calls, std::size_t number) 
   return false;
 }
 
-// Whether this call of a save was made to find out about a log, or to remove it: until the snapshot itself is looked at.
+// Whether this call of a save was made on a log, or on the directory to remove one durably.
 bool is_about_log(const std::vector<CallRecord>& calls, std::size_t number) {
-  bool log_was_opened = false;
-  for (std::size_t earlier = 0; earlier <= number; ++earlier) {
-    log_was_opened = log_was_opened || calls[earlier].file == "index.iqdb.wal";
-    if (log_was_opened && calls[earlier].call == FileCall::status) {
-      return false;
-    }
-  }
-  return log_was_opened;
+  const auto removes_log = [&](std::size_t at) {
+    return at < calls.size() && calls[at].call == FileCall::remove && calls[at].file == "index.iqdb.wal";
+  };
+  return calls[number].file == "index.iqdb.wal" ||
+         (calls[number].call == FileCall::open_directory && removes_log(number + 1)) ||
+         (calls[number].call == FileCall::sync_directory && number > 0 && removes_log(number - 1));
 }
 
 constexpr int errors[] = {EIO, ENOSPC, EDQUOT, EMFILE, EACCES};  // NOLINT(*-avoid-c-arrays)

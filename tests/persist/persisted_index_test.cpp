@@ -175,7 +175,7 @@ TEST_CASE("Loading a missing file is io and says so with its name", "[persisted_
   CHECK(error.path() == path);
   const std::string message = error.what();
   CHECK(message.find(path.string()) != std::string::npos);
-  CHECK(message.find("load_or_create") != std::string::npos);
+  CHECK(message.find("save one first") != std::string::npos);
   CHECK(names_in(directory.path()).empty());
 }
 

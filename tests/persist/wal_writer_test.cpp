@@ -197,12 +197,12 @@ TEST_CASE("An insert under always is one write and one sync of data", "[wal_writ
   Opened opened;
   insert_row(*opened.db, 1);
   // The first one prepares space ahead, behind itself.
-  CHECK(texts_of(opened.system.calls()) == Strings{"write " + appended_log + " at 105",
+  CHECK(texts_of(opened.system.calls()) == Strings{"write " + appended_log + " at 111",
                                                    "write " + appended_log + " at 64", "sync data of " + appended_log});
   opened.system.plan({});
   insert_row(*opened.db, 2);
   CHECK(texts_of(opened.system.calls()) ==
-        Strings{"write " + appended_log + " at 105", "sync data of " + appended_log});
+        Strings{"write " + appended_log + " at 111", "sync data of " + appended_log});
 }
 
 TEST_CASE("Most inserts prepare no space", "[wal_writer][order]") {

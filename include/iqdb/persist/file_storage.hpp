@@ -471,14 +471,15 @@ class BasicFileStorage<F>::Replacement {
         temporary_(std::move(temporary)) {}
 
   // Takes over owner, group and permissions. Only the superuser may give files away: for others the owner stays theirs, as
-  // it does with any program that writes a file anew. A group that cannot be kept loses its permissions: they were not
-  // meant for the one that the file now has.
+  // it does with any program that writes a file anew. Where the group cannot be kept, the one that the file now has may do
+  // what everybody may: the rights of the old group were not meant for it.
   void resemble(FileStatus old) {
     F& fs = file_.file_system();
-    constexpr std::uint32_t permissions_of_group = 0070;
     if (uninterrupted([&] { return fs.set_owner(file_.get(), old); }) &&
         uninterrupted([&] { return fs.set_group(file_.get(), old); })) {
-      old.permissions &= ~permissions_of_group;
+      constexpr std::uint32_t group_bits = 0070;
+      constexpr std::uint32_t all_but_group = ~group_bits;
+      old.permissions &= all_but_group | (old.permissions << 3U);
     }
     if (const std::error_code error = uninterrupted([&] { return fs.set_permissions(file_.get(), old); })) {
       fail("give the temporary file '" + temporary_.string() + "' the permissions of the old one", path_, error);

@@ -58,6 +58,9 @@ bool refuse_log(S& storage, const std::filesystem::path& path, PersistErrorKind 
   try {
     mutations = scan_log(*log, snapshot, piece_bytes).mutations;
   } catch (const PersistError& error) {
+    if (error.kind() == PersistErrorKind::io) {
+      throw;
+    }
     refuse(std::string("may hold mutations, but cannot be read: ") + error.what());
   }
   if (mutations > 0) {
