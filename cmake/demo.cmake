@@ -21,30 +21,17 @@ function(run)
   set(output "${output}" PARENT_SCOPE)
 endfunction()
 
-# Starts `add`, reads what it prints, and kills it when it has reported five files. 137 is the status of a program that was
-# killed by signal 9.
-set(add_and_kill
-    [[{ sh -c 'echo $$; exec "$0" --index demo.iqdb add' "$0"; echo "status $?"; } | {
-        read -r pid
-        lines=0
-        while read -r line; do
-          echo "$line"
-          lines=$((lines + 1))
-          [ $lines -ne 5 ] || kill -9 "$pid"
-        done
-      }]])
-
 # Begin afresh, so that the first command shows what adding does.
 foreach(attempt RANGE 1 10)
-  file(REMOVE "${DIRECTORY}/demo.iqdb" "${DIRECTORY}/demo.iqdb.wal")
-  execute_process(COMMAND sh -c "${add_and_kill}" "${FIND_TEXT}" WORKING_DIRECTORY "${DIRECTORY}" OUTPUT_VARIABLE output
-                  ERROR_VARIABLE ignored)
+  file(REMOVE "${DIRECTORY}/demo.iqdb" "${DIRECTORY}/demo.iqdb.wal" "${DIRECTORY}/demo.iqdb.wal.torn")
+  execute_process(COMMAND sh "${CMAKE_CURRENT_LIST_DIR}/add_and_kill.sh" "${FIND_TEXT}" demo.iqdb
+                  WORKING_DIRECTORY "${DIRECTORY}" OUTPUT_VARIABLE output ERROR_VARIABLE errors)
   if(output MATCHES "status 137\n$")
     break()
   endif() # it had finished before the signal came: try again
 endforeach()
 if(NOT output MATCHES "status 137\n$")
-  message(FATAL_ERROR "find_text was not killed in the middle of its work:\n${output}")
+  message(FATAL_ERROR "find_text was not killed in the middle of its work:\n${output}${errors}")
 endif()
 string(REGEX REPLACE "status 137\n$" "" output "${output}")
 string(REGEX MATCHALL "added: " reported "${output}")

@@ -356,7 +356,7 @@ TEST_CASE("golden log: the new log is of version 2 and continues the snapshot", 
   }
 }
 
-TEST_CASE("golden log: after an insert, a close and a load nothing is missing", "[golden][wal]") {
+TEST_CASE("golden log: after an insert and a close and a load nothing is missing", "[golden][wal]") {
   const TemporaryDirectory directory(memory_directory());
   for (const Case& one : cases_that_load()) {
     CAPTURE(one.file);

@@ -107,21 +107,11 @@ if(NOT before STREQUAL after)
   message(FATAL_ERROR "a search changed the log")
 endif()
 
-# Killed in the middle of its work: what it had reported is found by the next search, and the next call finishes it. `add`
-# is killed when it has reported the fifth file; a machine that let it finish before gets another try.
-set(add_and_kill
-    [[{ sh -c 'echo $$; exec "$0" --index killed.iqdb add' "$0"; echo "status $?"; } | {
-        read -r pid
-        lines=0
-        while read -r line; do
-          echo "$line"
-          lines=$((lines + 1))
-          [ $lines -ne 5 ] || kill -9 "$pid"
-        done
-      }]])
+# Killed in the middle of its work: what it had reported is found by the next search, and the next call finishes it. A machine
+# that let it finish before the signal came gets another try.
 foreach(attempt RANGE 1 10)
   file(REMOVE "${WORK}/killed.iqdb" "${WORK}/killed.iqdb.wal")
-  run(0 sh -c "${add_and_kill}" "${find_text}")
+  run(0 sh "${CMAKE_CURRENT_LIST_DIR}/../../cmake/add_and_kill.sh" "${find_text}" killed.iqdb)
   if(out MATCHES "status 137\n$")
     break()
   endif()
