@@ -682,7 +682,8 @@ TEST_CASE("FlatIndex: a count or dimension that the payload cannot hold is refus
       Reader reader(payload);
       CHECK_THROWS_AS(FlatIndex::load_from(reader), iqdb::PersistError);
     });
-    CHECK(allocated.largest < 20'000);
+    // An error's text, and no rows.
+    CHECK(allocated.largest < 3'000);
     require_refused(PersistErrorKind::invalid_payload, payload);
   };
   for (const std::uint64_t number : huge) {

@@ -533,6 +533,18 @@ TEST_CASE("compression lz4: more data than any block has is refused unread", "[c
   });
 }
 
+TEST_CASE("compression lz4: a stated length over what LZ4 can hold is refused however much data there is",
+          "[compression][lz4]") {
+  MemorySource source({});
+  for (const std::uint64_t stated : {std::uint64_t{2'113'929'217}, (std::uint64_t{1} << 32U) + 5}) {
+    const auto error = require_kind(PersistErrorKind::compression, [&] {
+      return make_decoder({.scheme = CompressionScheme::lz4_block, .payload_bytes = stated}, source, 100'000'000,
+                          resources);
+    });
+    CHECK(iqdb_test::mentions(error, "cannot stand for"));
+  }
+}
+
 TEST_CASE("compression lz4: no data is refused even where nothing is stated", "[compression][lz4]") {
   require_refused(PersistErrorKind::compression,
                   {.scheme = CompressionScheme::lz4_block, .data = {}, .payload_bytes = 0});
