@@ -70,6 +70,16 @@ class VectorId {
   /// As from_bytes, but takes the empty string too: a file may hold one, so a decoder must be able to make one.
   [[nodiscard]] static VectorId from_stored_bytes(std::string bytes) { return VectorId(std::move(bytes)); }
 
+  // The string is copied before there is a variant to hold it: libstdc++'s has undefined behaviour if that throws within.
+  VectorId(const VectorId& other) : value_(copied(other.value_)) {}
+  VectorId& operator=(const VectorId& other) {
+    value_ = copied(other.value_);
+    return *this;
+  }
+  VectorId(VectorId&&) noexcept = default;
+  VectorId& operator=(VectorId&&) noexcept = default;
+  ~VectorId() = default;
+
   /// Whether this is an integer; if not, it is a string of bytes.
   [[nodiscard]] bool is_integer() const noexcept { return std::holds_alternative<std::uint64_t>(value_); }
 
@@ -83,7 +93,17 @@ class VectorId {
   friend std::strong_ordering operator<=>(const VectorId&, const VectorId&) = default;
 
  private:
+  using Content = std::variant<std::uint64_t, std::string>;
+
   explicit VectorId(std::string bytes) : value_(std::move(bytes)) {}
+
+  static Content copied(const Content& content) {
+    if (const auto* bytes = std::get_if<std::string>(&content)) {
+      std::string copy = *bytes;
+      return Content(std::move(copy));
+    }
+    return Content(*std::get_if<std::uint64_t>(&content));
+  }
 
   template <std::integral T>
   static std::uint64_t checked(T value) {
@@ -98,7 +118,7 @@ class VectorId {
     return static_cast<std::uint64_t>(value);
   }
 
-  std::variant<std::uint64_t, std::string> value_;
+  Content value_;
 };
 
 /// The identifier for people: an integer in decimal, bytes in quotes with \xNN for what is not printable.
@@ -152,7 +172,7 @@ template <class T>
 /// One result of a search.
 struct Hit {
   VectorId id;                       ///< which vector
-  float distance;                    ///< smaller is nearer, whatever the metric (a dot product is negated)
+  float distance = 0.0F;             ///< smaller is nearer, whatever the metric (a dot product is negated)
   std::optional<Metadata> metadata;  ///< what was stored with it
 };
 

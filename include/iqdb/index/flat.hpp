@@ -277,44 +277,44 @@ class FlatIndex : public InsertOverloads<FlatIndex> {
   }
 
   [[nodiscard]] float distance(std::span<const float> a, std::span<const float> b) const {
-    const auto product = [](float x, float y) { return x * y; };
     switch (metric_) {
       case DistanceMetric::cosine: {
-        // Two square roots rather than one of the product, which could underflow.
-        const float norms = std::sqrt(sum(a, a, product)) * std::sqrt(sum(b, b, product));
-        return norms <= std::numeric_limits<float>::min() ? 1.0F : 1.0F - sum(a, b, product) / norms;
+        // In double precision: the squares of large components overflow a float, those of small ones vanish in it.
+        const auto product = [](double x, double y) { return x * y; };
+        const double norms = std::sqrt(sum<double>(a, a, product)) * std::sqrt(sum<double>(b, b, product));
+        return norms == 0.0 ? 1.0F : static_cast<float>(1.0 - sum<double>(a, b, product) / norms);
       }
       case DistanceMetric::dot_product:
-        return -sum(a, b, product);
+        return 0.0F - sum<float>(a, b, [](float x, float y) { return x * y; });
       case DistanceMetric::euclidean:
-        return std::sqrt(sum(a, b, [](float x, float y) { return (x - y) * (x - y); }));
+        return std::sqrt(sum<float>(a, b, [](float x, float y) { return (x - y) * (x - y); }));
       case DistanceMetric::manhattan:
-        return sum(a, b, [](float x, float y) { return std::abs(x - y); });
+        return sum<float>(a, b, [](float x, float y) { return std::abs(x - y); });
       case DistanceMetric::hamming:
         break;
     }
-    return sum(a, b, [](float x, float y) {
+    return sum<float>(a, b, [](float x, float y) {
       return std::bit_cast<std::uint32_t>(x) == std::bit_cast<std::uint32_t>(y) ? 0.0F : 1.0F;
     });
   }
 
   // The sum of term(aᵢ, bᵢ). Several partial sums, since a compiler may not reorder one by itself: they become the lanes
   // of a vector register.
-  template <class Term>
-  static float sum(std::span<const float> a, std::span<const float> b, Term term) {
+  template <class Number, class Term>
+  static Number sum(std::span<const float> a, std::span<const float> b, Term term) {
     constexpr std::size_t lanes = 8;
-    std::array<float, lanes> partial{};
+    std::array<Number, lanes> partial{};
     std::size_t at = 0;
     for (; at + lanes <= a.size(); at += lanes) {
       for (std::size_t lane = 0; lane < lanes; ++lane) {
         partial[lane] += term(a[at + lane], b[at + lane]);
       }
     }
-    float total = 0.0F;
+    Number total = 0;
     for (; at < a.size(); ++at) {
       total += term(a[at], b[at]);
     }
-    for (const float lane_sum : partial) {
+    for (const Number lane_sum : partial) {
       total += lane_sum;
     }
     return total;

@@ -135,7 +135,7 @@ class PersistError : public std::runtime_error {
   static std::string compose(const std::string& message, const PersistErrorContext& context) {
     std::string text;
     if (!context.path.empty()) {
-      text += "'" + context.path.string() + "': ";
+      text.append("'").append(context.path.string()).append("': ");
     }
     text += message;
     if (context.offset) {

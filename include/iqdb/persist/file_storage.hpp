@@ -60,7 +60,7 @@ class BasicFileStorage {
       fail("open the file for reading", path, error);
     }
     OwnedHandle owned(fs_, handle);
-    const auto [status, status_error] = retried([&] { return fs_.status(handle); });
+    const auto [status, status_error] = retried([&] { return fs_.status(owned.get()); });
     if (status_error) {
       fail("find out the file's size", path, status_error);
     }

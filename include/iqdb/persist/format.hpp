@@ -87,9 +87,10 @@ inline void write_header(Writer& writer, const FileHeader& header) {
   require(snapshot_magic.size());
   const std::string magic = reader.read_string(snapshot_magic.size());
   if (magic != snapshot_magic) {
-    throw_persist_error(PersistErrorKind::bad_magic, "this is no snapshot: it begins with " + printable(magic) +
-                                                         ", expected " + printable(snapshot_magic) +
-                                                         "; check the path");
+    throw_persist_error(PersistErrorKind::bad_magic,
+                        "this is no snapshot: it begins with " + printable(magic) + ", expected " +
+                            printable(snapshot_magic) + "; check the path",
+                        {.path = {}, .code = {}, .offset = 0});
   }
 
   require(sizeof header.version);

@@ -7,6 +7,7 @@
 #include <concepts>
 #include <cstddef>
 #include <string_view>
+#include <type_traits>
 
 #include "iqdb/index.hpp"
 #include "iqdb/persist/stream.hpp"
@@ -16,10 +17,16 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// `static constexpr std::string_view index_type`: the identity on disk.
+/// A name for the index on disk: from 1 to 4096 bytes of UTF-8.
+[[nodiscard]] constexpr bool is_index_type(std::string_view name) noexcept {
+  return !name.empty() && name.size() <= 4096 && is_utf8(name);
+}
+
+/// `static constexpr std::string_view index_type`: the identity on disk. It must be known at compile time.
 template <class I>
 concept NamesItself = requires {
   { I::index_type } -> std::convertible_to<std::string_view>;
+  typename std::bool_constant<is_index_type(I::index_type)>;
 };
 
 /// `void save_to(Writer&) const`: writes the payload.
@@ -58,17 +65,13 @@ struct PersistTraits<I> {
   [[nodiscard]] static I load_from(Reader& reader) { return I::load_from(reader); }
 };
 
-/// A name for the index on disk: from 1 to 4096 bytes of UTF-8.
-[[nodiscard]] constexpr bool is_index_type(std::string_view name) noexcept {
-  return !name.empty() && name.size() <= 4096 && is_utf8(name);
-}
-
 /// PersistTraits<I>::index_type is there, at compile time, and usable.
 template <class I>
 concept HasIndexType = requires {
   { PersistTraits<I>::index_type } -> std::convertible_to<std::string_view>;
-  requires is_index_type(PersistTraits<I>::index_type);
-};
+  typename std::bool_constant<is_index_type(PersistTraits<I>::index_type)>;
+}
+&&is_index_type(PersistTraits<I>::index_type);
 
 /// PersistTraits<I>::save_to(index, writer) is there.
 template <class I>

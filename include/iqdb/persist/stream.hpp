@@ -1,6 +1,6 @@
 // Writer and Reader: what an index is saved to and loaded from.
 //
-// Invariants: everything is little-endian whatever the host is. The Writer holds one fixed buffer; a span as large as
+// Invariants: everything is little-endian whatever the host is. The Writer holds one fixed buffer; a span larger than
 // that goes to the sink uncopied. The Reader never hands out a byte beyond the payload, checks before it allocates, and
 // sets memory aside only in proportion to bytes that are really there.
 #pragma once
