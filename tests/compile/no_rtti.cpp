@@ -1,4 +1,4 @@
-// Saving, loading and an error, in a program without run-time type information.
+// Saving, loading, logging and an error, in a program without run-time type information.
 #include "iqdb/index/flat.hpp"
 #include "iqdb/persist.hpp"
 
@@ -11,6 +11,16 @@ int main() {
   Saved::open_with(std::move(index), config).save();
   if (Saved::load(config).index().size() != 1) {
     return 1;
+  }
+
+  {
+    auto logged = Saved::open_with(iqdb::FlatIndex(2, iqdb::DistanceMetric::cosine),
+                                   {.path = "no_rtti_log.iqdb", .wal_enabled = true});
+    logged.insert(1, {0.0F, 1.0F});
+    logged.checkpoint();
+  }
+  if (Saved::load({.path = "no_rtti_log.iqdb", .wal_enabled = true}).index().size() != 1) {
+    return 4;
   }
 
   try {

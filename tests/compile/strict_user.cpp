@@ -204,6 +204,55 @@ void use_snapshots() {
   }
 }
 
+void use_log() {
+  using Logged = iqdb::PersistedIndex<iqdb::FlatIndex>;
+  for (const iqdb::FsyncPolicy policy : {iqdb::FsyncPolicy::always(), iqdb::FsyncPolicy::never(),
+                                         iqdb::FsyncPolicy::periodic(std::chrono::milliseconds(5))}) {
+    const iqdb::PersistConfig config{.path = "strict_user_log.iqdb", .wal_enabled = true, .fsync_policy = policy};
+    std::filesystem::remove("strict_user_log.iqdb");
+    std::filesystem::remove("strict_user_log.iqdb.wal");
+
+    auto db = Logged::open_with(iqdb::FlatIndex(2, iqdb::DistanceMetric::euclidean), config);
+    const std::vector<float> vector{1.0F, 2.0F};
+    db.insert(1, {.5F, .5F}, {{"n", 5}});
+    db.insert(2, vector);
+    db.insert(iqdb::VectorId::from_bytes("three"), vector, iqdb::Metadata{{"text", "three"}});
+    db.erase(2);
+    iqdb::WriteBatch batch;
+    batch.insert(4, vector, {{"page", iqdb::make_value(std::size_t{7})}});
+    batch.insert(5, {1.0F, 1.0F});
+    batch.erase(1);
+    db.apply(batch);
+    expect(batch.size() == 3 && db.lsn() == 7, "seven mutations were taken");
+    batch.clear();
+    db.sync();
+    const iqdb::SnapshotInfo saved = db.save();
+    const iqdb::SnapshotInfo folded = db.checkpoint();
+    expect(saved.lsn == 7 && folded.lsn == 7 && folded.vectors == 3, "a snapshot knows what it holds");
+    db.insert(6, vector);
+    try {
+      db.insert(6, vector);
+      expect(false, "a duplicate is rejected");
+    } catch (const iqdb::IndexError& error) {
+      expect(error.kind() == iqdb::IndexErrorKind::duplicate, "by the index, unchanged");
+    }
+    try {
+      static_cast<void>(Logged::load(config));
+      expect(false, "one has it open");
+    } catch (const iqdb::PersistError& error) {
+      expect(error.kind() == iqdb::PersistErrorKind::locked, "and keeps others out");
+    }
+    db.close();
+
+    const Logged again = Logged::load(config);
+    const iqdb::RecoveryReport& report = again.recovery();
+    expect(again.index().size() == 4 && report.log_found && report.log_version == 2, "the log was replayed");
+    expect(report.replayed == 1 && report.aborted == 1 && report.skipped == 0 && report.tolerated == 0, "as it was");
+    expect(report.dropped_bytes == 0 && report.torn_log.empty() && !report.foreign_log_replaced, "and was whole");
+    expect(report.elapsed > std::chrono::nanoseconds::zero(), "in some time");
+  }
+}
+
 void use_other_indexes() {
   const iqdb::PersistConfig config{.path = "strict_user_other.iqdb", .compression = iqdb::Compression::none()};
 
@@ -222,6 +271,7 @@ int main() {
   use_vocabulary();
   use_flat_index();
   use_snapshots();
+  use_log();
   use_other_indexes();
   return failures() == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
