@@ -17,7 +17,7 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 /// When the log is made durable. Snapshots are always synced.
 class FsyncPolicy {
  public:
-  /// Before each mutation is acknowledged: nothing acknowledged is lost, whatever fails.
+  /// Before each mutation is acknowledged: no crash and no power cut loses one that was.
   [[nodiscard]] static constexpr FsyncPolicy always() noexcept { return FsyncPolicy(Mode::always, {}); }
 
   /// Never by itself, only at sync() and close(): what a power cut takes is up to the operating system. For tests.

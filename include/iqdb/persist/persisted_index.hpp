@@ -111,6 +111,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
       path_ = std::move(other.path_);
       report_ = std::move(other.report_);
       logging_ = std::move(other.logging_);
+      last_lsn_ = other.last_lsn_;
     }
     return *this;
   }
@@ -133,7 +134,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
   [[nodiscard]] const RecoveryReport& recovery() const noexcept { return report_; }
 
   /// The number of the last mutation taken; 0 with the log off.
-  [[nodiscard]] std::uint64_t lsn() const noexcept { return logging_ ? logging_->writer->lsn() : 0; }
+  [[nodiscard]] std::uint64_t lsn() const noexcept { return logging_ ? logging_->writer->lsn() : last_lsn_; }
 
   using InsertOverloads<PersistedIndex>::insert;
 
@@ -226,6 +227,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
   /// An orderly end: makes everything durable, marks the log as closed and lets go of the path. Only the index can be used
   /// afterwards. With the log off, nothing is to be done. Throws PersistError io, poisoned; it has let go all the same.
   void close() {
+    last_lsn_ = lsn();
     if (std::unique_ptr<Logging> closing = std::move(logging_)) {
       if (closing->lock.inherited()) {
         std::ignore = closing.release();  // see close_quietly
@@ -412,6 +414,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
   std::filesystem::path path_;  // what config_.path led to when this was made
   RecoveryReport report_;
   std::unique_ptr<Logging> logging_;  // none with the log off, or after close
+  std::uint64_t last_lsn_ = 0;        // what there was before close
 };
 
 }  // namespace iqdb
