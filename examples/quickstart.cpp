@@ -2,7 +2,6 @@
 #include <iqdb/index/flat.hpp>
 #include <iqdb/persist.hpp>
 
-#include <array>
 #include <iostream>
 
 int main() {
@@ -21,7 +20,7 @@ int main() {
     db.checkpoint();  // now and then: a new snapshot and an empty log, so that a load has little to replay
   }
 
-  for (const iqdb::Hit& hit : db.index().search(std::array{1.0F, 0.5F, 0.0F}, {.k = 2})) {
+  for (const iqdb::Hit& hit : db.index().search({1.0F, 0.5F, 0.0F}, {.k = 2})) {
     std::cout << std::get<std::string>(hit.metadata->at("name")) << "  " << hit.distance << "\n";
   }
 }
