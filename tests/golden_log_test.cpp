@@ -36,33 +36,18 @@ using iqdb_test::TemporaryDirectory;
 using Db = iqdb::PersistedIndex<FlatIndex>;
 using Names = std::set<std::string, std::less<>>;
 
-const fs::path golden = TEST_GOLDEN_DIR;
+const fs::path golden = iqdb_test::golden_directory();
 
-struct Case {
-  std::string file;
-  std::string expected;
-
+struct Case : iqdb_test::GoldenCase {
   [[nodiscard]] std::string name() const { return file.substr(0, file.size() - std::string_view(".iqdb").size()); }
   [[nodiscard]] bool has_log() const { return fs::exists(golden / (file + ".wal")); }
   [[nodiscard]] ByteVector log() const { return read_bytes(golden / (file + ".wal")); }
 };
 
 std::vector<Case> cases() {
-  std::ifstream manifest(golden / "MANIFEST.tsv");
   std::vector<Case> all;
-  for (std::string line; std::getline(manifest, line);) {
-    if (line.empty() || line.starts_with('#')) {
-      continue;
-    }
-    std::istringstream fields(line);
-    Case one;
-    std::string mode;
-    std::getline(fields, one.file, '\t');
-    std::getline(fields, mode, '\t');
-    std::getline(fields, one.expected, '\t');
-    if (mode == "wal") {
-      all.push_back(std::move(one));
-    }
+  for (iqdb_test::GoldenCase& one : iqdb_test::golden_cases("wal")) {
+    all.push_back({std::move(one)});
   }
   return all;
 }

@@ -1,16 +1,13 @@
 // The files that the Rust crate wrote, and what it made of them: tests/golden/README.md.
 #include <algorithm>
-#include <bit>
 #include <cctype>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
-#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -21,55 +18,22 @@
 #include "support/catch.hpp"
 #include "support/expect_error.hpp"
 #include "support/files.hpp"
+#include "support/golden_dump.hpp"
 #include "support/sample_index.hpp"
 #include "support/temporary_directory.hpp"
 
 namespace {
 
 using iqdb::Compression;
-using iqdb::DistanceMetric;
 using iqdb::FlatIndex;
-using iqdb::Metadata;
 using iqdb::PersistErrorKind;
-using iqdb::Value;
-using iqdb::VectorId;
+using iqdb_test::golden_cases;
+using iqdb_test::index_in;
 using iqdb_test::TemporaryDirectory;
+using Case = iqdb_test::GoldenCase;
 using Db = iqdb::PersistedIndex<FlatIndex>;
-using nlohmann::json;
 
-const std::filesystem::path golden = TEST_GOLDEN_DIR;
-
-// A line of the manifest.
-struct Case {
-  std::string file;
-  std::string mode;
-  std::string expected;
-
-  [[nodiscard]] bool expects_rows() const { return expected.ends_with(".json"); }
-};
-
-std::vector<Case> cases() {
-  std::ifstream manifest(golden / "MANIFEST.tsv");
-  std::vector<Case> all;
-  for (std::string line; std::getline(manifest, line);) {
-    if (line.empty() || line.starts_with('#')) {
-      continue;
-    }
-    std::istringstream fields(line);
-    Case one;
-    std::getline(fields, one.file, '\t');
-    std::getline(fields, one.mode, '\t');
-    std::getline(fields, one.expected, '\t');
-    all.push_back(std::move(one));
-  }
-  return all;
-}
-
-std::vector<Case> snapshot_cases() {
-  std::vector<Case> all = cases();
-  std::erase_if(all, [](const Case& one) { return one.mode != "snapshot"; });
-  return all;
-}
+const std::filesystem::path golden = iqdb_test::golden_directory();
 
 // Where the Rust crate takes what the format forbids, or names another kind than fits here.
 const std::map<std::string, PersistErrorKind, std::less<>> differences = {
@@ -144,78 +108,6 @@ std::string expected_kind(const Case& one, const std::vector<std::byte>& file) {
   return kind == "compression" && codec_is_missing(file) ? "unsupported" : kind;
 }
 
-DistanceMetric metric_named(const std::string& name) {
-  static const std::map<std::string, DistanceMetric> metrics = {{"cosine", DistanceMetric::cosine},
-                                                                {"dot", DistanceMetric::dot_product},
-                                                                {"euclidean", DistanceMetric::euclidean},
-                                                                {"manhattan", DistanceMetric::manhattan},
-                                                                {"hamming", DistanceMetric::hamming}};
-  return metrics.at(name);
-}
-
-std::string bytes_of_hex(const std::string& hex) {
-  std::string bytes;
-  for (std::size_t at = 0; at + 1 < hex.size(); at += 2) {
-    bytes += static_cast<char>(std::stoi(hex.substr(at, 2), nullptr, 16));
-  }
-  return bytes;
-}
-
-VectorId id_of(const json& dump) {
-  return dump.contains("u64") ? VectorId(dump.at("u64").get<std::uint64_t>())
-                              : VectorId::from_stored_bytes(bytes_of_hex(dump.at("bytes").get<std::string>()));
-}
-
-Value value_of(const json& dump) {
-  const std::string type = dump.begin().key();
-  const json& value = dump.begin().value();
-  if (type == "string") {
-    return value.get<std::string>();
-  }
-  if (type == "int") {
-    return value.get<std::int64_t>();
-  }
-  if (type == "float") {
-    return std::bit_cast<double>(static_cast<std::uint64_t>(std::stoull(value.get<std::string>(), nullptr, 16)));
-  }
-  if (type == "bool") {
-    return value.get<bool>();
-  }
-  if (type == "null") {
-    return iqdb::Null{};
-  }
-  throw std::runtime_error("no type of a value: " + type);
-}
-
-std::optional<Metadata> metadata_of(const json& dump) {
-  if (dump.is_null()) {
-    return std::nullopt;
-  }
-  Metadata metadata;
-  for (const auto& [key, value] : dump.items()) {
-    metadata.emplace(key, value_of(value));
-  }
-  return metadata;
-}
-
-// The index that a dump describes.
-FlatIndex index_in(const std::filesystem::path& path) {
-  std::ifstream file(path);
-  const json dump = json::parse(file);
-  FlatIndex index(dump.at("dim").get<std::size_t>(), metric_named(dump.at("metric").get<std::string>()));
-  for (const json& row : dump.at("rows")) {
-    std::vector<float> vector;
-    for (const json& bits : row.at("vec")) {
-      vector.push_back(std::bit_cast<float>(bits.get<std::uint32_t>()));
-    }
-    index.insert(id_of(row.at("id")), std::span<const float>(vector), metadata_of(row.at("meta")));
-  }
-  if (index.size() != dump.at("n").get<std::size_t>() || dump.at("index_type").get<std::string>() != "flat") {
-    throw std::runtime_error("the dump contradicts itself: " + path.string());
-  }
-  return index;
-}
-
 // ---- Loading them ----------------------------------------------------------------------------------------------------
 
 // A copy of a case's snapshot, with nothing beside it.
@@ -228,8 +120,8 @@ std::filesystem::path copy_of(const Case& one, const TemporaryDirectory& directo
 }  // namespace
 
 TEST_CASE("golden: no case is missing", "[golden]") {
-  const auto all = cases();
-  const auto snapshots = snapshot_cases();
+  const auto all = golden_cases();
+  const auto snapshots = golden_cases("snapshot");
   CHECK(all.size() == 219);
   REQUIRE(snapshots.size() == 129);
   CHECK(std::ranges::count_if(snapshots, [](const Case& one) { return one.expects_rows(); }) == 61);
@@ -243,7 +135,7 @@ TEST_CASE("golden: no case is missing", "[golden]") {
 
 TEST_CASE("golden: every difference from the Rust crate is of a case that is there", "[golden]") {
   std::set<std::string> files;
-  for (const Case& one : snapshot_cases()) {
+  for (const Case& one : golden_cases("snapshot")) {
     files.insert(one.file);
   }
   for (const auto& [file, kind] : differences) {
@@ -256,7 +148,7 @@ TEST_CASE("golden: every snapshot that the Rust crate reads is read and holds th
   const TemporaryDirectory directory;
   int loaded = 0;
   int unsupported = 0;
-  for (const Case& one : snapshot_cases()) {
+  for (const Case& one : golden_cases("snapshot")) {
     if (!one.expects_rows() || differences.contains(one.file)) {
       continue;
     }
@@ -286,7 +178,7 @@ TEST_CASE("golden: every snapshot that the Rust crate reads is read and holds th
 TEST_CASE("golden: every snapshot that is to be refused is refused with its kind and left as it is", "[golden]") {
   const TemporaryDirectory directory;
   int refused = 0;
-  for (const Case& one : snapshot_cases()) {
+  for (const Case& one : golden_cases("snapshot")) {
     if (one.expects_rows() && !differences.contains(one.file)) {
       continue;
     }
@@ -305,7 +197,7 @@ TEST_CASE("golden: every snapshot that is to be refused is refused with its kind
 TEST_CASE("golden: an uncompressed snapshot is saved again as the bytes that the Rust crate wrote", "[golden]") {
   const TemporaryDirectory directory;
   int compared = 0;
-  for (const Case& one : snapshot_cases()) {
+  for (const Case& one : golden_cases("snapshot")) {
     if (!one.expects_rows() || differences.contains(one.file)) {
       continue;
     }
@@ -334,7 +226,7 @@ TEST_CASE("golden: every snapshot saved again in any compression loads to the sa
     compressions.push_back(Compression::lz4());
   }
   const TemporaryDirectory directory;
-  for (const Case& one : snapshot_cases()) {
+  for (const Case& one : golden_cases("snapshot")) {
     if (!one.expects_rows() || differences.contains(one.file)) {
       continue;
     }

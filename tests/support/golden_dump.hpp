@@ -1,4 +1,4 @@
-// The dumps beside the golden files (tests/golden/README.md) as indexes.
+// The golden files (tests/golden/README.md): which there are, and the dumps beside them as indexes.
 #pragma once
 
 #include <bit>
@@ -10,14 +10,48 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <span>
+#include <sstream>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "iqdb/index/flat.hpp"
 #include "iqdb/types.hpp"
 
 namespace iqdb_test {
+
+/// Where the golden files are.
+[[nodiscard]] inline std::filesystem::path golden_directory() { return TEST_GOLDEN_DIR; }
+
+/// A line of the manifest.
+struct GoldenCase {
+  std::string file;      ///< the snapshot
+  std::string mode;      ///< "snapshot", or "wal": loaded with the log on
+  std::string expected;  ///< the dump of its rows, or the Rust crate's error
+
+  [[nodiscard]] bool expects_rows() const { return expected.ends_with(".json"); }
+};
+
+/// The cases of a mode, or all of them.
+[[nodiscard]] inline std::vector<GoldenCase> golden_cases(const std::string& mode = {}) {
+  std::ifstream manifest(golden_directory() / "MANIFEST.tsv");
+  std::vector<GoldenCase> all;
+  for (std::string line; std::getline(manifest, line);) {
+    if (line.empty() || line.starts_with('#')) {
+      continue;
+    }
+    std::istringstream fields(line);
+    GoldenCase one;
+    std::getline(fields, one.file, '\t');
+    std::getline(fields, one.mode, '\t');
+    std::getline(fields, one.expected, '\t');
+    if (mode.empty() || one.mode == mode) {
+      all.push_back(std::move(one));
+    }
+  }
+  return all;
+}
 
 [[nodiscard]] inline iqdb::DistanceMetric golden_metric(const std::string& name) {
   static const std::map<std::string, iqdb::DistanceMetric> metrics = {{"cosine", iqdb::DistanceMetric::cosine},
