@@ -236,7 +236,8 @@ TEST_CASE("golden log: a record that the index cannot take has the index's own e
   const TemporaryDirectory directory(memory_directory());
   for (const char* name : {"walrec/dim_4", "walrec/dim_0"}) {
     CAPTURE(name);
-    const fs::path path = copy_of({.file = std::string(name) + ".iqdb", .expected = {}}, directory);
+    const fs::path path =
+        copy_of(Case{{.file = std::string(name) + ".iqdb", .mode = "wal", .expected = {}}}, directory);
     bool nested = false;
     try {
       Db::load(config_for(path));
@@ -301,7 +302,7 @@ TEST_CASE("golden log: a flipped bit drops what is behind it and says how much",
   for (const char* name : {"torn/flip_first_body", "torn/flip_middle_body", "torn/flip_middle_len",
                            "torn/flip_middle_crc", "torn/flip_last_body"}) {
     CAPTURE(name);
-    const Case one{.file = std::string(name) + ".iqdb", .expected = std::string(name) + ".iqdb.json"};
+    const Case one{{.file = std::string(name) + ".iqdb", .mode = "wal", .expected = std::string(name) + ".iqdb.json"}};
     const Db db = Db::load(config_for(copy_of(one, directory)));
     CHECK(difference(db.index(), expected_index(one)) == "");
     CHECK(db.recovery().dropped_bytes == contents_of(one.log()).dropped);
@@ -314,7 +315,7 @@ TEST_CASE("golden log: what the snapshot holds already is skipped", "[golden][wa
   const TemporaryDirectory directory(memory_directory());
   for (const char* name : {"walrec/dup_insert", "walrec/absent_delete"}) {
     CAPTURE(name);
-    const Case one{.file = std::string(name) + ".iqdb", .expected = std::string(name) + ".iqdb.err"};
+    const Case one{{.file = std::string(name) + ".iqdb", .mode = "wal", .expected = std::string(name) + ".iqdb.err"}};
     const fs::path path = copy_of(one, directory);
     const Db db = Db::load(config_for(path));
     CHECK(db.recovery().skipped == 1);
