@@ -27,8 +27,10 @@ namespace {
 using iqdb::Compression;
 using iqdb::FlatIndex;
 using iqdb::PersistErrorKind;
+using iqdb_test::codec_is_missing;
 using iqdb_test::golden_cases;
 using iqdb_test::index_in;
+using iqdb_test::scheme_of;
 using iqdb_test::TemporaryDirectory;
 using Case = iqdb_test::GoldenCase;
 using Db = iqdb::PersistedIndex<FlatIndex>;
@@ -46,39 +48,6 @@ const std::map<std::string, PersistErrorKind, std::less<>> differences = {
     {"codec/scheme_3.iqdb", PersistErrorKind::compression},
     {"bad/version_2_no_preamble.iqdb", PersistErrorKind::compression},
 };
-
-// ---- What the files say, without the code that is tested -------------------------------------------------------------
-
-std::uint64_t integer_at(const std::vector<std::byte>& bytes, std::size_t offset, std::size_t size) {
-  std::uint64_t value = 0;
-  for (std::size_t at = 0; at < size; ++at) {
-    value |= std::to_integer<std::uint64_t>(bytes.at(offset + at)) << (8 * at);
-  }
-  return value;
-}
-
-std::uint64_t version_of(const std::vector<std::byte>& file) { return integer_at(file, 8, 4); }
-
-// The scheme tag of a version-2 file, if it goes that far.
-std::optional<unsigned> scheme_of(const std::vector<std::byte>& file) {
-  if (file.size() < 20 || version_of(file) != 2) {
-    return std::nullopt;
-  }
-  const std::uint64_t offset = 41 + integer_at(file, 12, 8);
-  return offset < file.size() ? std::optional(std::to_integer<unsigned>(file[offset])) : std::nullopt;
-}
-
-bool codec_is_missing(const std::vector<std::byte>& file) {
-  switch (scheme_of(file).value_or(0)) {
-    case 1:
-      return IQDB_PERSIST_HAS_ZSTD == 0;
-    case 2:
-    case 3:
-      return IQDB_PERSIST_HAS_LZ4 == 0;
-    default:
-      return false;
-  }
-}
 
 // "ERROR ChecksumMismatch checksum mismatch: …" is checksum_mismatch.
 std::string kind_in(const std::filesystem::path& path) {
@@ -239,7 +208,7 @@ TEST_CASE("golden: every snapshot saved again in any compression loads to the sa
       CAPTURE(one.file, static_cast<int>(compression.codec()));
       const auto copy = directory / "again.iqdb";
       Db::open_with(original.index(), {.path = copy, .compression = compression}).save();
-      CHECK(version_of(iqdb_test::read_bytes(copy)) == 2);
+      CHECK(iqdb_test::integer_at(iqdb_test::read_bytes(copy), 8, 4) == 2);
       CHECK(scheme_of(iqdb_test::read_bytes(copy)) == static_cast<unsigned>(compression.codec()));
       CHECK(iqdb_test::difference(Db::load({.path = copy}).index(), original.index()) == "");
     }

@@ -293,6 +293,8 @@ TEST_CASE("Appended bytes with a checksum made to fit are refused", "[snapshot][
 
 TEST_CASE("A flipped bit with a checksum made to fit gives an error or an index but never a crash",
           "[snapshot][damage]") {
+  // Without a codec, a flip in the scheme may name it.
+  constexpr bool has_every_codec = IQDB_PERSIST_HAS_ZSTD != 0 && IQDB_PERSIST_HAS_LZ4 != 0;
   for (const auto& [scheme, file] : one_of_each_scheme()) {
     INFO(scheme);
     std::size_t refused = 0;
@@ -304,7 +306,7 @@ TEST_CASE("A flipped bit with a checksum made to fit gives an error or an index 
         const std::string outcome = outcome_of([&] { return load(with_right_checksum(forged)); });
         refused += outcome == "ok" ? 0U : 1U;
         if (outcome != "ok" && outcome != "compression" && outcome != "invalid_payload" &&
-            outcome != "invalid_metric") {
+            outcome != "invalid_metric" && !(outcome == "unsupported" && !has_every_codec)) {
           wrong.push_back("byte " + std::to_string(at) + " bit " + std::to_string(bit) + ": " + outcome);
         }
       }

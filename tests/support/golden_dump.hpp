@@ -53,6 +53,39 @@ struct GoldenCase {
   return all;
 }
 
+// ---- What the files say, without the code that is tested -------------------------------------------------------------
+
+[[nodiscard]] inline std::uint64_t integer_at(const std::vector<std::byte>& bytes, std::size_t offset,
+                                              std::size_t size) {
+  std::uint64_t value = 0;
+  for (std::size_t at = 0; at < size; ++at) {
+    value |= std::to_integer<std::uint64_t>(bytes.at(offset + at)) << (8 * at);
+  }
+  return value;
+}
+
+/// The scheme tag of a version-2 snapshot, if it goes that far.
+[[nodiscard]] inline std::optional<unsigned> scheme_of(const std::vector<std::byte>& file) {
+  if (file.size() < 20 || integer_at(file, 8, 4) != 2) {
+    return std::nullopt;
+  }
+  const std::uint64_t offset = 41 + integer_at(file, 12, 8);
+  return offset < file.size() ? std::optional(std::to_integer<unsigned>(file[offset])) : std::nullopt;
+}
+
+/// Whether a snapshot is compressed with a codec that this program was built without.
+[[nodiscard]] inline bool codec_is_missing(const std::vector<std::byte>& file) {
+  switch (scheme_of(file).value_or(0)) {
+    case 1:
+      return IQDB_PERSIST_HAS_ZSTD == 0;
+    case 2:
+    case 3:
+      return IQDB_PERSIST_HAS_LZ4 == 0;
+    default:
+      return false;
+  }
+}
+
 [[nodiscard]] inline iqdb::DistanceMetric golden_metric(const std::string& name) {
   static const std::map<std::string, iqdb::DistanceMetric> metrics = {{"cosine", iqdb::DistanceMetric::cosine},
                                                                       {"dot", iqdb::DistanceMetric::dot_product},
