@@ -8,12 +8,12 @@
 #include <iqdb/index/flat.hpp>
 #include <iqdb/persist.hpp>
 
-#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 #include <chrono>
+#include <csignal>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>

@@ -73,7 +73,9 @@ class VectorId {
   // The string is copied before there is a variant to hold it: libstdc++'s has undefined behaviour if that throws within.
   VectorId(const VectorId& other) : value_(copied(other.value_)) {}
   VectorId& operator=(const VectorId& other) {
-    value_ = copied(other.value_);
+    if (this != &other) {
+      value_ = copied(other.value_);
+    }
     return *this;
   }
   VectorId(VectorId&&) noexcept = default;

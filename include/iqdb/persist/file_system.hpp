@@ -269,7 +269,7 @@ class PosixFileSystem {
 
   static Registry& registry() {
     // Never destroyed: an index with static lifetime may give its lock back after everything else has gone.
-    static Registry* const instance = new Registry;  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
+    static auto* const instance = new Registry;  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
     return *instance;
   }
 

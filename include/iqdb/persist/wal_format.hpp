@@ -267,8 +267,7 @@ inline void read_mutation(Reader& reader, FrameOp op, Mutation& mutation) {
 class FrameBody {
  public:
   /// Throws PersistError invalid_payload or truncated_payload for what is no body.
-  explicit FrameBody(std::span<const std::byte> bytes, std::uint32_t version) : reader_(bytes) {
-    op_ = read_op();
+  explicit FrameBody(std::span<const std::byte> bytes, std::uint32_t version) : reader_(bytes), op_(read_op()) {
     const bool known = version == 1 ? is_mutation(op_) : op_ >= FrameOp::insert && op_ <= FrameOp::close;
     if (!known) {
       reader_.fail(PersistErrorKind::invalid_payload,
