@@ -11,7 +11,6 @@
 #include "iqdb/persist/file_storage.hpp"
 #include "iqdb/persist/format.hpp"
 #include "iqdb/persist/snapshot.hpp"
-#include "iqdb/persist/storage.hpp"
 #include "iqdb/persist/stream.hpp"
 #include "iqdb/persist/version.hpp"
 
@@ -37,11 +36,7 @@ inline FileStorage::File open_existing(const std::filesystem::path& path) {
 /// and what read_header(Reader&) throws.
 [[nodiscard]] inline FileHeader read_header(const std::filesystem::path& path) {
   auto file = inspection::open_existing(path);
-  return naming_file(path, [&] {
-    FileRange source(file, 0, file.size());
-    Reader reader(source, file.size(), LengthEvidence::stored, header_bytes(longest_index_type));
-    return read_header(reader);
-  });
+  return naming_file(path, [&] { return snapshot::read_header_of(file); });
 }
 
 /// Checks everything about the snapshot at `path` that can be checked without its index: header, checksum, and that the

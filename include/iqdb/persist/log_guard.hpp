@@ -12,8 +12,8 @@
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/format.hpp"
 #include "iqdb/persist/recovery.hpp"
+#include "iqdb/persist/snapshot.hpp"
 #include "iqdb/persist/storage.hpp"
-#include "iqdb/persist/stream.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal_reader.hpp"
 
@@ -42,13 +42,11 @@ bool refuse_log(S& storage, const std::filesystem::path& path, PersistErrorKind 
                         {.path = path, .code = {}, .offset = {}});
   };
   // The fingerprint of no snapshot: with it every mutation in a log counts as lacking.
-  Fingerprint snapshot;
+  Fingerprint present;
   std::uint64_t mutations = 0;
   try {
     if (auto file = storage.open(path)) {
-      FileRange source(*file, 0, file->size());
-      Reader reader(source, file->size(), LengthEvidence::stored, header_bytes(longest_index_type));
-      snapshot = fingerprint(read_header(reader), file->size());
+      present = fingerprint(snapshot::read_header_of(*file), file->size());
     }
   } catch (const PersistError& error) {
     if (error.kind() == PersistErrorKind::io) {
@@ -56,7 +54,7 @@ bool refuse_log(S& storage, const std::filesystem::path& path, PersistErrorKind 
     }
   }
   try {
-    mutations = scan_log(*log, snapshot, piece_bytes).mutations;
+    mutations = scan_log(*log, present, piece_bytes).mutations;
   } catch (const PersistError& error) {
     if (error.kind() == PersistErrorKind::io) {
       throw;

@@ -54,6 +54,14 @@ struct SnapshotReport {
 
 namespace snapshot {
 
+// The header of the snapshot in `file`. Throws what read_header throws.
+template <ReadableFile F>
+[[nodiscard]] FileHeader read_header_of(F& file, std::optional<std::string_view> expected_type = {}) {
+  FileRange source(file, 0, file.size());
+  Reader reader(source, file.size(), LengthEvidence::stored, header_bytes(longest_index_type));
+  return read_header(reader, expected_type);
+}
+
 // The last stage of a save: bytes of the region go to the file, and into its checksum.
 template <FileReplacement R>
 class RegionSink final : public ByteSink {
@@ -119,13 +127,10 @@ class VerifiedFile {
  public:
   // Throws what read_header throws, and checksum_mismatch.
   VerifiedFile(F file, std::optional<std::string_view> expected_type, const PersistConfig& config)
-      : file_(std::move(file)), config_(&config) {
-    {
-      FileRange source(file_, 0, file_.size());
-      Reader reader(source, file_.size(), LengthEvidence::stored, header_bytes(longest_index_type));
-      header_ = read_header(reader, expected_type);
-      region_ = reader.position();
-    }
+      : file_(std::move(file)),
+        config_(&config),
+        header_(read_header_of(file_, expected_type)),
+        region_(header_bytes(header_.index_type.size())) {
     verify_checksum();
     preamble_.payload_bytes = file_.size() - region_;
     if (header_.version >= 2) {

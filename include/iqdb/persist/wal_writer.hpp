@@ -143,12 +143,8 @@ class LogWriter {
 
   /// Says, durably, that the snapshot with this fingerprint holds all mutations so far.
   void checkpoint(const Fingerprint& snapshot) {
-    {
-      const std::lock_guard guard(mutex_);
-      require_usable();
-      append_frame([&](Writer& writer) { write_checkpoint(writer, snapshot); }, 0);
-    }
-    // Without it a crash could leave the new snapshot in place and a log that does not know it.
+    std::ignore = append(0, [&](Writer& writer) { write_checkpoint(writer, snapshot); });
+    // Whatever the policy. Without it a crash could leave the new snapshot in place and a log that does not know it.
     sync();
   }
 
@@ -184,19 +180,13 @@ class LogWriter {
     const std::uint64_t begin = end_.offset;
     // No space ahead is needed any more; that it could not be given back is no harm.
     prepares_ = false;
-    try {
-      file_.truncate(begin);
-    } catch (const PersistError&) {
-    }
+    cut_off_if_possible(begin);
     append_frame(write_close, 0);
     try {
       sync();
     } catch (...) {
       // A close frame says that all before it is durable, which it is; but it is not known whether itself is.
-      try {
-        file_.truncate(begin);
-      } catch (const PersistError&) {
-      }
+      cut_off_if_possible(begin);
       throw;
     }
   }
@@ -243,6 +233,13 @@ class LogWriter {
     end_.next_lsn += mutations;
     if (!unsynced_since_) {
       unsynced_since_ = std::chrono::steady_clock::now();
+    }
+  }
+
+  void cut_off_if_possible(std::uint64_t end) noexcept {
+    try {
+      file_.truncate(end);
+    } catch (const std::exception&) {
     }
   }
 
