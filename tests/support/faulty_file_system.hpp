@@ -21,103 +21,15 @@
 #include <vector>
 
 #include "iqdb/persist.hpp"
+#include "iqdb/persist/testing/file_call.hpp"
 
 namespace iqdb_test {
 
-/// What a FaultyFileSystem can be asked.
-enum class FileCall : std::uint8_t {
-  resolve,
-  status,          ///< by name
-  open,            ///< for reading
-  open_to_write,   ///< a file that is there
-  create,          ///< a new file
-  open_directory,  ///< to be synced
-  status_of_open,  ///< by handle
-  set_owner,
-  set_group,
-  set_permissions,
-  read,
-  write,
-  truncate,
-  sync,
-  sync_data,
-  sync_directory,
-  close,
-  rename,
-  link,
-  remove,
-  lock,
-  unlock,
-};
-
-/// One call as it was made.
-struct CallRecord {
-  FileCall call;
-  std::string file;          ///< the name of the file without its directory; "." for a directory
-  std::uint64_t offset = 0;  ///< of a read or write; of a truncate: the new size
-  std::size_t bytes = 0;     ///< of a read or write, as many as were asked for
-  std::size_t number = 0;    ///< how many calls were made before
-
-  /// For a specification of an order: "write index.iqdb.tmp at 0".
-  [[nodiscard]] std::string text() const {
-    switch (call) {
-      case FileCall::resolve:
-        return "resolve " + file;
-      case FileCall::status:
-      case FileCall::status_of_open:
-        return "status " + file;
-      case FileCall::open:
-      case FileCall::open_directory:
-        return "open " + file;
-      case FileCall::open_to_write:
-        return "open to write " + file;
-      case FileCall::create:
-        return "create " + file;
-      case FileCall::set_owner:
-        return "set owner of " + file;
-      case FileCall::set_group:
-        return "set group of " + file;
-      case FileCall::set_permissions:
-        return "set permissions of " + file;
-      case FileCall::read:
-        return "read " + file + " at " + std::to_string(offset);
-      case FileCall::write:
-        return "write " + file + " at " + std::to_string(offset);
-      case FileCall::truncate:
-        return "truncate " + file + " to " + std::to_string(offset);
-      case FileCall::sync:
-        return "sync " + file;
-      case FileCall::sync_data:
-        return "sync data of " + file;
-      case FileCall::sync_directory:
-        return "sync directory";
-      case FileCall::close:
-        return "close " + file;
-      case FileCall::rename:
-        return "rename " + file;
-      case FileCall::link:
-        return "link " + file;
-      case FileCall::remove:
-        return "remove " + file;
-      case FileCall::lock:
-        return "lock " + file;
-      case FileCall::unlock:
-        return "unlock " + file;
-    }
-    return "?";
-  }
-};
-
-/// What becomes of a call: it fails, or moves at most so many bytes, or (neither) is made as it is.
-struct Fault {
-  std::error_code error = {};
-  std::optional<std::size_t> most_bytes = {};
-};
-
-/// Decides about each call before it is made.
-using FaultPlan = std::function<Fault(const CallRecord&)>;
-
-[[nodiscard]] inline std::error_code system_error(int number) { return {number, std::system_category()}; }
+using iqdb::testing::Fault;
+using iqdb::testing::FaultPlan;
+using iqdb::testing::FileCall;
+using iqdb::testing::system_error;
+using CallRecord = iqdb::testing::FileCallRecord;
 
 /// The n-th call, counted from 0, fails.
 [[nodiscard]] inline FaultPlan fail_call(std::size_t n, int error) {

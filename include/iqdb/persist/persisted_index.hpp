@@ -305,7 +305,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
   }
 
   void start_logging(typename S::Lock lock, NewLog<S>& log) {
-    auto writer = std::make_unique<LogWriter<S>>(storage_, log, config_.fsync_policy);
+    auto writer = std::make_unique<LogWriter<S>>(storage_, log, config_);
     logging_ = std::make_unique<Logging>(Logging{.lock = std::move(lock), .writer = std::move(writer)});
   }
 
@@ -379,7 +379,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
     log.file().rename();
     or_poison([&] {
       log.file().sync_directory();
-      logging_->writer = std::make_unique<LogWriter<S>>(storage_, log, config_.fsync_policy);
+      logging_->writer = std::make_unique<LogWriter<S>>(storage_, log, config_);
     });
   }
 

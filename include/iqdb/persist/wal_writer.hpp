@@ -90,13 +90,15 @@ class NewLog {
 template <Storage S>
 class LogWriter {
  public:
-  /// Goes on with `log`, which was put in place. Throws PersistError io where the thread cannot be started.
-  LogWriter(S& storage, NewLog<S>& log, FsyncPolicy policy)
+  /// Goes on with `log`, which was put in place; of `config` the policy and log_extent_bytes are used. Throws
+  /// PersistError io where the thread cannot be started.
+  LogWriter(S& storage, NewLog<S>& log, const PersistConfig& config)
       : header_(log.header()),
         end_(log.end()),
         durable_(end_.offset),
         prepared_(end_.offset),
-        policy_(policy),
+        extent_bytes_(config.log_extent_bytes),
+        policy_(config.fsync_policy),
         file_(log.open(storage)) {
     if (policy_.is_periodic()) {
       try {
@@ -179,7 +181,7 @@ class LogWriter {
     sync();
     const std::uint64_t begin = end_.offset;
     // No space ahead is needed any more; that it could not be given back is no harm.
-    prepares_ = false;
+    extent_bytes_ = 0;
     cut_off_if_possible(begin);
     append_frame(write_close, 0);
     try {
@@ -268,18 +270,19 @@ class LogWriter {
   // with a journal that is one flush of the device instead of two. A log takes as much space again as it has bytes, up to
   // a limit: a small one must not take a large file.
   void prepare(std::uint64_t needed) noexcept {
-    constexpr std::uint64_t least = std::uint64_t{16} * 1024;
-    constexpr std::uint64_t most = std::uint64_t{1024} * 1024;
-    if (needed <= prepared_ || !prepares_) {
+    if (needed <= prepared_) {
       return;
     }
-    static constexpr std::array<std::byte, least> zeros{};
-    const std::uint64_t target = needed + std::clamp(needed, least, most);
+    static constexpr std::array<std::byte, std::size_t{16} * 1024> zeros{};
+    const std::uint64_t least = std::min<std::uint64_t>(zeros.size(), extent_bytes_);
+    const std::uint64_t target = needed + std::clamp<std::uint64_t>(needed, least, extent_bytes_);
     try {
       // Behind the frame, which fills the space before that itself.
-      for (std::uint64_t at = needed; at < target; at += zeros.size()) {
-        file_.write_at(at, zeros);
-        prepared_ = at + zeros.size();
+      for (std::uint64_t at = needed; at < target;) {
+        const auto piece = std::span(zeros).first(static_cast<std::size_t>(std::min(target - at, least)));
+        file_.write_at(at, piece);
+        at += piece.size();
+        prepared_ = at;
       }
     } catch (const std::exception&) {
       // Only a convenience: the frame will say whether the disk is full.
@@ -326,7 +329,7 @@ class LogWriter {
   LogPosition end_;
   std::uint64_t durable_;   // up to this offset the file is known to be on stable storage
   std::uint64_t prepared_;  // up to this offset it holds frames or zeros
-  bool prepares_ = true;
+  std::size_t extent_bytes_;  // how many zeros are written ahead at most
   FsyncPolicy policy_;
   typename S::Log file_;
   FrameEncoder encoder_;

@@ -1,0 +1,149 @@
+// The calls of a FileSystem as a test sees them: which one, on what, and what is to become of it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <system_error>
+
+#include "iqdb/persist/version.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+namespace testing {
+
+/// What a FileSystem can be asked.
+enum class FileCall : std::uint8_t {
+  resolve,
+  status,          ///< by name
+  open,            ///< for reading
+  open_to_write,   ///< a file that is there
+  create,          ///< a new file
+  open_directory,  ///< to be synced
+  status_of_open,  ///< by handle
+  set_owner,
+  set_group,
+  set_permissions,
+  read,
+  write,
+  truncate,
+  sync,
+  sync_data,
+  sync_directory,
+  close,
+  rename,
+  link,
+  remove,
+  lock,
+  unlock,
+};
+
+/// The call in words: "sync data of".
+[[nodiscard]] constexpr std::string_view to_string(FileCall call) noexcept {
+  switch (call) {
+    case FileCall::resolve:
+      return "resolve";
+    case FileCall::status:
+    case FileCall::status_of_open:
+      return "status";
+    case FileCall::open:
+    case FileCall::open_directory:
+      return "open";
+    case FileCall::open_to_write:
+      return "open to write";
+    case FileCall::create:
+      return "create";
+    case FileCall::set_owner:
+      return "set owner of";
+    case FileCall::set_group:
+      return "set group of";
+    case FileCall::set_permissions:
+      return "set permissions of";
+    case FileCall::read:
+      return "read";
+    case FileCall::write:
+      return "write";
+    case FileCall::truncate:
+      return "truncate";
+    case FileCall::sync:
+      return "sync";
+    case FileCall::sync_data:
+      return "sync data of";
+    case FileCall::sync_directory:
+      return "sync directory";
+    case FileCall::close:
+      return "close";
+    case FileCall::rename:
+      return "rename";
+    case FileCall::link:
+      return "link";
+    case FileCall::remove:
+      return "remove";
+    case FileCall::lock:
+      return "lock";
+    case FileCall::unlock:
+      return "unlock";
+  }
+  return "?";
+}
+
+/// Whether a call changes what a disk holds, or may come to hold.
+[[nodiscard]] constexpr bool changes_disk(FileCall call) noexcept {
+  return call == FileCall::create || call == FileCall::write || call == FileCall::truncate || call == FileCall::sync ||
+      call == FileCall::sync_data || call == FileCall::sync_directory || call == FileCall::rename ||
+      call == FileCall::link || call == FileCall::remove;
+}
+
+/// Whether a call makes something durable.
+[[nodiscard]] constexpr bool is_sync(FileCall call) noexcept {
+  return call == FileCall::sync || call == FileCall::sync_data || call == FileCall::sync_directory;
+}
+
+/// One call as it was made.
+struct FileCallRecord {
+  FileCall call;             ///< which
+  std::string file;          ///< the name of the file without its directory; "." for a directory
+  std::uint64_t offset = 0;  ///< of a read or write; of a truncate: the new size
+  std::size_t bytes = 0;     ///< of a read or write, as many as were asked for
+  std::size_t number = 0;    ///< how many calls were made before
+
+  /// For a specification of an order: "write index.iqdb.tmp at 0".
+  [[nodiscard]] std::string text() const {
+    std::string words(to_string(call));
+    if (call != FileCall::sync_directory) {
+      words += " " + file;
+    }
+    if (call == FileCall::read || call == FileCall::write) {
+      words += " at " + std::to_string(offset);
+    } else if (call == FileCall::truncate) {
+      words += " to " + std::to_string(offset);
+    }
+    return words;
+  }
+};
+
+/// What a file system does with what it could not write, when a sync fails. Which one does what: Rebello et al., "Can
+/// Applications Recover from fsync Failures?", USENIX ATC 2020.
+enum class FailedSync : std::uint8_t {
+  dropped,     ///< what was not written is gone, and is read as what the disk has; the file keeps its size
+  kept_clean,  ///< it is still read, but never written any more: the next sync succeeds
+  reverted,    ///< the file, or directory, is as it was at its last sync
+};
+
+/// What becomes of a call: it fails, or moves at most so many bytes, or (neither) is made as it is.
+struct Fault {
+  std::error_code error = {};                    ///< with which it fails
+  std::optional<std::size_t> most_bytes = {};    ///< of a read or write
+  FailedSync failed_sync = FailedSync::dropped;  ///< of a sync that fails with anything but EINTR
+};
+
+/// Decides about each call before it is made.
+using FaultPlan = std::function<Fault(const FileCallRecord&)>;
+
+/// An error number as a system call reports it.
+[[nodiscard]] inline std::error_code system_error(int number) { return {number, std::system_category()}; }
+
+}  // namespace testing
+}  // namespace iqdb

@@ -1,0 +1,53 @@
+// What is under examination: an index type, and what the examination must know of it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "iqdb/persist/persistable.hpp"
+#include "iqdb/persist/stream.hpp"
+#include "iqdb/persist/testing/random.hpp"
+#include "iqdb/persist/version.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+namespace testing {
+
+/// The payload that an index is saved as, as a string of bytes.
+template <Persistable I>
+[[nodiscard]] std::string payload_of(const I& index) {
+  const std::vector<std::byte> bytes = bytes_of([&](Writer& writer) { PersistTraits<I>::save_to(index, writer); });
+  std::string text(bytes.size(), '\0');
+  for (std::size_t at = 0; at < bytes.size(); ++at) {
+    text[at] = static_cast<char>(bytes[at]);
+  }
+  return text;
+}
+
+/// An index type under examination. Only `make` must be given.
+template <Persistable I>
+struct Subject {
+  /// Makes the index that a life begins with: always the same one.
+  std::function<I()> make;
+
+  /// What an index holds: two indexes are taken for the same if this is. The payload will do for an index that saves the
+  /// same bytes after the same mutations; one with randomness in it, a graph say, lists its vectors instead.
+  std::function<std::string(const I&)> contents = payload_of<I>;
+
+  /// A vector that the index takes, a different one for each number; unless set, components from -1 to 1.
+  std::function<std::vector<float>(std::uint64_t number, std::size_t dim)> vector = [](std::uint64_t number,
+                                                                                       std::size_t dim) {
+    Random random(number);
+    std::vector<float> components(dim);
+    for (float& each : components) {
+      each = random.component();
+    }
+    return components;
+  };
+};
+
+}  // namespace testing
+}  // namespace iqdb

@@ -1,0 +1,19 @@
+// Violation: what every check of this folder throws. No test framework is needed: any of them reports an exception.
+#pragma once
+
+#include <stdexcept>
+
+#include "iqdb/persist/version.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+namespace testing {
+
+/// A promise that was found broken. The message says which one, what was done, what was found and expected, and the seed
+/// that repeats it.
+class Violation : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+}  // namespace testing
+}  // namespace iqdb
