@@ -120,13 +120,28 @@ class LogWriter {
   std::uint64_t append(std::uint64_t mutations, WriteBody&& write_body) {
     std::uint64_t first = 0;
     {
-      const std::lock_guard guard(mutex_);
+      std::unique_lock guard(mutex_);
       require_usable();
       first = end_.next_lsn;
-      append_frame(std::forward<WriteBody>(write_body), mutations);
+      try {
+        append_frame(std::forward<WriteBody>(write_body), mutations);
+      } catch (...) {
+        const bool was_cut_back = cut_unsynced_;
+        guard.unlock();
+        if (was_cut_back) {
+          sync_cut();
+        }
+        throw;
+      }
     }
     if (policy_.is_always()) {
-      sync();
+      try {
+        sync();
+      } catch (...) {
+        // A load may find them, but nobody was told that they were taken.
+        end_.next_lsn = first;
+        throw;
+      }
     } else if (policy_.is_periodic()) {
       wake_.notify_one();
     }
@@ -161,9 +176,10 @@ class LogWriter {
       // Taken before the sync starts: what is appended meanwhile may not be covered.
       target = end_.offset;
       unsynced_since_.reset();
-    }
-    if (target == durable_) {
-      return;
+      const bool was_cut_back = std::exchange(cut_unsynced_, false);
+      if (target == durable_ && !was_cut_back) {
+        return;
+      }
     }
     try {
       file_.sync();
@@ -249,8 +265,18 @@ class LogWriter {
     try {
       file_.truncate(begin);
       prepared_ = begin;
+      cut_unsynced_ = true;
     } catch (const std::exception& error) {
       poison_locked("half a record could not be removed", error.what());
+    }
+  }
+
+  // Without it a crash could undo the cut, and bring back a record that was reported as failed: what was not written of it
+  // may be zeros, as the space ahead is, and then it is whole. If it fails the log is poisoned.
+  void sync_cut() noexcept {
+    try {
+      sync();
+    } catch (const std::exception&) {
     }
   }
 
@@ -333,6 +359,7 @@ class LogWriter {
   FsyncPolicy policy_;
   typename S::Log file_;
   FrameEncoder encoder_;
+  bool cut_unsynced_ = false;  // the file was cut back since the last sync
   bool poisoned_ = false;
   std::string reason_;
 

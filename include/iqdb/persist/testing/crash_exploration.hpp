@@ -1,0 +1,335 @@
+// Crash exploration: a life is stopped at every call that changes the disk, every state that the disk may be left in
+// is laid out, and from each of them the index must come back with everything that was promised.
+//
+// The check of one state: load; what is found must be a moment of the life that is not before what was acknowledged as
+// durable. Then three inserts, close, load: it must hold the same with them. Recovery itself is stopped and explored in
+// the same way, and so is the recovery after that.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+#include "iqdb/index.hpp"
+#include "iqdb/persist/config.hpp"
+#include "iqdb/persist/error.hpp"
+#include "iqdb/persist/persistable.hpp"
+#include "iqdb/persist/stream.hpp"
+#include "iqdb/persist/testing/crash_states.hpp"
+#include "iqdb/persist/testing/file_call.hpp"
+#include "iqdb/persist/testing/life.hpp"
+#include "iqdb/persist/testing/life_run.hpp"
+#include "iqdb/persist/testing/oracle.hpp"
+#include "iqdb/persist/testing/random.hpp"
+#include "iqdb/persist/testing/simulated_file_system.hpp"
+#include "iqdb/persist/testing/subject.hpp"
+#include "iqdb/persist/testing/violation.hpp"
+#include "iqdb/persist/version.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+namespace testing {
+
+/// How many crashes in a row are explored: one of the life, one of the recovery from it, and one of the recovery from that.
+inline constexpr std::size_t most_crashes = 3;
+
+/// How thoroughly crash points are explored.
+struct CrashDepth {
+  std::uint64_t most_states = 65536;  ///< a point with more states has so many of them drawn at random
+  std::uint64_t one_in = 1;           ///< of the recoveries from a power cut before, one in so many is stopped
+  std::uint64_t one_in_kills = 1;     ///< the same of the recoveries from a kill before, of which there are few
+};
+
+/// The settings of a crash exploration.
+struct CrashOptions {
+  std::uint64_t seed = 1;  ///< repeats an exploration exactly
+  /// For a crash of the life, of the recovery from it, and of the recovery from that.
+  std::array<CrashDepth, most_crashes> depths = {{{},
+                                                  {.most_states = 64, .one_in = 500, .one_in_kills = 8},
+                                                  {.most_states = 8, .one_in = 2000, .one_in_kills = 100}}};
+};
+
+/// What was explored.
+struct CrashReport {
+  std::uint64_t lives = 0;                           ///< lives that were stopped everywhere
+  std::array<std::uint64_t, most_crashes> points{};  ///< calls at which one, or a recovery, was stopped
+  std::array<std::uint64_t, most_crashes>
+      states{};  ///< states loaded after one, two and three crashes, none twice in a life
+  std::array<std::uint64_t, most_crashes> sampled_points{};  ///< of the points those of which not every state was tried
+
+  std::uint64_t damages = 0;  ///< bits flipped in what was left by an orderly end
+
+  /// States in all.
+  [[nodiscard]] std::uint64_t all_states() const noexcept { return states[0] + states[1] + states[2]; }
+
+  /// Adds what another exploration has done.
+  CrashReport& operator+=(const CrashReport& other) noexcept {
+    lives += other.lives;
+    damages += other.damages;
+    for (std::size_t depth = 0; depth < most_crashes; ++depth) {
+      points[depth] += other.points[depth];
+      states[depth] += other.states[depth];
+      sampled_points[depth] += other.sampled_points[depth];
+    }
+    return *this;
+  }
+};
+
+/// Explores lives of one index type.
+template <Persistable I>
+  requires Index<I>
+class CrashExploration {
+ public:
+  /// `subject` must outlive this.
+  CrashExploration(const Subject<I>& subject, const CrashOptions& options)
+      : subject_(&subject), options_(options), random_(options.seed) {}
+  CrashExploration(const CrashExploration&) = delete;
+  CrashExploration& operator=(const CrashExploration&) = delete;
+  ~CrashExploration() = default;
+
+  /// Lives `life`, and stops it at every call that changes the disk, and at its end. Throws Violation; the message holds
+  /// the life, where it was stopped, and what the disk held.
+  void explore(const Life& life) {
+    seen_.clear();
+    LifeRun<I>* running = nullptr;
+    LifeRun<I> run(
+        *subject_, life, random_.next(),
+        [&](const FileCallRecord& call) {
+          if (changes_disk(call.call)) {
+            stop_at(running->machine(), life, running->oracle(), before(call));
+          }
+          return Fault{};
+        },
+        /*with_faults=*/false);
+    running = &run;
+    reporting(life, [&] {
+      run.run();
+      run.close();
+      stop_at(run.machine(), life, run.oracle(), "at the end");
+      damage(run.machine(), life, run.oracle());
+    });
+    ++report_.lives;
+  }
+
+  /// Stops a life here: examines what `machine` may be left with. Throws Violation.
+  void explore(const SimulatedFileSystem& machine, const Life& life, const Oracle& oracle, const std::string& where) {
+    reporting(life, [&] { stop_at(machine, life, oracle, where); });
+  }
+
+  /// What was explored so far.
+  [[nodiscard]] const CrashReport& report() const noexcept { return report_; }
+
+ private:
+  template <class Action>
+  void reporting(const Life& life, Action&& action) {
+    violation_.reset();
+    trail_.clear();
+    try {
+      std::forward<Action>(action)();
+    } catch (const Violation& violation) {
+      note(violation.what());
+    }
+    if (violation_) {
+      throw Violation(*violation_ + "\n  the life: " + to_string(life) +
+                      "\n  the seed: " + std::to_string(options_.seed));
+    }
+  }
+
+  static std::string before(const FileCallRecord& call) {
+    return "before call " + std::to_string(call.number) + ", " + call.text();
+  }
+
+  // The first one stays. It is kept here, and not thrown: what is called from within a file system's call is among code
+  // that copes with exceptions.
+  void note(const std::string& what) {
+    if (!violation_) {
+      violation_ = what;
+      for (auto place = trail_.rbegin(); place != trail_.rend(); ++place) {
+        *violation_ += "\n  " + *place;
+      }
+    }
+  }
+
+  // A crash here, after trail_.size() others.
+  void stop_at(const SimulatedFileSystem& machine, const Life& life, const Oracle& oracle, const std::string& where) {
+    const std::size_t depth = trail_.size();
+    if (violation_ || depth >= most_crashes) {
+      return;
+    }
+    ++report_.points[depth];
+    const auto at = [&](std::string_view what) { return "crash " + where + ": " + std::string(what); };
+
+    const auto lay_out = [&](const DiskState& disk, const std::string& which) {
+      if (violation_ || !seen_.insert(key_of(disk, oracle)).second) {
+        return;
+      }
+      ++report_.states[depth];
+      trail_.push_back(at("the power is cut, " + which));
+      examine(SimulatedFileSystem(disk, random_.next()), life, oracle, oracle.durable(),
+              depth + 1 < most_crashes ? options_.depths[depth + 1].one_in : 0);
+      trail_.pop_back();
+    };
+    const CrashStates states(machine, options_.seed);
+    if (states.count() > 1) {  // or else a kill leaves what a power cut leaves
+      trail_.push_back(at("the process is killed"));
+      examine(machine.after_kill(), life, oracle, oracle.acknowledged(),
+              depth + 1 < most_crashes ? options_.depths[depth + 1].one_in_kills : 0);
+      trail_.pop_back();
+    }
+    const std::uint64_t most = options_.depths[depth].most_states;
+    if (states.count() <= most) {
+      for (std::uint64_t number = 0; number < states.count(); ++number) {
+        lay_out(states.at(number), "state " + std::to_string(number) + " of " + std::to_string(states.count()));
+      }
+    } else {
+      ++report_.sampled_points[depth];
+      lay_out(states.everything(), "all that was not synced is there");
+      for (std::uint64_t draw = 0; draw < most; ++draw) {
+        lay_out(states.any(random_), "draw " + std::to_string(draw));
+      }
+    }
+    const std::size_t last_write = states.last_write_bytes();
+    for (std::size_t bytes = 0; bytes < last_write; ++bytes) {
+      const std::size_t chosen = last_write <= most ? bytes : static_cast<std::size_t>(random_.below(last_write));
+      lay_out(states.with_prefix_of_last_write(chosen),
+              "the last write has " + std::to_string(chosen) + " of its bytes");
+      if (bytes >= most) {
+        break;
+      }
+    }
+  }
+
+  static std::uint64_t key_of(const DiskState& disk, const Oracle& oracle) {
+    std::uint64_t key = oracle.durable() * 1000003 + oracle.moments().size();
+    const auto add = [&key](std::string_view bytes) {
+      key = Random(key ^ std::hash<std::string_view>()(bytes)).next();
+    };
+    for (const auto& [name, bytes] : disk) {
+      add(name);
+      add({reinterpret_cast<const char*>(bytes->data()),
+           bytes->size()});  // NOLINT(*-reinterpret-cast): chars alias all
+    }
+    add(oracle.moments().back().contents);
+    return key;
+  }
+
+  // Loads what `machine` holds, and goes on with it; one in so many times, if not 0, that is stopped in turn.
+  void examine(SimulatedFileSystem machine, const Life& life, const Oracle& outer, std::size_t first,
+               std::uint64_t one_in) {
+    std::optional<Oracle> oracle;
+    if (one_in != 0 && random_.one_in(one_in)) {
+      oracle = outer;
+      if (first < outer.acknowledged()) {
+        oracle->forget_volatile();
+      }
+      machine.plan([&](const FileCallRecord& call) {
+        if (changes_disk(call.call)) {
+          stop_at(machine, life, *oracle, "of the recovery " + before(call));
+        }
+        return Fault{};
+      });
+    }
+    try {
+      load_and_go_on(machine, life, outer, first, oracle);
+    } catch (const std::exception& error) {
+      note(error.what());
+    }
+    machine.plan({});
+  }
+
+  void load_and_go_on(const SimulatedFileSystem& machine, const Life& life, const Oracle& outer, std::size_t first,
+                      std::optional<Oracle>& oracle) {
+    PersistConfig config = simulated_config(life);
+    config.fsync_policy = FsyncPolicy::always();
+    SimulatedIndex<I> index = open_index(*subject_, config, machine);
+    Moment moment = moment_of(*subject_, index);
+    const auto which = outer.find(moment, first);
+    if (!which) {
+      throw Violation(outer.explain(moment, first));
+    }
+    if (oracle) {
+      life.wal_enabled ? oracle->settle(*which) : oracle->read(*which);
+    }
+    // Of identifiers that are not there: after another crash some of an earlier recovery may be.
+    const std::uint64_t first_number = 1000 * (trail_.size() + 1);
+    for (std::uint64_t number = first_number; number < first_number + 3; ++number) {
+      const Mutation insert = insert_of(*subject_, persisted_dim(index.index()), number);
+      if (oracle && life.wal_enabled) {
+        I expected = copy_of(index.index());
+        make_mutation(expected, insert);
+        oracle->expect({.lsn = moment.lsn + 1, .contents = subject_->contents(expected)});
+      }
+      make_mutation(index, insert);
+      moment = moment_of(*subject_, index);
+      if (oracle && life.wal_enabled) {
+        oracle->acknowledge();
+        oracle->make_durable();
+      }
+    }
+    if (!life.wal_enabled) {
+      if (oracle) {
+        oracle->expect(moment);
+      }
+      index.save();
+    }
+    index.close();
+    const Moment again = moment_of(*subject_, open_index(*subject_, config, machine));
+    if (again != moment) {
+      throw Violation("after a recovery, three inserts and an orderly end a load gives number " +
+                      std::to_string(again.lsn) + (again.contents == moment.contents ? "" : " and other contents") +
+                      "; expected number " + std::to_string(moment.lsn));
+    }
+  }
+
+  // Every bit that was synced is flipped, one at a time: a load gives an error, or all that was there.
+  void damage(const SimulatedFileSystem& machine, const Life& life, const Oracle& oracle) {
+    const DiskState disk = CrashStates(machine, options_.seed).nothing_unsynced();
+    for (const auto& [name, bytes] : disk) {
+      for (std::size_t bit = 0; bit < bytes->size() * 8 && !violation_; ++bit) {
+        auto damaged = std::make_shared<std::vector<std::byte>>(*bytes);
+        (*damaged)[bit / 8] ^= std::byte{1} << (bit % 8);
+        DiskState other = disk;
+        other[name] = std::move(damaged);
+        ++report_.damages;
+        try {
+          const Moment found =
+              moment_of(*subject_, open_index(*subject_, simulated_config(life), SimulatedFileSystem(other, bit)));
+          if (!oracle.find(found, oracle.durable())) {
+            note("bit " + std::to_string(bit % 8) + " of byte " + std::to_string(bit / 8) + " of " + name +
+                 " is flipped, and " + oracle.explain(found, oracle.durable()) + ", or an error");
+          }
+        } catch (const PersistError&) {
+          continue;  // as it should be
+        } catch (const std::exception& error) {
+          note("bit " + std::to_string(bit % 8) + " of byte " + std::to_string(bit / 8) + " of " + name +
+               " is flipped, and a load throws what is no PersistError: " + error.what());
+        }
+      }
+    }
+  }
+
+  static I copy_of(const I& index) {
+    const std::vector<std::byte> payload = bytes_of([&](Writer& writer) { PersistTraits<I>::save_to(index, writer); });
+    Reader reader(payload);
+    return PersistTraits<I>::load_from(reader);
+  }
+
+  const Subject<I>* subject_;
+  CrashOptions options_;
+  Random random_;
+  CrashReport report_;
+  std::unordered_set<std::uint64_t> seen_;  // states of this life that were examined
+  std::vector<std::string> trail_;          // the crashes so far
+  std::optional<std::string> violation_;
+};
+
+}  // namespace testing
+}  // namespace iqdb

@@ -1,0 +1,157 @@
+// Every state that a power cut can leave a disk in, each with a number.
+//
+// disk_model.hpp says what may become of a file. Of the changes of names that were not synced any subset may be there, as
+// far as it can be: a rename takes the name from whatever has it, whether or not the file was ever durable under its old
+// one. Names and files are independent of each other.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "iqdb/persist/testing/disk_model.hpp"
+#include "iqdb/persist/testing/random.hpp"
+#include "iqdb/persist/testing/simulated_file_system.hpp"
+#include "iqdb/persist/version.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+namespace testing {
+
+/// What a disk may hold if the power goes now. Valid until a call is made that changes the file system.
+class CrashStates {
+ public:
+  /// Of `system` as it is now; `seed` is for garbage.
+  CrashStates(const SimulatedFileSystem& system, std::uint64_t seed) : system_(system.state_), seed_(seed) {
+    if (system_->unsynced.size() > most_name_changes) {
+      count_ = std::numeric_limits<std::uint64_t>::max();
+      return;
+    }
+    for (std::uint64_t subset = 0; subset >> system_->unsynced.size() == 0; ++subset) {
+      names_.push_back(names_with(subset));
+      std::uint64_t of_these = 1;
+      for (const auto& [name, file] : files_in(names_.back())) {
+        of_these = saturating_product(of_these, outcomes(file).count());
+      }
+      counts_.push_back(of_these);
+      count_ = saturating_sum(count_, of_these);
+    }
+  }
+
+  /// How many there are, at least 1; the largest number there is if there are more. Two of them may be the same state.
+  [[nodiscard]] std::uint64_t count() const noexcept { return count_; }
+
+  /// The one with this number, less than count(), which must not be the largest number there is. 0: nothing unsynced.
+  [[nodiscard]] DiskState at(std::uint64_t number) const {
+    std::size_t subset = 0;
+    for (; number >= counts_[subset]; ++subset) {
+      number -= counts_[subset];
+    }
+    return make(names_[subset], [&](const FileOutcomes& file) {
+      const std::uint64_t outcome = number % file.count();
+      number /= file.count();
+      return file.at(outcome);
+    });
+  }
+
+  /// Any of them.
+  [[nodiscard]] DiskState any(Random& random) const {
+    const auto choose = [&](const FileOutcomes& file) { return file.any(random); };
+    return names_.empty() ? make(names_with(random.next()), choose)
+                          : make(names_[static_cast<std::size_t>(random.below(names_.size()))], choose);
+  }
+
+  /// Nothing that was not synced is there.
+  [[nodiscard]] DiskState nothing_unsynced() const {
+    DiskState state;
+    for (const auto& [name, file] : system_->synced) {
+      state.emplace(name, file->synced);
+    }
+    return state;
+  }
+
+  /// All that was not synced is there.
+  [[nodiscard]] DiskState everything() const {
+    return make(system_->visible, [](const FileOutcomes& file) { return file.everything(); });
+  }
+
+  /// If the last change was a write: how many bytes it wrote, else 0.
+  [[nodiscard]] std::size_t last_write_bytes() const noexcept {
+    return system_->last_written ? system_->last_written->unsynced.back().bytes.size() : 0;
+  }
+
+  /// All is there but for the last write, of which only a prefix is, of less than last_write_bytes().
+  [[nodiscard]] DiskState with_prefix_of_last_write(std::size_t prefix_bytes) const {
+    const SimulatedFile& file = *system_->last_written;
+    auto content = std::make_shared<std::vector<std::byte>>(*file.synced);
+    for (const FileChange& change : file.unsynced) {
+      make_change(*content, change, &change == &file.unsynced.back() ? prefix_bytes : change.bytes.size());
+    }
+    DiskState state = everything();
+    for (const auto& [name, linked] : system_->visible) {
+      if (linked == system_->last_written) {
+        state[name] = content;
+      }
+    }
+    return state;
+  }
+
+ private:
+  static constexpr std::size_t most_name_changes = 10;
+
+  // What the names are if, of the changes, those are made whose bit is set.
+  [[nodiscard]] NameTable names_with(std::uint64_t subset) const {
+    NameTable names = system_->synced;
+    for (const NameChange& change : system_->unsynced) {
+      if ((subset & 1U) != 0) {
+        make_change(names, change);
+      }
+      subset >>= 1U;
+    }
+    return names;
+  }
+
+  // Each file once, whatever names it has.
+  static std::map<const SimulatedFile*, const SimulatedFile*> files_in(const NameTable& names) {
+    std::map<const SimulatedFile*, const SimulatedFile*> files;
+    for (const auto& [name, file] : names) {
+      files.emplace(file.get(), file.get());
+    }
+    return files;
+  }
+
+  const FileOutcomes& outcomes(const SimulatedFile* file) const {
+    const auto found = outcomes_.find(file);
+    return found != outcomes_.end()
+               ? found->second
+               : outcomes_.emplace(file, FileOutcomes(*file, system_->discarded, seed_)).first->second;
+  }
+
+  template <class Choose>
+  [[nodiscard]] DiskState make(const NameTable& names, Choose&& choose) const {
+    std::map<const SimulatedFile*, SharedBytes> chosen;
+    DiskState state;
+    for (const auto& [name, file] : names) {
+      SharedBytes& bytes = chosen[file.get()];
+      if (!bytes) {
+        bytes = choose(outcomes(file.get()));
+      }
+      state.emplace(name, bytes);
+    }
+    return state;
+  }
+
+  std::shared_ptr<SimulatedFileSystem::State> system_;
+  std::uint64_t seed_;
+  std::vector<NameTable> names_;       // by subset of the changes; none where there are too many
+  std::vector<std::uint64_t> counts_;  // of states, by subset
+  std::uint64_t count_ = 0;
+  mutable std::map<const SimulatedFile*, FileOutcomes> outcomes_;
+};
+
+}  // namespace testing
+}  // namespace iqdb

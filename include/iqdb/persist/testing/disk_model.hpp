@@ -1,0 +1,269 @@
+// What a disk may hold of a file that was not synced.
+//
+// The model. A change is volatile until its file is synced. Until then the disk may hold of each sector what it held at
+// the last sync, or what any of the changes since has made of it, or a prefix of such a newer one in front of the older
+// one; the file may have any size that it had since. A sector that held no synced bytes may, once it was written to, hold
+// zeros or garbage as well. Sectors are independent of each other and of the size: whatever order a system writes
+// them back in is covered.
+//
+// Assumed of the medium (powersafe overwrite): a write that is torn leaves the bytes outside the sectors being written as
+// they were, and inside a sector the prefix that it did not change.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <map>
+#include <memory>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "iqdb/persist/file_system.hpp"
+#include "iqdb/persist/testing/random.hpp"
+#include "iqdb/persist/version.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+namespace testing {
+
+/// What a disk writes as a whole, or else a prefix of it.
+inline constexpr std::size_t sector_bytes = 512;
+
+/// Some bytes that do not change, shared by whoever looks at them.
+using SharedBytes = std::shared_ptr<const std::vector<std::byte>>;
+
+/// A change of a file's bytes or size.
+struct FileChange {
+  /// Which change.
+  enum class Kind : std::uint8_t { write, truncate };
+
+  Kind kind;                     ///< which change
+  std::uint64_t offset;          ///< where is written; or the size to which is truncated
+  std::vector<std::byte> bytes;  ///< what is written
+};
+
+/// Makes a change, of a write at most its first `most_bytes`.
+inline void make_change(std::vector<std::byte>& content, const FileChange& change,
+                        std::size_t most_bytes = std::numeric_limits<std::size_t>::max()) {
+  const auto offset = static_cast<std::size_t>(change.offset);
+  if (change.kind == FileChange::Kind::truncate) {
+    content.resize(offset);
+    return;
+  }
+  const auto bytes = std::span(change.bytes).first(std::min(most_bytes, change.bytes.size()));
+  if (bytes.empty()) {
+    return;
+  }
+  content.resize(std::max(content.size(), offset + bytes.size()));
+  std::ranges::copy(bytes, content.begin() + static_cast<std::ptrdiff_t>(offset));
+}
+
+/// A file: what a process sees of it, and what of that the disk has.
+struct SimulatedFile {
+  SharedBytes visible = std::make_shared<const std::vector<std::byte>>();  ///< what a process reads
+  SharedBytes synced = visible;                                            ///< what was there at the last sync
+  std::vector<FileChange> unsynced;                                        ///< what has changed since, in order
+  FileStatus status{.regular = true};                                      ///< but for the size
+};
+
+/// a * b, or the largest number there is.
+[[nodiscard]] constexpr std::uint64_t saturating_product(std::uint64_t a, std::uint64_t b) noexcept {
+  constexpr std::uint64_t most = std::numeric_limits<std::uint64_t>::max();
+  return b != 0 && a > most / b ? most : a * b;
+}
+
+/// a + b, or the largest number there is.
+[[nodiscard]] constexpr std::uint64_t saturating_sum(std::uint64_t a, std::uint64_t b) noexcept {
+  return a > std::numeric_limits<std::uint64_t>::max() - b ? std::numeric_limits<std::uint64_t>::max() : a + b;
+}
+
+/// Everything that a disk may hold of one file, each with a number.
+class FileOutcomes {
+ public:
+  /// Of `file`, as it is now. Where garbage may stand it is what `stale`, the bytes of a file that is gone, has there, or
+  /// else follows from `seed`.
+  FileOutcomes(const SimulatedFile& file, const SharedBytes& stale, std::uint64_t seed)
+      : synced_(file.synced), visible_(file.visible) {
+    sizes_.push_back(synced_->size());
+    std::map<std::size_t, Sector> changed;
+    std::vector<std::byte> content = *synced_;
+    for (const FileChange& change : file.unsynced) {
+      const auto old_size = content.size();
+      make_change(content, change);
+      if (std::ranges::find(sizes_, content.size()) == sizes_.end()) {
+        sizes_.push_back(content.size());
+      }
+      const bool writes = change.kind == FileChange::Kind::write;
+      const auto begin = static_cast<std::size_t>(change.offset);
+      const std::size_t end = writes ? begin + change.bytes.size() : std::max(old_size, content.size());
+      for (std::size_t number = begin / sector_bytes; number * sector_bytes < end; ++number) {
+        auto [found, is_new] = changed.try_emplace(number);
+        if (is_new) {
+          found->second.versions.push_back(sector_of(*synced_, number));
+        }
+        found->second.written = found->second.written || writes;
+        const SectorBytes now = sector_of(content, number);
+        if (found->second.versions.back() != now) {
+          found->second.versions.push_back(now);
+        }
+      }
+    }
+    for (auto& [number, sector] : changed) {
+      sector.number = number;
+      sector.held_nothing = number * sector_bytes >= synced_->size();
+      if (sector.held_nothing && sector.written) {
+        sector.garbage = garbage(stale, number, seed);
+      }
+      list_outcomes(sector);
+      if (sector.outcomes.size() > 1) {
+        sectors_.push_back(std::move(sector));
+      }
+    }
+    for (const std::size_t size : sizes_) {
+      std::uint64_t of_this_size = 1;
+      for (const Sector& sector : sectors_) {
+        if (sector.number * sector_bytes < size) {
+          of_this_size = saturating_product(of_this_size, sector.outcomes.size());
+        }
+      }
+      counts_.push_back(of_this_size);
+      count_ = saturating_sum(count_, of_this_size);
+    }
+  }
+
+  /// How many there are, at least 1; the largest number there is if there are more.
+  [[nodiscard]] std::uint64_t count() const noexcept { return count_; }
+
+  /// The one with this number, less than count(), which must not be the largest number there is. 0: nothing unsynced.
+  [[nodiscard]] SharedBytes at(std::uint64_t number) const {
+    std::size_t which = 0;
+    for (; number >= counts_[which]; ++which) {
+      number -= counts_[which];
+    }
+    return make(sizes_[which], [&](const Sector& sector) {
+      const std::uint64_t outcome = number % sector.outcomes.size();
+      number /= sector.outcomes.size();
+      return static_cast<std::size_t>(outcome);
+    });
+  }
+
+  /// Any of them. Sectors that are old, new and torn are about as frequent as each other.
+  [[nodiscard]] SharedBytes any(Random& random) const {
+    return make(sizes_[static_cast<std::size_t>(random.below(sizes_.size()))], [&](const Sector& sector) {
+      const std::size_t whole = sector.whole_outcomes;
+      return static_cast<std::size_t>(sector.outcomes.size() > whole && random.one_in(3)
+                                          ? random.below(sector.outcomes.size())
+                                          : random.below(whole));
+    });
+  }
+
+  /// All that was not synced is there.
+  [[nodiscard]] const SharedBytes& everything() const noexcept { return visible_; }
+
+ private:
+  using SectorBytes = std::array<std::byte, sector_bytes>;
+
+  // The first `cut` bytes of one version, the rest of another.
+  struct Outcome {
+    std::size_t newer;
+    std::size_t older;
+    std::size_t cut;
+  };
+
+  struct Sector {
+    std::size_t number = 0;
+    std::vector<SectorBytes> versions;  // the first is what was synced, or zeros
+    bool written = false;               // and not only cut off
+    bool held_nothing = false;          // at the last sync
+    std::vector<std::byte> garbage;     // empty where none can be
+    std::vector<Outcome> outcomes;
+    std::size_t whole_outcomes = 0;  // those at the beginning of `outcomes` that are not torn
+  };
+
+  static SectorBytes sector_of(std::span<const std::byte> content, std::size_t number) {
+    SectorBytes bytes{};
+    const std::size_t begin = std::min(number * sector_bytes, content.size());
+    std::ranges::copy(content.subspan(begin, std::min(sector_bytes, content.size() - begin)), bytes.begin());
+    return bytes;
+  }
+
+  static std::vector<std::byte> garbage(const SharedBytes& stale, std::size_t number, std::uint64_t seed) {
+    std::vector<std::byte> bytes(sector_bytes);
+    if (stale && number * sector_bytes < stale->size()) {
+      const SectorBytes before = sector_of(*stale, number);
+      std::ranges::copy(before, bytes.begin());
+    }
+    if (std::ranges::all_of(bytes, [](std::byte each) { return each == std::byte{0}; })) {
+      Random random(seed + number);
+      std::ranges::generate(bytes, [&] { return static_cast<std::byte>(random.next() >> 56U); });
+    }
+    return bytes;
+  }
+
+  // Every outcome once: a cut behind a byte that is the same in both makes the same sector as one before it.
+  static void list_outcomes(Sector& sector) {
+    if (!sector.garbage.empty()) {
+      SectorBytes garbage{};
+      std::ranges::copy(sector.garbage, garbage.begin());
+      sector.versions.push_back(garbage);  // as the last one
+    }
+    const std::size_t sound = sector.versions.size() - (sector.garbage.empty() ? 0 : 1);
+    for (std::size_t version = 0; version < sector.versions.size(); ++version) {
+      sector.outcomes.push_back({.newer = version, .older = version, .cut = sector_bytes});
+    }
+    sector.whole_outcomes = sector.outcomes.size();
+    const auto list_cuts = [&sector](std::size_t newer, std::size_t older) {
+      const SectorBytes& front = sector.versions[newer];
+      const SectorBytes& back = sector.versions[older];
+      std::size_t last = sector_bytes;  // behind it the two are the same: nothing is torn there
+      while (last > 0 && front[last - 1] == back[last - 1]) {
+        --last;
+      }
+      for (std::size_t cut = 1; cut < last; ++cut) {
+        if (front[cut - 1] != back[cut - 1]) {
+          sector.outcomes.push_back({.newer = newer, .older = older, .cut = cut});
+        }
+      }
+    };
+    for (std::size_t newer = 1; newer < sound; ++newer) {
+      list_cuts(newer, newer - 1);
+      if (newer > 1) {
+        list_cuts(newer, 0);
+      }
+      if (sound < sector.versions.size()) {
+        list_cuts(newer, sound);
+      }
+    }
+  }
+
+  template <class Choose>
+  [[nodiscard]] SharedBytes make(std::size_t size, Choose&& choose) const {
+    auto content = std::make_shared<std::vector<std::byte>>(*synced_);
+    content->resize(size);
+    for (const Sector& sector : sectors_) {
+      const std::size_t begin = sector.number * sector_bytes;
+      if (begin >= size) {
+        continue;
+      }
+      const Outcome& outcome = sector.outcomes[choose(sector)];
+      const auto into = std::span(*content).subspan(begin, std::min(sector_bytes, size - begin));
+      const std::size_t cut = std::min(outcome.cut, into.size());
+      std::ranges::copy(std::span(sector.versions[outcome.newer]).first(cut), into.begin());
+      std::ranges::copy(std::span(sector.versions[outcome.older]).subspan(cut, into.size() - cut),
+                        into.begin() + static_cast<std::ptrdiff_t>(cut));
+    }
+    return content;
+  }
+
+  SharedBytes synced_;
+  SharedBytes visible_;
+  std::vector<std::size_t> sizes_;  // the first is the synced one
+  std::vector<std::uint64_t> counts_;
+  std::uint64_t count_ = 0;
+  std::vector<Sector> sectors_;  // that can be one or another
+};
+
+}  // namespace testing
+}  // namespace iqdb

@@ -1,0 +1,234 @@
+// Fault exploration: every call that a life makes of the file system is made to fail, in every way that such a call can.
+//
+// A life that meets a fault may end early, but must keep every promise: a call that reports success has kept it, one that
+// fails has changed nothing, a failed sync poisons, no file stays open, no temporary file is left. Whatever is
+// acknowledged is there afterwards, after a load, a kill and a power cut.
+#pragma once
+
+#include <algorithm>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include "iqdb/index.hpp"
+#include "iqdb/persist/persistable.hpp"
+#include "iqdb/persist/testing/crash_exploration.hpp"
+#include "iqdb/persist/testing/file_call.hpp"
+#include "iqdb/persist/testing/life.hpp"
+#include "iqdb/persist/testing/life_run.hpp"
+#include "iqdb/persist/testing/oracle.hpp"
+#include "iqdb/persist/testing/subject.hpp"
+#include "iqdb/persist/testing/violation.hpp"
+#include "iqdb/persist/version.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+namespace testing {
+
+/// One way in which a call fails.
+struct FaultKind {
+  int error = 0;                                 ///< the system's error number; 0 for a call that is cut short
+  std::optional<std::size_t> most_bytes = {};    ///< what a call that is cut short moves
+  FailedSync failed_sync = FailedSync::dropped;  ///< for a sync
+  bool for_good = false;                         ///< later calls that can fail so do, too
+
+  /// In words: "EIO, for good".
+  [[nodiscard]] std::string text() const {
+    std::string words =
+        error == 0 ? "cut short to " + std::to_string(*most_bytes) + " bytes" : system_error(error).message();
+    if (failed_sync == FailedSync::kept_clean) {
+      words += ", pages kept but clean";
+    } else if (failed_sync == FailedSync::reverted) {
+      words += ", reverted";
+    }
+    return words + (for_good ? ", for good" : ", once");
+  }
+};
+
+/// Whether a call can fail with this error number.
+[[nodiscard]] constexpr bool can_fail_with(FileCall call, int error) noexcept {
+  const bool opens = call == FileCall::open || call == FileCall::open_to_write || call == FileCall::create ||
+                     call == FileCall::open_directory || call == FileCall::lock;
+  const bool takes_space = call == FileCall::create || call == FileCall::write || call == FileCall::rename ||
+                           call == FileCall::link || call == FileCall::lock || is_sync(call);
+  switch (error) {
+    case EIO:
+      return call != FileCall::unlock;
+    case EINTR:
+      return call != FileCall::unlock && call != FileCall::close;
+    case EMFILE:
+      return opens;
+    case ENOSPC:
+    case EDQUOT:
+      return takes_space;
+    default:
+      return false;
+  }
+}
+
+/// Every way in which this call can fail.
+[[nodiscard]] inline std::vector<FaultKind> faults_of(const FileCallRecord& call) {
+  std::vector<FaultKind> all;
+  for (const int error : {EIO, ENOSPC, EDQUOT, EMFILE, EINTR}) {
+    if (!can_fail_with(call.call, error)) {
+      continue;
+    }
+    const bool loses = is_sync(call.call) && error != EINTR;
+    for (const FailedSync model : {FailedSync::dropped, FailedSync::kept_clean, FailedSync::reverted}) {
+      if (model != FailedSync::dropped && !loses) {
+        continue;
+      }
+      all.push_back({.error = error, .most_bytes = {}, .failed_sync = model, .for_good = false});
+      // A call that is interrupted for good never ends.
+      if (error != EINTR) {
+        all.push_back({.error = error, .most_bytes = {}, .failed_sync = model, .for_good = true});
+      }
+    }
+  }
+  if ((call.call == FileCall::write || call.call == FileCall::read) && call.bytes > 1) {
+    all.push_back({.error = 0, .most_bytes = 1});
+    all.push_back({.error = 0, .most_bytes = call.bytes - 1});
+  }
+  if (call.call == FileCall::write && call.bytes > 1) {
+    // As a disk that runs full answers: a part is written, and then nothing any more.
+    all.push_back(
+        {.error = ENOSPC, .most_bytes = call.bytes / 2, .failed_sync = FailedSync::dropped, .for_good = true});
+  }
+  return all;
+}
+
+/// What was explored.
+struct FaultReport {
+  std::uint64_t lives = 0;     ///< lives of which every call was made to fail
+  std::uint64_t calls = 0;     ///< their calls
+  std::uint64_t faults = 0;    ///< lives lived with one fault each
+  std::uint64_t poisoned = 0;  ///< of those the ones that poisoned the index
+  CrashReport crashes;         ///< crashes behind a fault
+
+  /// Adds what another exploration has done.
+  FaultReport& operator+=(const FaultReport& other) noexcept {
+    lives += other.lives;
+    calls += other.calls;
+    faults += other.faults;
+    poisoned += other.poisoned;
+    crashes += other.crashes;
+    return *this;
+  }
+};
+
+/// Explores lives of one index type.
+template <Persistable I>
+  requires Index<I>
+class FaultExploration {
+ public:
+  /// `subject` must outlive this; `crashes` says how thoroughly crashes behind a fault are explored.
+  FaultExploration(const Subject<I>& subject, const CrashOptions& crashes)
+      : subject_(&subject), seed_(crashes.seed), crashes_(subject, crashes) {}
+
+  /// Lives `life` once for every fault of every call. Throws Violation; the message holds the life and the fault.
+  void explore(const Life& life) {
+    std::vector<FileCallRecord> calls;
+    {
+      LifeRun<I> run(
+          *subject_, life, seed_,
+          [&](const FileCallRecord& call) {
+            calls.push_back(call);
+            return Fault{};
+          },
+          /*with_faults=*/false);
+      run.run();
+      run.close();
+    }
+    for (const FileCallRecord& call : calls) {
+      for (const FaultKind& fault : faults_of(call)) {
+        try {
+          live_with(life, call, fault);
+        } catch (const Violation& violation) {
+          throw Violation(std::string(violation.what()) + "\n  the fault: call " + std::to_string(call.number) + ", " +
+                          call.text() + ": " + fault.text() + "\n  the life: " + to_string(life) +
+                          "\n  the seed: " + std::to_string(seed_));
+        }
+        ++report_.faults;
+      }
+      ++report_.calls;
+    }
+    ++report_.lives;
+  }
+
+  /// What was explored so far.
+  [[nodiscard]] FaultReport report() const {
+    FaultReport report = report_;
+    report.crashes = crashes_.report();
+    return report;
+  }
+
+ private:
+  void live_with(const Life& life, const FileCallRecord& failing, const FaultKind& fault) {
+    std::optional<std::string> violation;
+    LifeRun<I>* running = nullptr;
+    LifeRun<I> run(
+        *subject_, life, seed_,
+        [&](const FileCallRecord& call) -> Fault {
+          if (call.number > failing.number && changes_disk(call.call) && !violation) {
+            try {
+              explore_crash(*running, life);
+            } catch (const Violation& found) {
+              violation = found.what();  // what calls this copes with exceptions
+            }
+          }
+          return answer(call, failing, fault);
+        },
+        /*with_faults=*/true);
+    running = &run;
+    run.run();
+    run.close();
+    if (violation) {
+      throw Violation(*violation);
+    }
+    if (run.machine().open_files() != 0) {
+      throw Violation(std::to_string(run.machine().open_files()) + " files are open at the end");
+    }
+    // A power cut can bring one back that was removed.
+    const bool power_was_cut =
+        std::ranges::any_of(life.steps, [](const Step& step) { return step.kind == Step::Kind::power_cut; });
+    if (!fault.for_good && failing.call != FileCall::remove && !power_was_cut) {
+      for (const auto& [name, bytes] : run.machine().visible()) {
+        if (name.ends_with(".tmp")) {
+          throw Violation("the temporary file " + name + " is left at the end");
+        }
+      }
+    }
+    explore_crash(run, life);
+    report_.poisoned += run.poisoned() ? 1U : 0U;
+  }
+
+  // After a fault, what was acknowledged without a sync may be lost to processes as well.
+  void explore_crash(const LifeRun<I>& run, const Life& life) {
+    Oracle oracle = run.oracle();
+    oracle.forget_volatile();
+    crashes_.explore(run.machine(), life, oracle, "behind the fault");
+  }
+
+  static Fault answer(const FileCallRecord& call, const FileCallRecord& failing, const FaultKind& fault) {
+    if (call.number == failing.number) {
+      return {.error = system_error(fault.most_bytes ? 0 : fault.error),
+              .most_bytes = fault.most_bytes,
+              .failed_sync = fault.failed_sync};
+    }
+    if (call.number > failing.number && fault.for_good && can_fail_with(call.call, fault.error)) {
+      return {.error = system_error(fault.error), .most_bytes = {}, .failed_sync = fault.failed_sync};
+    }
+    return {};
+  }
+
+  const Subject<I>* subject_;
+  std::uint64_t seed_;
+  CrashExploration<I> crashes_;
+  FaultReport report_;
+};
+
+}  // namespace testing
+}  // namespace iqdb

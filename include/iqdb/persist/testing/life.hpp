@@ -1,0 +1,193 @@
+// The life of a durable index, as a list of steps: what an examination makes it go through.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "iqdb/index.hpp"
+#include "iqdb/persist/config.hpp"
+#include "iqdb/persist/testing/random.hpp"
+#include "iqdb/persist/testing/subject.hpp"
+#include "iqdb/persist/version.hpp"
+#include "iqdb/persist/wal_format.hpp"
+#include "iqdb/persist/write_batch.hpp"
+#include "iqdb/types.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+namespace testing {
+
+/// One step of a life.
+struct Step {
+  /// What is done.
+  enum class Kind : std::uint8_t {
+    mutate,      ///< the one mutation
+    batch,       ///< the mutations as a WriteBatch
+    sync,        ///< PersistedIndex::sync
+    save,        ///< PersistedIndex::save
+    checkpoint,  ///< PersistedIndex::checkpoint
+    reopen,      ///< close and load
+    drop,        ///< the destructor, and load
+    kill,        ///< the process is killed; load
+    power_cut,   ///< the power is cut, the disk holds any of what it may; load
+    restore,     ///< the process is killed, the files are replaced by copies that nobody has synced; load
+  };
+
+  Kind kind;                             ///< what is done
+  std::vector<Mutation> mutations = {};  ///< for `mutate` one, for `batch` any number
+};
+
+/// A life: how it is configured, and its steps. It begins with a new index, or one that was there.
+struct Life {
+  bool wal_enabled = true;                     ///< whether there is a log
+  FsyncPolicy policy = FsyncPolicy::always();  ///< when it is synced; an interval must be longer than the examination
+  Compression compression = Compression::none();  ///< of snapshots
+  std::size_t log_extent_bytes = 0;               ///< as in PersistConfig
+  std::vector<Step> steps = {};                   ///< what is done
+};
+
+/// The step in words: "insert 3", "batch (insert 4, erase 3)".
+[[nodiscard]] inline std::string to_string(const Step& step) {
+  const auto in_words = [](const Mutation& mutation) {
+    return (mutation.op == FrameOp::insert ? "insert " : "erase ") + to_string(mutation.id) +
+           (mutation.metadata ? " with metadata" : "");
+  };
+  switch (step.kind) {
+    case Step::Kind::mutate:
+      return in_words(step.mutations.front());
+    case Step::Kind::batch: {
+      std::string words = "batch (";
+      for (const Mutation& mutation : step.mutations) {
+        words += (words.back() == '(' ? "" : ", ") + in_words(mutation);
+      }
+      return words + ")";
+    }
+    case Step::Kind::sync:
+      return "sync";
+    case Step::Kind::save:
+      return "save";
+    case Step::Kind::checkpoint:
+      return "checkpoint";
+    case Step::Kind::reopen:
+      return "close and load";
+    case Step::Kind::drop:
+      return "destroy and load";
+    case Step::Kind::kill:
+      return "kill and load";
+    case Step::Kind::power_cut:
+      return "cut the power and load";
+    case Step::Kind::restore:
+      return "put unsynced copies in place and load";
+  }
+  return "?";
+}
+
+/// The life in words.
+[[nodiscard]] inline std::string to_string(const Life& life) {
+  std::string words = life.wal_enabled ? "log on" : "log off";
+  words += life.policy.is_always() ? ", always" : life.policy.is_never() ? ", never" : ", periodic";
+  words += life.compression.codec() == Compression::Codec::none   ? ", no compression"
+           : life.compression.codec() == Compression::Codec::zstd ? ", zstd"
+                                                                  : ", lz4";
+  words += ", extents of " + std::to_string(life.log_extent_bytes) + " bytes:";
+  for (const Step& step : life.steps) {
+    words += (&step == life.steps.data() ? " " : "; ") + to_string(step);
+  }
+  return words;
+}
+
+/// An insert of a vector, of metadata too for some identifiers, that follows from the identifier's number and `variant`.
+template <Persistable I>
+[[nodiscard]] Mutation insert_of(const Subject<I>& subject, std::size_t dim, std::uint64_t number,
+                                 std::uint64_t variant = 0) {
+  Mutation mutation{
+      .op = FrameOp::insert, .id = number, .vector = subject.vector(number + 1000 * variant, dim), .metadata = {}};
+  if (number % 4 == 1) {
+    mutation.id = VectorId::from_bytes("vector " + std::to_string(number));
+  }
+  if (number % 3 == 1) {
+    mutation.metadata =
+        Metadata{{"number", static_cast<std::int64_t>(number)}, {"text", std::string(variant % 40, 'x')}};
+  }
+  return mutation;
+}
+
+/// The erase of the vector that insert_of adds.
+template <Persistable I>
+[[nodiscard]] Mutation erase_of(const Subject<I>& subject, std::uint64_t number) {
+  return {.op = FrameOp::erase, .id = insert_of(subject, 0, number).id, .vector = {}, .metadata = {}};
+}
+
+/// Any life of so many steps. Its mutations are of few identifiers, so that many are rejected.
+template <Persistable I>
+[[nodiscard]] Life any_life(const Subject<I>& subject, std::size_t dim, std::size_t steps, Random& random) {
+  constexpr std::uint64_t identifiers = 8;
+  const auto any_mutation = [&] {
+    const std::uint64_t number = random.below(identifiers);
+    Mutation mutation =
+        random.below(3) > 0 ? insert_of(subject, dim, number, random.below(50)) : erase_of(subject, number);
+    if (mutation.op == FrameOp::insert && random.one_in(16)) {
+      mutation.vector.push_back(0.0F);  // one component too many: rejected
+    }
+    return mutation;
+  };
+  Life life;
+  life.wal_enabled = !random.one_in(12);
+  life.policy = random.below(2) == 0   ? FsyncPolicy::always()
+                : random.below(4) == 0 ? FsyncPolicy::periodic(std::chrono::hours(24))
+                                       : FsyncPolicy::never();
+  const std::uint64_t codec = random.below(6);
+  if (codec == 0 && IQDB_PERSIST_HAS_ZSTD != 0) {
+    life.compression = Compression::zstd(1);
+  } else if (codec == 1 && IQDB_PERSIST_HAS_LZ4 != 0) {
+    life.compression = Compression::lz4();
+  }
+  constexpr std::size_t extents[] = {0, 200, 512, 1024, 4096};
+  life.log_extent_bytes = extents[random.below(std::size(extents))];
+  for (std::size_t at = 0; at < steps; ++at) {
+    constexpr std::pair<Step::Kind, std::uint64_t> shares[] = {
+        {Step::Kind::mutate, 58},    {Step::Kind::batch, 14}, {Step::Kind::sync, 4}, {Step::Kind::save, 5},
+        {Step::Kind::checkpoint, 5}, {Step::Kind::reopen, 4}, {Step::Kind::drop, 2}, {Step::Kind::kill, 3},
+        {Step::Kind::power_cut, 3},  {Step::Kind::restore, 2}};
+    std::uint64_t share = random.below(100);
+    const auto* chosen = std::begin(shares);
+    for (; share >= chosen->second; ++chosen) {
+      share -= chosen->second;
+    }
+    Step step{.kind = chosen->first};
+    const std::uint64_t mutations = step.kind == Step::Kind::mutate  ? 1
+                                    : step.kind == Step::Kind::batch ? random.below(5)
+                                                                     : 0;
+    for (std::uint64_t mutation = 0; mutation < mutations; ++mutation) {
+      step.mutations.push_back(any_mutation());
+    }
+    life.steps.push_back(std::move(step));
+  }
+  return life;
+}
+
+/// Makes a mutation.
+template <class M>
+void make_mutation(M& index, const Mutation& mutation) {
+  if (mutation.op == FrameOp::insert) {
+    index.insert(mutation.id, std::span<const float>(mutation.vector), mutation.metadata);
+  } else {
+    index.erase(mutation.id);
+  }
+}
+
+/// The mutations of a step as a batch.
+[[nodiscard]] inline WriteBatch batch_of(const std::vector<Mutation>& mutations) {
+  WriteBatch batch;
+  for (const Mutation& mutation : mutations) {
+    make_mutation(batch, mutation);
+  }
+  return batch;
+}
+
+}  // namespace testing
+}  // namespace iqdb

@@ -1,0 +1,372 @@
+// Living a life on a simulated machine, with an oracle that knows at each call what a load may find then.
+//
+// Beside the durable index the same mutations go to one in memory: what it holds is what is expected.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "iqdb/index.hpp"
+#include "iqdb/persist/config.hpp"
+#include "iqdb/persist/error.hpp"
+#include "iqdb/persist/file_storage.hpp"
+#include "iqdb/persist/persistable.hpp"
+#include "iqdb/persist/persisted_index.hpp"
+#include "iqdb/persist/stream.hpp"
+#include "iqdb/persist/testing/crash_states.hpp"
+#include "iqdb/persist/testing/file_call.hpp"
+#include "iqdb/persist/testing/life.hpp"
+#include "iqdb/persist/testing/oracle.hpp"
+#include "iqdb/persist/testing/random.hpp"
+#include "iqdb/persist/testing/simulated_file_system.hpp"
+#include "iqdb/persist/testing/subject.hpp"
+#include "iqdb/persist/testing/violation.hpp"
+#include "iqdb/persist/version.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+namespace testing {
+
+/// A durable index on a simulated machine.
+template <Persistable I>
+using SimulatedIndex = PersistedIndex<I, BasicFileStorage<SimulatedFileSystem>>;
+
+/// The settings of a simulated index: small buffers and no threads, so that a simulation is fast and repeats exactly.
+[[nodiscard]] inline PersistConfig simulated_config(const Life& life) {
+  return {.path = "/index",
+          .wal_enabled = life.wal_enabled,
+          .fsync_policy = life.policy,
+          .compression = life.compression,
+          .buffer_bytes = 4096,
+          .helper_threads = 0,
+          .log_extent_bytes = life.log_extent_bytes};
+}
+
+/// The index on `machine`, made by subject.make() if it was never written.
+template <Persistable I>
+[[nodiscard]] SimulatedIndex<I> open_index(const Subject<I>& subject, const PersistConfig& config,
+                                           const SimulatedFileSystem& machine) {
+  return SimulatedIndex<I>::load_or_create(config, subject.make, BasicFileStorage<SimulatedFileSystem>(machine));
+}
+
+/// What is durable and what it holds.
+template <Persistable I>
+[[nodiscard]] Moment moment_of(const Subject<I>& subject, const SimulatedIndex<I>& index) {
+  return {.lsn = index.lsn(), .contents = subject.contents(index.index())};
+}
+
+/// One life, on a machine of its own.
+template <Persistable I>
+  requires Index<I>
+class LifeRun {
+ public:
+  /// `subject` and `life` must outlive this. `plan` decides about each call that the life makes, counted from 0 through
+  /// all of it (but for a load of unsynced copies), and may look at machine() and oracle(). Where it fails calls, `with_faults` says so.
+  LifeRun(const Subject<I>& subject, const Life& life, std::uint64_t seed, FaultPlan plan, bool with_faults)
+      : subject_(&subject),
+        life_(&life),
+        config_(simulated_config(life)),
+        plan_(std::move(plan)),
+        with_faults_(with_faults),
+        random_(seed),
+        machine_(DiskState{}, random_.next()),
+        mirror_(subject.make()),
+        oracle_({.lsn = 0, .contents = subject.contents(mirror_)}) {}
+  LifeRun(const LifeRun&) = delete;
+  LifeRun& operator=(const LifeRun&) = delete;
+  ~LifeRun() { machine_.plan({}); }
+
+  /// Lives it to its end, or to where a fault has ended it. Throws Violation.
+  void run() {
+    go_on(machine_);
+    for (step_ = 0; index_ && step_ < life_->steps.size(); ++step_) {
+      take(life_->steps[step_]);
+    }
+  }
+
+  /// The machine that it is on: another one after a kill or a power cut.
+  [[nodiscard]] const SimulatedFileSystem& machine() const noexcept { return machine_; }
+
+  /// What a load may find now.
+  [[nodiscard]] const Oracle& oracle() const noexcept { return oracle_; }
+
+  /// Whether a fault has poisoned the index.
+  [[nodiscard]] bool poisoned() const noexcept { return poisoned_; }
+
+  /// Lets go of the index, as its destructor does.
+  void end() { index_.reset(); }
+
+  /// Ends it in order, if it goes on still.
+  void close() {
+    if (index_ && attempt([&] { index_->close(); }) == Answer::done && life_->wal_enabled) {
+      oracle_.make_durable();
+    }
+    index_.reset();
+  }
+
+  /// Where it is, in words.
+  [[nodiscard]] std::string where() const {
+    if (step_ >= life_->steps.size()) {
+      return "at the end";
+    }
+    return (begun_ ? "in step " + std::to_string(step_ + 1) + ", " + to_string(life_->steps[step_])
+                   : "at the beginning");
+  }
+
+ private:
+  enum class Answer : std::uint8_t { done, rejected, failed };
+
+  [[noreturn]] void fail(const std::string& message) const { throw Violation(message + " (" + where() + ")"); }
+
+  // How a call of the durable index ends. A failure is none unless faults were planned.
+  template <class Action>
+  Answer attempt(Action&& action) {
+    sync_failed_ = false;
+    try {
+      std::forward<Action>(action)();
+      if (sync_failed_) {
+        fail("a call succeeds though a sync failed in it");
+      }
+      return Answer::done;
+    } catch (const Violation&) {
+      throw;
+    } catch (const PersistError& error) {
+      if (!with_faults_) {
+        fail(std::string("a call fails though nothing failed below it: ") + error.what());
+      }
+      return Answer::failed;
+    } catch (const std::exception&) {
+      return Answer::rejected;
+    }
+  }
+
+  // Takes up the index on `machine`, which holds what some process left there.
+  void go_on(SimulatedFileSystem machine) {
+    index_.reset();
+    machine_.plan({});
+    machine_ = std::move(machine);
+    machine_.plan([this](FileCallRecord call) {
+      call.number = calls_++;
+      const Fault fault = plan_ && !is_unplanned_ ? plan_(call) : Fault{};
+      sync_failed_ = sync_failed_ || (is_sync(call.call) && fault.error && fault.error != std::errc::interrupted);
+      return fault;
+    });
+    const Answer answer = attempt([&] { index_.emplace(open_index(*subject_, config_, machine_)); });
+    if (answer == Answer::rejected) {
+      fail("a load throws what is no PersistError");
+    }
+    if (answer == Answer::failed) {
+      return;
+    }
+    const Moment found = moment_of(*subject_, *index_);
+    const auto which = oracle_.find(found, oracle_.acknowledged());
+    if (!which) {
+      fail(oracle_.explain(found, oracle_.acknowledged()));
+    }
+    // With the log off a load syncs nothing.
+    life_->wal_enabled ? oracle_.settle(*which) : oracle_.read(*which);
+    copy_to_mirror();
+    begun_ = true;
+  }
+
+  void copy_to_mirror() {
+    const std::vector<std::byte> payload =
+        bytes_of([&](Writer& writer) { PersistTraits<I>::save_to(index_->index(), writer); });
+    Reader reader(payload);
+    mirror_ = PersistTraits<I>::load_from(reader);
+  }
+
+  void take(const Step& step) {
+    switch (step.kind) {
+      case Step::Kind::mutate:
+        mutate(step, [&] { make_mutation(*index_, step.mutations.front()); });
+        return;
+      case Step::Kind::batch:
+        mutate(step, [&] { index_->apply(batch_of(step.mutations)); });
+        return;
+      case Step::Kind::sync:
+        if (unchanged_by([&] { index_->sync(); }) == Answer::done && life_->wal_enabled) {
+          oracle_.make_durable();
+        }
+        return;
+      case Step::Kind::save:
+        save([&] { index_->save(); });
+        return;
+      case Step::Kind::checkpoint:
+        save([&] { index_->checkpoint(); });
+        return;
+      case Step::Kind::reopen:
+        close();
+        forget_what_faults_may_have_lost();
+        go_on(machine_);
+        return;
+      case Step::Kind::drop:
+        end();
+        forget_what_faults_may_have_lost();
+        go_on(machine_);
+        return;
+      case Step::Kind::kill:
+        forget_what_faults_may_have_lost();
+        go_on(machine_.after_kill());
+        return;
+      case Step::Kind::power_cut:
+        oracle_.forget_volatile();
+        go_on(SimulatedFileSystem(CrashStates(machine_, random_.next()).any(random_), random_.next()));
+        return;
+      case Step::Kind::restore:
+        forget_what_faults_may_have_lost();
+        // Until the load has synced them, nothing at all is promised.
+        is_unplanned_ = life_->wal_enabled;
+        go_on(machine_.after_restore());
+        is_unplanned_ = false;
+        return;
+    }
+  }
+
+  // What was acknowledged without a sync, a failed sync may have lost to processes as well.
+  void forget_what_faults_may_have_lost() noexcept {
+    if (with_faults_) {
+      oracle_.forget_volatile();
+    }
+  }
+
+  template <class Action>
+  void mutate(const Step& step, Action&& action) {
+    const Moment before = moment_of(*subject_, *index_);
+    bool rejected = false;
+    try {
+      for (const Mutation& mutation : step.mutations) {
+        make_mutation(mirror_, mutation);
+      }
+    } catch (const std::exception&) {
+      rejected = true;
+    }
+    const Moment after{.lsn = before.lsn + (life_->wal_enabled ? step.mutations.size() : 0),
+                       .contents = subject_->contents(mirror_)};
+    if (life_->wal_enabled && !step.mutations.empty()) {
+      oracle_.expect(after);
+    }
+    const Answer answer = attempt(std::forward<Action>(action));
+    if (answer == Answer::failed) {
+      if (moment_of(*subject_, *index_) != before) {
+        fail("a mutation that failed has changed the index");
+      }
+      if (!is_poisoned()) {
+        oracle_.withdraw();
+        copy_to_mirror();
+      }
+      return;
+    }
+    if ((answer == Answer::rejected) != rejected) {
+      fail(rejected ? "the index takes a mutation that one in memory rejects"
+                    : "the index rejects a mutation that one in memory takes");
+    }
+    if (moment_of(*subject_, *index_) != after) {
+      fail("the index does not hold what one in memory holds after the same mutations");
+    }
+    // Of a rejected mutation nothing was promised if its abort could not be written.
+    if (!life_->wal_enabled || (rejected && with_faults_ && is_poisoned())) {
+      return;
+    }
+    oracle_.acknowledge();
+    if (life_->policy.is_always()) {
+      oracle_.make_durable();
+    }
+  }
+
+  template <class Action>
+  void save(Action&& action) {
+    if (!life_->wal_enabled) {
+      oracle_.expect({.lsn = 0, .contents = subject_->contents(index_->index())});
+    }
+    if (unchanged_by(std::forward<Action>(action)) == Answer::done) {
+      oracle_.acknowledge();
+      oracle_.make_durable();
+    }
+  }
+
+  // A call that must leave what is in memory as it was, whether it succeeds or not.
+  template <class Action>
+  Answer unchanged_by(Action&& action) {
+    const Moment before = moment_of(*subject_, *index_);
+    const Answer answer = attempt(std::forward<Action>(action));
+    if (answer == Answer::rejected) {
+      fail("a call that is no mutation throws what is no PersistError");
+    }
+    if (moment_of(*subject_, *index_) != before) {
+      fail("a call that is no mutation has changed the index");
+    }
+    if (answer == Answer::failed) {
+      is_poisoned();
+    }
+    return answer;
+  }
+
+  // Whether nothing can be logged any more. If so the index must answer every call with that, and its life is over.
+  bool is_poisoned() {
+    if (!life_->wal_enabled) {
+      return false;
+    }
+    const bool must_be = sync_failed_;
+    if (is_refused([&] { index_->sync(); }, /*other_failures=*/true)) {
+      const Moment before = moment_of(*subject_, *index_);
+      const Mutation insert = insert_of(*subject_, persisted_dim(index_->index()), 900000);
+      const bool all = is_refused([&] { index_->sync(); }) && is_refused([&] { make_mutation(*index_, insert); }) &&
+                       is_refused([&] { index_->erase(insert.id); }) &&
+                       is_refused([&] { index_->apply(batch_of({insert})); }) && is_refused([&] { index_->save(); }) &&
+                       is_refused([&] { index_->checkpoint(); });
+      if (!all) {
+        fail("a poisoned index takes a call");
+      }
+      if (moment_of(*subject_, *index_) != before) {
+        fail("a call that a poisoned index refused has changed it");
+      }
+      poisoned_ = true;
+      index_.reset();
+      return true;
+    }
+    if (must_be) {
+      fail("a failed sync has not poisoned the index");
+    }
+    oracle_.make_durable();
+    return false;
+  }
+
+  template <class Action>
+  static bool is_refused(Action&& action, bool other_failures = false) {
+    try {
+      std::forward<Action>(action)();
+      return false;
+    } catch (const PersistError& error) {
+      return other_failures || error.kind() == PersistErrorKind::poisoned;
+    } catch (const std::exception&) {
+      return false;
+    }
+  }
+
+  const Subject<I>* subject_;
+  const Life* life_;
+  PersistConfig config_;
+  FaultPlan plan_;
+  bool with_faults_;
+  Random random_;
+  SimulatedFileSystem machine_;
+  I mirror_;
+  Oracle oracle_;
+  std::size_t calls_ = 0;
+  std::size_t step_ = 0;
+  bool begun_ = false;
+  bool is_unplanned_ = false;  // calls are made as they are
+  bool sync_failed_ = false;   // in the present call
+  bool poisoned_ = false;
+  std::optional<SimulatedIndex<I>> index_;
+};
+
+}  // namespace testing
+}  // namespace iqdb

@@ -1,0 +1,101 @@
+// What a load may find: the moments of a life, and how much of it was promised.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "iqdb/persist/version.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+namespace testing {
+
+/// An index between two records.
+struct Moment {
+  std::uint64_t lsn = 0;      ///< the number of the last mutation taken; 0 with the log off
+  std::string contents = {};  ///< what the index holds, as Subject::contents has it
+
+  friend bool operator==(const Moment&, const Moment&) = default;
+};
+
+/// The moments of a life in their order, of which a load gives one: no earlier one than was promised, and none that was
+/// never reached.
+class Oracle {
+ public:
+  explicit Oracle(Moment first) { moments_.push_back(std::move(first)); }
+
+  /// From now on a load may find `moment` as well.
+  void expect(Moment moment) { moments_.push_back(std::move(moment)); }
+
+  /// All that is expected was acknowledged: no kill of a process may lose it.
+  void acknowledge() noexcept { acknowledged_ = moments_.size() - 1; }
+
+  /// All that was acknowledged is durable: no power cut may lose it.
+  void make_durable() noexcept { durable_ = acknowledged_; }
+
+  /// The power was cut: what was acknowledged but not durable is not promised any more.
+  void forget_volatile() noexcept { acknowledged_ = durable_; }
+
+  /// What was expected but not acknowledged has failed without a trace.
+  void withdraw() { moments_.resize(acknowledged_ + 1); }
+
+  /// A load found the moment `which`: the others are not possible any more, and it is durable, as what a load gives is.
+  void settle(std::size_t which) {
+    moments_ = {std::move(moments_[which])};
+    acknowledged_ = durable_ = 0;
+  }
+
+  /// A load found the moment `which`, but may have read what is not durable: those behind it are not possible any more.
+  void read(std::size_t which) {
+    moments_.resize(which + 1);
+    acknowledged_ = which;
+  }
+
+  /// Which moment was found, the latest if there are several; nothing where it is none from `first` on.
+  [[nodiscard]] std::optional<std::size_t> find(const Moment& found, std::size_t first) const {
+    for (std::size_t at = moments_.size(); at > first; --at) {
+      if (moments_[at - 1] == found) {
+        return at - 1;
+      }
+    }
+    return std::nullopt;
+  }
+
+  /// The first moment that a kill may leave.
+  [[nodiscard]] std::size_t acknowledged() const noexcept { return acknowledged_; }
+
+  /// The first moment that a power cut may leave.
+  [[nodiscard]] std::size_t durable() const noexcept { return durable_; }
+
+  /// The moments, in order.
+  [[nodiscard]] const std::vector<Moment>& moments() const noexcept { return moments_; }
+
+  /// For a message: what a load that gave `found` should have given from the moment `first` on.
+  [[nodiscard]] std::string explain(const Moment& found, std::size_t first) const {
+    std::string words = "the load gives number " + std::to_string(found.lsn);
+    for (std::size_t at = 0; at < moments_.size(); ++at) {
+      if (moments_[at].contents == found.contents) {
+        words += at < first ? " with contents that it had before what was promised," : " with contents that it had";
+        words += " at number " + std::to_string(moments_[at].lsn);
+        return words + "; expected " + range(first);
+      }
+    }
+    return words + " with contents that it never had; expected " + range(first);
+  }
+
+ private:
+  [[nodiscard]] std::string range(std::size_t first) const {
+    return "one of the numbers from " + std::to_string(moments_[first].lsn) + " to " +
+           std::to_string(moments_.back().lsn) + ", with what the index held then";
+  }
+
+  std::vector<Moment> moments_;
+  std::size_t acknowledged_ = 0;
+  std::size_t durable_ = 0;
+};
+
+}  // namespace testing
+}  // namespace iqdb

@@ -1,0 +1,197 @@
+// What the laboratory's programs share: the lives that are examined, and threads that examine them until there is enough.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <exception>
+#include <iostream>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "iqdb/index/flat.hpp"
+#include "iqdb/persist/testing/life.hpp"
+#include "iqdb/persist/testing/random.hpp"
+#include "iqdb/persist/testing/subject.hpp"
+
+namespace iqdb_test {
+
+using iqdb::testing::Life;
+using iqdb::testing::Random;
+using iqdb::testing::Step;
+using FlatSubject = iqdb::testing::Subject<iqdb::FlatIndex>;
+
+/// A life and the index that lives it.
+struct Examination {
+  FlatSubject subject;
+  Life life;
+  bool told;  ///< on purpose, and short; else random
+};
+
+/// Flat indexes that begin with so many vectors.
+[[nodiscard]] inline FlatSubject flat_subject(std::size_t dim, std::uint64_t vectors = 0) {
+  FlatSubject subject;
+  subject.make = [dim, vectors, vector = subject.vector] {
+    iqdb::FlatIndex index(dim, iqdb::DistanceMetric::euclidean);
+    for (std::uint64_t number = 0; number < vectors; ++number) {
+      index.insert(500 + number, std::span<const float>(vector(number, dim)));
+    }
+    return index;
+  };
+  return subject;
+}
+
+/// Lives that are told on purpose: each is short, so that every state can be tried.
+[[nodiscard]] inline std::vector<Life> stories(const FlatSubject& subject, std::size_t dim) {
+  const auto insert = [&](std::uint64_t number) {
+    return Step{.kind = Step::Kind::mutate, .mutations = {insert_of(subject, dim, number)}};
+  };
+  const auto erase = [&](std::uint64_t number) {
+    return Step{.kind = Step::Kind::mutate, .mutations = {erase_of(subject, number)}};
+  };
+  const auto batch = [](std::vector<iqdb::Mutation> mutations) {
+    return Step{.kind = Step::Kind::batch, .mutations = std::move(mutations)};
+  };
+  const auto just = [](Step::Kind kind) { return Step{.kind = kind}; };
+  const std::vector<std::vector<Step>> scripts = {
+      // An insert, another one.
+      {insert(1), insert(2)},
+      // Mutations that the index rejects, alone, first, and last.
+      {insert(1), insert(1), insert(2)},
+      {erase(1), insert(1), erase(1), erase(1)},
+      // A batch, one of which a part is rejected, one that is rejected from its beginning.
+      {batch({insert_of(subject, dim, 1), insert_of(subject, dim, 2), erase_of(subject, 1)}), insert(3)},
+      {insert(1), batch({insert_of(subject, dim, 2), insert_of(subject, dim, 1), insert_of(subject, dim, 3)}),
+       insert(4)},
+      {insert(1), batch({insert_of(subject, dim, 1), insert_of(subject, dim, 2)})},
+      // Snapshots beside the log, and in place of it.
+      {insert(1), just(Step::Kind::save), insert(2)},
+      {insert(1), just(Step::Kind::checkpoint), insert(2)},
+      {just(Step::Kind::checkpoint), just(Step::Kind::save), just(Step::Kind::checkpoint)},
+      {insert(1), just(Step::Kind::save), erase(1), just(Step::Kind::save), insert(1), just(Step::Kind::checkpoint)},
+      // Orderly ends and others.
+      {insert(1), just(Step::Kind::reopen), insert(2), just(Step::Kind::reopen)},
+      {insert(1), just(Step::Kind::drop), insert(1), insert(2)},
+      {insert(1), just(Step::Kind::kill), insert(2), just(Step::Kind::kill), insert(3)},
+      {insert(1), insert(2), just(Step::Kind::power_cut), insert(3), just(Step::Kind::power_cut), insert(4)},
+      {insert(1), just(Step::Kind::save), just(Step::Kind::kill), just(Step::Kind::power_cut), insert(2)},
+      {insert(1), just(Step::Kind::restore), insert(2)},
+      {insert(1), insert(2), just(Step::Kind::sync), insert(3), just(Step::Kind::sync), insert(4)},
+  };
+  std::vector<Life> lives;
+  for (const std::vector<Step>& script : scripts) {
+    for (const iqdb::FsyncPolicy policy : {iqdb::FsyncPolicy::always(), iqdb::FsyncPolicy::never()}) {
+      for (const std::size_t extent : {std::size_t{0}, std::size_t{600}}) {
+        lives.push_back({.policy = policy, .log_extent_bytes = extent, .steps = script});
+      }
+    }
+    lives.push_back({.wal_enabled = false, .steps = script});
+  }
+  return lives;
+}
+
+/// The life with this number: the stories come first, then others without end.
+[[nodiscard]] inline Examination examination(std::uint64_t number) {
+  constexpr std::size_t story_dim = 2;
+  const FlatSubject small = flat_subject(story_dim);
+  const std::vector<Life> told = stories(small, story_dim);
+  if (number < told.size()) {
+    return {.subject = small, .life = told[static_cast<std::size_t>(number)], .told = true};
+  }
+  Random random(number);
+  constexpr std::size_t dims[] = {1, 2, 7, 40, 150};
+  const std::size_t dim = dims[random.below(std::size(dims))];
+  const FlatSubject subject = flat_subject(dim, random.one_in(4) ? random.below(20) : 0);
+  const auto steps = static_cast<std::size_t>(4 + random.below(14));
+  return {.subject = subject, .life = any_life(subject, dim, steps, random), .told = false};
+}
+
+/// When an examination of many lives has done enough.
+struct Enough {
+  std::uint64_t count = 0;                 ///< so much of what is counted
+  std::chrono::seconds time{0};            ///< or, if not 0, after so long
+  std::optional<std::uint64_t> only_life;  ///< or, if set, after this life
+};
+
+/// Reads a program's arguments: `<what is counted> N`, `seconds N`, or `life N`; `otherwise` without any.
+[[nodiscard]] inline std::optional<Enough> enough_from(int argc, char** argv, std::string_view counted,
+                                                       std::uint64_t otherwise) {
+  if (argc == 1) {
+    return Enough{.count = otherwise, .time = {}, .only_life = {}};
+  }
+  const std::string_view what = argc == 3 ? argv[1] : "";
+  char* end = nullptr;
+  const std::uint64_t number = argc == 3 ? std::strtoull(argv[2], &end, 10) : 0;
+  if (end == nullptr || *end != '\0' || (what != counted && what != "seconds" && what != "life")) {
+    std::cerr << "usage: " << argv[0] << " [" << counted << " N | seconds N | life N]\n";
+    return std::nullopt;
+  }
+  Enough enough;
+  if (what == "life") {
+    enough.only_life = number;
+  } else if (what == "seconds") {
+    enough.time = std::chrono::seconds(number);
+  } else {
+    enough.count = number;
+  }
+  return enough;
+}
+
+/// Examines lives, in two threads, until there is enough. `examine(number, life)` gives a report; reports are added up.
+/// `counted(report)` is what is counted. Says how far it is now and then; the first violation ends it.
+template <class Report, class Examine, class Counted>
+[[nodiscard]] std::optional<Report> examine_lives(const Enough& enough, Examine&& examine, Counted&& counted) {
+  const auto started = std::chrono::steady_clock::now();
+  std::mutex mutex;
+  Report total;
+  std::atomic<std::uint64_t> next = enough.only_life.value_or(0);
+  std::atomic<bool> stop = false;
+  bool violated = false;
+  auto said = started;
+  const auto work = [&] {
+    while (!stop) {
+      const std::uint64_t number = next++;
+      if (enough.only_life && number != *enough.only_life) {
+        return;
+      }
+      try {
+        const Report report = examine(number, examination(number));
+        const std::lock_guard guard(mutex);
+        total += report;
+        const auto now = std::chrono::steady_clock::now();
+        if (now - said > std::chrono::minutes(1)) {
+          said = now;
+          std::cout << counted(total) << " after " << std::chrono::round<std::chrono::seconds>(now - started).count()
+                    << " s\n"
+                    << std::flush;
+        }
+        if (enough.time.count() > 0 ? now - started >= enough.time : counted(total) >= enough.count) {
+          stop = true;
+        }
+      } catch (const std::exception& violation) {
+        const std::lock_guard guard(mutex);
+        if (!violated) {
+          std::cout << "VIOLATION in life " << number << ": " << violation.what() << '\n' << std::flush;
+        }
+        violated = stop = true;
+      }
+    }
+  };
+  {
+    std::jthread other(work);
+    work();
+  }
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - started;
+  std::cout << counted(total) << " in " << std::chrono::round<std::chrono::seconds>(took).count() << " s, "
+            << static_cast<std::uint64_t>(static_cast<double>(counted(total)) / took.count()) << " a second\n";
+  return violated ? std::nullopt : std::optional(total);
+}
+
+}  // namespace iqdb_test
