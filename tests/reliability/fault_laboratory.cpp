@@ -14,10 +14,7 @@ namespace {
 using iqdb::testing::FaultReport;
 
 FaultReport explore(std::uint64_t number, const iqdb_test::Examination& examination) {
-  iqdb::testing::FaultExploration exploration(
-      examination.subject,
-      {.seed = number,
-       .depths = {{{.most_states = 3}, {.most_states = 2, .one_in = 300, .one_in_kills = 300}, {.most_states = 0}}}});
+  iqdb::testing::FaultExploration exploration(examination.subject, {.seed = number});
   exploration.explore(examination.life);
   return exploration.report();
 }
@@ -25,7 +22,7 @@ FaultReport explore(std::uint64_t number, const iqdb_test::Examination& examinat
 }  // namespace
 
 int main(int argc, char** argv) {
-  const auto enough = iqdb_test::enough_from(argc, argv, "faults", 100'000);
+  const auto enough = iqdb_test::enough_from(argc, argv, "faults", 50'000);
   if (!enough) {
     return EXIT_FAILURE;
   }

@@ -214,6 +214,10 @@ template <Persistable I, Storage S>
       storage.keep(log_path(path), torn_log_path(path), lock);
       report.torn_log = torn_log_path(path);
     }
+    // Once more, now that the temporary file has changed the directory: where the sync of an earlier process failed, the
+    // system may take what it could not write for clean, and the sync above for done. Without it a crash could leave the
+    // new log beside the snapshot before the one that was read.
+    storage.sync_directory(path);
     put_in_place(log->file());
     return {.index = std::move(snapshot.index), .log = std::move(log), .report = std::move(report)};
   });

@@ -44,17 +44,20 @@ inline constexpr std::size_t most_crashes = 3;
 /// How thoroughly crash points are explored.
 struct CrashDepth {
   std::uint64_t most_states = 65536;  ///< a point with more states has so many of them drawn at random
-  std::uint64_t one_in = 1;           ///< of the recoveries from a power cut before, one in so many is stopped
+  std::uint64_t one_in = 1;           ///< of the recoveries from a power cut before, one in so many is stopped; 0: none
   std::uint64_t one_in_kills = 1;     ///< the same of the recoveries from a kill before, of which there are few
 };
+
+/// For a crash of the life, of the recovery from it, and of the recovery from that.
+using CrashDepths = std::array<CrashDepth, most_crashes>;
 
 /// The settings of a crash exploration.
 struct CrashOptions {
   std::uint64_t seed = 1;  ///< repeats an exploration exactly
-  /// For a crash of the life, of the recovery from it, and of the recovery from that.
-  std::array<CrashDepth, most_crashes> depths = {{{},
-                                                  {.most_states = 64, .one_in = 500, .one_in_kills = 8},
-                                                  {.most_states = 8, .one_in = 2000, .one_in_kills = 100}}};
+  /// How thorough it is.
+  CrashDepths depths = {{{},
+                         {.most_states = 64, .one_in = 500, .one_in_kills = 8},
+                         {.most_states = 8, .one_in = 2000, .one_in_kills = 100}}};
 };
 
 /// What was explored.
@@ -65,7 +68,7 @@ struct CrashReport {
       states{};  ///< states loaded after one, two and three crashes, none twice in a life
   std::array<std::uint64_t, most_crashes> sampled_points{};  ///< of the points those of which not every state was tried
 
-  std::uint64_t damages = 0;  ///< bits flipped in what was left by an orderly end
+  std::uint64_t damages = 0;  ///< bits flipped in what was synced, one at a time
 
   /// States in all.
   [[nodiscard]] std::uint64_t all_states() const noexcept { return states[0] + states[1] + states[2]; }
@@ -112,9 +115,10 @@ class CrashExploration {
     running = &run;
     reporting(life, [&] {
       run.run();
+      damage(run.machine(), life, run.oracle(), /*was_closed=*/false);
       run.close();
       stop_at(run.machine(), life, run.oracle(), "at the end");
-      damage(run.machine(), life, run.oracle());
+      damage(run.machine(), life, run.oracle(), /*was_closed=*/true);
     });
     ++report_.lives;
   }
@@ -289,9 +293,11 @@ class CrashExploration {
     }
   }
 
-  // Every bit that was synced is flipped, one at a time: a load gives an error, or all that was there.
-  void damage(const SimulatedFileSystem& machine, const Life& life, const Oracle& oracle) {
+  // Every bit that was synced is flipped, one at a time: a load gives an error, or all that was promised. Only where the log
+  // was not ended in order the last record may be taken for a torn one, and is reported.
+  void damage(const SimulatedFileSystem& machine, const Life& life, const Oracle& oracle, bool was_closed) {
     const DiskState disk = CrashStates(machine, options_.seed).nothing_unsynced();
+    const std::size_t durable = oracle.durable();
     for (const auto& [name, bytes] : disk) {
       for (std::size_t bit = 0; bit < bytes->size() * 8 && !violation_; ++bit) {
         auto damaged = std::make_shared<std::vector<std::byte>>(*bytes);
@@ -299,18 +305,23 @@ class CrashExploration {
         DiskState other = disk;
         other[name] = std::move(damaged);
         ++report_.damages;
+        std::string answer;
         try {
-          const Moment found =
-              moment_of(*subject_, open_index(*subject_, simulated_config(life), SimulatedFileSystem(other, bit)));
-          if (!oracle.find(found, oracle.durable())) {
-            note("bit " + std::to_string(bit % 8) + " of byte " + std::to_string(bit / 8) + " of " + name +
-                 " is flipped, and " + oracle.explain(found, oracle.durable()) + ", or an error");
+          const SimulatedIndex<I> index =
+              open_index(*subject_, simulated_config(life), SimulatedFileSystem(other, bit));
+          const Moment found = moment_of(*subject_, index);
+          const bool looks_torn = !was_closed && durable > 0 && index.recovery().dropped_bytes > 0;
+          if (!oracle.find(found, looks_torn ? durable - 1 : durable)) {
+            answer = oracle.explain(found, durable) + ", or an error";
           }
         } catch (const PersistError&) {
           continue;  // as it should be
         } catch (const std::exception& error) {
+          answer = std::string("a load throws what is no PersistError: ") + error.what();
+        }
+        if (!answer.empty()) {
           note("bit " + std::to_string(bit % 8) + " of byte " + std::to_string(bit / 8) + " of " + name +
-               " is flipped, and a load throws what is no PersistError: " + error.what());
+               " is flipped " + (was_closed ? "after an orderly end" : "while the index is open") + ", and " + answer);
         }
       }
     }

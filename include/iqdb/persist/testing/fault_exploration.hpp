@@ -100,6 +100,19 @@ struct FaultKind {
   return all;
 }
 
+/// The settings of a fault exploration.
+struct FaultOptions {
+  std::uint64_t seed = 1;  ///< repeats an exploration exactly
+  /// How thoroughly crashes behind any fault are explored, at each call behind it and at the end.
+  CrashDepths crashes = {{{.most_states = 3},
+                          {.most_states = 2, .one_in = 300, .one_in_kills = 300},
+                          {.most_states = 0, .one_in = 0, .one_in_kills = 0}}};
+  /// And at the end of a life in which a sync has failed once: what it has lost, a later load may still read.
+  CrashDepths crashes_after_failed_sync = {{{.most_states = 16},
+                                            {.most_states = 64, .one_in = 100, .one_in_kills = 1},
+                                            {.most_states = 0, .one_in = 0, .one_in_kills = 0}}};
+};
+
 /// What was explored.
 struct FaultReport {
   std::uint64_t lives = 0;     ///< lives of which every call was made to fail
@@ -124,9 +137,12 @@ template <Persistable I>
   requires Index<I>
 class FaultExploration {
  public:
-  /// `subject` must outlive this; `crashes` says how thoroughly crashes behind a fault are explored.
-  FaultExploration(const Subject<I>& subject, const CrashOptions& crashes)
-      : subject_(&subject), seed_(crashes.seed), crashes_(subject, crashes) {}
+  /// `subject` must outlive this.
+  FaultExploration(const Subject<I>& subject, const FaultOptions& options)
+      : subject_(&subject),
+        seed_(options.seed),
+        crashes_(subject, {.seed = options.seed, .depths = options.crashes}),
+        crashes_after_failed_sync_(subject, {.seed = options.seed, .depths = options.crashes_after_failed_sync}) {}
 
   /// Lives `life` once for every fault of every call. Throws Violation; the message holds the life and the fault.
   void explore(const Life& life) {
@@ -162,6 +178,7 @@ class FaultExploration {
   [[nodiscard]] FaultReport report() const {
     FaultReport report = report_;
     report.crashes = crashes_.report();
+    report.crashes += crashes_after_failed_sync_.report();
     return report;
   }
 
@@ -174,7 +191,7 @@ class FaultExploration {
         [&](const FileCallRecord& call) -> Fault {
           if (call.number > failing.number && changes_disk(call.call) && !violation) {
             try {
-              explore_crash(*running, life);
+              explore_crash(crashes_, *running, life);
             } catch (const Violation& found) {
               violation = found.what();  // what calls this copes with exceptions
             }
@@ -201,15 +218,16 @@ class FaultExploration {
         }
       }
     }
-    explore_crash(run, life);
+    const bool thorough = is_sync(failing.call) && fault.error == EIO && !fault.for_good;
+    explore_crash(thorough ? crashes_after_failed_sync_ : crashes_, run, life);
     report_.poisoned += run.poisoned() ? 1U : 0U;
   }
 
   // After a fault, what was acknowledged without a sync may be lost to processes as well.
-  void explore_crash(const LifeRun<I>& run, const Life& life) {
+  static void explore_crash(CrashExploration<I>& crashes, const LifeRun<I>& run, const Life& life) {
     Oracle oracle = run.oracle();
     oracle.forget_volatile();
-    crashes_.explore(run.machine(), life, oracle, "behind the fault");
+    crashes.explore(run.machine(), life, oracle, "behind the fault");
   }
 
   static Fault answer(const FileCallRecord& call, const FileCallRecord& failing, const FaultKind& fault) {
@@ -227,6 +245,7 @@ class FaultExploration {
   const Subject<I>* subject_;
   std::uint64_t seed_;
   CrashExploration<I> crashes_;
+  CrashExploration<I> crashes_after_failed_sync_;
   FaultReport report_;
 };
 
