@@ -294,7 +294,8 @@ class CrashExploration {
   }
 
   // Every bit that was synced is flipped, one at a time: a load gives an error, or all that was promised. Only where the log
-  // was not ended in order the last record may be taken for a torn one, and is reported.
+  // was not ended in order, what no later record says to be durable may be taken for torn, and is reported: with
+  // FsyncPolicy::always that is the last record.
   void damage(const SimulatedFileSystem& machine, const Life& life, const Oracle& oracle, bool was_closed) {
     const DiskState disk = CrashStates(machine, options_.seed).nothing_unsynced();
     const std::size_t durable = oracle.durable();
@@ -311,7 +312,8 @@ class CrashExploration {
               open_index(*subject_, simulated_config(life), SimulatedFileSystem(other, bit));
           const Moment found = moment_of(*subject_, index);
           const bool looks_torn = !was_closed && durable > 0 && index.recovery().dropped_bytes > 0;
-          if (!oracle.find(found, looks_torn ? durable - 1 : durable)) {
+          const std::size_t first = !looks_torn ? durable : life.policy.is_always() ? durable - 1 : 0;
+          if (!(looks_torn ? oracle.held(found.contents, first) : oracle.find(found, first).has_value())) {
             answer = oracle.explain(found, durable) + ", or an error";
           }
         } catch (const PersistError&) {

@@ -1,6 +1,7 @@
 // What a load may find: the moments of a life, and how much of it was promised.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -62,6 +63,12 @@ class Oracle {
       }
     }
     return std::nullopt;
+  }
+
+  /// Whether the index held this at some moment from `first` on.
+  [[nodiscard]] bool held(const std::string& contents, std::size_t first) const {
+    return std::any_of(moments_.begin() + static_cast<std::ptrdiff_t>(first), moments_.end(),
+                       [&](const Moment& moment) { return moment.contents == contents; });
   }
 
   /// The first moment that a kill may leave.
