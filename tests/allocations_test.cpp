@@ -1,47 +1,11 @@
-// The operator new of the test program, which support/allocations.hpp watches.
-#include <algorithm>
+// The operator new of the test program, and whether it counts and refuses as support/allocations.hpp says.
 #include <cstddef>
-#include <cstdlib>
 #include <new>
 #include <vector>
 
 #include "support/allocations.hpp"
 #include "support/catch.hpp"
-
-// All forms but the aligned ones, since a sanitizer brings its own of each that is not replaced.
-// Not inlined: GCC takes a visible free of what a call of operator new returned for a mistake.
-[[gnu::noinline]] void* operator new(std::size_t size) {
-  auto& watch = iqdb_test::detail::allocation_watch;
-  if (watch.watching) {
-    ++watch.seen.count;
-    watch.seen.total += size;
-    watch.seen.largest = std::max<std::uint64_t>(watch.seen.largest, size);
-    if (watch.seen.count == watch.first_refused) {
-      throw std::bad_alloc();
-    }
-  }
-  if (void* const memory = std::malloc(std::max<std::size_t>(size, 1))) {
-    return memory;
-  }
-  throw std::bad_alloc();
-}
-[[gnu::noinline]] void* operator new[](std::size_t size) { return operator new(size); }
-[[gnu::noinline]] void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
-  try {
-    return operator new(size);
-  } catch (const std::bad_alloc&) {
-    return nullptr;
-  }
-}
-[[gnu::noinline]] void* operator new[](std::size_t size, const std::nothrow_t&) noexcept {
-  return operator new(size, std::nothrow);
-}
-[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete[](void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, const std::nothrow_t&) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete[](void* memory, const std::nothrow_t&) noexcept { std::free(memory); }
+#include "support/operator_new.hpp"
 
 TEST_CASE("allocated_by: counts what is allocated", "[support]") {
   void* a = nullptr;
@@ -69,4 +33,52 @@ TEST_CASE("refusing_allocation: refuses the one that was named", "[support]") {
                   std::bad_alloc);
   CHECK(a.capacity() == 1000);
   CHECK(b.capacity() == 0);
+}
+
+TEST_CASE("refusing_allocations_from: refuses all from the one that was named", "[support]") {
+  std::vector<char> a;
+  std::vector<char> b;
+  CHECK_NOTHROW(iqdb_test::refusing_allocations_from(2, [&] {
+    a.reserve(1000);
+    for (int attempt = 0; attempt < 3; ++attempt) {
+      try {
+        b.reserve(2000);
+      } catch (const std::bad_alloc&) {
+      }
+    }
+  }));
+  CHECK(iqdb_test::last_allocations().count == 4);
+  CHECK(iqdb_test::last_allocations().refused == 3);
+  CHECK(a.capacity() == 1000);
+  CHECK(b.capacity() == 0);
+}
+
+TEST_CASE("refusing_allocation: the forms of operator new that do not throw give null, aligned ones are refused too",
+          "[support]") {
+  constexpr auto alignment = std::align_val_t{64};
+  void* plain = nullptr;
+  void* aligned = nullptr;
+  CHECK_THROWS_AS(iqdb_test::refusing_allocations_from(1,
+                                                       [&] {
+                                                         plain = ::operator new(1, std::nothrow);
+                                                         aligned = ::operator new(1, alignment, std::nothrow);
+                                                         ::operator delete(::operator new(1, alignment), alignment);
+                                                       }),
+                  std::bad_alloc);
+  CHECK(iqdb_test::last_allocations().refused == 3);
+  CHECK(plain == nullptr);
+  CHECK(aligned == nullptr);
+}
+
+TEST_CASE("live_allocations: counts what was not given back", "[support]") {
+  constexpr auto alignment = std::align_val_t{64};
+  const auto before = iqdb_test::live_allocations();
+  void* const plain = ::operator new(1);
+  void* const aligned = ::operator new(1, alignment);
+  const auto between = iqdb_test::live_allocations();
+  ::operator delete(plain);
+  ::operator delete(aligned, alignment);
+  const auto after = iqdb_test::live_allocations();
+  CHECK(between - before == 2);
+  CHECK(after == before);
 }

@@ -41,7 +41,14 @@ class InsertOverloads {
   InsertOverloads() = default;
 
   static std::optional<Metadata> metadata_of(std::initializer_list<Metadata::value_type> entries) {
-    return entries.size() == 0 ? std::nullopt : std::optional<Metadata>(std::in_place, entries);
+    std::optional<Metadata> metadata;
+    for (const auto& [key, value] : entries) {
+      if (!metadata) {
+        metadata.emplace();
+      }
+      metadata->emplace(key, copied(value));
+    }
+    return metadata;
   }
 
   Derived& derived() noexcept { return static_cast<Derived&>(*this); }

@@ -144,6 +144,27 @@ using Value = std::variant<std::string, std::int64_t, double, bool, Null>;
 /// Metadata of a vector: values by key, in ascending byte order of the key. Keys are UTF-8.
 using Metadata = std::map<std::string, Value, std::less<>>;
 
+/// A copy of a value, for where memory may run out: copying a std::variant that holds a string is then undefined behaviour
+/// with libstdc++, which takes it for one that is never without a value and destroys the string that was not made.
+[[nodiscard]] inline Value copied(const Value& value) {
+  if (const auto* text = std::get_if<std::string>(&value)) {
+    return Value(std::in_place_type<std::string>, *text);
+  }
+  return value;
+}
+
+/// The same for metadata.
+[[nodiscard]] inline std::optional<Metadata> copied(const std::optional<Metadata>& metadata) {
+  std::optional<Metadata> copy;
+  if (metadata) {
+    copy.emplace();
+    for (const auto& [key, value] : *metadata) {
+      copy->emplace_hint(copy->end(), key, copied(value));
+    }
+  }
+  return copy;
+}
+
 /// A Value of any number, text, bool or Null. Throws IndexError invalid_config for an integer above 2^63-1.
 template <class T>
 [[nodiscard]] Value make_value(T&& value) {

@@ -252,15 +252,16 @@ TEST_CASE("A rejected insert under always is followed by its abort and a sync of
         Strings{write_and_sync[0], write_and_sync[1], write_and_sync[0], write_and_sync[1]});
 }
 
-TEST_CASE("open_with writes the snapshot first and then the log", "[wal_writer][order]") {
+TEST_CASE("open_with writes snapshot and log and then puts first the one and then the other in place",
+          "[wal_writer][order]") {
   const DurableDirectory directory;
   FaultyFileSystem system;
   const Db db = Db::open_with(index_of({1}), directory.config(), FaultyStorage(system));
-  CHECK(changes_in(system.calls()) == Strings{"create index.iqdb.tmp", "write index.iqdb.tmp", "sync index.iqdb.tmp",
-                                              "rename index.iqdb.tmp to index.iqdb", "sync directory",
+  CHECK(changes_in(system.calls()) == Strings{"create index.iqdb.tmp", "write index.iqdb.tmp",
                                               "create index.iqdb.wal.tmp", "write index.iqdb.wal.tmp",
-                                              "sync index.iqdb.wal.tmp", "rename index.iqdb.wal.tmp to index.iqdb.wal",
-                                              "sync directory"});
+                                              "sync index.iqdb.tmp", "rename index.iqdb.tmp to index.iqdb",
+                                              "sync directory", "sync index.iqdb.wal.tmp",
+                                              "rename index.iqdb.wal.tmp to index.iqdb.wal", "sync directory"});
 }
 
 TEST_CASE("save writes and syncs the snapshot and the checkpoint frame and then renames", "[wal_writer][order]") {

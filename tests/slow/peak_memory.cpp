@@ -25,24 +25,15 @@
 #include "iqdb/index/flat.hpp"
 #include "iqdb/persist.hpp"
 #include "support/sample_index.hpp"
+#include "support/sanitized.hpp"
 
 namespace {
 
 using iqdb::Compression;
 using iqdb::FlatIndex;
 using iqdb::PersistedIndex;
+using iqdb_test::sanitized;
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool sanitized = true;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
-constexpr bool sanitized = true;
-#else
-constexpr bool sanitized = false;
-#endif
-#else
-constexpr bool sanitized = false;
-#endif
 constexpr int skipped = 77;
 
 constexpr double mib = 1024.0 * 1024.0;

@@ -140,7 +140,7 @@ class FlatIndex : public InsertOverloads<FlatIndex> {
     hits.reserve(nearest.size());
     for (const Candidate& candidate : nearest) {
       const Row& row = rows_[candidate.row];
-      hits.push_back({.id = row.id, .distance = candidate.distance, .metadata = row.metadata});
+      hits.push_back({.id = row.id, .distance = candidate.distance, .metadata = copied(row.metadata)});
     }
     return hits;
   }

@@ -109,18 +109,19 @@ class BasicFileStorage {
     }
     // Opened before anything is written: a directory that cannot be synced must be found out before the rename.
     OwnedHandle directory = open_directory(path);
-    const std::filesystem::path temporary = beside(path, ".tmp");
+    std::filesystem::path temporary = beside(path, ".tmp");
     const std::error_code stale = uninterrupted([&] { return fs_.remove(temporary); });
     if (stale && stale != std::errc::no_such_file_or_directory) {
       fail("remove the stale temporary file '" + temporary.string() + "'", path, stale);
     }
     constexpr std::uint32_t everyone = 0666;
     const std::uint32_t permissions = replaces ? old_status.permissions : everyone;
+    std::filesystem::path name = path;  // copied before there is a file that nothing owns yet
     const auto [handle, error] = retried([&] { return fs_.open(temporary, OpenMode::create_new, permissions); });
     if (error) {
       fail("create the temporary file '" + temporary.string() + "'", path, error);
     }
-    Replacement replacement(OwnedHandle(fs_, handle), std::move(directory), path, temporary);
+    Replacement replacement(OwnedHandle(fs_, handle), std::move(directory), std::move(name), std::move(temporary));
     if (replaces) {
       replacement.resemble(old_status);
     }

@@ -136,6 +136,11 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
   /// The number of the last mutation taken; 0 with the log off.
   [[nodiscard]] std::uint64_t lsn() const noexcept { return logging_ ? logging_->writer->lsn() : last_lsn_; }
 
+  /// Whether nothing can be logged any more, since a failure left the state of the disk unknown, or since this was closed or
+  /// moved from: every mutation, sync, save and checkpoint then throws PersistError poisoned. Loading the index again
+  /// gives all that was acknowledged. Never with the log off.
+  [[nodiscard]] bool poisoned() const { return config_.wal_enabled && (!logging_ || logging_->writer->poisoned()); }
+
   using InsertOverloads<PersistedIndex>::insert;
 
   /// Adds a vector. With the log on it is durable, by policy, when this returns.
@@ -176,7 +181,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
     for (const Mutation& mutation : batch.mutations()) {
       apply_or_abort(lsn, [&] {
         if (mutation.op == FrameOp::insert) {
-          index_.insert(mutation.id, std::span<const float>(mutation.vector), mutation.metadata);
+          index_.insert(mutation.id, std::span<const float>(mutation.vector), copied(mutation.metadata));
         } else {
           index_.erase(mutation.id);
         }
@@ -280,9 +285,12 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
       }
       if constexpr (Index<I>) {
         if (config.wal_enabled) {
-          Recovered<I, S> recovered = recover<I>(storage, path, *lock, std::move(*file), config);
-          PersistedIndex loaded(std::move(recovered.index), std::move(config), std::move(storage), path);
-          loaded.start_logging(std::move(*lock), *recovered.log);
+          std::unique_ptr<Logging> logging = prepare_logging(std::move(*lock), config);
+          std::filesystem::path name = path;
+          // The last step puts the new log in place: behind it nothing may fail, or what it has found would not be told.
+          Recovered<I, S> recovered = recover<I>(storage, path, logging->lock, std::move(*file), config);
+          PersistedIndex loaded(std::move(recovered.index), std::move(config), std::move(storage), std::move(name));
+          loaded.start_logging(std::move(logging), *recovered.log);
           loaded.report_ = std::move(recovered.report);
           loaded.report_.elapsed = std::chrono::steady_clock::now() - started;
           return loaded;
@@ -297,16 +305,23 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
   // The base snapshot, then the log: in between, no log beside a snapshot is an empty one.
   void create_files(typename S::Lock lock) {
     discard_empty_log(storage_, path_, lock, PersistErrorKind::would_discard_log, config_.buffer_bytes);
+    // All that may fail but for the files themselves comes before the first of them is seen.
     WrittenSnapshot<S> base = write_snapshot(index_, storage_, lock, path_, config_);
-    put_in_place(base.file);
     NewLog<S> log(storage_, log_path(path_), lock, base.fingerprint, 0);
+    std::unique_ptr<Logging> logging = prepare_logging(std::move(lock), config_);
+    put_in_place(base.file);
     put_in_place(log.file());
-    start_logging(std::move(lock), log);
+    start_logging(std::move(logging), log);
   }
 
-  void start_logging(typename S::Lock lock, NewLog<S>& log) {
-    auto writer = std::make_unique<LogWriter<S>>(storage_, log, config_);
-    logging_ = std::make_unique<Logging>(Logging{.lock = std::move(lock), .writer = std::move(writer)});
+  static std::unique_ptr<Logging> prepare_logging(typename S::Lock lock, const PersistConfig& config) {
+    auto writer = std::make_unique<LogWriter<S>>(config);
+    return std::make_unique<Logging>(Logging{.lock = std::move(lock), .writer = std::move(writer)});
+  }
+
+  void start_logging(std::unique_ptr<Logging> logging, NewLog<S>& log) {
+    logging->writer->go_on_with(storage_, log);
+    logging_ = std::move(logging);
   }
 
   Logging& logging() {
@@ -379,7 +394,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
     log.file().rename();
     or_poison([&] {
       log.file().sync_directory();
-      logging_->writer = std::make_unique<LogWriter<S>>(storage_, log, config_);
+      logging_->writer->go_on_with(storage_, log);
     });
   }
 

@@ -90,16 +90,10 @@ class NewLog {
 template <Storage S>
 class LogWriter {
  public:
-  /// Goes on with `log`, which was put in place; of `config` the policy and log_extent_bytes are used. Throws
-  /// PersistError io where the thread cannot be started.
-  LogWriter(S& storage, NewLog<S>& log, const PersistConfig& config)
-      : header_(log.header()),
-        end_(log.end()),
-        durable_(end_.offset),
-        prepared_(end_.offset),
-        extent_bytes_(config.log_extent_bytes),
-        policy_(config.fsync_policy),
-        file_(log.open(storage)) {
+  /// Of `config` the policy and log_extent_bytes are used. Nothing may be called but go_on_with. Throws PersistError io
+  /// where the thread cannot be started.
+  explicit LogWriter(const PersistConfig& config)
+      : extent_bytes_(config.log_extent_bytes), policy_(config.fsync_policy) {
     if (policy_.is_periodic()) {
       try {
         flusher_ = std::thread([this] { flush_periodically(); });
@@ -112,6 +106,20 @@ class LogWriter {
   LogWriter(const LogWriter&) = delete;
   LogWriter& operator=(const LogWriter&) = delete;
   ~LogWriter() { stop_flusher(); }
+
+  /// Goes on with `log`, which was put in place, instead of the one before, which was synced. Needs no memory: from the
+  /// moment when a new log is in place nothing may fail that can be done earlier.
+  void go_on_with(S& storage, NewLog<S>& log) {
+    const std::lock_guard one_at_a_time(sync_mutex_);
+    const std::lock_guard guard(mutex_);
+    file_ = log.open(storage);
+    header_ = log.header();
+    end_ = log.end();
+    durable_ = end_.offset;
+    prepared_ = end_.offset;
+    cut_unsynced_ = false;
+    unsynced_since_.reset();
+  }
 
   /// Appends a frame of `mutations` mutations whose body is what `write_body(writer)` writes, and syncs it if the policy
   /// says so; returns the number of the first one. If it throws, none is in the log, but for a sync that failed: then
@@ -182,7 +190,7 @@ class LogWriter {
       }
     }
     try {
-      file_.sync();
+      file_->sync();
     } catch (const std::exception& error) {
       poison("a sync of the log failed", error.what());
       throw;
@@ -218,7 +226,13 @@ class LogWriter {
     poison_locked(what, error);
   }
 
-  /// Throws PersistError poisoned where an earlier failure left the state of the disk unknown.
+  /// Whether an earlier failure left the state of the disk unknown.
+  [[nodiscard]] bool poisoned() {
+    const std::lock_guard guard(mutex_);
+    return poisoned_;
+  }
+
+  /// Throws PersistError poisoned if poisoned().
   void require_not_poisoned() {
     const std::lock_guard guard(mutex_);
     require_usable();
@@ -242,7 +256,7 @@ class LogWriter {
     const std::uint64_t begin = end_.offset;
     prepare(begin + frame.size());
     try {
-      file_.write_at(begin, frame);
+      file_->write_at(begin, frame);
     } catch (...) {
       cut_back(begin);
       throw;
@@ -256,14 +270,14 @@ class LogWriter {
 
   void cut_off_if_possible(std::uint64_t end) noexcept {
     try {
-      file_.truncate(end);
+      file_->truncate(end);
     } catch (const std::exception&) {
     }
   }
 
   void cut_back(std::uint64_t begin) noexcept {
     try {
-      file_.truncate(begin);
+      file_->truncate(begin);
       prepared_ = begin;
       cut_unsynced_ = true;
     } catch (const std::exception& error) {
@@ -306,7 +320,7 @@ class LogWriter {
       // Behind the frame, which fills the space before that itself.
       for (std::uint64_t at = needed; at < target;) {
         const auto piece = std::span(zeros).first(static_cast<std::size_t>(std::min(target - at, least)));
-        file_.write_at(at, piece);
+        file_->write_at(at, piece);
         at += piece.size();
         prepared_ = at;
       }
@@ -353,11 +367,11 @@ class LogWriter {
   std::mutex mutex_;       // guards what is below, but for the file's sync
   LogHeader header_;
   LogPosition end_;
-  std::uint64_t durable_;   // up to this offset the file is known to be on stable storage
-  std::uint64_t prepared_;  // up to this offset it holds frames or zeros
-  std::size_t extent_bytes_;  // how many zeros are written ahead at most
+  std::uint64_t durable_ = 0;   // up to this offset the file is known to be on stable storage
+  std::uint64_t prepared_ = 0;  // up to this offset it holds frames or zeros
+  std::size_t extent_bytes_;    // how many zeros are written ahead at most
   FsyncPolicy policy_;
-  typename S::Log file_;
+  std::optional<typename S::Log> file_;
   FrameEncoder encoder_;
   bool cut_unsynced_ = false;  // the file was cut back since the last sync
   bool poisoned_ = false;

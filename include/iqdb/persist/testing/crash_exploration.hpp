@@ -54,6 +54,8 @@ using CrashDepths = std::array<CrashDepth, most_crashes>;
 /// The settings of a crash exploration.
 struct CrashOptions {
   std::uint64_t seed = 1;  ///< repeats an exploration exactly
+  /// Of the bits that were synced one in so many is flipped.
+  std::uint64_t one_in_bits = 1;
   /// How thorough it is.
   CrashDepths depths = {{{},
                          {.most_states = 64, .one_in = 500, .one_in_kills = 8},
@@ -268,10 +270,10 @@ class CrashExploration {
       const Mutation insert = insert_of(*subject_, persisted_dim(index.index()), number);
       if (oracle && life.wal_enabled) {
         I expected = copy_of(index.index());
-        make_mutation(expected, insert);
+        make_unless_rejected(expected, insert);
         oracle->expect({.lsn = moment.lsn + 1, .contents = subject_->contents(expected)});
       }
-      make_mutation(index, insert);
+      make_unless_rejected(index, insert);
       moment = moment_of(*subject_, index);
       if (oracle && life.wal_enabled) {
         oracle->acknowledge();
@@ -301,6 +303,9 @@ class CrashExploration {
     const std::size_t durable = oracle.durable();
     for (const auto& [name, bytes] : disk) {
       for (std::size_t bit = 0; bit < bytes->size() * 8 && !violation_; ++bit) {
+        if (!random_.one_in(options_.one_in_bits)) {
+          continue;
+        }
         auto damaged = std::make_shared<std::vector<std::byte>>(*bytes);
         (*damaged)[bit / 8] ^= std::byte{1} << (bit % 8);
         DiskState other = disk;
@@ -326,6 +331,16 @@ class CrashExploration {
                " is flipped " + (was_closed ? "after an orderly end" : "while the index is open") + ", and " + answer);
         }
       }
+    }
+  }
+
+  // An index that is full may reject an insert.
+  template <class M>
+  static void make_unless_rejected(M& index, const Mutation& mutation) {
+    try {
+      make_mutation(index, mutation);
+    } catch (const IndexError&) {
+      return;
     }
   }
 

@@ -65,8 +65,21 @@ struct SimulatedFile {
   SharedBytes visible = std::make_shared<const std::vector<std::byte>>();  ///< what a process reads
   SharedBytes synced = visible;                                            ///< what was there at the last sync
   std::vector<FileChange> unsynced;                                        ///< what has changed since, in order
-  FileStatus status{.regular = true};                                      ///< but for the size
+  bool lost_some = false;              ///< a sync failed: some of what is visible is never written any more
+  FileStatus status{.regular = true};  ///< but for the size
 };
+
+/// What the disk has once every change has reached it: what a process sees, but for what a failed sync has lost.
+[[nodiscard]] inline SharedBytes with_all_changes(const SimulatedFile& file) {
+  if (!file.lost_some) {
+    return file.visible;
+  }
+  auto content = std::make_shared<std::vector<std::byte>>(*file.synced);
+  for (const FileChange& change : file.unsynced) {
+    make_change(*content, change);
+  }
+  return content;
+}
 
 /// a * b, or the largest number there is.
 [[nodiscard]] constexpr std::uint64_t saturating_product(std::uint64_t a, std::uint64_t b) noexcept {
@@ -85,7 +98,7 @@ class FileOutcomes {
   /// Of `file`, as it is now. Where garbage may stand it is what `stale`, the bytes of a file that is gone, has there, or
   /// else follows from `seed`.
   FileOutcomes(const SimulatedFile& file, const SharedBytes& stale, std::uint64_t seed)
-      : synced_(file.synced), visible_(file.visible) {
+      : synced_(file.synced), everything_(with_all_changes(file)) {
     sizes_.push_back(synced_->size());
     std::map<std::size_t, Sector> changed;
     std::vector<std::byte> content = *synced_;
@@ -160,7 +173,7 @@ class FileOutcomes {
   }
 
   /// All that was not synced is there.
-  [[nodiscard]] const SharedBytes& everything() const noexcept { return visible_; }
+  [[nodiscard]] const SharedBytes& everything() const noexcept { return everything_; }
 
  private:
   using SectorBytes = std::array<std::byte, sector_bytes>;
@@ -258,7 +271,7 @@ class FileOutcomes {
   }
 
   SharedBytes synced_;
-  SharedBytes visible_;
+  SharedBytes everything_;
   std::vector<std::size_t> sizes_;  // the first is the synced one
   std::vector<std::uint64_t> counts_;
   std::uint64_t count_ = 0;

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 #include <system_error>
@@ -30,21 +31,31 @@ namespace testing {
 
 /// One way in which a call fails.
 struct FaultKind {
-  int error = 0;                                 ///< the system's error number; 0 for a call that is cut short
-  std::optional<std::size_t> most_bytes = {};    ///< what a call that is cut short moves
-  FailedSync failed_sync = FailedSync::dropped;  ///< for a sync
-  bool for_good = false;                         ///< later calls that can fail so do, too
+  /// For `failing_calls`: all later calls.
+  static constexpr std::uint64_t for_good = std::numeric_limits<std::uint64_t>::max();
 
-  /// In words: "EIO, for good".
+  int error = 0;                                 ///< the system's error number; 0 for a call that is only cut short
+  std::optional<std::size_t> most_bytes = {};    ///< what the call moves, if it is cut short; then later ones fail
+  FailedSync failed_sync = FailedSync::dropped;  ///< for a sync
+  std::uint64_t failing_calls = 1;               ///< how many, from it on, of those that can fail so
+
+  /// Whether it loses nothing: whoever called has to go on, and nobody must notice.
+  [[nodiscard]] bool is_harmless() const noexcept { return error == 0 || error == EINTR; }
+
+  /// In words: "Input/output error, for good".
   [[nodiscard]] std::string text() const {
-    std::string words =
-        error == 0 ? "cut short to " + std::to_string(*most_bytes) + " bytes" : system_error(error).message();
+    std::string words = most_bytes ? "cut short to " + std::to_string(*most_bytes) + " bytes" : std::string();
+    if (error != 0) {
+      words += (most_bytes ? ", then " : "") + system_error(error).message();
+    }
     if (failed_sync == FailedSync::kept_clean) {
       words += ", pages kept but clean";
     } else if (failed_sync == FailedSync::reverted) {
       words += ", reverted";
     }
-    return words + (for_good ? ", for good" : ", once");
+    return words + (failing_calls == for_good ? ", for good"
+                    : failing_calls == 1      ? ", once"
+                                              : ", " + std::to_string(failing_calls) + " times");
   }
 };
 
@@ -81,21 +92,25 @@ struct FaultKind {
       if (model != FailedSync::dropped && !loses) {
         continue;
       }
-      all.push_back({.error = error, .most_bytes = {}, .failed_sync = model, .for_good = false});
+      all.push_back({.error = error, .failed_sync = model});
       // A call that is interrupted for good never ends.
       if (error != EINTR) {
-        all.push_back({.error = error, .most_bytes = {}, .failed_sync = model, .for_good = true});
+        all.push_back({.error = error, .failed_sync = model, .failing_calls = FaultKind::for_good});
       }
     }
   }
   if ((call.call == FileCall::write || call.call == FileCall::read) && call.bytes > 1) {
-    all.push_back({.error = 0, .most_bytes = 1});
-    all.push_back({.error = 0, .most_bytes = call.bytes - 1});
+    all.push_back({.most_bytes = 1});
+    all.push_back({.most_bytes = call.bytes - 1});
   }
   if (call.call == FileCall::write && call.bytes > 1) {
-    // As a disk that runs full answers: a part is written, and then nothing any more.
-    all.push_back(
-        {.error = ENOSPC, .most_bytes = call.bytes / 2, .failed_sync = FailedSync::dropped, .for_good = true});
+    // As a disk that runs full answers: a part is written, and then nothing any more. And as a disk that fails for a
+    // moment: the rest is not written, and what was cannot be cut off.
+    for (const std::size_t part : {call.bytes / 2, call.bytes - 1}) {
+      all.push_back({.error = ENOSPC, .most_bytes = part});
+      all.push_back({.error = ENOSPC, .most_bytes = part, .failing_calls = FaultKind::for_good});
+      all.push_back({.error = EIO, .most_bytes = part, .failing_calls = 2});
+    }
   }
   return all;
 }
@@ -185,6 +200,7 @@ class FaultExploration {
  private:
   void live_with(const Life& life, const FileCallRecord& failing, const FaultKind& fault) {
     std::optional<std::string> violation;
+    std::uint64_t left = fault.failing_calls;
     LifeRun<I>* running = nullptr;
     LifeRun<I> run(
         *subject_, life, seed_,
@@ -196,9 +212,9 @@ class FaultExploration {
               violation = found.what();  // what calls this copes with exceptions
             }
           }
-          return answer(call, failing, fault);
+          return answer(call, failing, fault, left);
         },
-        /*with_faults=*/true);
+        /*with_faults=*/!fault.is_harmless());
     running = &run;
     run.run();
     run.close();
@@ -208,17 +224,18 @@ class FaultExploration {
     if (run.machine().open_files() != 0) {
       throw Violation(std::to_string(run.machine().open_files()) + " files are open at the end");
     }
-    // A power cut can bring one back that was removed.
+    // A power cut can bring one back that was removed, and so can a file system that reverts a directory.
     const bool power_was_cut =
         std::ranges::any_of(life.steps, [](const Step& step) { return step.kind == Step::Kind::power_cut; });
-    if (!fault.for_good && failing.call != FileCall::remove && !power_was_cut) {
+    if (fault.failing_calls == 1 && failing.call != FileCall::remove && failing.call != FileCall::sync_directory &&
+        !power_was_cut) {
       for (const auto& [name, bytes] : run.machine().visible()) {
         if (name.ends_with(".tmp")) {
           throw Violation("the temporary file " + name + " is left at the end");
         }
       }
     }
-    const bool thorough = is_sync(failing.call) && fault.error == EIO && !fault.for_good;
+    const bool thorough = is_sync(failing.call) && fault.error == EIO && fault.failing_calls == 1;
     explore_crash(thorough ? crashes_after_failed_sync_ : crashes_, run, life);
     report_.poisoned += run.poisoned() ? 1U : 0U;
   }
@@ -230,16 +247,17 @@ class FaultExploration {
     crashes.explore(run.machine(), life, oracle, "behind the fault");
   }
 
-  static Fault answer(const FileCallRecord& call, const FileCallRecord& failing, const FaultKind& fault) {
-    if (call.number == failing.number) {
-      return {.error = system_error(fault.most_bytes ? 0 : fault.error),
-              .most_bytes = fault.most_bytes,
-              .failed_sync = fault.failed_sync};
+  // `left` counts down how many calls are to fail yet.
+  static Fault answer(const FileCallRecord& call, const FileCallRecord& failing, const FaultKind& fault,
+                      std::uint64_t& left) {
+    if (call.number == failing.number && fault.most_bytes) {
+      return {.most_bytes = fault.most_bytes};
     }
-    if (call.number > failing.number && fault.for_good && can_fail_with(call.call, fault.error)) {
-      return {.error = system_error(fault.error), .most_bytes = {}, .failed_sync = fault.failed_sync};
+    if (call.number < failing.number || left == 0 || !can_fail_with(call.call, fault.error)) {
+      return {};
     }
-    return {};
+    left -= fault.failing_calls == FaultKind::for_good ? 0U : 1U;
+    return {.error = system_error(fault.error), .failed_sync = fault.failed_sync};
   }
 
   const Subject<I>* subject_;

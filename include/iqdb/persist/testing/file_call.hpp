@@ -92,8 +92,8 @@ enum class FileCall : std::uint8_t {
 /// Whether a call changes what a disk holds, or may come to hold.
 [[nodiscard]] constexpr bool changes_disk(FileCall call) noexcept {
   return call == FileCall::create || call == FileCall::write || call == FileCall::truncate || call == FileCall::sync ||
-      call == FileCall::sync_data || call == FileCall::sync_directory || call == FileCall::rename ||
-      call == FileCall::link || call == FileCall::remove;
+         call == FileCall::sync_data || call == FileCall::sync_directory || call == FileCall::rename ||
+         call == FileCall::link || call == FileCall::remove;
 }
 
 /// Whether a call makes something durable.

@@ -34,7 +34,8 @@ struct Step {
     drop,        ///< the destructor, and load
     kill,        ///< the process is killed; load
     power_cut,   ///< the power is cut, the disk holds any of what it may; load
-    restore,     ///< the process is killed, the files are replaced by copies that nobody has synced; load
+    restore,     ///< the process is killed, the files are replaced by copies that nobody has synced; load. With the log
+                 ///< off, which syncs nothing at a load, as `kill`
   };
 
   Kind kind;                             ///< what is done

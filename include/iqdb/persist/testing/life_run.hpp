@@ -112,11 +112,11 @@ class LifeRun {
 
   /// Where it is, in words.
   [[nodiscard]] std::string where() const {
-    if (step_ >= life_->steps.size()) {
-      return "at the end";
+    if (!begun_) {
+      return "at the beginning";
     }
-    return (begun_ ? "in step " + std::to_string(step_ + 1) + ", " + to_string(life_->steps[step_])
-                   : "at the beginning");
+    return step_ < life_->steps.size() ? "in step " + std::to_string(step_ + 1) + ", " + to_string(life_->steps[step_])
+                                       : "at the end";
   }
 
  private:
@@ -221,8 +221,13 @@ class LifeRun {
         return;
       case Step::Kind::restore:
         forget_what_faults_may_have_lost();
+        if (!life_->wal_enabled) {
+          // A load syncs nothing then: of copies that nobody has synced, nothing would be promised ever after.
+          go_on(machine_.after_kill());
+          return;
+        }
         // Until the load has synced them, nothing at all is promised.
-        is_unplanned_ = life_->wal_enabled;
+        is_unplanned_ = true;
         go_on(machine_.after_restore());
         is_unplanned_ = false;
         return;
@@ -313,41 +318,37 @@ class LifeRun {
     if (!life_->wal_enabled) {
       return false;
     }
-    const bool must_be = sync_failed_;
-    if (is_refused([&] { index_->sync(); }, /*other_failures=*/true)) {
-      const Moment before = moment_of(*subject_, *index_);
-      const Mutation insert = insert_of(*subject_, persisted_dim(index_->index()), 900000);
-      const bool all = is_refused([&] { index_->sync(); }) && is_refused([&] { make_mutation(*index_, insert); }) &&
-                       is_refused([&] { index_->erase(insert.id); }) &&
-                       is_refused([&] { index_->apply(batch_of({insert})); }) && is_refused([&] { index_->save(); }) &&
-                       is_refused([&] { index_->checkpoint(); });
-      if (!all) {
-        fail("a poisoned index takes a call");
+    if (!index_->poisoned()) {
+      if (sync_failed_) {
+        fail("a failed sync has not poisoned the index");
       }
-      if (moment_of(*subject_, *index_) != before) {
-        fail("a call that a poisoned index refused has changed it");
-      }
-      poisoned_ = true;
-      index_.reset();
-      return true;
+      return false;
     }
-    if (must_be) {
-      fail("a failed sync has not poisoned the index");
+    const Moment before = moment_of(*subject_, *index_);
+    const Mutation insert = insert_of(*subject_, persisted_dim(index_->index()), 900000);
+    const bool all = is_refused([&] { index_->sync(); }) && is_refused([&] { make_mutation(*index_, insert); }) &&
+                     is_refused([&] { index_->erase(insert.id); }) &&
+                     is_refused([&] { index_->apply(batch_of({insert})); }) && is_refused([&] { index_->save(); }) &&
+                     is_refused([&] { index_->checkpoint(); });
+    if (!all) {
+      fail("a poisoned index takes a call");
     }
-    oracle_.make_durable();
-    return false;
+    if (moment_of(*subject_, *index_) != before) {
+      fail("a call that a poisoned index refused has changed it");
+    }
+    poisoned_ = true;
+    index_.reset();
+    return true;
   }
 
   template <class Action>
-  static bool is_refused(Action&& action, bool other_failures = false) {
+  static bool is_refused(Action&& action) {
     try {
       std::forward<Action>(action)();
-      return false;
     } catch (const PersistError& error) {
-      return other_failures || error.kind() == PersistErrorKind::poisoned;
-    } catch (const std::exception&) {
-      return false;
+      return error.kind() == PersistErrorKind::poisoned;
     }
+    return false;
   }
 
   const Subject<I>* subject_;

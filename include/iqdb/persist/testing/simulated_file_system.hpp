@@ -410,7 +410,7 @@ class SimulatedFileSystem {
   [[nodiscard]] std::string name_of(Handle handle) const {
     const std::lock_guard guard(state_->mutex);
     const OpenFile& open = state_->open.at(handle);
-    return open.name;
+    return open.file || state_->locked.contains(open.name) ? open.name : ".";
   }
 
   [[nodiscard]] bool is_file(Handle handle) const {
@@ -482,6 +482,9 @@ class SimulatedFileSystem {
       return system_error(EEXIST);
     }
     const std::shared_ptr<SimulatedFile> file = found->second;
+    if (const auto other = state_->visible.find(to.native()); other != state_->visible.end() && other->second == file) {
+      return {};  // a rename from one name of a file to another does nothing, and leaves both
+    }
     change_names({.kind = kind, .name = to.native(), .from = from.native(), .file = file});
     return {};
   }
@@ -493,7 +496,7 @@ class SimulatedFileSystem {
     state_->last_written.reset();
     SimulatedFile& file = file_of(handle);
     if (!fault.error) {
-      file.synced = file.visible;
+      file.synced = with_all_changes(file);
       file.unsynced.clear();
       return;
     }
@@ -506,16 +509,19 @@ class SimulatedFileSystem {
     file.unsynced.clear();
     switch (fault.failed_sync) {
       case FailedSync::kept_clean:
+        file.lost_some = true;
         return;
       case FailedSync::dropped: {
         auto content = std::make_shared<std::vector<std::byte>>(*file.synced);
         content->resize(file.visible->size());
         file.visible = std::move(content);
+        file.lost_some = false;
         file.unsynced.push_back({.kind = FileChange::Kind::truncate, .offset = file.visible->size(), .bytes = {}});
         return;
       }
       case FailedSync::reverted:
         file.visible = file.synced = before;
+        file.lost_some = false;
         return;
     }
   }
