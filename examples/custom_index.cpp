@@ -2,8 +2,11 @@
 //
 //   1. a type of one's own gets members:        index_type, save_to, load_from
 //   2. a type that cannot be edited gets them from outside, in a specialisation of iqdb::PersistTraits
+//
+// Whether it was done right can be tested: `custom_index --check` shows how.
 #include <iqdb/index.hpp>
 #include <iqdb/persist.hpp>
+#include <iqdb/persist/testing/conformance.hpp>
 
 #include <algorithm>
 #include <array>
@@ -103,10 +106,31 @@ struct iqdb::PersistTraits<elsewhere::PointCloud> {
 
 static_assert(iqdb::explain_persistable<elsewhere::PointCloud>());
 
+// ---- Both are tested alike: this belongs into your tests -------------------------------------------------------------
+
+void check() {
+  const auto some_fingerprints = [] {
+    Fingerprints index;
+    for (std::uint64_t fingerprint = 0x00FF; fingerprint < 0xFF00; fingerprint *= 3) {
+      index.add(fingerprint);
+    }
+    return index;
+  };
+  const auto some_points = [] { return elsewhere::PointCloud{.points = {{1, 2, 3}, {4, 5, 6}}}; };
+
+  // Saves and loads them, and damages their payloads; throws iqdb::testing::Violation, which says what is wrong.
+  std::cout << "fingerprints: " << to_string(iqdb::testing::check_persistable(some_fingerprints)) << "\n";
+  std::cout << "point cloud: " << to_string(iqdb::testing::check_persistable(some_points)) << "\n";
+}
+
 // ---- Both are used alike ---------------------------------------------------------------------------------------------
 
-int main() {
+int main(int argc, char** argv) {
   try {
+    if (argc == 2 && std::string_view(argv[1]) == "--check") {
+      check();
+      return 0;
+    }
     {
       auto db = iqdb::PersistedIndex<Fingerprints>::open_with({}, {.path = "fingerprints.iqdb"});
       db.index_mut().add(0x00FF);
@@ -127,6 +151,8 @@ int main() {
   } catch (const iqdb::PersistError& error) {
     std::cout << error.what() << "\n";
     return error.kind() == iqdb::PersistErrorKind::invalid_index_type ? 0 : 1;
+  } catch (const iqdb::testing::Violation& violation) {
+    std::cout << violation.what() << "\n";
   }
   return 1;
 }

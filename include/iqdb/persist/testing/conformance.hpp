@@ -1,0 +1,47 @@
+// check_persistable: does an index type keep what PersistedIndex relies on? For the tests of whoever wrote the index; any
+// test framework will do, since what is wrong is an exception.
+#pragma once
+
+#include <concepts>
+#include <type_traits>
+#include <utility>
+
+#include "iqdb/index.hpp"
+#include "iqdb/persist/persistable.hpp"
+#include "iqdb/persist/testing/conformance_options.hpp"
+#include "iqdb/persist/testing/crash_check.hpp"
+#include "iqdb/persist/testing/decoder_check.hpp"
+#include "iqdb/persist/testing/replay_check.hpp"
+#include "iqdb/persist/testing/round_trip_check.hpp"
+#include "iqdb/persist/testing/subject.hpp"
+#include "iqdb/persist/version.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+namespace testing {
+
+/// All checks of an index type: check_round_trip, check_decoder and, for one with insert and erase, check_replay and
+/// check_crashes. Throws Violation at the first promise that is broken, and what `make` and the functions of `subject` throw.
+template <Persistable I>
+ConformanceReport check_persistable(const Subject<I>& subject, const ConformanceOptions& options = {}) {
+  ConformanceReport report = check_round_trip(subject, options);
+  report += check_decoder(subject, options);
+  if constexpr (Index<I>) {
+    report += check_replay(subject, options);
+    // Last: what came before must hold for its messages to mean anything.
+    report += check_crashes(subject, options);
+  }
+  return report;
+}
+
+/// A function without arguments that makes a Persistable index.
+template <class F>
+concept MakesPersistable = std::copy_constructible<F> && std::invocable<F&> && Persistable<std::invoke_result_t<F&>>;
+
+/// The same for the index that `make()` gives, always the same one.
+template <MakesPersistable Make>
+ConformanceReport check_persistable(Make make, const ConformanceOptions& options = {}) {
+  return check_persistable(Subject<std::invoke_result_t<Make&>>{.make = std::move(make)}, options);
+}
+
+}  // namespace testing
+}  // namespace iqdb

@@ -1,0 +1,92 @@
+// What the checks of an index are told, and what they report.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "iqdb/persist/version.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+namespace testing {
+
+/// How an index is checked. Everything follows from these and the index: a run repeats exactly.
+struct ConformanceOptions {
+  /// What everything random begins with.
+  std::uint64_t seed = 1;
+
+  /// How many vectors the indexes hold that are saved and loaded; one of 0 is what make() gives.
+  std::vector<std::size_t> sizes = {0, 1, 2, 7, 40};
+
+  /// How many steps the durable index is taken through: mutations, batches, saves, checkpoints, loads.
+  std::size_t steps = 400;
+
+  /// How many lives of a durable index are stopped at every call that changes the disk.
+  std::size_t lives = 4;
+
+  /// Payloads up to this size are cut off at every length, and every bit of them is flipped.
+  std::size_t exhaustive_bytes = 1024;
+
+  /// Of larger payloads, how many lengths and how many bits are tried beside those near both ends.
+  std::size_t samples = 500;
+
+  /// Whether vectors with a component too many or too few are inserted. An index that checks nothing may read or write
+  /// beyond its own memory then.
+  bool wrong_dimensions = true;
+
+  /// A search need not find the same vectors after a load: only what both searches found is compared. For an index that
+  /// is built anew when it is loaded.
+  bool approximate_search = false;
+
+  /// A decoder may answer a damaged payload with std::bad_alloc or std::length_error.
+  bool accept_failed_allocations = false;
+
+  /// Called with what is about to be done, in words: where a check ends in a crash, the last call tells which one.
+  std::function<void(const std::string&)> trace = {};
+};
+
+/// What was checked.
+struct ConformanceReport {
+  std::uint64_t round_trips = 0;       ///< indexes saved and loaded
+  std::uint64_t mutations = 0;         ///< insertions and removals that an index was asked for
+  std::uint64_t rejections = 0;        ///< how many of them it rejected
+  std::uint64_t loads = 0;             ///< how often the durable index was closed and loaded
+  std::uint64_t damaged_payloads = 0;  ///< payloads cut off, lengthened or with a bit flipped
+  std::uint64_t refused_payloads = 0;  ///< how many of them the decoder refused
+  std::uint64_t crash_states = 0;      ///< states of a disk after a crash from which the durable index came back
+  std::uint64_t damaged_files = 0;     ///< files with a bit flipped that it was loaded from, or that were refused
+  bool metadata_seen = false;          ///< metadata is kept: it shows in a search or in the payload
+
+  /// Adds what another check has done.
+  ConformanceReport& operator+=(const ConformanceReport& other) noexcept {
+    round_trips += other.round_trips;
+    mutations += other.mutations;
+    rejections += other.rejections;
+    loads += other.loads;
+    damaged_payloads += other.damaged_payloads;
+    refused_payloads += other.refused_payloads;
+    crash_states += other.crash_states;
+    damaged_files += other.damaged_files;
+    metadata_seen = metadata_seen || other.metadata_seen;
+    return *this;
+  }
+};
+
+/// The report in words, in one line.
+[[nodiscard]] inline std::string to_string(const ConformanceReport& report) {
+  std::string words = std::to_string(report.round_trips) + " round trips, " + std::to_string(report.mutations) +
+                      " mutations (" + std::to_string(report.rejections) + " rejected), " +
+                      std::to_string(report.loads) + " loads of the durable index, " +
+                      std::to_string(report.damaged_payloads) + " damaged payloads (" +
+                      std::to_string(report.refused_payloads) + " refused), " + std::to_string(report.crash_states) +
+                      " crash states, " + std::to_string(report.damaged_files) + " damaged files";
+  if (report.mutations > 0 && !report.metadata_seen) {
+    words += "; no metadata is seen in a search or in the payload";
+  }
+  return words;
+}
+
+}  // namespace testing
+}  // namespace iqdb

@@ -1,0 +1,266 @@
+// What becomes of a damaged payload? In a file the checksum is in front of the decoder; here it is taken away.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <new>
+#include <optional>
+#include <set>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "iqdb/index.hpp"
+#include "iqdb/persist/persistable.hpp"
+#include "iqdb/persist/stream.hpp"
+#include "iqdb/persist/testing/conformance_options.hpp"
+#include "iqdb/persist/testing/observation.hpp"
+#include "iqdb/persist/testing/random.hpp"
+#include "iqdb/persist/testing/random_mutations.hpp"
+#include "iqdb/persist/testing/round_trip_check.hpp"
+#include "iqdb/persist/testing/subject.hpp"
+#include "iqdb/persist/testing/violation.hpp"
+#include "iqdb/persist/version.hpp"
+#include "iqdb/types.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+namespace testing {
+
+namespace conformance {
+
+// Counts what it is given, and takes no more than a payload can be.
+class BoundedSink final : public ByteSink {
+ public:
+  struct Full {};
+
+  explicit BoundedSink(std::uint64_t most) : left_(most) {}
+
+  void write(std::span<const std::byte> bytes) override {
+    if (bytes.size() > left_) {
+      throw Full{};
+    }
+    left_ -= bytes.size();
+  }
+
+ private:
+  std::uint64_t left_;
+};
+
+// The decoder under damaged payloads.
+template <Persistable I>
+class DamagedPayloads {
+ public:
+  DamagedPayloads(const Subject<I>& subject, std::string payload, History& history, ConformanceReport& report)
+      : subject_(&subject), payload_(std::move(payload)), history_(&history), report_(&report) {}
+
+  // Cut off, it states more than it holds.
+  void check_truncations(Random& random) {
+    for (const std::size_t length : places(random)) {
+      history_->begin_instead("load_from, of the first " + std::to_string(length) + " of the payload's " +
+                              std::to_string(payload_.size()) + " bytes");
+      std::string cut = payload_.substr(0, length);
+      cut.shrink_to_fit();  // so that a sanitizer sees what is read beyond
+      if (const auto loaded = decode(cut)) {
+        violated("load_from makes an index of a payload that is cut off: one of " +
+                     std::to_string(persisted_size(*loaded)) + " vectors",
+                 *history_, "a payload describes itself: one that is cut off is refused",
+                 "does load_from swallow the exception (truncated_payload) that the Reader throws at the end, or read "
+                 "until nothing is left? Write how many there are, and let exceptions pass");
+      }
+    }
+  }
+
+  // Lengthened, it holds more than it states.
+  void check_additions() {
+    for (const std::size_t more : {std::size_t{1}, std::size_t{8}}) {
+      history_->begin_instead("load_from, of the payload's " + std::to_string(payload_.size()) + " bytes and " +
+                              std::to_string(more) + " more");
+      if (decode(payload_ + std::string(more, '\0'))) {
+        violated("load_from reads " + std::to_string(more) + " bytes more than save_to has written, and makes an index",
+                 *history_, "load_from reads what save_to has written, exactly; what is left over is refused",
+                 "does load_from read until nothing is left? Write how many there are, and read so many");
+      }
+    }
+  }
+
+  void check_flips(Random& random) {
+    std::vector<std::size_t> bytes = places(random);
+    // The highest bits first: the fields that a decoder believes are lengths, and one that is beyond all memory fails at
+    // once, where one that is merely large takes all there is.
+    std::ranges::reverse(bytes);
+    for (const std::size_t at : bytes) {
+      if (is_sampled(at)) {
+        flip(at, static_cast<unsigned>(random.below(8)));
+        continue;
+      }
+      for (unsigned bit = 8; bit-- > 0;) {
+        flip(at, bit);
+      }
+    }
+  }
+
+ private:
+  // Of a large payload those near both ends, where its settings and counts are, are not left to chance.
+  [[nodiscard]] bool is_sampled(std::size_t at) const {
+    constexpr std::size_t near = 64;
+    return payload_.size() > history_->options().exhaustive_bytes && at >= near && payload_.size() - at > near;
+  }
+
+  [[nodiscard]] std::vector<std::size_t> places(Random& random) const {
+    std::set<std::size_t> chosen;
+    for (std::size_t at = 0; at < payload_.size(); ++at) {
+      if (!is_sampled(at)) {
+        chosen.insert(at);
+      }
+    }
+    if (chosen.size() < payload_.size()) {
+      for (std::size_t sample = 0; sample < history_->options().samples; ++sample) {
+        chosen.insert(static_cast<std::size_t>(random.below(payload_.size())));
+      }
+    }
+    return {chosen.begin(), chosen.end()};
+  }
+
+  void flip(std::size_t at, unsigned bit) {
+    history_->begin_instead("load_from, with bit " + std::to_string(bit) + " of byte " + std::to_string(at) +
+                            " of the payload's " + std::to_string(payload_.size()) + " flipped");
+    std::string flipped = payload_;
+    flipped[at] = static_cast<char>(static_cast<unsigned char>(flipped[at]) ^ (1U << bit));
+    if (auto loaded = decode(flipped)) {
+      require_harmless(*loaded);
+    }
+  }
+
+  // The index that a load would get; none where the decoder throws, or leaves bytes unread, which a load refuses.
+  [[nodiscard]] std::optional<I> decode(const std::string& payload) {
+    ++report_->damaged_payloads;
+    Reader reader(std::as_bytes(std::span(payload)));
+    try {
+      std::optional<I> loaded(std::in_place, PersistTraits<I>::load_from(reader));
+      if (reader.remaining() == 0) {
+        return loaded;
+      }
+    } catch (const std::bad_alloc& error) {
+      refuse_allocation(error.what());
+    } catch (const std::length_error& error) {
+      refuse_allocation(error.what());
+    } catch (...) {
+      // Any exception will do.
+    }
+    ++report_->refused_payloads;
+    return std::nullopt;
+  }
+
+  void refuse_allocation(const char* what) const {
+    if (!history_->options().accept_failed_allocations) {
+      violated(std::string("load_from wanted more memory than there is: ") + what, *history_,
+               "no memory is set aside on the word of a length alone",
+               "read with Reader::read_vector or read_string, or call Reader::require_items, and make_room in a loop "
+               "that appends, before a count is believed: a bit less, and all memory had been taken. Where the "
+               "exception is meant: ConformanceOptions::accept_failed_allocations");
+    }
+  }
+
+  // Uses an index that was made of a damaged payload: it may hold anything, and throw, but not crash.
+  void require_harmless(I& index) {
+    constexpr std::string_view promise = "an index that load_from has made can be used";
+    const std::size_t size = persisted_size(index);
+    const std::size_t dim = persisted_dim(index);
+    if (!is_valid(persisted_metric(index))) {
+      violated("load_from makes an index whose metric() is " +
+                   std::to_string(static_cast<unsigned>(persisted_metric(index))) + ", which is none",
+               *history_, promise, "make the metric of its stored number with metric_from_tag, which checks it");
+    }
+    if (size / 8 > payload_.size()) {
+      violated("load_from makes an index of " + std::to_string(size) + " vectors of a payload of " +
+                   std::to_string(payload_.size()) + " bytes",
+               *history_, promise, "does load_from believe a count without reading as much?");
+    }
+    try {
+      BoundedSink sink(64 * payload_.size() + std::uint64_t{64} * 1024 * 1024);
+      Writer writer(sink);
+      PersistTraits<I>::save_to(index, writer);
+      writer.flush();
+    } catch (const BoundedSink::Full&) {
+      violated("an index made of a payload of " + std::to_string(payload_.size()) +
+                   " bytes saves more than 64 times as much and 64 MiB",
+               *history_, promise, "does load_from believe a count without reading as much?");
+    } catch (...) {
+      // It may refuse.
+    }
+    constexpr std::size_t largest_dim = 65536;  // a larger one is no reason to fill the memory with vectors
+    if (dim > largest_dim) {
+      return;
+    }
+    const std::vector<float> vector = subject_->vector(1, dim);
+    const auto quietly = [](const auto& action) {
+      try {
+        action();
+      } catch (...) {
+        // It may reject anything.
+      }
+    };
+    if constexpr (Searchable<I>) {
+      quietly([&] { static_cast<void>(search_all(index, size, vector)); });
+    }
+    if constexpr (Index<I>) {
+      const VectorId id = VectorId::from_bytes("a fresh identifier");
+      quietly([&] { index.insert(id, std::span<const float>(vector), any_metadata(0)); });
+      if constexpr (Searchable<I>) {
+        quietly([&] { static_cast<void>(search_all(index, size + 1, vector)); });
+      }
+      quietly([&] { index.erase(id); });
+      quietly([&] { index.erase(any_id(0)); });
+    }
+  }
+
+  const Subject<I>* subject_;
+  std::string payload_;
+  History* history_;
+  ConformanceReport* report_;
+};
+
+template <Persistable I>
+void check_damage(const Subject<I>& subject, const I& index, History& history, ConformanceReport& report) {
+  history.begin("save_to");
+  history.begin("load_from");
+  DamagedPayloads<I> payloads(subject, save_payload(index, history), history, report);
+  Random random(history.options().seed);
+  payloads.check_truncations(random);
+  payloads.check_additions();
+  payloads.check_flips(random);
+}
+
+}  // namespace conformance
+
+/// What becomes of a damaged payload? Hands the index's decoder payloads that are cut off, lengthened, or have a bit
+/// flipped, as a file would that was made by something else with a right checksum. It must refuse, by any exception but
+/// std::bad_alloc and std::length_error, or (after a flipped bit) make an index that can be saved, searched and changed
+/// without a crash. A small payload is examined at every length and in every bit. Throws Violation, and what `make` and
+/// the functions of `subject` throw.
+template <Persistable I>
+ConformanceReport check_decoder(const Subject<I>& subject, const ConformanceOptions& options = {}) {
+  ConformanceReport report;
+  if constexpr (Index<I>) {
+    for (const std::size_t vectors : {std::size_t{0}, std::size_t{5}, std::size_t{60}}) {
+      conformance::History history("make()", options);
+      const conformance::Filled<I> filled = conformance::make_filled(subject, vectors, options.seed + vectors, history);
+      report.mutations += filled.mutations.size();
+      conformance::check_damage(subject, filled.index, history, report);
+    }
+  } else {
+    conformance::History history("make()", options);
+    const I index = subject.make();
+    conformance::check_damage(subject, index, history, report);
+  }
+  return report;
+}
+
+}  // namespace testing
+}  // namespace iqdb
