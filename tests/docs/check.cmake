@@ -83,7 +83,7 @@ endif()
 
 # Links to files of the repository lead somewhere.
 if(CHECK STREQUAL "links")
-  foreach(page IN ITEMS README.md CHANGELOG.md docs/api.md docs/format.md docs/testing.md)
+  foreach(page IN ITEMS README.md CHANGELOG.md docs/api.md docs/format.md docs/reliability.md docs/testing.md)
     file(READ "${SOURCE}/${page}" text)
     string(REGEX REPLACE "[][;]" " " text "${text}")
     string(REGEX MATCHALL " \\(([^() #]+)(#[^()]*)?\\)" links "${text}")

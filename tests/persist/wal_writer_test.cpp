@@ -22,6 +22,8 @@
 
 #include "iqdb/index/flat.hpp"
 #include "iqdb/persist.hpp"
+#include "iqdb/persist/testing/crash_states.hpp"
+#include "iqdb/persist/testing/simulated_file_system.hpp"
 #include "support/allocations.hpp"
 #include "support/catch.hpp"
 #include "support/crash_states.hpp"
@@ -61,6 +63,7 @@ using iqdb_test::log_name;
 using iqdb_test::MemoryStorage;
 using iqdb_test::ops_of;
 using iqdb_test::outcome_of;
+using iqdb_test::Random;
 using iqdb_test::require_kind;
 using iqdb_test::system_error;
 using iqdb_test::texts_of;
@@ -214,6 +217,64 @@ TEST_CASE("Most inserts prepare no space", "[wal_writer][order]") {
   CHECK(count_of(opened.system.calls(), FileCall::write) < 2000 + 100);
 }
 
+namespace {
+
+// How many bytes of zeros stand behind the last record of a log of so many inserts.
+std::uint64_t bytes_ahead(std::size_t log_extent_bytes, std::size_t inserts) {
+  const DurableDirectory directory;
+  iqdb::PersistConfig config = directory.config(never);
+  config.log_extent_bytes = log_extent_bytes;
+  auto db = iqdb::PersistedIndex<FlatIndex>::open_with(iqdb_test::empty_index(), config);
+  for (std::uint64_t id = 0; id < inserts; ++id) {
+    insert_row(db, id);
+  }
+  const ByteVector log = directory.log_bytes();
+  const std::size_t end = frames_of(log).back().end;
+  CHECK(std::ranges::all_of(std::span(log).subspan(end), [](std::byte each) { return each == std::byte{0}; }));
+  db.close();
+  // At an orderly end it is given back.
+  CHECK(directory.log_bytes().size() == frames_of(directory.log_bytes()).back().end);
+  return log.size() - end;
+}
+
+constexpr std::size_t kibibyte = 1024;
+
+}  // namespace
+
+TEST_CASE("With extents of 0 bytes nothing is written ahead", "[wal_writer][extents]") {
+  CHECK(bytes_ahead(0, 1) == 0);
+  CHECK(bytes_ahead(0, 50) == 0);
+  const DurableDirectory directory;
+  FaultyFileSystem system;
+  iqdb::PersistConfig config = directory.config();
+  config.log_extent_bytes = 0;
+  Db db = Db::open_with(index_of({}), config, FaultyStorage(system));
+  system.plan({});
+  insert_row(db, 1);
+  insert_row(db, 2);
+  CHECK(texts_of(system.calls()) == Strings{"write " + appended_log + " at 64", "sync data of " + appended_log,
+                                            "write " + appended_log + " at 111", "sync data of " + appended_log});
+}
+
+TEST_CASE("Extents of less than 16 KiB are written ahead whole", "[wal_writer][extents]") {
+  CHECK(bytes_ahead(300, 1) == 300);
+  CHECK(bytes_ahead(1, 1) == 1);
+  CHECK(bytes_ahead(5000, 1) == 5000);
+  // The next record takes of it, and when it is used up there is another one.
+  CHECK(bytes_ahead(300, 2) == 300 - 47);
+  CHECK(bytes_ahead(300, 7) == 300 - 6 * 47);
+  CHECK(bytes_ahead(300, 8) == 300);
+}
+
+TEST_CASE("Of an extent a small log takes 16 KiB at least and a large one as much as it has", "[wal_writer][extents]") {
+  CHECK(bytes_ahead(iqdb::PersistConfig{}.log_extent_bytes, 1) == 16 * kibibyte);
+  // The first 349 records fill the first extent; then the log has a little more than 16 KiB, and gets as much again.
+  const std::uint64_t needed = 64 + 350 * 47;
+  CHECK(bytes_ahead(iqdb::PersistConfig{}.log_extent_bytes, 350) == needed);
+  // But no more than the extent.
+  CHECK(bytes_ahead(16 * kibibyte + 7, 350) == 16 * kibibyte + 7);
+}
+
 TEST_CASE("The index is changed after the sync and not before", "[wal_writer][order]") {
   Opened opened({1});
   Db& db = *opened.db;
@@ -297,7 +358,7 @@ TEST_CASE("load syncs snapshot and log and directory before it writes a new log"
   opened.db = Db::load(opened.directory.config(), FaultyStorage(opened.system));
   CHECK(changes_in(opened.system.calls()) == Strings{"sync index.iqdb", "sync index.iqdb.wal", "sync directory",
                                                      "create index.iqdb.wal.tmp", "write index.iqdb.wal.tmp",
-                                                     "sync index.iqdb.wal.tmp",
+                                                     "sync directory", "sync index.iqdb.wal.tmp",
                                                      "rename index.iqdb.wal.tmp to index.iqdb.wal", "sync directory"});
 }
 
@@ -460,6 +521,107 @@ TEST_CASE("A failed write leaves the log as it was and the next insert works", "
       CHECK(loaded.report.dropped_bytes == 0);
     }
   }
+}
+
+namespace {
+
+using iqdb::testing::CrashStates;
+using iqdb::testing::SimulatedFileSystem;
+using SimulatedStorage = iqdb::BasicFileStorage<SimulatedFileSystem>;
+using SimulatedDb = iqdb::PersistedIndex<FlatIndex, SimulatedStorage>;
+
+const iqdb::PersistConfig simulated_config{
+    .path = "/index.iqdb", .wal_enabled = true, .buffer_bytes = 4096, .helper_threads = 0, .log_extent_bytes = 4096};
+
+// The first write is cut short by its last byte, and those behind it fail.
+FaultPlan cut_by_the_last_byte() {
+  return [writes = 0](const CallRecord& call) mutable {
+    return call.call != FileCall::write ? Fault{}
+           : ++writes == 1              ? Fault{.error = {}, .most_bytes = call.bytes - 1}
+                                        : Fault{.error = system_error(EIO)};
+  };
+}
+
+}  // namespace
+
+TEST_CASE("A failed write is cut back durably before it is reported", "[wal_writer][faults]") {
+  SimulatedFileSystem machine;
+  SimulatedDb db = SimulatedDb::open_with(iqdb_test::empty_index(), simulated_config, SimulatedStorage(machine));
+  insert_row(db, 1);
+  // The last byte is a zero, as what stands there is: but for the cut, the record would be whole.
+  const ByteVector body = iqdb_test::insert_body(2, iqdb_test::vector_of(2));
+  REQUIRE(body.back() == std::byte{0});
+  const std::size_t end = 64 + (24 + body.size());
+  REQUIRE(machine.visible().at("/index.iqdb.wal")->at(end + 100) == std::byte{0});
+  machine.plan(cut_by_the_last_byte());
+  require_kind(PersistErrorKind::io, [&] { insert_row(db, 2); });
+  machine.plan({});
+  const CrashStates states(machine, 1);
+  CHECK(states.count() == 1);
+  Random random(1);
+  for (int draw = 0; draw < 10; ++draw) {
+    const SimulatedFileSystem after(states.any(random), 1);
+    const SimulatedDb loaded = SimulatedDb::load(simulated_config, SimulatedStorage(after));
+    CHECK(iqdb_test::ids_of(loaded.index()) == Ids{1});
+    CHECK(loaded.lsn() == 1);
+  }
+  insert_row(db, 3);
+  CHECK(iqdb_test::ids_of(db.index()) == Ids{1, 3});
+}
+
+TEST_CASE("A failed write is cut and synced in this order", "[wal_writer][faults][order]") {
+  for (const FsyncPolicy policy : {always, never, hourly}) {
+    Opened opened({1}, policy);
+    insert_row(*opened.db, 2);
+    opened.system.plan(cut_by_the_last_byte());
+    require_kind(PersistErrorKind::io, [&] { insert_row(*opened.db, 3); });
+    CHECK(texts_of(opened.system.calls()) ==
+          Strings{"write " + appended_log + " at 111", "write " + appended_log + " at 157",
+                  "truncate " + appended_log + " to 111", "sync data of " + appended_log});
+  }
+}
+
+TEST_CASE("A failed write whose cut cannot be synced poisons", "[wal_writer][faults]") {
+  for (const FsyncPolicy policy : {always, never}) {
+    Opened opened({1}, policy);
+    insert_row(*opened.db, 2);
+    opened.system.plan([cut = cut_by_the_last_byte()](const CallRecord& call) {
+      return call.call == FileCall::sync_data ? Fault{.error = system_error(ENOSPC)} : cut(call);
+    });
+    // What is reported is the write.
+    const auto thrown = require_kind(PersistErrorKind::io, [&] { insert_row(*opened.db, 3); });
+    CHECK(thrown.code().value() == EIO);
+    opened.system.plan({});
+    CHECK(opened.db->lsn() == 1);
+    require_kind(PersistErrorKind::poisoned, [&] { insert_row(*opened.db, 4); });
+    CHECK(opened.system.calls().empty());
+  }
+}
+
+TEST_CASE("A mutation that is refused before anything was written syncs nothing", "[wal_writer][faults]") {
+  Opened opened({}, never);
+  insert_row(*opened.db, 1);
+  opened.system.plan({});
+  // More than the buffer for records has room for.
+  const std::vector<float> large(100'000);
+  CHECK_THROWS_AS(iqdb_test::refusing_allocation(1, [&] { opened.db->insert(2, std::span<const float>(large)); }),
+                  std::bad_alloc);
+  CHECK(opened.system.calls().empty());
+  CHECK(opened.db->lsn() == 1);
+  insert_row(*opened.db, 3);
+  CHECK(count_of(opened.system.calls(), FileCall::sync_data) == 0);
+  CHECK(load_of(opened.directory.files()).ids() == Ids{1, 3});
+}
+
+TEST_CASE("A mutation whose sync failed is not counted", "[wal_writer][faults]") {
+  Opened opened({1});
+  insert_row(*opened.db, 2);
+  CHECK(opened.db->lsn() == 1);
+  opened.system.plan(iqdb_test::fail_every(FileCall::sync_data, EIO));
+  require_kind(PersistErrorKind::io, [&] { opened.db->apply(batch_of({3, 4})); });
+  CHECK(opened.db->lsn() == 1);
+  require_kind(PersistErrorKind::poisoned, [&] { insert_row(*opened.db, 5); });
+  CHECK(opened.db->lsn() == 1);
 }
 
 TEST_CASE("After a failed sync nothing at all is appended", "[wal_writer][faults]") {

@@ -11,27 +11,15 @@
 #include <vector>
 
 #include "iqdb/index/flat.hpp"
+#include "iqdb/persist/testing/random.hpp"
 #include "iqdb/types.hpp"
 
 namespace iqdb_test {
 
-/// Numbers that look random and are the same on every machine (splitmix64).
-class Random {
+/// Numbers that look random and are the same on every machine, and what tests make of them.
+class Random : public iqdb::testing::Random {
  public:
-  explicit Random(std::uint64_t seed) : state_(seed) {}
-
-  std::uint64_t next() {
-    std::uint64_t value = state_ += 0x9E3779B97F4A7C15U;
-    value = (value ^ (value >> 30U)) * 0xBF58476D1CE4E5B9U;
-    value = (value ^ (value >> 27U)) * 0x94D049BB133111EBU;
-    return value ^ (value >> 31U);
-  }
-
-  /// From 0 to bound - 1; `bound` is not 0.
-  std::uint64_t below(std::uint64_t bound) { return next() % bound; }
-
-  /// From -1 to just below 1.
-  float component() { return static_cast<float>(next() >> 40U) / 8388608.0F - 1.0F; }
+  using iqdb::testing::Random::Random;
 
   std::vector<float> vector(std::size_t dim) {
     std::vector<float> components(dim);
@@ -48,9 +36,6 @@ class Random {
     }
     return all;
   }
-
- private:
-  std::uint64_t state_;
 };
 
 /// The `number`-th identifier: integers and bytes in turn, no two the same.

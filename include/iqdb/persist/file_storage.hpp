@@ -189,7 +189,8 @@ class BasicFileStorage {
   class OwnedHandle {
    public:
     OwnedHandle(F& fs, typename F::Handle handle) : fs_(fs), handle_(handle) {}
-    OwnedHandle(OwnedHandle&& other) noexcept : fs_(other.fs_), handle_(std::exchange(other.handle_, std::nullopt)) {}
+    OwnedHandle(OwnedHandle&& other) noexcept
+        : fs_(std::move(other.fs_)), handle_(std::exchange(other.handle_, std::nullopt)) {}
     OwnedHandle& operator=(OwnedHandle&& other) noexcept {
       if (this != &other) {
         close();
@@ -350,7 +351,7 @@ template <FileSystem F>
 class BasicFileStorage<F>::Lock {
  public:
   Lock(Lock&& other) noexcept
-      : fs_(other.fs_), handle_(std::exchange(other.handle_, std::nullopt)), process_(other.process_) {}
+      : fs_(std::move(other.fs_)), handle_(std::exchange(other.handle_, std::nullopt)), process_(other.process_) {}
   Lock& operator=(Lock&& other) noexcept {
     if (this != &other) {
       release();

@@ -6,6 +6,7 @@
 // the same way, and so is the recovery after that.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -23,7 +24,6 @@
 #include "iqdb/persist/config.hpp"
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/persistable.hpp"
-#include "iqdb/persist/stream.hpp"
 #include "iqdb/persist/testing/crash_states.hpp"
 #include "iqdb/persist/testing/file_call.hpp"
 #include "iqdb/persist/testing/life.hpp"
@@ -158,9 +158,8 @@ class CrashExploration {
   void note(const std::string& what) {
     if (!violation_) {
       violation_ = what;
-      for (auto place = trail_.rbegin(); place != trail_.rend(); ++place) {
-        *violation_ += "\n  " + *place;
-      }
+      std::for_each(trail_.rbegin(), trail_.rend(),
+                    [this](const std::string& place) { violation_->append("\n  ").append(place); });
     }
   }
 
@@ -327,8 +326,10 @@ class CrashExploration {
           answer = std::string("a load throws what is no PersistError: ") + error.what();
         }
         if (!answer.empty()) {
-          note("bit " + std::to_string(bit % 8) + " of byte " + std::to_string(bit / 8) + " of " + name +
-               " is flipped " + (was_closed ? "after an orderly end" : "while the index is open") + ", and " + answer);
+          std::string what = "bit " + std::to_string(bit % 8) + " of byte " + std::to_string(bit / 8) + " of ";
+          what.append(name).append(was_closed ? " is flipped after an orderly end"
+                                              : " is flipped while the index is open");
+          note(what.append(", and ").append(answer));
         }
       }
     }
@@ -342,12 +343,6 @@ class CrashExploration {
     } catch (const IndexError&) {
       return;
     }
-  }
-
-  static I copy_of(const I& index) {
-    const std::vector<std::byte> payload = bytes_of([&](Writer& writer) { PersistTraits<I>::save_to(index, writer); });
-    Reader reader(payload);
-    return PersistTraits<I>::load_from(reader);
   }
 
   const Subject<I>* subject_;

@@ -1,6 +1,8 @@
 // The life of a durable index, as a list of steps: what an examination makes it go through.
 #pragma once
 
+#include <array>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -147,15 +149,21 @@ template <Persistable I>
   } else if (codec == 1 && IQDB_PERSIST_HAS_LZ4 != 0) {
     life.compression = Compression::lz4();
   }
-  constexpr std::size_t extents[] = {0, 200, 512, 1024, 4096};
-  life.log_extent_bytes = extents[random.below(std::size(extents))];
+  constexpr std::array<std::size_t, 5> extents = {0, 200, 512, 1024, 4096};
+  life.log_extent_bytes = extents.at(static_cast<std::size_t>(random.below(extents.size())));
   for (std::size_t at = 0; at < steps; ++at) {
-    constexpr std::pair<Step::Kind, std::uint64_t> shares[] = {
-        {Step::Kind::mutate, 58},    {Step::Kind::batch, 14}, {Step::Kind::sync, 4}, {Step::Kind::save, 5},
-        {Step::Kind::checkpoint, 5}, {Step::Kind::reopen, 4}, {Step::Kind::drop, 2}, {Step::Kind::kill, 3},
-        {Step::Kind::power_cut, 3},  {Step::Kind::restore, 2}};
+    constexpr std::array<std::pair<Step::Kind, std::uint64_t>, 10> shares = {{{Step::Kind::mutate, 58},
+                                                                              {Step::Kind::batch, 14},
+                                                                              {Step::Kind::sync, 4},
+                                                                              {Step::Kind::save, 5},
+                                                                              {Step::Kind::checkpoint, 5},
+                                                                              {Step::Kind::reopen, 4},
+                                                                              {Step::Kind::drop, 2},
+                                                                              {Step::Kind::kill, 3},
+                                                                              {Step::Kind::power_cut, 3},
+                                                                              {Step::Kind::restore, 2}}};
     std::uint64_t share = random.below(100);
-    const auto* chosen = std::begin(shares);
+    const auto* chosen = shares.data();
     for (; share >= chosen->second; ++chosen) {
       share -= chosen->second;
     }

@@ -11,7 +11,6 @@
 #include <string>
 #include <system_error>
 #include <utility>
-#include <vector>
 
 #include "iqdb/index.hpp"
 #include "iqdb/persist/config.hpp"
@@ -19,7 +18,6 @@
 #include "iqdb/persist/file_storage.hpp"
 #include "iqdb/persist/persistable.hpp"
 #include "iqdb/persist/persisted_index.hpp"
-#include "iqdb/persist/stream.hpp"
 #include "iqdb/persist/testing/crash_states.hpp"
 #include "iqdb/persist/testing/file_call.hpp"
 #include "iqdb/persist/testing/life.hpp"
@@ -171,15 +169,8 @@ class LifeRun {
     }
     // With the log off a load syncs nothing.
     life_->wal_enabled ? oracle_.settle(*which) : oracle_.read(*which);
-    copy_to_mirror();
+    mirror_ = copy_of(index_->index());
     begun_ = true;
-  }
-
-  void copy_to_mirror() {
-    const std::vector<std::byte> payload =
-        bytes_of([&](Writer& writer) { PersistTraits<I>::save_to(index_->index(), writer); });
-    Reader reader(payload);
-    mirror_ = PersistTraits<I>::load_from(reader);
   }
 
   void take(const Step& step) {
@@ -264,7 +255,7 @@ class LifeRun {
       }
       if (!is_poisoned()) {
         oracle_.withdraw();
-        copy_to_mirror();
+        mirror_ = copy_of(index_->index());
       }
       return;
     }

@@ -143,7 +143,7 @@ class SimulatedFileSystem {
     SimulatedFileSystem next(DiskState{}, random_of(*state_));
     const std::lock_guard guard(state_->mutex);
     std::map<const SimulatedFile*, std::shared_ptr<SimulatedFile>> copies;
-    const auto copy_of = [&copies](const std::shared_ptr<SimulatedFile>& file) {
+    const auto duplicate_of = [&copies](const std::shared_ptr<SimulatedFile>& file) {
       std::shared_ptr<SimulatedFile>& copy = copies[file.get()];
       if (!copy) {
         copy = std::make_shared<SimulatedFile>(*file);
@@ -151,13 +151,13 @@ class SimulatedFileSystem {
       return copy;
     };
     for (const auto& [name, file] : state_->visible) {
-      next.state_->visible[name] = copy_of(file);
+      next.state_->visible[name] = duplicate_of(file);
     }
     for (const auto& [name, file] : state_->synced) {
-      next.state_->synced[name] = copy_of(file);
+      next.state_->synced[name] = duplicate_of(file);
     }
     for (NameChange change : state_->unsynced) {
-      change.file = copy_of(change.file);
+      change.file = duplicate_of(change.file);
       next.state_->unsynced.push_back(std::move(change));
     }
     next.state_->discarded = state_->discarded;

@@ -27,6 +27,14 @@ template <Persistable I>
   return text;
 }
 
+/// An index made of the payload that `index` is saved as.
+template <Persistable I>
+[[nodiscard]] I copy_of(const I& index) {
+  const std::vector<std::byte> payload = bytes_of([&](Writer& writer) { PersistTraits<I>::save_to(index, writer); });
+  Reader reader(payload);
+  return PersistTraits<I>::load_from(reader);
+}
+
 /// An index type under examination. Only `make` must be given.
 template <Persistable I>
 struct Subject {
