@@ -192,6 +192,13 @@ TEST_CASE("FaultExploration: a flat index keeps every promise in every kind of l
   }
 }
 
+TEST_CASE("FaultExploration: a write that fails for good poisons since nothing can be cut back", "[testing]") {
+  // In the only step there is one write and no sync: what fails once is cut back. Each error for good poisons, and so does
+  // a write cut short, of either length, with a disk that is full from then on or that fails a second time.
+  const FaultReport report = report_of(flat, {.policy = FsyncPolicy::never(), .steps = {insert(1)}});
+  CHECK(report.poisoned >= 3 + 2 * 2);
+}
+
 TEST_CASE("FaultExploration: the same seed explores the same", "[testing]") {
   const Life life{.policy = FsyncPolicy::never(), .steps = {insert(1), insert(2)}};
   const FaultReport first = report_of(flat, life);
