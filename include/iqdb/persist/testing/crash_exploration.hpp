@@ -54,7 +54,7 @@ using CrashDepths = std::array<CrashDepth, most_crashes>;
 /// The settings of a crash exploration.
 struct CrashOptions {
   std::uint64_t seed = 1;  ///< repeats an exploration exactly
-  /// Of the bits that were synced one in so many is flipped.
+  /// Of the bits that were synced one in so many is flipped; 0: none.
   std::uint64_t one_in_bits = 1;
   /// How thorough it is.
   CrashDepths depths = {{{},
@@ -302,7 +302,7 @@ class CrashExploration {
     const std::size_t durable = oracle.durable();
     for (const auto& [name, bytes] : disk) {
       for (std::size_t bit = 0; bit < bytes->size() * 8 && !violation_; ++bit) {
-        if (!random_.one_in(options_.one_in_bits)) {
+        if (options_.one_in_bits == 0 || !random_.one_in(options_.one_in_bits)) {
           continue;
         }
         auto damaged = std::make_shared<std::vector<std::byte>>(*bytes);
