@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -70,6 +71,20 @@ class Bytes {
     out += digits[value & 0xFU];
   }
   return out;
+}
+
+/// The characters of a text as bytes, to be shared.
+[[nodiscard]] inline std::shared_ptr<const std::vector<std::byte>> shared(std::string_view text) {
+  return std::make_shared<const std::vector<std::byte>>(Bytes().text(text).get());
+}
+
+/// Bytes as the text that they are.
+[[nodiscard]] inline std::string text_of(std::span<const std::byte> bytes) {
+  std::string text;
+  for (const std::byte each : bytes) {
+    text += static_cast<char>(each);
+  }
+  return text;
 }
 
 }  // namespace iqdb_test

@@ -16,6 +16,7 @@
 
 #include "iqdb/persist/testing/random.hpp"
 #include "iqdb/persist/testing/simulated_file_system.hpp"
+#include "support/bytes.hpp"
 #include "support/catch.hpp"
 
 namespace {
@@ -29,13 +30,9 @@ using iqdb::testing::FileCallRecord;
 using iqdb::testing::Random;
 using iqdb::testing::SharedBytes;
 using iqdb::testing::SimulatedFileSystem;
+using iqdb_test::shared;
 using Files = std::map<std::string, std::string>;
 using States = std::set<Files>;
-
-SharedBytes shared(std::string_view text) {
-  const auto bytes = std::as_bytes(std::span(text));
-  return std::make_shared<const std::vector<std::byte>>(bytes.begin(), bytes.end());
-}
 
 Files files_of(const DiskState& state) {
   Files files;

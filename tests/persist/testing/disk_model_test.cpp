@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "iqdb/persist/testing/random.hpp"
+#include "support/bytes.hpp"
 #include "support/catch.hpp"
 
 namespace {
@@ -26,27 +27,10 @@ using iqdb::testing::saturating_sum;
 using iqdb::testing::sector_bytes;
 using iqdb::testing::SharedBytes;
 using iqdb::testing::SimulatedFile;
+using iqdb_test::Bytes;
+using iqdb_test::shared;
+using iqdb_test::text_of;
 using Texts = std::set<std::string>;
-
-std::vector<std::byte> bytes_of_text(std::string_view text) {
-  std::vector<std::byte> bytes;
-  for (const char each : text) {
-    bytes.push_back(static_cast<std::byte>(each));
-  }
-  return bytes;
-}
-
-SharedBytes shared(std::string_view text) {
-  return std::make_shared<const std::vector<std::byte>>(bytes_of_text(text));
-}
-
-std::string text_of(const std::vector<std::byte>& bytes) {
-  std::string text;
-  for (const std::byte each : bytes) {
-    text += static_cast<char>(each);
-  }
-  return text;
-}
 
 // A file that was synced as `synced`, and is changed by what is called afterwards.
 class EditedFile {
@@ -54,7 +38,7 @@ class EditedFile {
   explicit EditedFile(std::string_view synced) { file_.visible = file_.synced = shared(synced); }
 
   EditedFile& write(std::uint64_t offset, std::string_view text) {
-    return change({.kind = FileChange::Kind::write, .offset = offset, .bytes = bytes_of_text(text)});
+    return change({.kind = FileChange::Kind::write, .offset = offset, .bytes = Bytes().text(text)});
   }
   EditedFile& truncate(std::uint64_t size) {
     return change({.kind = FileChange::Kind::truncate, .offset = size, .bytes = {}});
@@ -104,13 +88,13 @@ std::string sector_of(char each) { return std::string(sector_bytes, each); }
 
 std::string changed(std::string content, const FileChange& change,
                     std::size_t most_bytes = std::numeric_limits<std::size_t>::max()) {
-  std::vector<std::byte> bytes = bytes_of_text(content);
+  std::vector<std::byte> bytes = Bytes().text(content);
   make_change(bytes, change, most_bytes);
   return text_of(bytes);
 }
 
 FileChange write_of(std::uint64_t offset, std::string_view text) {
-  return {.kind = FileChange::Kind::write, .offset = offset, .bytes = bytes_of_text(text)};
+  return {.kind = FileChange::Kind::write, .offset = offset, .bytes = Bytes().text(text)};
 }
 
 FileChange truncate_of(std::uint64_t size) { return {.kind = FileChange::Kind::truncate, .offset = size, .bytes = {}}; }

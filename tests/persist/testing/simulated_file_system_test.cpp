@@ -19,6 +19,7 @@
 #include "iqdb/persist/file_system.hpp"
 #include "iqdb/persist/testing/crash_states.hpp"
 #include "iqdb/persist/testing/random.hpp"
+#include "support/bytes.hpp"
 #include "support/catch.hpp"
 #include "support/temporary_directory.hpp"
 
@@ -37,28 +38,11 @@ using iqdb::testing::Random;
 using iqdb::testing::SharedBytes;
 using iqdb::testing::SimulatedFileSystem;
 using iqdb::testing::system_error;
+using iqdb_test::Bytes;
+using iqdb_test::shared;
+using iqdb_test::text_of;
 using Files = std::map<std::string, std::string>;
 using Names = std::set<std::string>;
-
-std::vector<std::byte> bytes_of_text(std::string_view text) {
-  std::vector<std::byte> bytes;
-  for (const char each : text) {
-    bytes.push_back(static_cast<std::byte>(each));
-  }
-  return bytes;
-}
-
-SharedBytes shared(std::string_view text) {
-  return std::make_shared<const std::vector<std::byte>>(bytes_of_text(text));
-}
-
-std::string text_of(std::span<const std::byte> bytes) {
-  std::string text;
-  for (const std::byte each : bytes) {
-    text += static_cast<char>(each);
-  }
-  return text;
-}
 
 Files files_of(const DiskState& state) {
   Files files;
@@ -97,7 +81,7 @@ std::string content_of(F& system, typename F::Handle handle) {
 
 template <class F>
 std::size_t write(F& system, typename F::Handle handle, std::uint64_t offset, std::string_view text) {
-  const auto [moved, error] = system.write_at(handle, offset, bytes_of_text(text));
+  const auto [moved, error] = system.write_at(handle, offset, Bytes().text(text));
   CHECK_FALSE(error);
   return moved;
 }
@@ -168,7 +152,7 @@ class Both {
     return text_of(std::span(into).first(real.value));
   }
   std::size_t write(std::uint64_t offset, std::string_view text) {
-    const std::vector<std::byte> bytes = bytes_of_text(text);
+    const std::vector<std::byte> bytes = Bytes().text(text);
     const auto real = real_.write_at(handles_.back().first, offset, bytes);
     const auto simulated = simulated_.write_at(handles_.back().second, offset, bytes);
     same(real.error, simulated.error);

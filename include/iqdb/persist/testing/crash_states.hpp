@@ -10,6 +10,7 @@
 #include <limits>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -34,7 +35,7 @@ class CrashStates {
     for (std::uint64_t subset = 0; subset >> system_->unsynced.size() == 0; ++subset) {
       names_.push_back(names_with(subset));
       std::uint64_t of_these = 1;
-      for (const auto& [name, file] : files_in(names_.back())) {
+      for (const SimulatedFile* file : files_in(names_.back())) {
         of_these = saturating_product(of_these, outcomes(file).count());
       }
       counts_.push_back(of_these);
@@ -116,10 +117,10 @@ class CrashStates {
   }
 
   // Each file once, whatever names it has.
-  static std::map<const SimulatedFile*, const SimulatedFile*> files_in(const NameTable& names) {
-    std::map<const SimulatedFile*, const SimulatedFile*> files;
+  static std::set<const SimulatedFile*> files_in(const NameTable& names) {
+    std::set<const SimulatedFile*> files;
     for (const auto& [name, file] : names) {
-      files.emplace(file.get(), file.get());
+      files.insert(file.get());
     }
     return files;
   }

@@ -125,11 +125,12 @@ class FileOutcomes {
     }
     for (auto& [number, sector] : changed) {
       sector.number = number;
-      sector.held_nothing = number * sector_bytes >= synced_->size();
-      if (sector.held_nothing && sector.written) {
-        sector.garbage = garbage(stale, number, seed);
+      const std::size_t sound = sector.versions.size();
+      const bool held_nothing = number * sector_bytes >= synced_->size();
+      if (held_nothing && sector.written) {
+        sector.versions.push_back(garbage(stale, number, seed));
       }
-      list_outcomes(sector);
+      list_outcomes(sector, sound);
       if (sector.outcomes.size() > 1) {
         sectors_.push_back(std::move(sector));
       }
@@ -187,10 +188,8 @@ class FileOutcomes {
 
   struct Sector {
     std::size_t number = 0;
-    std::vector<SectorBytes> versions;  // the first is what was synced, or zeros
+    std::vector<SectorBytes> versions;  // the first is what was synced, or zeros; garbage, where it can be, the last
     bool written = false;               // and not only cut off
-    bool held_nothing = false;          // at the last sync
-    std::vector<std::byte> garbage;     // empty where none can be
     std::vector<Outcome> outcomes;
     std::size_t whole_outcomes = 0;  // those at the beginning of `outcomes` that are not torn
   };
@@ -202,12 +201,8 @@ class FileOutcomes {
     return bytes;
   }
 
-  static std::vector<std::byte> garbage(const SharedBytes& stale, std::size_t number, std::uint64_t seed) {
-    std::vector<std::byte> bytes(sector_bytes);
-    if (stale && number * sector_bytes < stale->size()) {
-      const SectorBytes before = sector_of(*stale, number);
-      std::ranges::copy(before, bytes.begin());
-    }
+  static SectorBytes garbage(const SharedBytes& stale, std::size_t number, std::uint64_t seed) {
+    SectorBytes bytes = stale ? sector_of(*stale, number) : SectorBytes{};
     if (std::ranges::all_of(bytes, [](std::byte each) { return each == std::byte{0}; })) {
       Random random(seed + number);
       std::ranges::generate(bytes, [&] { return static_cast<std::byte>(random.next() >> 56U); });
@@ -215,14 +210,9 @@ class FileOutcomes {
     return bytes;
   }
 
-  // Every outcome once: a cut behind a byte that is the same in both makes the same sector as one before it.
-  static void list_outcomes(Sector& sector) {
-    if (!sector.garbage.empty()) {
-      SectorBytes garbage{};
-      std::ranges::copy(sector.garbage, garbage.begin());
-      sector.versions.push_back(garbage);  // as the last one
-    }
-    const std::size_t sound = sector.versions.size() - (sector.garbage.empty() ? 0 : 1);
+  // Every outcome once: a cut behind a byte that is the same in both makes the same sector as one before it. The first
+  // `sound` versions are not garbage.
+  static void list_outcomes(Sector& sector, std::size_t sound) {
     for (std::size_t version = 0; version < sector.versions.size(); ++version) {
       sector.outcomes.push_back({.newer = version, .older = version, .cut = sector_bytes});
     }
