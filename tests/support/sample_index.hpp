@@ -7,10 +7,10 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <variant>
 #include <vector>
 
 #include "iqdb/index/flat.hpp"
+#include "iqdb/persist/testing/observation.hpp"
 #include "iqdb/persist/testing/random.hpp"
 #include "iqdb/types.hpp"
 
@@ -78,32 +78,9 @@ class Random : public iqdb::testing::Random {
   return index;
 }
 
-/// Whether two values are the same, floating-point numbers bit by bit.
-[[nodiscard]] inline bool same_value(const iqdb::Value& a, const iqdb::Value& b) {
-  const auto* x = std::get_if<double>(&a);
-  const auto* y = std::get_if<double>(&b);
-  return x != nullptr && y != nullptr ? std::bit_cast<std::uint64_t>(*x) == std::bit_cast<std::uint64_t>(*y) : a == b;
-}
-
-/// Whether two slots hold the same metadata, floating-point numbers bit by bit.
-[[nodiscard]] inline bool same_metadata(const std::optional<iqdb::Metadata>& a,
-                                        const std::optional<iqdb::Metadata>& b) {
-  if (a.has_value() != b.has_value()) {
-    return false;
-  }
-  if (!a) {
-    return true;
-  }
-  if (a->size() != b->size()) {
-    return false;
-  }
-  for (auto x = a->begin(), y = b->begin(); x != a->end(); ++x, ++y) {
-    if (x->first != y->first || !same_value(x->second, y->second)) {
-      return false;
-    }
-  }
-  return true;
-}
+// Whether two hold the same, floating-point numbers bit by bit.
+using iqdb::testing::conformance::same_metadata;
+using iqdb::testing::conformance::same_value;
 
 /// Whether two vectors are the same, bit by bit.
 [[nodiscard]] inline bool same_vector(std::span<const float> a, std::span<const float> b) {

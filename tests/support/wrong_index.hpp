@@ -13,6 +13,7 @@
 #include "iqdb/index/flat.hpp"
 #include "iqdb/persist/persistable.hpp"
 #include "iqdb/persist/stream.hpp"
+#include "iqdb/persist/testing/life.hpp"
 #include "iqdb/persist/testing/subject.hpp"
 #include "iqdb/types.hpp"
 
@@ -83,5 +84,14 @@ class MistakesIn {
               },
           .contents = [](const WrongIndex& index) { return iqdb::testing::payload_of(index.rows()); }};
 }
+
+/// The step that inserts the vector of this number.
+[[nodiscard]] inline iqdb::testing::Step insert(std::uint64_t number) {
+  return {.kind = iqdb::testing::Step::Kind::mutate,
+          .mutations = {iqdb::testing::insert_of(wrong_subject(), WrongIndex::dimension, number)}};
+}
+
+/// A step that is told by its kind alone.
+[[nodiscard]] inline iqdb::testing::Step just(iqdb::testing::Step::Kind kind) { return {.kind = kind}; }
 
 }  // namespace iqdb_test

@@ -34,6 +34,8 @@ using iqdb::testing::Oracle;
 using iqdb::testing::Step;
 using iqdb::testing::Subject;
 using iqdb::testing::Violation;
+using iqdb_test::insert;
+using iqdb_test::just;
 using iqdb_test::Mistakes;
 using iqdb_test::MistakesIn;
 using iqdb_test::wrong_subject;
@@ -44,9 +46,6 @@ constexpr std::size_t dim = WrongIndex::dimension;
 
 const Subject<WrongIndex> subject = wrong_subject();
 const Subject<FlatIndex> flat{.make = [] { return FlatIndex(dim, iqdb::DistanceMetric::euclidean); }};
-
-Step insert(std::uint64_t number) { return {.kind = Kind::mutate, .mutations = {insert_of(subject, dim, number)}}; }
-Step just(Kind kind) { return {.kind = kind}; }
 
 Life with_log(FsyncPolicy policy, std::vector<Step> steps) { return {.policy = policy, .steps = std::move(steps)}; }
 

@@ -30,6 +30,8 @@ using iqdb::testing::Life;
 using iqdb::testing::Step;
 using iqdb::testing::Subject;
 using iqdb::testing::Violation;
+using iqdb_test::insert;
+using iqdb_test::just;
 using iqdb_test::MistakesIn;
 using iqdb_test::wrong_subject;
 using iqdb_test::WrongIndex;
@@ -39,9 +41,6 @@ constexpr std::size_t dim = WrongIndex::dimension;
 
 const Subject<WrongIndex> subject = wrong_subject();
 const Subject<FlatIndex> flat{.make = [] { return FlatIndex(dim, iqdb::DistanceMetric::euclidean); }};
-
-Step insert(std::uint64_t number) { return {.kind = Kind::mutate, .mutations = {insert_of(subject, dim, number)}}; }
-Step just(Kind kind) { return {.kind = kind}; }
 
 // Few states behind each fault, so that there is time for every fault.
 FaultOptions few_crashes(std::uint64_t seed = 1) {

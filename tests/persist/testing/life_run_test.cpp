@@ -32,6 +32,8 @@ using iqdb::testing::Step;
 using iqdb::testing::Subject;
 using iqdb::testing::system_error;
 using iqdb::testing::Violation;
+using iqdb_test::insert;
+using iqdb_test::just;
 using iqdb_test::MistakesIn;
 using iqdb_test::wrong_subject;
 using iqdb_test::WrongIndex;
@@ -41,7 +43,6 @@ constexpr std::size_t dim = WrongIndex::dimension;
 
 const Subject<WrongIndex> subject = wrong_subject();
 
-Step insert(std::uint64_t number) { return {.kind = Kind::mutate, .mutations = {insert_of(subject, dim, number)}}; }
 Step erase(std::uint64_t number) { return {.kind = Kind::mutate, .mutations = {erase_of(subject, number)}}; }
 Step batch(const std::vector<std::uint64_t>& inserted) {
   Step step{.kind = Kind::batch};
@@ -50,7 +51,6 @@ Step batch(const std::vector<std::uint64_t>& inserted) {
   }
   return step;
 }
-Step just(Kind kind) { return {.kind = kind}; }
 
 Life with_log(FsyncPolicy policy, std::vector<Step> steps) { return {.policy = policy, .steps = std::move(steps)}; }
 Life without_log(std::vector<Step> steps) { return {.wal_enabled = false, .steps = std::move(steps)}; }
