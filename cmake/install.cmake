@@ -21,7 +21,7 @@ configure_package_config_file(cmake/iqdb-persistConfig.cmake.in iqdb-persistConf
 write_basic_package_version_file(iqdb-persistConfigVersion.cmake COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
 install(FILES "${CMAKE_CURRENT_BINARY_DIR}/iqdb-persistConfig.cmake"
               "${CMAKE_CURRENT_BINARY_DIR}/iqdb-persistConfigVersion.cmake" cmake/FindIqdbPersistZstd.cmake
-              cmake/FindIqdbPersistLz4.cmake
+              cmake/FindIqdbPersistLz4.cmake cmake/FindIqdbPersistIsal.cmake cmake/iqdb_persist_find_library.cmake
         DESTINATION "${iqdb_persist_cmake_dir}")
 
 # In the pkg-config file the include directory is written relative to the file itself.
@@ -34,12 +34,11 @@ if(NOT pc_include_dir_is_absolute)
   string(PREPEND pc_include_dir "\${pcfiledir}/")
 endif()
 set(pc_requires "zlib")
-if(IQDB_PERSIST_ZSTD)
-  string(APPEND pc_requires " libzstd")
-endif()
-if(IQDB_PERSIST_LZ4)
-  string(APPEND pc_requires " liblz4")
-endif()
+foreach(library IN ITEMS zstd lz4 isal)
+  if(iqdb_persist_has_${library})
+    string(APPEND pc_requires " lib${library}")
+  endif()
+endforeach()
 configure_file(cmake/iqdb-persist.pc.in iqdb-persist.pc @ONLY)
 install(FILES "${CMAKE_CURRENT_BINARY_DIR}/iqdb-persist.pc" DESTINATION "${iqdb_persist_pkgconfig_dir}")
 

@@ -14,7 +14,7 @@ set(program "${SOURCE}/tests/packaging/consumer/main.cpp")
 
 run("${CXX}" -std=c++20 "-I${SOURCE}/include" -DIQDB_PERSIST_HAS_ZSTD=1 -DIQDB_PERSIST_HAS_LZ4=1 "${program}" -o both -lz
     -lzstd -llz4)
-run("${WORK}/both" 1 1)
+run("${WORK}/both" 1 1 0)
 
 run("${CXX}" -std=c++20 "-I${SOURCE}/include" "${program}" -o neither -lz)
-run("${WORK}/neither" 0 0)
+run("${WORK}/neither" 0 0 0)

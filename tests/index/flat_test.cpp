@@ -359,6 +359,19 @@ TEST_CASE("FlatIndex: erasing in random order keeps the rest at every step", "[f
   }
 }
 
+TEST_CASE("FlatIndex: memory taken while it grows is in proportion to what it holds", "[flat]") {
+  constexpr std::size_t dim = 256;
+  constexpr std::uint64_t count = 20'000;
+  const std::vector<float> vector(dim, 1.0F);
+  FlatIndex index(dim, DistanceMetric::euclidean);
+  const auto allocated = iqdb_test::allocated_by([&] {
+    for (std::uint64_t id = 0; id < count; ++id) {
+      index.insert(id, std::span<const float>(vector));
+    }
+  });
+  CHECK(allocated.total < 6 * count * dim * sizeof(float));
+}
+
 TEST_CASE("FlatIndex: a copy is independent", "[flat]") {
   FlatIndex index = numbers(3);
   FlatIndex copy = index;

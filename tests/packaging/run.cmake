@@ -1,7 +1,7 @@
 # One packaging test: takes iqdb-persist in one of the ways in which a program can, builds a program with it and runs that.
 #
 #   cmake -DCASE=… -DSOURCE=<this repository> -DWORK=<scratch directory> -DVERSION=<of iqdb-persist> -DGENERATOR=…
-#         -DCXX=<compiler> -P run.cmake
+#         -DCXX=<compiler> -DISAL=<0 or 1: is ISA-L installed?> -P run.cmake
 cmake_minimum_required(VERSION 3.25)
 
 set(consumer_source "${CMAKE_CURRENT_LIST_DIR}/consumer")
@@ -55,10 +55,10 @@ function(install_and_move)
 endfunction()
 
 # Configures the consumer, builds it and runs it.
-macro(consume expected_zstd expected_lz4)
+macro(consume expected_zstd expected_lz4 expected_isal)
   run(${configure} -S "${consumer_source}" -B consumer ${ARGN})
   run("${CMAKE_COMMAND}" --build consumer)
-  run("${work}/consumer/consumer" ${expected_zstd} ${expected_lz4})
+  run("${work}/consumer/consumer" ${expected_zstd} ${expected_lz4} ${expected_isal})
 endmacro()
 
 # Where the tests that need an installed copy find it: the case `install` runs before them.
@@ -87,19 +87,31 @@ if(CASE STREQUAL "install")
   endforeach()
 
 elseif(CASE STREQUAL "find_package")
-  consume(1 1 -DHOW=find_package "-DWANTED_VERSION=${major_minor}" "-DCMAKE_PREFIX_PATH=${installed}")
+  consume(1 1 0 -DHOW=find_package "-DWANTED_VERSION=${major_minor}" "-DCMAKE_PREFIX_PATH=${installed}")
 
-elseif(CASE STREQUAL "find_package_without_codecs")
-  install_and_move(-DIQDB_PERSIST_ZSTD=OFF -DIQDB_PERSIST_LZ4=OFF)
-  # Where it was built without them, the package must not even look for them.
-  consume(0 0 -DHOW=find_package "-DCMAKE_PREFIX_PATH=${work}/moved" -DCMAKE_DISABLE_FIND_PACKAGE_IqdbPersistZstd=ON
+elseif(CASE STREQUAL "find_package_other_settings")
+  # Every option the other way round. Where it was built without codecs, the package must not even look for them.
+  install_and_move(-DIQDB_PERSIST_ZSTD=OFF -DIQDB_PERSIST_LZ4=OFF -DIQDB_PERSIST_ISAL=${ISAL})
+  consume(0 0 ${ISAL} -DHOW=find_package "-DCMAKE_PREFIX_PATH=${work}/moved" -DCMAKE_DISABLE_FIND_PACKAGE_IqdbPersistZstd=ON
           -DCMAKE_DISABLE_FIND_PACKAGE_IqdbPersistLz4=ON)
+  if(PKG_CONFIG)
+    set(ENV{PKG_CONFIG_PATH} "${work}/moved/share/pkgconfig")
+    run("${PKG_CONFIG}" --cflags --libs iqdb-persist)
+    foreach(flag IN ITEMS -DIQDB_PERSIST_HAS_ZSTD=0 -DIQDB_PERSIST_HAS_LZ4=0 -DIQDB_PERSIST_HAS_ISAL=${ISAL})
+      if(NOT output MATCHES "${flag} ")
+        message(FATAL_ERROR "pkg-config does not say ${flag}")
+      endif()
+    endforeach()
+    if(output MATCHES "-lzstd|-llz4" OR (ISAL AND NOT output MATCHES "-lisal"))
+      message(FATAL_ERROR "pkg-config names other libraries than those that are used")
+    endif()
+  endif()
 
 elseif(CASE STREQUAL "add_subdirectory")
-  consume(1 1 -DHOW=add_subdirectory "-DIQDB_SOURCE=${SOURCE}")
+  consume(1 1 0 -DHOW=add_subdirectory "-DIQDB_SOURCE=${SOURCE}")
 
 elseif(CASE STREQUAL "fetch_content")
-  consume(1 0 -DHOW=fetch_content "-DIQDB_SOURCE=${SOURCE}" -DIQDB_PERSIST_LZ4=OFF)
+  consume(1 0 0 -DHOW=fetch_content "-DIQDB_SOURCE=${SOURCE}" -DIQDB_PERSIST_LZ4=OFF)
 
 elseif(CASE STREQUAL "pkg_config")
   # Only its own file: what it requires is found where pkg-config always looks.
@@ -111,7 +123,7 @@ elseif(CASE STREQUAL "pkg_config")
   run("${PKG_CONFIG}" --cflags --libs iqdb-persist)
   separate_arguments(flags UNIX_COMMAND "${output}")
   run("${CXX}" -std=c++20 "${consumer_source}/main.cpp" -o consumer ${flags})
-  run("${work}/consumer" 1 1)
+  run("${work}/consumer" 1 1 0)
 
 elseif(CASE STREQUAL "refuses_other_versions")
   math(EXPR next_major "${major} + 1")
@@ -133,6 +145,8 @@ elseif(CASE STREQUAL "says_what_is_missing")
   run_refused("libzstd-dev;IQDB_PERSIST_ZSTD=OFF" ${configure} -S "${SOURCE}" -B build ${nowhere} ${with_zlib})
   run_refused("liblz4-dev;IQDB_PERSIST_LZ4=OFF" ${configure} -S "${SOURCE}" -B build ${nowhere} ${with_zlib}
               -DIQDB_PERSIST_ZSTD=OFF)
+  run_refused("libisal-dev;IQDB_PERSIST_ISAL=OFF" ${configure} -S "${SOURCE}" -B build ${nowhere} ${with_zlib}
+              -DIQDB_PERSIST_ZSTD=OFF -DIQDB_PERSIST_LZ4=OFF -DIQDB_PERSIST_ISAL=ON)
   run_refused("libzstd-dev liblz4-dev" ${configure} -S "${consumer_source}" -B consumer -DHOW=find_package
               "-DCMAKE_PREFIX_PATH=${installed}" ${nowhere} ${with_zlib})
 

@@ -24,6 +24,20 @@ std::uint32_t crc_of(std::span<const std::byte> bytes) {
 
 std::uint32_t crc_of(std::string_view text) { return crc_of(Bytes().text(text).get()); }
 
+// By the definition, one bit after the other: takes `byte` into `crc`.
+std::uint32_t crc_by_definition(std::uint32_t crc, std::byte byte) {
+  constexpr std::uint32_t polynomial = 0xEDB88320;
+  crc = ~crc ^ std::to_integer<std::uint32_t>(byte);
+  for (int bit = 0; bit < 8; ++bit) {
+    crc = (crc & 1U) != 0 ? crc >> 1U ^ polynomial : crc >> 1U;
+  }
+  return ~crc;
+}
+
+// What is computed in blocks has its ends treated apart: lengths and alignments enough to meet every such case.
+constexpr std::size_t longest = 300;
+constexpr std::size_t alignments = 64;
+
 }  // namespace
 
 TEST_CASE("Crc32: known values of the IEEE polynomial", "[checksum]") {
@@ -33,6 +47,42 @@ TEST_CASE("Crc32: known values of the IEEE polynomial", "[checksum]") {
   CHECK(crc_of("The quick brown fox jumps over the lazy dog") == 0x414FA339);
   CHECK(crc_of(std::vector<std::byte>(32, std::byte{0x00})) == 0x190A55AD);
   CHECK(crc_of(std::vector<std::byte>(32, std::byte{0xFF})) == 0xFF6CAB0B);
+}
+
+TEST_CASE("Crc32: every length at every alignment gives what the definition gives", "[checksum]") {
+  const auto bytes = Random(11).bytes(alignments + longest + 1);
+  for (std::size_t begin = 0; begin < alignments; ++begin) {
+    std::uint32_t expected = 0;
+    for (std::size_t length = 0; length <= longest; ++length) {
+      CAPTURE(begin, length);
+      REQUIRE(crc_of(std::span(bytes).subspan(begin, length)) == expected);
+      expected = crc_by_definition(expected, bytes[begin + length]);
+    }
+  }
+}
+
+TEST_CASE("Crc32: two updates give what one gives wherever the bytes are split", "[checksum]") {
+  const auto bytes = Random(12).bytes(longest);
+  for (std::size_t length = 0; length <= longest; ++length) {
+    const auto all = std::span(bytes).first(length);
+    const std::uint32_t whole = crc_of(all);
+    for (std::size_t first = 0; first <= length; ++first) {
+      Crc32 crc;
+      crc.update(all.first(first));
+      crc.update(all.subspan(first));
+      CAPTURE(length, first);
+      REQUIRE(crc.value() == whole);
+    }
+  }
+}
+
+TEST_CASE("Crc32: many bytes at once give what the definition gives", "[checksum]") {
+  const auto bytes = Random(13).bytes(1'000'003);
+  std::uint32_t expected = 0;
+  for (const std::byte byte : bytes) {
+    expected = crc_by_definition(expected, byte);
+  }
+  CHECK(crc_of(bytes) == expected);
 }
 
 TEST_CASE("Crc32: an empty update in the middle changes nothing", "[checksum]") {

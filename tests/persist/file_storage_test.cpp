@@ -212,9 +212,8 @@ TEST_CASE("A save over an old file syncs the new one before the rename and the d
                                                           "create index.iqdb.tmp",
                                                           "set owner of index.iqdb.tmp",
                                                           "set permissions of index.iqdb.tmp",
-                                                          "write index.iqdb.tmp at 0",   // a header to be completed
-                                                          "write index.iqdb.tmp at 54",  // the payload
-                                                          "write index.iqdb.tmp at 0",   // the header
+                                                          "write index.iqdb.tmp at 0",  // all of it
+                                                          "write index.iqdb.tmp at 0",  // the header, completed
                                                           "sync index.iqdb.tmp",
                                                           "rename index.iqdb.tmp to index.iqdb",
                                                           "sync directory",
@@ -228,7 +227,6 @@ TEST_CASE("A save to a new name leaves owner and permissions to the system", "[f
                                                        "remove index.iqdb.tmp",
                                                        "create index.iqdb.tmp",
                                                        "write index.iqdb.tmp at 0",
-                                                       "write index.iqdb.tmp at 54",
                                                        "write index.iqdb.tmp at 0",
                                                        "sync index.iqdb.tmp",
                                                        "rename index.iqdb.tmp to index.iqdb",

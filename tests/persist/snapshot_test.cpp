@@ -555,7 +555,8 @@ TEST_CASE("An exception from on_progress cancels a load at any report and passes
   const fs::path path = directory / "index.iqdb";
   Db::open_with(ScriptedIndex(long_text()), {.path = path}).save();
   std::size_t all = 0;
-  std::ignore = Db::load({.path = path, .on_progress = [&](const Progress&) { ++all; }});
+  // With helpers it is not certain how many reports there are.
+  std::ignore = Db::load({.path = path, .on_progress = [&](const Progress&) { ++all; }, .helper_threads = 0});
   REQUIRE(all >= 5);
   for (std::size_t at_report = 0; at_report < all; ++at_report) {
     std::size_t reports = 0;
@@ -564,7 +565,7 @@ TEST_CASE("An exception from on_progress cancels a load at any report and passes
         throw Cancelled();
       }
     };
-    CHECK_THROWS_AS(Db::load({.path = path, .on_progress = cancel}), Cancelled);
+    CHECK_THROWS_AS(Db::load({.path = path, .on_progress = cancel, .helper_threads = 0}), Cancelled);
     CHECK(reports == at_report + 1);
   }
 }

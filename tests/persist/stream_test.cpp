@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <numeric>
@@ -11,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "iqdb/persist/huge_pages.hpp"
 #include "support/allocations.hpp"
 #include "support/bytes.hpp"
 #include "support/catch.hpp"
@@ -43,6 +45,18 @@ std::vector<std::byte> counting_bytes(std::size_t count) {
   }
   return bytes;
 }
+
+// Fills whatever it is asked to fill, and keeps how much that was and whether it was zeros before.
+struct SpanSource final : iqdb::ByteSource {
+  std::vector<std::size_t> sizes;
+  bool only_zeros = true;
+  std::size_t read(std::span<std::byte> into) override {
+    sizes.push_back(into.size());
+    only_zeros = only_zeros && std::ranges::count(into, std::byte{0}) == std::ssize(into);
+    std::ranges::fill(into, std::byte{1});
+    return into.size();
+  }
+};
 
 static_assert(LittleEndianValue<char> && LittleEndianValue<std::uint8_t> && LittleEndianValue<std::int64_t>);
 static_assert(LittleEndianValue<float> && LittleEndianValue<double> && LittleEndianValue<const std::uint32_t>);
@@ -391,6 +405,47 @@ TEST_CASE("Reader: read_vector gives all numbers of a vector of many pieces", "[
   CHECK(reader.read_vector<std::uint32_t>(numbers.size()) == numbers);
 }
 
+TEST_CASE("Reader: read_vector gives a vector with the allocator it is asked for", "[stream]") {
+  std::vector<std::uint32_t> numbers(5 * mebibyte / 4 + 5);
+  std::iota(numbers.begin(), numbers.end(), 1U);
+  const auto bytes = std::as_bytes(std::span(numbers));
+  const auto evidence = GENERATE(LengthEvidence::stored, LengthEvidence::stated);
+  MemorySource source(bytes, 100'000);
+  Reader reader(source, bytes.size(), evidence, 4096);
+  const auto values = reader.read_vector<std::uint32_t, iqdb::HugePageAllocator<std::uint32_t>>(numbers.size());
+  static_assert(
+      std::same_as<decltype(values), const std::vector<std::uint32_t, iqdb::HugePageAllocator<std::uint32_t>>>);
+  CHECK(std::ranges::equal(values, numbers));
+}
+
+TEST_CASE("Reader: read_vector fills a vector in pieces of 4 MiB, which are zeroed first", "[stream]") {
+  SpanSource source;
+  constexpr std::size_t total = 9 * mebibyte;
+  Reader reader(source, total, LengthEvidence::stored, 4096);
+  static_cast<void>(reader.read_vector<float>(total / sizeof(float)));
+  CHECK(source.sizes == std::vector<std::size_t>{4 * mebibyte, 4 * mebibyte, mebibyte});
+  CHECK(source.only_zeros);
+}
+
+TEST_CASE("Reader: read_vector fills a vector that leaves its elements uninitialised at once", "[stream]") {
+  SpanSource source;
+  constexpr std::size_t total = 9 * mebibyte;
+  Reader reader(source, total, LengthEvidence::stored, 4096);
+  static_cast<void>(reader.read_vector<float, iqdb::HugePageAllocator<float>>(total / sizeof(float)));
+  CHECK(source.sizes == std::vector<std::size_t>{total});
+}
+
+TEST_CASE("Reader: a stated length that is a lie costs little memory with any allocator", "[stream]") {
+  const auto bytes = counting_bytes(100);
+  MemorySource source(bytes);
+  Reader reader(source, std::uint64_t{1} << 60U, LengthEvidence::stated);
+  const auto allocated = allocated_by([&] {
+    CHECK_THROWS_AS((reader.read_vector<float, iqdb::HugePageAllocator<float>>(std::uint64_t{1} << 58U)),
+                    iqdb::PersistError);
+  });
+  CHECK(allocated.total < 5 * mebibyte);
+}
+
 TEST_CASE("Reader: a count that the payload cannot hold is refused without reading or allocating", "[stream]") {
   const auto bytes = counting_bytes(64);
   Reader reader(bytes);
@@ -426,10 +481,49 @@ TEST_CASE("Reader: a count that the payload cannot hold is refused without readi
   CHECK(reader.read_vector<double>(8).size() == 8);
 }
 
+TEST_CASE("Reader: read_string gives the bytes whatever their number", "[stream]") {
+  const auto bytes = counting_bytes(10'000);
+  for (const std::size_t length : {0U, 1U, 15U, 16U, 4095U, 4096U, 4097U, 9000U}) {
+    CAPTURE(length);
+    MemorySource source(bytes, 1000);
+    Reader reader(source, bytes.size(), LengthEvidence::stored, 64);
+    const std::string text = reader.read_string(length);
+    CHECK(std::ranges::equal(std::as_bytes(std::span(text)), std::span(bytes).first(length)));
+    CHECK(reader.position() == length);
+  }
+}
+
+TEST_CASE("Reader: read_string of a short string allocates nothing but the string", "[stream]") {
+  const auto bytes = counting_bytes(10'000);
+  for (const std::size_t length : {0U, 8U, 100U, 4096U}) {
+    CAPTURE(length);
+    Reader reader(bytes);
+    const auto of_reading = allocated_by([&] { static_cast<void>(reader.read_string(length)); });
+    std::string model;
+    const auto of_string = allocated_by([&] { model = std::string(length, ' '); });
+    REQUIRE(model.size() == length);
+    CHECK(of_reading.count == of_string.count);
+    CHECK(of_reading.total == of_string.total);
+  }
+}
+
+TEST_CASE("Reader: a string whose stated length is a lie costs little memory", "[stream]") {
+  const auto bytes = counting_bytes(100);
+  for (const std::uint64_t length : {std::uint64_t{4096}, std::uint64_t{4097}, std::uint64_t{1} << 59U}) {
+    MemorySource source(bytes);
+    Reader reader(source, std::uint64_t{1} << 60U, LengthEvidence::stated);
+    const auto allocated = allocated_by([&] { CHECK_THROWS_AS(reader.read_string(length), iqdb::PersistError); });
+    CHECK(allocated.total < 5 * mebibyte);
+  }
+}
+
 TEST_CASE("Reader: a string that the payload cannot hold is refused without allocating it", "[stream]") {
   const auto bytes = counting_bytes(64);
   Reader reader(bytes);
-  for (const std::uint64_t length : {std::uint64_t{65}, std::uint64_t{1} << 40U, ~std::uint64_t{0}}) {
+  for (const std::uint64_t length :
+       {std::uint64_t{65}, std::uint64_t{4096}, std::uint64_t{4097}, std::uint64_t{1} << 40U, ~std::uint64_t{0}}) {
+    const auto allocated = allocated_by([&] { CHECK_THROWS_AS(reader.read_string(length), iqdb::PersistError); });
+    CHECK(allocated.largest < 4000);  // what the error itself and the test's reporting need
     require_kind(PersistErrorKind::truncated_payload, [&] { return reader.read_string(length); });
   }
   CHECK(reader.read_string(64).size() == 64);
@@ -510,6 +604,14 @@ TEST_CASE("Reader: make_room leaves room that is there as it is", "[stream]") {
   const auto capacity = items.capacity();
   reader.make_room(items, 1000, 1);
   CHECK(items.capacity() == capacity);
+}
+
+TEST_CASE("Reader: make_room takes a vector of bool, which is no array", "[stream]") {
+  const auto bytes = counting_bytes(1000);
+  const Reader reader(bytes);
+  std::vector<bool> items;
+  reader.make_room(items, 1000, 1);
+  CHECK(items.capacity() >= 1000);
 }
 
 TEST_CASE("Reader: require takes what is left and refuses a byte more", "[stream]") {

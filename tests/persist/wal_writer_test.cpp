@@ -222,9 +222,9 @@ namespace {
 // How many bytes of zeros stand behind the last record of a log of so many inserts.
 std::uint64_t bytes_ahead(std::size_t log_extent_bytes, std::size_t inserts) {
   const DurableDirectory directory;
-  iqdb::PersistConfig config = directory.config(never);
+  iqdb::PersistConfig config = directory.config();
   config.log_extent_bytes = log_extent_bytes;
-  auto db = iqdb::PersistedIndex<FlatIndex>::open_with(iqdb_test::empty_index(), config);
+  auto db = Db::open_with(iqdb_test::empty_index(), config, FaultyStorage(FaultyFileSystem()));
   for (std::uint64_t id = 0; id < inserts; ++id) {
     insert_row(db, id);
   }
@@ -258,7 +258,7 @@ TEST_CASE("With extents of 0 bytes nothing is written ahead", "[wal_writer][exte
 
 TEST_CASE("Extents of less than 16 KiB are written ahead whole", "[wal_writer][extents]") {
   CHECK(bytes_ahead(300, 1) == 300);
-  CHECK(bytes_ahead(1, 1) == 1);
+  CHECK(bytes_ahead(200, 1) == 200);
   CHECK(bytes_ahead(5000, 1) == 5000);
   // The next record takes of it, and when it is used up there is another one.
   CHECK(bytes_ahead(300, 2) == 300 - 47);
@@ -273,6 +273,19 @@ TEST_CASE("Of an extent a small log takes 16 KiB at least and a large one as muc
   CHECK(bytes_ahead(iqdb::PersistConfig{}.log_extent_bytes, 350) == needed);
   // But no more than the extent.
   CHECK(bytes_ahead(16 * kibibyte + 7, 350) == 16 * kibibyte + 7);
+}
+
+TEST_CASE("A record that would fill much of an extent is written without one", "[wal_writer][extents]") {
+  CHECK(bytes_ahead(4 * 47, 1) == 4 * 47);
+  CHECK(bytes_ahead(4 * 47 - 1, 1) == 0);
+}
+
+TEST_CASE("Nothing is written ahead where not every mutation is synced", "[wal_writer][extents]") {
+  for (const FsyncPolicy policy : {never, hourly}) {
+    Opened opened({}, policy);
+    insert_row(*opened.db, 1);
+    CHECK(texts_of(opened.system.calls()) == Strings{"write " + appended_log + " at 64"});
+  }
 }
 
 TEST_CASE("The index is changed after the sync and not before", "[wal_writer][order]") {
@@ -367,8 +380,8 @@ TEST_CASE("close syncs and then writes its frame and syncs that", "[wal_writer][
   insert_row(*opened.db, 1);
   opened.system.plan({});
   opened.db->close();
-  CHECK(changes_in(opened.system.calls()) == Strings{"sync data of " + appended_log, "truncate " + appended_log,
-                                                     "write " + appended_log, "sync data of " + appended_log});
+  CHECK(changes_in(opened.system.calls()) == Strings{"sync data of " + appended_log, "write " + appended_log,
+                                                     "truncate " + appended_log, "sync data of " + appended_log});
 }
 
 TEST_CASE("What is released at close is released behind the last sync", "[wal_writer][order]") {

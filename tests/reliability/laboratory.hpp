@@ -92,6 +92,7 @@ struct Examination {
         lives.push_back({.policy = policy, .log_extent_bytes = extent, .steps = script});
       }
     }
+    lives.push_back({.log_extent_bytes = 5000, .direct_io = true, .steps = script});
     lives.push_back({.wal_enabled = false, .steps = script});
   }
   return lives;

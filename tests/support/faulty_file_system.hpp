@@ -5,6 +5,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -66,6 +67,7 @@ class FaultyFileSystem {
     std::mutex mutex;
     FaultPlan plan;
     std::vector<CallRecord> calls;
+    bool direct = false;
     std::map<Handle, std::pair<std::string, bool>> open;  // handle -> name, whether it is a directory
   };
 
@@ -74,6 +76,12 @@ class FaultyFileSystem {
     const std::lock_guard guard(state_->mutex);
     state_->plan = std::move(plan);
     state_->calls.clear();
+  }
+
+  /// From now on files can be written past the page cache, as far as the real file system knows that.
+  void allow_direct() {
+    const std::lock_guard guard(state_->mutex);
+    state_->direct = true;
   }
 
   /// The calls made since plan().
@@ -161,6 +169,21 @@ class FaultyFileSystem {
   std::error_code sync(Handle handle) {
     const Fault fault = before(is_directory(handle) ? FileCall::sync_directory : FileCall::sync, handle);
     return fault.error ? fault.error : real_.sync(handle);
+  }
+
+  std::error_code set_direct(Handle handle, bool direct) {
+    {
+      const std::lock_guard guard(state_->mutex);
+      if (!state_->direct) {
+        return system_error(EINVAL);
+      }
+    }
+    const Fault fault = before(FileCall::set_direct, handle);
+    return fault.error ? fault.error : real_.set_direct(handle, direct);
+  }
+
+  void start_write_back(Handle handle, std::uint64_t offset, std::size_t bytes) {
+    real_.start_write_back(handle, offset, bytes);
   }
 
   std::error_code truncate(Handle handle, std::uint64_t size) {

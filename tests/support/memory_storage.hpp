@@ -116,6 +116,9 @@ class MemoryStorage {
       file.resize(std::max<std::size_t>(file.size(), static_cast<std::size_t>(offset) + bytes.size()));
       std::ranges::copy(bytes, file.begin() + static_cast<std::ptrdiff_t>(offset));
     }
+    void write_zeros(std::uint64_t offset, std::uint64_t bytes) {
+      write_at(offset, std::vector<std::byte>(static_cast<std::size_t>(bytes)));
+    }
     void truncate(std::uint64_t offset) {
       state_->announce("truncate the log");
       state_->files[path_].resize(static_cast<std::size_t>(offset));
@@ -149,7 +152,7 @@ class MemoryStorage {
 
   void remove(const std::filesystem::path& path, const Lock& /*held*/) { state().files.erase(path); }
 
-  [[nodiscard]] Log open_log(Replacement&& replacement) {
+  [[nodiscard]] Log open_log(Replacement&& replacement, iqdb::LogSync /*synced*/) {
     static_cast<void>(state());
     return {state_, std::move(replacement.path_)};
   }

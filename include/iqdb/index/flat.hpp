@@ -20,6 +20,7 @@
 #include "iqdb/index.hpp"
 #include "iqdb/insert_overloads.hpp"
 #include "iqdb/persist/format.hpp"
+#include "iqdb/persist/huge_pages.hpp"
 #include "iqdb/persist/persistable.hpp"
 #include "iqdb/persist/row_format.hpp"
 #include "iqdb/persist/stream.hpp"
@@ -239,7 +240,7 @@ class FlatIndex : public InsertOverloads<FlatIndex> {
                     "the flat index holds two vectors " + to_string(index.rows_[row].id));
       }
     }
-    index.vectors_ = reader.read_vector<float>(count * dim);
+    index.vectors_ = reader.read_vector<float, HugePageAllocator<float>>(count * dim);
     for (Row& row : index.rows_) {
       row.metadata = read_metadata(reader);
     }
@@ -322,9 +323,9 @@ class FlatIndex : public InsertOverloads<FlatIndex> {
 
   std::size_t dim_;
   DistanceMetric metric_;
-  std::vector<Row> rows_;                             // in insertion order, with gaps where rows were erased
-  std::vector<float> vectors_;                        // row after row
-  std::unordered_map<VectorId, std::size_t> row_of_;  // the rows that are not erased
+  std::vector<Row> rows_;                                 // in insertion order, with gaps where rows were erased
+  std::vector<float, HugePageAllocator<float>> vectors_;  // row after row
+  std::unordered_map<VectorId, std::size_t> row_of_;      // the rows that are not erased
 };
 
 static_assert(SearchableIndex<FlatIndex>);

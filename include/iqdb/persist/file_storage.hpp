@@ -6,6 +6,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -20,12 +21,21 @@
 #include <utility>
 #include <vector>
 
+#include "iqdb/persist/aligned_buffer.hpp"
+#include "iqdb/persist/block_appender.hpp"
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/file_system.hpp"
 #include "iqdb/persist/storage.hpp"
 #include "iqdb/persist/version.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
+
+/// How files are written.
+struct FileStorageOptions {
+  /// Whether large pieces of a snapshot, and a log that is synced with every write, go past the system's page cache where
+  /// the file system can do that: a copy less, and a sync has only to flush the disk. Elsewhere they go through it.
+  bool direct_io = true;
+};
 
 /// Storage on the files of a FileSystem.
 template <FileSystem F = NativeFileSystem>
@@ -38,8 +48,11 @@ class BasicFileStorage {
 
   BasicFileStorage() = default;
 
+  explicit BasicFileStorage(FileStorageOptions options) : options_(options) {}
+
   /// On `file_system`, of which copies are made.
-  explicit BasicFileStorage(F file_system) : fs_(std::move(file_system)) {}
+  explicit BasicFileStorage(F file_system, FileStorageOptions options = {})
+      : fs_(std::move(file_system)), options_(options) {}
 
   /// The absolute name behind symbolic links. Throws PersistError io for a circle of links.
   [[nodiscard]] std::filesystem::path resolve(const std::filesystem::path& path) {
@@ -121,7 +134,8 @@ class BasicFileStorage {
     if (error) {
       fail("create the temporary file '" + temporary.string() + "'", path, error);
     }
-    Replacement replacement(OwnedHandle(fs_, handle), std::move(directory), std::move(name), std::move(temporary));
+    Replacement replacement(OwnedHandle(fs_, handle), std::move(directory), std::move(name), std::move(temporary),
+                            options_);
     if (replaces) {
       replacement.resemble(old_status);
     }
@@ -143,8 +157,10 @@ class BasicFileStorage {
   }
 
   /// Goes on writing a file that was renamed into place, as a log.
-  [[nodiscard]] Log open_log(Replacement&& replacement) {
-    return Log(std::move(replacement.file_), std::move(replacement.path_));
+  [[nodiscard]] Log open_log(Replacement&& replacement, LogSync synced) {
+    replacement.direct_.turn_off(replacement.file_);
+    return Log(std::move(replacement.file_), std::move(replacement.path_),
+               {.direct_io = options_.direct_io && synced == LogSync::every_write});
   }
 
   /// A number for a new log file that no other has.
@@ -213,6 +229,50 @@ class BasicFileStorage {
    private:
     F fs_;
     std::optional<typename F::Handle> handle_;
+  };
+
+  // Whether writes to a file go past the page cache.
+  class DirectMode {
+   public:
+    explicit DirectMode(FileStorageOptions options) : possible_(options.direct_io) {}
+
+    // False where the file system refuses, from then on without asking it.
+    [[nodiscard]] bool turn_on(OwnedHandle& file) {
+      if (possible_ && !on_) {
+        possible_ = on_ = !uninterrupted([&] { return file.file_system().set_direct(file.get(), true); });
+      }
+      return on_;
+    }
+
+    void turn_off(OwnedHandle& file) {
+      if (on_) {
+        std::ignore = uninterrupted([&] { return file.file_system().set_direct(file.get(), false); });
+        on_ = false;
+      }
+    }
+
+    // Makes direct writes; false where the file system refuses them, and with them all later ones.
+    template <class Write>
+    [[nodiscard]] bool try_to(OwnedHandle& file, Write&& write) {
+      if (!turn_on(file)) {
+        return false;
+      }
+      try {
+        std::forward<Write>(write)();
+        return true;
+      } catch (const PersistError& error) {
+        if (error.code() != std::errc::invalid_argument) {
+          throw;
+        }
+        turn_off(file);
+        possible_ = false;
+        return false;
+      }
+    }
+
+   private:
+    bool possible_;
+    bool on_ = false;
   };
 
   // Makes a call that may be interrupted until it is not.
@@ -308,6 +368,7 @@ class BasicFileStorage {
   }
 
   F fs_;
+  FileStorageOptions options_;
 };
 
 /// A file opened for reading.
@@ -395,7 +456,25 @@ class BasicFileStorage<F>::Log {
  public:
   /// Writes `bytes` at `offset`. Throws PersistError io; some of them may then stand there.
   void write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
-    write_all(file_, offset, bytes, "the log", path_);
+    const auto read = [this](std::uint64_t from, std::span<std::byte> into) { return read_at(from, into); };
+    const auto write = [this](std::uint64_t to, std::span<const std::byte> blocks) { write_through(to, blocks); };
+    if (!direct_.try_to(file_, [&] { blocks_.write(offset, bytes, read, write); })) {
+      write_through(offset, bytes);
+    }
+  }
+
+  /// Writes zeros from `offset` on to about as many bytes, behind everything written so far. Throws PersistError io.
+  void write_zeros(std::uint64_t offset, std::uint64_t bytes) {
+    const auto write = [this](std::uint64_t begin, std::uint64_t end) {
+      while (begin < end) {
+        const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(end - begin, zeros().size()));
+        write_through(begin, zeros().first(count));
+        begin += count;
+      }
+    };
+    if (!direct_.try_to(file_, [&] { write(block_end(offset), block_end(offset + bytes)); })) {
+      write(offset, offset + bytes);
+    }
   }
 
   /// Cuts the file off at `offset`. Throws PersistError io.
@@ -415,10 +494,32 @@ class BasicFileStorage<F>::Log {
 
  private:
   friend BasicFileStorage;
-  Log(OwnedHandle file, std::filesystem::path path) : file_(std::move(file)), path_(std::move(path)) {}
+  Log(OwnedHandle file, std::filesystem::path path, FileStorageOptions options)
+      : file_(std::move(file)), path_(std::move(path)), direct_(options) {}
+
+  static std::span<const std::byte> zeros() noexcept {
+    // Not constant: then it would be in the program's file. Nothing ever writes to it, so no page of it takes memory.
+    alignas(direct_block_bytes) static std::array<std::byte, std::size_t{256} * 1024> bytes{};
+    return bytes;
+  }
+
+  void write_through(std::uint64_t offset, std::span<const std::byte> bytes) {
+    write_all(file_, offset, bytes, "the log", path_);
+  }
+
+  [[nodiscard]] std::size_t read_at(std::uint64_t offset, std::span<std::byte> into) {
+    const auto [count, error] = retried([&] { return file_.file_system().read_at(file_.get(), offset, into); });
+    if (error || count == 0) {
+      fail("read the log's last block at byte " + std::to_string(offset), path_,
+           error ? error : std::make_error_code(std::errc::io_error));
+    }
+    return count;
+  }
 
   OwnedHandle file_;
   std::filesystem::path path_;
+  DirectMode direct_;
+  BlockAppender blocks_;
 };
 
 /// A temporary file that takes the place of another when it is committed, and is removed if it never is.
@@ -435,15 +536,25 @@ class BasicFileStorage<F>::Replacement {
     }
   }
 
-  /// Appends `bytes`. Throws PersistError io.
+  /// Appends `bytes`. A large piece that is aligned, as its place in the file is, goes past the page cache. Throws
+  /// PersistError io.
   void append(std::span<const std::byte> bytes) {
-    overwrite(size_, bytes);
+    const bool may_be_direct = bytes.size() >= least_direct_bytes && is_block_aligned(size_, bytes);
+    if (!may_be_direct || !direct_.try_to(file_, [&] { write_through(size_, bytes); })) {
+      overwrite(size_, bytes);
+    }
     size_ += bytes.size();
+    if (size_ - write_back_begin_ >= write_back_bytes) {
+      file_.file_system().start_write_back(file_.get(), write_back_begin_,
+                                           static_cast<std::size_t>(size_ - write_back_begin_));
+      write_back_begin_ = size_;
+    }
   }
 
   /// Writes `bytes` over what stands at `offset`. Throws PersistError io.
   void overwrite(std::uint64_t offset, std::span<const std::byte> bytes) {
-    write_all(file_, offset, bytes, "the temporary file", path_);
+    direct_.turn_off(file_);
+    write_through(offset, bytes);
   }
 
   /// Makes the bytes durable, under the temporary name. Throws PersistError io; the old file stands.
@@ -466,11 +577,25 @@ class BasicFileStorage<F>::Replacement {
 
  private:
   friend BasicFileStorage;
-  Replacement(OwnedHandle file, OwnedHandle directory, std::filesystem::path path, std::filesystem::path temporary)
+
+  // Below that the page cache costs less than the device's latency.
+  static constexpr std::size_t least_direct_bytes = std::size_t{128} * 1024;
+
+  // How much may wait in the page cache before its writing is started: the more, the longer the final sync; the less, the
+  // smaller the device's writes.
+  static constexpr std::uint64_t write_back_bytes = std::uint64_t{8} * 1024 * 1024;
+
+  Replacement(OwnedHandle file, OwnedHandle directory, std::filesystem::path path, std::filesystem::path temporary,
+              FileStorageOptions options)
       : file_(std::move(file)),
         directory_(std::move(directory)),
         path_(std::move(path)),
-        temporary_(std::move(temporary)) {}
+        temporary_(std::move(temporary)),
+        direct_(options) {}
+
+  void write_through(std::uint64_t offset, std::span<const std::byte> bytes) {
+    write_all(file_, offset, bytes, "the temporary file", path_);
+  }
 
   // Takes over owner, group and permissions. Only the superuser may give files away: for others the owner stays theirs, as
   // it does with any program that writes a file anew. Where the group cannot be kept, the one that the file now has may do
@@ -492,7 +617,9 @@ class BasicFileStorage<F>::Replacement {
   OwnedHandle directory_;
   std::filesystem::path path_;
   std::filesystem::path temporary_;
+  DirectMode direct_;
   std::uint64_t size_ = 0;
+  std::uint64_t write_back_begin_ = 0;  // up to here the system was told to begin writing
   bool renamed_ = false;
 };
 

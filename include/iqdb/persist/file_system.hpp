@@ -26,6 +26,7 @@
 #include <random>
 #include <set>
 #include <string>
+#include <tuple>
 #include <utility>
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
@@ -40,7 +41,7 @@ struct SystemResult {
 /// What a file is opened for.
 enum class OpenMode : std::uint8_t {
   read,        ///< reading; no process that the program starts inherits it
-  create_new,  ///< writing a file that must not be there yet
+  create_new,  ///< reading and writing a file that must not be there yet
   write,       ///< writing a file that is there
   directory,   ///< making changes of a directory durable
 };
@@ -71,6 +72,8 @@ concept FileSystem = std::copyable<F> &&
   { fs.set_permissions(handle, status) } -> std::same_as<std::error_code>;
   { fs.read_at(handle, offset, into) } -> std::same_as<SystemResult<std::size_t>>;
   { fs.write_at(handle, offset, bytes) } -> std::same_as<SystemResult<std::size_t>>;
+  { fs.set_direct(handle, true) } -> std::same_as<std::error_code>;
+  fs.start_write_back(handle, offset, bytes.size());
   { fs.truncate(handle, offset) } -> std::same_as<std::error_code>;
   { fs.sync(handle) } -> std::same_as<std::error_code>;
   { fs.sync_data(handle) } -> std::same_as<std::error_code>;
@@ -118,7 +121,7 @@ class PosixFileSystem {
         // O_NONBLOCK: a pipe must not hang the program before it was seen to be none of ours.
         return opened(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
       case OpenMode::create_new:
-        return opened(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode_t{permissions}));
+        return opened(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode_t{permissions}));
       case OpenMode::write:
         return opened(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
       case OpenMode::directory:
@@ -170,6 +173,31 @@ class PosixFileSystem {
   [[nodiscard]] SystemResult<std::size_t> write_at(Handle handle, std::uint64_t offset,
                                                    std::span<const std::byte> bytes) const noexcept {
     return counted(::pwrite(handle, bytes.data(), bytes.size(), static_cast<off_t>(offset)));
+  }
+
+  /// From now on reads and writes go past the system's page cache, or through it again. Past it, offsets, sizes and
+  /// addresses must be multiples of the device's blocks: anything else is answered with EINVAL, and so is this call by a
+  /// file system that knows no such thing.
+  std::error_code set_direct([[maybe_unused]] Handle handle, [[maybe_unused]] bool direct) const noexcept {
+#ifdef O_DIRECT
+    const int flags = ::fcntl(handle, F_GETFL);
+    if (flags == -1) {
+      return answered(-1);
+    }
+    return answered(::fcntl(handle, F_SETFL, direct ? flags | O_DIRECT : flags & ~O_DIRECT));
+#else
+    return direct ? std::make_error_code(std::errc::invalid_argument) : std::error_code();
+#endif
+  }
+
+  /// Lets the system begin to write what stands there to the disk, so that a later sync has less to wait for. Makes nothing
+  /// durable; a system that cannot do it does not.
+  void start_write_back([[maybe_unused]] Handle handle, [[maybe_unused]] std::uint64_t offset,
+                        [[maybe_unused]] std::size_t bytes) const noexcept {
+#ifdef SYNC_FILE_RANGE_WRITE
+    std::ignore =
+        ::sync_file_range(handle, static_cast<off_t>(offset), static_cast<off_t>(bytes), SYNC_FILE_RANGE_WRITE);
+#endif
   }
 
   /// Cuts a file off at `size`.

@@ -18,6 +18,7 @@
 #include "iqdb/persist/config.hpp"
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/format.hpp"
+#include "iqdb/persist/helper_threads.hpp"
 #include "iqdb/persist/persistable.hpp"
 #include "iqdb/persist/progress.hpp"
 #include "iqdb/persist/snapshot.hpp"
@@ -93,7 +94,7 @@ class Replay {
     report_->aborted += body.mutations() - live;
     report_->tolerated += live - done;
     if (kept) {
-      log_->append(frame.body, body.mutations());
+      log_->append(frame.body, frame.body_checksum, body.mutations());
       if (aborted || done < live) {
         log_->append_abort(log_->end().next_lsn - body.mutations() + done);
       }
@@ -175,8 +176,9 @@ template <Persistable I, Storage S>
   return naming_file(log_path(path), [&]() -> Recovered<I, S> {
     std::optional<typename S::File> old_log = storage.open(log_path(path));
     std::optional<LogScan> scan;
+    HelperThreads helpers(config.helper_threads);
     if (old_log) {
-      scan = scan_log(*old_log, snapshot.fingerprint, config.buffer_bytes);
+      scan = scan_log(*old_log, snapshot.fingerprint, config.buffer_bytes, helpers.if_any());
       report.log_found = true;
       report.log_version = scan->log.version;
       report.dropped_bytes = scan->dropped_bytes;
@@ -190,9 +192,10 @@ template <Persistable I, Storage S>
 
     // A log that continues another snapshot has nothing to replay, but its numbers were given.
     const LogPosition begin = scan ? scan->replay.value_or(scan->end) : LogPosition{};
-    auto log = std::make_unique<NewLog<S>>(storage, log_path(path), lock, snapshot.fingerprint, begin.next_lsn - 1);
+    auto log = std::make_unique<NewLog<S>>(storage, log_path(path), lock, snapshot.fingerprint, begin.next_lsn - 1,
+                                           config.buffer_bytes);
     if (scan && begin.offset < scan->end.offset) {
-      FrameReader reader(*old_log, scan->log, begin, config.buffer_bytes);
+      FrameReader reader(*old_log, scan->log, begin, config.buffer_bytes, helpers.if_any());
       recovery::Replay replay(snapshot.index, *log, *scan, report);
       ProgressMeter progress(config.on_progress, Progress::Phase::replay, scan->end.offset - begin.offset);
       while (reader.position().offset < scan->end.offset) {
@@ -209,6 +212,7 @@ template <Persistable I, Storage S>
       progress.finish();
       log->append_close();
     }
+    log->flush();
     if (report.dropped_bytes > 0) {
       // A second name, not a rename: `path`.wal itself must never stop existing.
       storage.keep(log_path(path), torn_log_path(path), lock);

@@ -1,6 +1,6 @@
 // One snapshot saved and loaded, through any Storage.
 //
-//   save:  index -> Writer -> payload_sink -> encoder -> region_sink (checksum) -> temporary file -> header -> commit
+//   save:  index -> Writer -> PayloadSink -> encoder -> BlockStream (checksum, temporary file) -> header -> commit
 //   load:  file -> checksum of the whole region -> file again -> decoder -> Reader -> index -> compared with the header
 //
 // Invariants: memory is a few buffers, whatever the size of the index (an LZ4 block excepted). No byte of the region
@@ -20,12 +20,15 @@
 #include <string_view>
 #include <vector>
 
+#include "iqdb/persist/block_stream.hpp"
 #include "iqdb/persist/checksum.hpp"
 #include "iqdb/persist/codec.hpp"
 #include "iqdb/persist/compression.hpp"
 #include "iqdb/persist/config.hpp"
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/format.hpp"
+#include "iqdb/persist/helper_threads.hpp"
+#include "iqdb/persist/parallel_read.hpp"
 #include "iqdb/persist/persistable.hpp"
 #include "iqdb/persist/progress.hpp"
 #include "iqdb/persist/storage.hpp"
@@ -62,27 +65,6 @@ template <ReadableFile F>
   return read_header(reader, expected_type);
 }
 
-// The last stage of a save: bytes of the region go to the file, and into its checksum.
-template <FileReplacement R>
-class RegionSink final : public ByteSink {
- public:
-  explicit RegionSink(R& file) : file_(&file) {}
-
-  void write(std::span<const std::byte> bytes) override {
-    checksum_.update(bytes);
-    file_->append(bytes);
-    bytes_ += bytes.size();
-  }
-
-  [[nodiscard]] const Crc32& checksum() const noexcept { return checksum_; }
-  [[nodiscard]] std::uint64_t bytes() const noexcept { return bytes_; }
-
- private:
-  R* file_;
-  Crc32 checksum_;
-  std::uint64_t bytes_ = 0;
-};
-
 // The first stage of a save behind the Writer.
 class PayloadSink final : public ByteSink {
  public:
@@ -90,7 +72,7 @@ class PayloadSink final : public ByteSink {
       : next_(&next), progress_(&progress), piece_bytes_(piece_bytes) {}
 
   void write(std::span<const std::byte> bytes) override {
-    // In pieces, so that a checksum and the copy into the file find each in the processor's cache, and progress shows.
+    // In pieces, so that a codec works while an earlier one is written, and progress shows.
     while (!bytes.empty()) {
       const auto piece = bytes.first(std::min(bytes.size(), piece_bytes_));
       next_->write(piece);
@@ -111,7 +93,8 @@ class MeteredSource final : public ByteSource {
   MeteredSource(ByteSource& source, ProgressMeter& progress) : source_(&source), progress_(&progress) {}
 
   std::size_t read(std::span<std::byte> into) override {
-    const std::size_t count = source_->read(into);
+    // In pieces, so that progress shows.
+    const std::size_t count = source_->read(into.first(std::min<std::size_t>(into.size(), ProgressMeter::step)));
     progress_->advance(count);
     return count;
   }
@@ -129,6 +112,7 @@ class VerifiedFile {
   VerifiedFile(F file, std::optional<std::string_view> expected_type, const PersistConfig& config)
       : file_(std::move(file)),
         config_(&config),
+        helpers_(config.helper_threads),
         header_(read_header_of(file_, expected_type)),
         region_(header_bytes(header_.index_type.size())) {
     verify_checksum();
@@ -145,7 +129,7 @@ class VerifiedFile {
   template <class Decode>
   decltype(auto) decode(Decode&& decode) {
     const std::uint64_t begin = region_ + preamble_bytes_;
-    FileRange data(file_, begin, file_.size());
+    SharedFileRange data(file_, begin, helpers_.if_any());
     const std::unique_ptr<PayloadDecoder> decoder =
         make_decoder(preamble_, data, file_.size() - begin,
                      {.buffer_bytes = config_->buffer_bytes, .helper_threads = config_->helper_threads});
@@ -166,24 +150,19 @@ class VerifiedFile {
 
  private:
   void verify_checksum() {
-    Crc32 checksum;
     ProgressMeter progress(config_->on_progress, Progress::Phase::verify, file_.size() - region_);
-    FileRange region(file_, region_, file_.size());
-    std::vector<std::byte> buffer(config_->buffer_bytes);
-    while (const std::size_t count = region.read(buffer)) {
-      checksum.update(std::span<const std::byte>(buffer).first(count));
-      progress.advance(count);
-    }
+    const std::uint32_t found = checksum_of(file_, region_, config_->buffer_bytes, helpers_.if_any(), progress);
     progress.finish();
-    if (checksum.value() != header_.crc32) {
+    if (found != header_.crc32) {
       throw_persist_error(PersistErrorKind::checksum_mismatch,
-                          "the snapshot is damaged: the checksum of its contents is " + hexadecimal(checksum.value()) +
-                              ", but " + hexadecimal(header_.crc32) + " was written; restore the file from a copy");
+                          "the snapshot is damaged: the checksum of its contents is " + hexadecimal(found) + ", but " +
+                              hexadecimal(header_.crc32) + " was written; restore the file from a copy");
     }
   }
 
   F file_;
   const PersistConfig* config_;
+  HelperThreads helpers_;
   FileHeader header_;
   RegionPreamble preamble_;
   std::uint64_t region_ = 0;          // where the region begins
@@ -260,9 +239,12 @@ template <Persistable I, Storage S>
       write_preamble(writer, preamble);
     });
   };
-  file.append(head());
 
-  snapshot::RegionSink data(file);
+  // Eight buffers a block: large enough for a disk to be at its fastest.
+  constexpr std::size_t buffers_in_block = 8;
+  const std::vector<std::byte> provisional_head = head();
+  BlockStream data(file, provisional_head.size(), buffers_in_block * config.buffer_bytes, config.helper_threads);
+  data.write(provisional_head);
   const std::unique_ptr<PayloadEncoder> encoder = make_encoder(
       config.compression, data, {.buffer_bytes = config.buffer_bytes, .helper_threads = config.helper_threads});
   ProgressMeter progress(config.on_progress, Progress::Phase::save, 0);
@@ -271,6 +253,7 @@ template <Persistable I, Storage S>
   PersistTraits<I>::save_to(index, writer);
   writer.flush();
   encoder->finish();
+  data.finish();
 
   preamble = {.scheme = encoder->scheme(), .payload_bytes = writer.position()};
   Crc32 region;
@@ -281,7 +264,7 @@ template <Persistable I, Storage S>
   file.overwrite(0, complete_head);
   progress.finish();
 
-  const std::uint64_t file_bytes = complete_head.size() + data.bytes();
+  const std::uint64_t file_bytes = data.bytes();
   return {.file = std::move(file),
           .fingerprint = fingerprint(header, file_bytes),
           .info = {.file_bytes = file_bytes,

@@ -22,7 +22,8 @@ template <class F>
 concept ReadableFile = std::movable<F> && requires(F& file, std::uint64_t offset, std::span<std::byte> into) {
   // The file's size in bytes.
   { file.size() } -> std::same_as<std::uint64_t>;
-  // Fills the beginning of `into` with what stands at `offset`; returns how many bytes, at least 1 before the end.
+  // Fills the beginning of `into` with what stands at `offset`; returns how many bytes, at least 1 before the end. Several
+  // threads may call it at the same time.
   { file.read_at(offset, into) } -> std::same_as<std::size_t>;
 };
 
@@ -46,13 +47,21 @@ concept FileReplacement = std::move_constructible<R> &&
 /// A log opened for appending.
 template <class L>
 concept LogFile = std::movable<L> && requires(L& log, std::uint64_t offset, std::span<const std::byte> bytes) {
-  // Writes `bytes` at `offset`; what is between it and the end of the file before reads as zeros. If it throws, some of
-  // them may stand there.
+  // Writes `bytes` at `offset`; what is between it and the end of the file before reads as zeros, and so does what may
+  // stand behind them where the file ended. If it throws, some of them may stand there.
   log.write_at(offset, bytes);
+  // Writes zeros from `offset` on to about as many bytes, behind everything written so far.
+  log.write_zeros(offset, offset);
   // Cuts the file off at `offset`.
   log.truncate(offset);
   // Makes everything written durable.
   log.sync();
+};
+
+/// When a log is synced: a store may choose by it how it writes.
+enum class LogSync : std::uint8_t {
+  every_write,  ///< after every write
+  now_and_then,
 };
 
 /// A store of files. Every failure is a PersistError that names the file.
@@ -75,7 +84,7 @@ concept Storage = std::movable<S> && requires(S& storage, const std::filesystem:
   // Removes a file durably, under the lock of the snapshot that it lies beside.
   storage.remove(path, lock);
   // Goes on writing a file that was renamed into place, as a log.
-  { storage.open_log(std::move(replacement)) } -> std::same_as<typename S::Log>;
+  { storage.open_log(std::move(replacement), LogSync::every_write) } -> std::same_as<typename S::Log>;
   // A number for a new log file that no other has.
   { storage.new_log_id() } -> std::same_as<std::uint64_t>;
   // Makes the bytes of a file durable, whoever wrote them; nothing happens where there is none.

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "iqdb/persist/error.hpp"
+#include "iqdb/persist/huge_pages.hpp"
 #include "iqdb/persist/version.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
@@ -237,19 +238,23 @@ class Reader {
     requires LittleEndianValue<std::ranges::range_value_t<R>>
   void read_array(R&& into) { read_array(std::span<std::ranges::range_value_t<R>>(into)); }
 
-  /// `count` numbers that stand one behind the other. Throws PersistError truncated_payload, having read and allocated
-  /// nothing, if fewer are left.
-  template <class T>
+  /// `count` numbers that stand one behind the other, in a vector with that allocator: HugePageAllocator<T> for a large
+  /// array that is kept. Throws PersistError truncated_payload, having read and allocated nothing, if fewer are left.
+  template <class T, class Allocator = std::allocator<T>>
     requires LittleEndianValue<T>
-  [[nodiscard]] std::vector<T> read_vector(std::uint64_t count) {
+  [[nodiscard]] std::vector<T, Allocator> read_vector(std::uint64_t count) {
     require_items(count, sizeof(T));
-    // Appended in pieces that stay in the processor's cache between being zeroed and being filled.
-    constexpr std::uint64_t piece = std::size_t{256} * 1024 / sizeof(T);
-    std::vector<T> values;
+    std::vector<T, Allocator> values;
     while (values.size() < count) {
       make_room(values, count, sizeof(T));
       const auto old_size = values.size();
-      const auto step = std::min({piece, count - old_size, std::uint64_t{values.capacity() - old_size}});
+      auto step = std::min(count - old_size, std::uint64_t{values.capacity() - old_size});
+      if constexpr (!DefaultInitialising<Allocator>) {
+        // What is zeroed before it is filled should still be in the processor's cache then. Not smaller than this, so
+        // that a source gains something where it shares out a large read to several threads.
+        constexpr std::uint64_t piece = std::size_t{4} * 1024 * 1024 / sizeof(T);
+        step = std::min(step, piece);
+      }
       values.resize(old_size + static_cast<std::size_t>(step));
       read_array(std::span<T>(values).subspan(old_size));
     }
@@ -259,19 +264,33 @@ class Reader {
   /// `length` bytes as a string. Throws PersistError truncated_payload, having read and allocated nothing, if fewer are
   /// left.
   [[nodiscard]] std::string read_string(std::uint64_t length) {
+    // So short a one may be set aside on the word of a length alone.
+    constexpr std::uint64_t read_in_place = 4096;
+    if (length <= read_in_place) {
+      require(length);
+      std::string text(static_cast<std::size_t>(length), '\0');
+      read(std::as_writable_bytes(std::span(text)));
+      return text;
+    }
     const std::vector<char> characters = read_vector<char>(length);
     return {characters.begin(), characters.end()};
   }
 
   /// Makes room in `items` for at least one more of the `count` items that it is to hold in the end, of which each takes
   /// at least `bytes_each` in the payload: room for all of them where that many bytes are known to be there, otherwise
-  /// as much as the bytes decoded so far make credible. For decoders that append to a vector in a loop.
+  /// as much as the bytes decoded so far make credible. Asks for huge pages where it is much. For decoders that append to
+  /// a vector in a loop.
   template <class T, class Allocator>
   void make_room(std::vector<T, Allocator>& items, std::uint64_t count, std::uint64_t bytes_each) const {
     if (items.size() == items.capacity() && items.size() < count) {
       const std::uint64_t credible = credible_bytes() / std::max<std::uint64_t>(bytes_each, 1);
       const std::uint64_t more = std::max(credible, std::uint64_t{items.size()} / 2 + 1);
       items.reserve(items.size() + static_cast<std::size_t>(std::min(count - items.size(), more)));
+      if constexpr (!std::same_as<T, bool>) {  // whose vector is no array
+        if (items.capacity() >= smallest_huge_allocation / sizeof(T)) {
+          advise_huge_pages({reinterpret_cast<std::byte*>(items.data()), items.capacity() * sizeof(T)});
+        }
+      }
     }
   }
 

@@ -74,10 +74,10 @@ struct FrameHeader {
 /// The bytes of a version-1 frame's header: body length and CRC32 of the body.
 inline constexpr std::uint64_t frame_header_1_bytes = 4 + 4;
 
-/// The checksum of a frame: over the log's id, so that a frame of another log or of an earlier life of the same blocks
-/// never validates, the header's other fields, and the body.
-[[nodiscard]] inline std::uint32_t frame_checksum(std::uint64_t log_id, const FrameHeader& header,
-                                                  std::span<const std::byte> body) noexcept {
+namespace wal_format {
+
+// The bytes before the body that a frame's checksum is over.
+[[nodiscard]] inline Crc32 checksum_of_fields(std::uint64_t log_id, const FrameHeader& header) noexcept {
   std::array<std::byte, 8 + 4 + 8 + 8> fields{};
   std::byte* at = fields.data();
   const auto put = [&at](const auto& bytes) {
@@ -90,8 +90,56 @@ inline constexpr std::uint64_t frame_header_1_bytes = 4 + 4;
   put(to_little_endian(header.durable));
   Crc32 checksum;
   checksum.update(fields);
+  return checksum;
+}
+
+}  // namespace wal_format
+
+/// The checksum of a frame: over the log's id, so that a frame of another log or of an earlier life of the same blocks
+/// never validates, the header's other fields, and the body.
+[[nodiscard]] inline std::uint32_t frame_checksum(std::uint64_t log_id, const FrameHeader& header,
+                                                  std::span<const std::byte> body) noexcept {
+  Crc32 checksum = wal_format::checksum_of_fields(log_id, header);
   checksum.update(body);
   return checksum.value();
+}
+
+/// The same, of a body whose own checksum is known: that is the same in every log.
+[[nodiscard]] inline std::uint32_t frame_checksum(std::uint64_t log_id, const FrameHeader& header, const Crc32& body,
+                                                  Crc32Joiner& joiner) noexcept {
+  return joiner.joined(wal_format::checksum_of_fields(log_id, header), body);
+}
+
+/// A frame's header as it lies in a log.
+[[nodiscard]] inline std::array<std::byte, FrameHeader::bytes> encoded(const FrameHeader& header) noexcept {
+  std::array<std::byte, FrameHeader::bytes> bytes{};
+  std::byte* at = bytes.data();
+  const auto put = [&at](const auto& field) {
+    std::memcpy(at, field.data(), field.size());
+    at += field.size();
+  };
+  put(to_little_endian(header.body_bytes));
+  put(to_little_endian(header.crc32));
+  put(to_little_endian(header.lsn));
+  put(to_little_endian(header.durable));
+  return bytes;
+}
+
+/// Reads a frame's header; nothing of it is checked.
+[[nodiscard]] inline FrameHeader read_frame_header(std::span<const std::byte, FrameHeader::bytes> bytes) noexcept {
+  const std::byte* at = bytes.data();
+  const auto take = [&at]<class T>(T& field) {
+    std::array<std::byte, sizeof(T)> raw{};
+    std::memcpy(raw.data(), at, raw.size());
+    field = from_little_endian<T>(raw);
+    at += raw.size();
+  };
+  FrameHeader header;
+  take(header.body_bytes);
+  take(header.crc32);
+  take(header.lsn);
+  take(header.durable);
+  return header;
 }
 
 /// Writes the fingerprint of a snapshot.
@@ -355,15 +403,7 @@ class FrameEncoder {
     FrameHeader header{
         .body_bytes = static_cast<std::uint32_t>(body.size()), .crc32 = 0, .lsn = lsn, .durable = durable};
     header.crc32 = frame_checksum(log_id, header, body);
-    std::byte* at = frame.data();
-    const auto put = [&at](const auto& bytes) {
-      std::memcpy(at, bytes.data(), bytes.size());
-      at += bytes.size();
-    };
-    put(to_little_endian(header.body_bytes));
-    put(to_little_endian(header.crc32));
-    put(to_little_endian(header.lsn));
-    put(to_little_endian(header.durable));
+    std::ranges::copy(encoded(header), frame.begin());
     return frame;
   }
 

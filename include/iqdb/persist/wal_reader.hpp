@@ -17,6 +17,8 @@
 #include "iqdb/persist/checksum.hpp"
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/format.hpp"
+#include "iqdb/persist/helper_threads.hpp"
+#include "iqdb/persist/parallel_read.hpp"
 #include "iqdb/persist/storage.hpp"
 #include "iqdb/persist/stream.hpp"
 #include "iqdb/persist/version.hpp"
@@ -28,8 +30,9 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 template <ReadableFile F>
 class FileWindow {
  public:
-  /// `file` must outlive this; `piece_bytes` are read at a time.
-  FileWindow(F& file, std::size_t piece_bytes) : file_(&file), piece_bytes_(piece_bytes) {}
+  /// `file` and `helpers`, if there are any, must outlive this; `piece_bytes` are read at a time.
+  FileWindow(F& file, std::size_t piece_bytes, HelperThreads* helpers = nullptr)
+      : file_(&file), piece_bytes_(piece_bytes), helpers_(helpers) {}
 
   /// What stands at `offset`: `bytes` of it, or as many as the file has. Valid until the next call; of calls with
   /// ascending offsets none reads anything twice.
@@ -40,6 +43,13 @@ class FileWindow {
     }
     return std::span<const std::byte>(window_).subspan(static_cast<std::size_t>(offset - begin_),
                                                        static_cast<std::size_t>(end - offset));
+  }
+
+  /// What stands from `offset` on, as far as it is in memory already. Valid until the next call of at().
+  [[nodiscard]] std::span<const std::byte> held_from(std::uint64_t offset) const noexcept {
+    const bool is_held = offset >= begin_ && offset - begin_ < window_.size();
+    return is_held ? std::span(window_).subspan(static_cast<std::size_t>(offset - begin_))
+                   : std::span(window_).first(0);
   }
 
   /// The size of the file, in bytes.
@@ -55,14 +65,12 @@ class FileWindow {
     begin_ = offset;
     const std::uint64_t wanted = std::min(std::max(end, offset + piece_bytes_), file_->size());
     window_.resize(static_cast<std::size_t>(std::max(wanted, offset + kept) - offset));
-    for (std::span<std::byte> missing = std::span<std::byte>(window_).subspan(kept); !missing.empty();) {
-      const std::size_t count = file_->read_at(offset + window_.size() - missing.size(), missing);
-      missing = missing.subspan(count);
-    }
+    read_shared(*file_, offset + kept, std::span<std::byte>(window_).subspan(kept), helpers_);
   }
 
   F* file_;
   std::size_t piece_bytes_;
+  HelperThreads* helpers_;
   std::uint64_t begin_ = 0;
   std::vector<std::byte> window_;
 };
@@ -91,6 +99,7 @@ struct LogFrame {
   LogPosition position;             ///< where it stands
   std::uint64_t end = 0;            ///< where the next one stands
   std::span<const std::byte> body;  ///< valid until the next frame is read
+  Crc32 body_checksum;              ///< of the body alone
 
   /// Throws `error` as PersistError log_corrupted at this frame.
   [[noreturn]] void fail(const std::string& found) const {
@@ -118,8 +127,14 @@ struct LogFrame {
 template <ReadableFile F>
 class FrameReader {
  public:
-  FrameReader(F& file, const LogIdentity& log, LogPosition from, std::size_t piece_bytes)
-      : window_(file, piece_bytes), log_(log), next_(from) {}
+  /// `file` and `helpers`, if there are any, must outlive this. The file is read in pieces of `piece_bytes`, or of several
+  /// times as much where helpers share them.
+  FrameReader(F& file, const LogIdentity& log, LogPosition from, std::size_t piece_bytes,
+              HelperThreads* helpers = nullptr)
+      : helpers_(helpers),
+        window_(file, helpers_ == nullptr ? piece_bytes : pieces_to_share * piece_bytes, helpers),
+        log_(log),
+        next_(from) {}
 
   /// The next frame, or nothing where none that is valid stands. Version 1 has no numbers: the caller counts.
   [[nodiscard]] std::optional<LogFrame> next() {
@@ -189,14 +204,12 @@ class FrameReader {
  private:
   static constexpr std::uint64_t abort_body_bytes = 1 + 8;
   static constexpr std::uint64_t abort_frame_bytes = FrameHeader::bytes + abort_body_bytes;
+  static constexpr std::size_t pieces_to_share = 8;
+  static constexpr std::size_t smallest_shared = std::size_t{512} * 1024;  // for less, waking a thread takes longer
   static constexpr std::uint64_t piece_to_scan = std::uint64_t{64} * 1024;
 
   static FrameHeader header_of(std::span<const std::byte> bytes) {
-    Reader reader(bytes);
-    return {.body_bytes = reader.read_le<std::uint32_t>(),
-            .crc32 = reader.read_le<std::uint32_t>(),
-            .lsn = reader.read_le<std::uint64_t>(),
-            .durable = reader.read_le<std::uint64_t>()};
+    return read_frame_header(bytes.first<FrameHeader::bytes>());
   }
 
   [[nodiscard]] std::optional<LogFrame> read_version_2() {
@@ -215,10 +228,11 @@ class FrameReader {
       return std::nullopt;
     }
     const auto body = frame.subspan(FrameHeader::bytes, header.body_bytes);
-    if (header.crc32 != frame_checksum(log_.header.log_id, header, body)) {
+    const Crc32 checksum = checksum_of_body(body);
+    if (header.crc32 != frame_checksum(log_.header.log_id, header, checksum, joiner_)) {
       return std::nullopt;
     }
-    return LogFrame{.position = next_, .end = next_.offset + frame_bytes, .body = body};
+    return LogFrame{.position = next_, .end = next_.offset + frame_bytes, .body = body, .body_checksum = checksum};
   }
 
   [[nodiscard]] std::optional<LogFrame> read_version_1() {
@@ -242,12 +256,70 @@ class FrameReader {
     if (crc32 != checksum.value()) {
       return std::nullopt;
     }
-    return LogFrame{.position = next_, .end = next_.offset + frame.size(), .body = body};
+    return LogFrame{.position = next_, .end = next_.offset + frame.size(), .body = body, .body_checksum = checksum};
   }
 
+  // The checksum of the body of the frame at the position.
+  Crc32 checksum_of_body(std::span<const std::byte> body) {
+    while (summed_used_ < summed_.size() && summed_[summed_used_].offset < next_.offset) {
+      ++summed_used_;
+    }
+    if (summed_used_ == summed_.size()) {
+      sum_ahead();
+    }
+    if (summed_used_ < summed_.size() && summed_[summed_used_].offset == next_.offset) {
+      return summed_[summed_used_].checksum;
+    }
+    Crc32 checksum;
+    checksum.update(body);
+    return checksum;
+  }
+
+  // Has the checksums of all bodies computed that are in memory behind the position, if these are many bytes. Where they lie
+  // is what their headers say, of which nothing was checked yet: so it may be in vain, but is never wrong.
+  void sum_ahead() {
+    summed_.clear();
+    summed_used_ = 0;
+    const std::span<const std::byte> held = window_.held_from(next_.offset);
+    if (helpers_ == nullptr || held.size() < smallest_shared) {
+      return;
+    }
+    for (std::size_t at = 0; held.size() - at >= FrameHeader::bytes;) {
+      const FrameHeader header = header_of(held.subspan(at));
+      if (header.body_bytes == 0 || header.body_bytes > held.size() - at - FrameHeader::bytes) {
+        break;
+      }
+      summed_.push_back({.offset = next_.offset + at,
+                         .body = held.subspan(at + FrameHeader::bytes, header.body_bytes),
+                         .checksum = {}});
+      at += FrameHeader::bytes + header.body_bytes;
+    }
+    constexpr std::size_t shares = 16;
+    const std::size_t frames_in_share = summed_.size() / shares + 1;
+    parallel_read::Pieces pieces((summed_.size() + frames_in_share - 1) / frames_in_share);
+    helpers_->run([&] {
+      pieces.take_all([&](std::uint64_t number) {
+        const std::size_t begin = static_cast<std::size_t>(number) * frames_in_share;
+        for (SummedBody& each : std::span(summed_).subspan(begin, std::min(frames_in_share, summed_.size() - begin))) {
+          each.checksum.update(each.body);
+        }
+      });
+    });
+  }
+
+  struct SummedBody {
+    std::uint64_t offset;  // of its frame
+    std::span<const std::byte> body;
+    Crc32 checksum;
+  };
+
+  HelperThreads* helpers_;
   FileWindow<F> window_;
   LogIdentity log_;
   LogPosition next_;
+  Crc32Joiner joiner_;
+  std::vector<SummedBody> summed_;  // of frames from some earlier position on
+  std::size_t summed_used_ = 0;     // how many of them are not needed any more
 };
 
 /// What reading a log once, from its first frame to its end, has found out.
@@ -259,10 +331,11 @@ struct LogScan {
   std::uint64_t mutations = 0;        ///< that are not aborted, behind the start of replay, or anywhere without one
 };
 
-/// Reads a log to its end. `snapshot` is the fingerprint of the snapshot beside it. Throws PersistError bad_magic,
+/// Reads a log to its end, in pieces of about `piece_bytes`; `helpers` share the work. `snapshot` is the fingerprint of the snapshot beside it. Throws PersistError bad_magic,
 /// unsupported_version, log_corrupted; io.
 template <ReadableFile F>
-[[nodiscard]] LogScan scan_log(F& file, const Fingerprint& snapshot, std::size_t piece_bytes) {
+[[nodiscard]] LogScan scan_log(F& file, const Fingerprint& snapshot, std::size_t piece_bytes,
+                               HelperThreads* helpers = nullptr) {
   LogScan scan;
   if (file.size() < log_header_1_bytes) {
     // Only version 1 could leave such a file. It holds nothing.
@@ -279,7 +352,7 @@ template <ReadableFile F>
     }
   }
   FrameReader reader(file, scan.log, {.offset = scan.log.first_frame(), .next_lsn = scan.log.header.base_lsn + 1},
-                     piece_bytes);
+                     piece_bytes, helpers);
   // Version 1 has no link to its snapshot: whatever it holds is replayed.
   if (scan.log.version == 1 || scan.log.header.base == snapshot) {
     scan.replay = reader.position();

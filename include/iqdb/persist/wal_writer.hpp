@@ -6,11 +6,11 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <exception>
 #include <filesystem>
 #include <mutex>
@@ -21,7 +21,10 @@
 #include <thread>
 #include <tuple>
 #include <utility>
+#include <vector>
 
+#include "iqdb/persist/aligned_buffer.hpp"
+#include "iqdb/persist/checksum.hpp"
 #include "iqdb/persist/config.hpp"
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/format.hpp"
@@ -37,52 +40,82 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 template <Storage S>
 class NewLog {
  public:
-  /// Begins a log at `path` that continues the snapshot `base`, which holds the mutations up to `base_lsn`.
+  /// Begins a log at `path` that continues the snapshot `base`, which holds the mutations up to `base_lsn`. What is appended
+  /// is written in pieces of about `buffer_bytes`.
   NewLog(S& storage, const std::filesystem::path& path, const typename S::Lock& lock, Fingerprint base,
-         std::uint64_t base_lsn)
+         std::uint64_t base_lsn, std::size_t buffer_bytes)
       : file_(storage.replace(path, lock)),
         header_{.log_id = storage.new_log_id(), .base_lsn = base_lsn, .base = base},
-        end_{.offset = log_header_bytes, .next_lsn = base_lsn + 1} {
-    file_.append(bytes_of([this](Writer& writer) { write_log_header(writer, header_); }));
+        end_{.offset = log_header_bytes, .next_lsn = base_lsn + 1},
+        gathered_(block_end(buffer_bytes)) {
+    gather(bytes_of([this](Writer& writer) { write_log_header(writer, header_); }));
   }
 
-  /// Appends a frame with this body, of `mutations` mutations.
-  void append(std::span<const std::byte> body, std::uint64_t mutations) {
-    append_frame([body](Writer& writer) { writer.write(body); }, mutations);
+  /// Appends a frame with this body, of `mutations` mutations. `checksum` is the body's alone.
+  void append(std::span<const std::byte> body, const Crc32& checksum, std::uint64_t mutations) {
+    // All of the file is synced before it is put in place: what stands before a frame is durable when it is read.
+    FrameHeader header{.body_bytes = static_cast<std::uint32_t>(body.size()),
+                       .crc32 = 0,
+                       .lsn = end_.next_lsn,
+                       .durable = end_.offset};
+    header.crc32 = frame_checksum(header_.log_id, header, checksum, joiner_);
+    gather(encoded(header));
+    gather(body);
+    end_.offset += FrameHeader::bytes + body.size();
+    end_.next_lsn += mutations;
   }
 
   /// Appends the abort of a mutation of the frame appended last.
   void append_abort(std::uint64_t lsn) {
-    append_frame([lsn](Writer& writer) { write_abort(writer, lsn); }, 0);
+    append_control([lsn](Writer& writer) { write_abort(writer, lsn); });
   }
 
   /// Ends what was taken over from an older log.
-  void append_close() { append_frame(write_close, 0); }
+  void append_close() { append_control(write_close); }
+
+  /// Writes what was appended to the file: before it is put in place.
+  void flush() {
+    file_.append(gathered_.bytes().first(gathered_bytes_));
+    gathered_bytes_ = 0;
+  }
 
   /// The file, to be put in place.
   [[nodiscard]] typename S::Replacement& file() noexcept { return file_; }
 
   /// The log, once it is in place; this is then empty.
-  [[nodiscard]] typename S::Log open(S& storage) { return storage.open_log(std::move(file_)); }
+  [[nodiscard]] typename S::Log open(S& storage, LogSync synced) { return storage.open_log(std::move(file_), synced); }
 
   [[nodiscard]] const LogHeader& header() const noexcept { return header_; }
   [[nodiscard]] const LogPosition& end() const noexcept { return end_; }
 
  private:
   template <class WriteBody>
-  void append_frame(WriteBody&& write_body, std::uint64_t mutations) {
-    write_body(encoder_.begin());
-    // All of the file is synced before it is put in place: what stands before a frame is durable when it is read.
-    const auto frame = encoder_.finish(header_.log_id, end_.next_lsn, end_.offset);
-    file_.append(frame);
-    end_.offset += frame.size();
-    end_.next_lsn += mutations;
+  void append_control(WriteBody&& write_body) {
+    const std::vector<std::byte> body = bytes_of(std::forward<WriteBody>(write_body));
+    Crc32 checksum;
+    checksum.update(body);
+    append(body, checksum, 0);
+  }
+
+  // In large pieces: a call of the system for each frame would cost more than everything else.
+  void gather(std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+      if (gathered_bytes_ == gathered_.size()) {
+        flush();
+      }
+      const std::size_t count = std::min(bytes.size(), gathered_.size() - gathered_bytes_);
+      std::memcpy(gathered_.bytes().data() + gathered_bytes_, bytes.data(), count);
+      gathered_bytes_ += count;
+      bytes = bytes.subspan(count);
+    }
   }
 
   typename S::Replacement file_;
   LogHeader header_;
   LogPosition end_;
-  FrameEncoder encoder_;
+  Crc32Joiner joiner_;
+  AlignedBuffer gathered_;
+  std::size_t gathered_bytes_ = 0;
 };
 
 /// Appends mutations to a log and makes them durable as its policy says. Used by one thread; with a periodic policy
@@ -93,7 +126,7 @@ class LogWriter {
   /// Of `config` the policy and log_extent_bytes are used. Nothing may be called but go_on_with. Throws PersistError io
   /// where the thread cannot be started.
   explicit LogWriter(const PersistConfig& config)
-      : extent_bytes_(config.log_extent_bytes), policy_(config.fsync_policy) {
+      : extent_bytes_(config.fsync_policy.is_always() ? config.log_extent_bytes : 0), policy_(config.fsync_policy) {
     if (policy_.is_periodic()) {
       try {
         flusher_ = std::thread([this] { flush_periodically(); });
@@ -112,7 +145,7 @@ class LogWriter {
   void go_on_with(S& storage, NewLog<S>& log) {
     const std::lock_guard one_at_a_time(sync_mutex_);
     const std::lock_guard guard(mutex_);
-    file_ = log.open(storage);
+    file_ = log.open(storage, policy_.is_always() ? LogSync::every_write : LogSync::now_and_then);
     header_ = log.header();
     end_ = log.end();
     durable_ = end_.offset;
@@ -204,10 +237,10 @@ class LogWriter {
     stop_flusher();
     sync();
     const std::uint64_t begin = end_.offset;
-    // No space ahead is needed any more; that it could not be given back is no harm.
     extent_bytes_ = 0;
-    cut_off_if_possible(begin);
     append_frame(write_close, 0);
+    // No space ahead is needed any more; that it could not be given back is no harm.
+    cut_off_if_possible(end_.offset);
     try {
       sync();
     } catch (...) {
@@ -254,7 +287,7 @@ class LogWriter {
     write_body(encoder_.begin());
     const auto frame = encoder_.finish(header_.log_id, end_.next_lsn, durable_);
     const std::uint64_t begin = end_.offset;
-    prepare(begin + frame.size());
+    prepare(frame.size());
     try {
       file_->write_at(begin, frame);
     } catch (...) {
@@ -309,21 +342,20 @@ class LogWriter {
   // Writes zeros ahead, so that a sync has to make bytes durable and not the size of the file as well: on a file system
   // with a journal that is one flush of the device instead of two. A log takes as much space again as it has bytes, up to
   // a limit: a small one must not take a large file.
-  void prepare(std::uint64_t needed) noexcept {
-    if (needed <= prepared_) {
+  void prepare(std::uint64_t frame_bytes) noexcept {
+    const std::uint64_t needed = end_.offset + frame_bytes;
+    // A frame that fills much of an extent would have most of its bytes written twice, which costs more than the flush.
+    constexpr std::uint64_t frames_in_extent = 4;
+    if (needed <= prepared_ || frame_bytes > extent_bytes_ / frames_in_extent) {
       return;
     }
-    static constexpr std::array<std::byte, std::size_t{16} * 1024> zeros{};
-    const std::uint64_t least = std::min<std::uint64_t>(zeros.size(), extent_bytes_);
-    const std::uint64_t target = needed + std::clamp<std::uint64_t>(needed, least, extent_bytes_);
+    constexpr std::uint64_t smallest = std::uint64_t{16} * 1024;
+    const std::uint64_t extent =
+        std::clamp<std::uint64_t>(needed, std::min<std::uint64_t>(smallest, extent_bytes_), extent_bytes_);
     try {
       // Behind the frame, which fills the space before that itself.
-      for (std::uint64_t at = needed; at < target;) {
-        const auto piece = std::span(zeros).first(static_cast<std::size_t>(std::min(target - at, least)));
-        file_->write_at(at, piece);
-        at += piece.size();
-        prepared_ = at;
-      }
+      file_->write_zeros(needed, extent);
+      prepared_ = needed + extent;
     } catch (const std::exception&) {
       // Only a convenience: the frame will say whether the disk is full.
     }

@@ -1,6 +1,6 @@
 // Saves an index and loads it again, with every codec that there should be, and checks that the others are refused.
 //
-//   consumer HAS_ZSTD HAS_LZ4      0 or 1 each: what the build is expected to have
+//   consumer HAS_ZSTD HAS_LZ4 HAS_ISAL      0 or 1 each: what the build is expected to have
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
@@ -34,12 +34,14 @@ bool works_with(iqdb::Compression compression) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 3) {
+  if (argc != 4) {
     return EXIT_FAILURE;
   }
   const bool zstd = works_with(iqdb::Compression::zstd());
   const bool lz4 = works_with(iqdb::Compression::lz4());
-  std::cout << "none " << works_with(iqdb::Compression::none()) << ", zstd " << zstd << ", lz4 " << lz4 << '\n';
-  const bool as_expected = zstd == (argv[1] == std::string("1")) && lz4 == (argv[2] == std::string("1"));
+  std::cout << "none " << works_with(iqdb::Compression::none()) << ", zstd " << zstd << ", lz4 " << lz4 << ", isal "
+            << IQDB_PERSIST_HAS_ISAL << '\n';
+  const bool as_expected = zstd == (argv[1] == std::string("1")) && lz4 == (argv[2] == std::string("1")) &&
+                           (IQDB_PERSIST_HAS_ISAL != 0) == (argv[3] == std::string("1"));
   return as_expected && works_with(iqdb::Compression::none()) ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -254,7 +254,7 @@ class CrashExploration {
                       std::optional<Oracle>& oracle) {
     PersistConfig config = simulated_config(life);
     config.fsync_policy = FsyncPolicy::always();
-    SimulatedIndex<I> index = open_index(*subject_, config, machine);
+    SimulatedIndex<I> index = open_index(*subject_, life, config, machine);
     Moment moment = moment_of(*subject_, index);
     const auto which = outer.find(moment, first);
     if (!which) {
@@ -286,7 +286,7 @@ class CrashExploration {
       index.save();
     }
     index.close();
-    const Moment again = moment_of(*subject_, open_index(*subject_, config, machine));
+    const Moment again = moment_of(*subject_, open_index(*subject_, life, config, machine));
     if (again != moment) {
       throw Violation("after a recovery, three inserts and an orderly end a load gives number " +
                       std::to_string(again.lsn) + (again.contents == moment.contents ? "" : " and other contents") +
@@ -313,7 +313,7 @@ class CrashExploration {
         std::string answer;
         try {
           const SimulatedIndex<I> index =
-              open_index(*subject_, simulated_config(life), SimulatedFileSystem(other, bit));
+              open_index(*subject_, life, simulated_config(life), SimulatedFileSystem(other, bit));
           const Moment found = moment_of(*subject_, index);
           const bool looks_torn = !was_closed && durable > 0 && index.recovery().dropped_bytes > 0;
           const std::size_t first = !looks_torn ? durable : life.policy.is_always() ? durable - 1 : 0;

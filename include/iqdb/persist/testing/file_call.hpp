@@ -28,6 +28,7 @@ enum class FileCall : std::uint8_t {
   set_permissions,
   read,
   write,
+  set_direct,  ///< past the page cache, or through it again
   truncate,
   sync,
   sync_data,
@@ -65,6 +66,8 @@ enum class FileCall : std::uint8_t {
       return "read";
     case FileCall::write:
       return "write";
+    case FileCall::set_direct:
+      return "set direct writing of";
     case FileCall::truncate:
       return "truncate";
     case FileCall::sync:

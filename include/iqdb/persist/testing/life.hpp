@@ -50,6 +50,7 @@ struct Life {
   FsyncPolicy policy = FsyncPolicy::always();  ///< when it is synced; an interval must be longer than the examination
   Compression compression = Compression::none();  ///< of snapshots
   std::size_t log_extent_bytes = 0;               ///< as in PersistConfig
+  bool direct_io = false;                         ///< as in FileStorageOptions
   std::vector<Step> steps = {};                   ///< what is done
 };
 
@@ -96,7 +97,8 @@ struct Life {
   words += life.compression.codec() == Compression::Codec::none   ? ", no compression"
            : life.compression.codec() == Compression::Codec::zstd ? ", zstd"
                                                                   : ", lz4";
-  words += ", extents of " + std::to_string(life.log_extent_bytes) + " bytes:";
+  words += ", extents of " + std::to_string(life.log_extent_bytes) + " bytes";
+  words += life.direct_io ? ", direct I/O:" : ":";
   for (const Step& step : life.steps) {
     words += (&step == life.steps.data() ? " " : "; ") + to_string(step);
   }
@@ -176,6 +178,7 @@ template <Persistable I>
     }
     life.steps.push_back(std::move(step));
   }
+  life.direct_io = life.policy.is_always() && random.one_in(3);  // makes no difference to the other policies
   return life;
 }
 

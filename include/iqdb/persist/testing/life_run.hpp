@@ -46,11 +46,12 @@ using SimulatedIndex = PersistedIndex<I, BasicFileStorage<SimulatedFileSystem>>;
           .log_extent_bytes = life.log_extent_bytes};
 }
 
-/// The index on `machine`, made by subject.make() if it was never written.
+/// The index of `life` on `machine`, made by subject.make() if it was never written.
 template <Persistable I>
-[[nodiscard]] SimulatedIndex<I> open_index(const Subject<I>& subject, const PersistConfig& config,
+[[nodiscard]] SimulatedIndex<I> open_index(const Subject<I>& subject, const Life& life, const PersistConfig& config,
                                            const SimulatedFileSystem& machine) {
-  return SimulatedIndex<I>::load_or_create(config, subject.make, BasicFileStorage<SimulatedFileSystem>(machine));
+  return SimulatedIndex<I>::load_or_create(
+      config, subject.make, BasicFileStorage<SimulatedFileSystem>(machine, {.direct_io = life.direct_io}));
 }
 
 /// What is durable and what it holds.
@@ -155,7 +156,7 @@ class LifeRun {
       sync_failed_ = sync_failed_ || (is_sync(call.call) && fault.error && fault.error != std::errc::interrupted);
       return fault;
     });
-    const Answer answer = attempt([&] { index_.emplace(open_index(*subject_, config_, machine_)); });
+    const Answer answer = attempt([&] { index_.emplace(open_index(*subject_, *life_, config_, machine_)); });
     if (answer == Answer::rejected) {
       fail("a load throws what is no PersistError");
     }

@@ -26,6 +26,7 @@
 #include <utility>
 #include <vector>
 
+#include "iqdb/persist/aligned_buffer.hpp"
 #include "iqdb/persist/file_system.hpp"
 #include "iqdb/persist/testing/disk_model.hpp"
 #include "iqdb/persist/testing/file_call.hpp"
@@ -199,8 +200,9 @@ class SimulatedFileSystem {
     }
     const auto found = state_->visible.find(path.native());
     if (mode != OpenMode::create_new) {
-      return found == state_->visible.end() ? SystemResult<Handle>{-1, system_error(ENOENT)}
-                                            : SystemResult<Handle>{new_handle({found->second, path.native()}), {}};
+      return found == state_->visible.end()
+                 ? SystemResult<Handle>{-1, system_error(ENOENT)}
+                 : SystemResult<Handle>{new_handle({.file = found->second, .name = path.native()}), {}};
     }
     if (found != state_->visible.end()) {
       return {-1, system_error(EEXIST)};
@@ -257,6 +259,9 @@ class SimulatedFileSystem {
     if (fault.error) {
       return {0, fault.error};
     }
+    if (is_direct(handle) && !is_block_aligned(offset, into)) {
+      return {0, system_error(EINVAL)};
+    }
     const std::lock_guard guard(state_->mutex);
     const std::span<const std::byte> content = *file_of(handle).visible;
     const auto begin = static_cast<std::size_t>(std::min<std::uint64_t>(offset, content.size()));
@@ -271,6 +276,9 @@ class SimulatedFileSystem {
     if (fault.error) {
       return {0, fault.error};
     }
+    if (is_direct(handle) && !is_block_aligned(offset, bytes)) {
+      return {0, system_error(EINVAL)};
+    }
     const auto written = bytes.first(std::min(bytes.size(), fault.most_bytes.value_or(bytes.size())));
     if (!written.empty()) {
       change_file(handle,
@@ -278,6 +286,20 @@ class SimulatedFileSystem {
     }
     return {written.size(), {}};
   }
+
+  /// From then on reads and writes must be of whole, aligned blocks, as of a device that has blocks of direct_block_bytes.
+  /// What they write is as volatile as any other: a disk has a cache of its own.
+  std::error_code set_direct(Handle handle, bool direct) {
+    const Fault fault = before(FileCall::set_direct, name_of(handle));
+    if (!fault.error) {
+      const std::lock_guard guard(state_->mutex);
+      state_->open.at(handle).direct = direct;
+    }
+    return fault.error;
+  }
+
+  /// Does nothing: a disk may write at any time.
+  void start_write_back(Handle /*handle*/, std::uint64_t /*offset*/, std::size_t /*bytes*/) const noexcept {}
 
   std::error_code truncate(Handle handle, std::uint64_t size) {
     const Fault fault = before(FileCall::truncate, name_of(handle), size);
@@ -361,6 +383,7 @@ class SimulatedFileSystem {
   struct OpenFile {
     std::shared_ptr<SimulatedFile> file;  // none for a directory or a lock
     std::string name;
+    bool direct = false;
   };
 
   struct State {
@@ -411,6 +434,11 @@ class SimulatedFileSystem {
     const std::lock_guard guard(state_->mutex);
     const OpenFile& open = state_->open.at(handle);
     return open.file || state_->locked.contains(open.name) ? open.name : ".";
+  }
+
+  [[nodiscard]] bool is_direct(Handle handle) const {
+    const std::lock_guard guard(state_->mutex);
+    return state_->open.at(handle).direct;
   }
 
   [[nodiscard]] bool is_file(Handle handle) const {

@@ -1,0 +1,57 @@
+# What the find modules beside this file have in common. Packages of the libraries that iqdb-persist uses export targets of
+# several names, or none at all; so these look for the header and the library themselves. pkg-config is asked for a hint
+# where it exists. To point at one by hand: CMAKE_PREFIX_PATH, or <package>_INCLUDE_DIR and <package>_LIBRARY.
+
+# Finds a library and makes a target of it, for a find module of the name `package`; sets <package>_FOUND and
+# <package>_VERSION.
+#
+#   TARGET          iqdb_deps::<name>
+#   PKG_CONFIG      its name there
+#   HEADER          the header that is included
+#   LIBRARIES       its file name, as it is on this and that system
+#   VERSION_HEADER  where its version is, in lines like "#define ZSTD_VERSION_MAJOR    1"
+#   VERSION_MACROS  the macros that are its parts
+#   INSTALL         what the error says when it is missing
+function(iqdb_persist_find_library package)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "TARGET;PKG_CONFIG;HEADER;VERSION_HEADER;INSTALL" "LIBRARIES;VERSION_MACROS")
+
+  find_package(PkgConfig QUIET)
+  if(PKG_CONFIG_FOUND)
+    pkg_check_modules(PC_${package} QUIET ${arg_PKG_CONFIG})
+  endif()
+  find_path(
+    ${package}_INCLUDE_DIR
+    NAMES ${arg_HEADER}
+    HINTS ${PC_${package}_INCLUDE_DIRS})
+  find_library(
+    ${package}_LIBRARY
+    NAMES ${arg_LIBRARIES}
+    HINTS ${PC_${package}_LIBRARY_DIRS})
+  mark_as_advanced(${package}_INCLUDE_DIR ${package}_LIBRARY)
+
+  set(${package}_VERSION "")
+  if(EXISTS "${${package}_INCLUDE_DIR}/${arg_VERSION_HEADER}")
+    foreach(macro IN LISTS arg_VERSION_MACROS)
+      file(STRINGS "${${package}_INCLUDE_DIR}/${arg_VERSION_HEADER}" line REGEX "^#define[ \t]+${macro}[ \t]+[0-9]+")
+      if(line MATCHES "${macro}[ \t]+([0-9]+)")
+        list(APPEND ${package}_VERSION "${CMAKE_MATCH_1}")
+      endif()
+    endforeach()
+    list(JOIN ${package}_VERSION "." ${package}_VERSION)
+  endif()
+
+  include(FindPackageHandleStandardArgs)
+  find_package_handle_standard_args(
+    ${package}
+    REQUIRED_VARS ${package}_LIBRARY ${package}_INCLUDE_DIR
+    VERSION_VAR ${package}_VERSION
+    REASON_FAILURE_MESSAGE "${arg_INSTALL}")
+  set(${package}_FOUND "${${package}_FOUND}" PARENT_SCOPE)
+  set(${package}_VERSION "${${package}_VERSION}" PARENT_SCOPE)
+
+  if(${package}_FOUND AND NOT TARGET ${arg_TARGET})
+    add_library(${arg_TARGET} UNKNOWN IMPORTED)
+    set_target_properties(${arg_TARGET} PROPERTIES IMPORTED_LOCATION "${${package}_LIBRARY}"
+                                                   INTERFACE_INCLUDE_DIRECTORIES "${${package}_INCLUDE_DIR}")
+  endif()
+endfunction()

@@ -1,0 +1,227 @@
+// A file's bytes on their way to the disk: gathered in blocks, which helper threads checksum and write while the caller
+// fills the next ones.
+//
+//   write(bytes) --copied--> block 1, 2, 3, … --> one thread: checksum
+//                                            \--> another one: FileReplacement::append
+//
+// Invariants: a fixed number of blocks, each in use until it was checksummed and written; blocks reach the file in their
+// order, aligned in memory and in the file, so that it can be written past the page cache.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <mutex>
+#include <span>
+#include <system_error>
+#include <thread>
+#include <utility>
+
+#include "iqdb/persist/aligned_buffer.hpp"
+#include "iqdb/persist/checksum.hpp"
+#include "iqdb/persist/storage.hpp"
+#include "iqdb/persist/stream.hpp"
+#include "iqdb/persist/version.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+/// Appends to a file that holds nothing yet, and takes the checksum of what is appended.
+template <FileReplacement R>
+class BlockStream final : public ByteSink {
+ public:
+  /// Appends to `file`, which must outlive this, in blocks of `block_bytes`, rounded up to a multiple of
+  /// direct_block_bytes. Of `helper_threads` threads besides the caller's up to two are used, from the first full block on;
+  /// with 0 of them everything is done by the caller. The first `unchecked` bytes are not taken into the checksum.
+  BlockStream(R& file, std::uint64_t unchecked, std::size_t block_bytes, unsigned helper_threads)
+      : file_(&file),
+        unchecked_(unchecked),
+        block_bytes_(static_cast<std::size_t>(block_end(block_bytes))),
+        helper_threads_(helper_threads) {}
+  BlockStream(const BlockStream&) = delete;
+  BlockStream& operator=(const BlockStream&) = delete;
+  ~BlockStream() override {
+    abandon();
+    join();
+  }
+
+  /// Throws what the file throws, for this piece or an earlier one.
+  void write(std::span<const std::byte> bytes) override {
+    while (!bytes.empty()) {
+      if (used_ == 0) {
+        await_free_block();
+      }
+      const std::size_t count = std::min(bytes.size(), block_bytes_ - used_);
+      std::ranges::copy(bytes.first(count), blocks_[filled_ % rotation_].buffer.bytes().subspan(used_).begin());
+      used_ += count;
+      bytes = bytes.subspan(count);
+      if (used_ == block_bytes_) {
+        start_threads();
+        pass_on();
+      }
+    }
+  }
+
+  /// Waits until everything is in the file; nothing may be written afterwards. Throws what the file throws.
+  void finish() {
+    if (used_ > 0) {
+      pass_on();
+    }
+    {
+      const std::lock_guard guard(mutex_);
+      ending_ = true;
+    }
+    moved_.notify_all();
+    join();
+    if (error_) {
+      std::rethrow_exception(error_);
+    }
+  }
+
+  /// The checksum of what was written; known after finish().
+  [[nodiscard]] const Crc32& checksum() const noexcept { return checksum_; }
+
+  /// How many bytes were written so far.
+  [[nodiscard]] std::uint64_t bytes() const noexcept { return passed_on_bytes_ + used_; }
+
+ private:
+  struct Block {
+    AlignedBuffer buffer;
+    std::size_t bytes = 0;  // of it that are used
+  };
+
+  // With threads: enough for the disk to have work while the checksum, or the caller, is behind.
+  static constexpr std::size_t most_blocks = 6;
+
+  void await_free_block() {
+    {
+      std::unique_lock guard(mutex_);
+      moved_.wait(guard, [this] { return filled_ < std::min(summed_, written_) + rotation_ || error_; });
+      if (error_) {
+        std::rethrow_exception(error_);
+      }
+    }
+    Block& block = blocks_[filled_ % rotation_];
+    if (block.buffer.size() == 0) {
+      block.buffer = AlignedBuffer(block_bytes_);
+    }
+  }
+
+  // The block being filled is full, or the last one.
+  void pass_on() {
+    const std::uint64_t number = filled_;
+    blocks_[number % rotation_].bytes = std::exchange(used_, 0);
+    passed_on_bytes_ += blocks_[number % rotation_].bytes;
+    {
+      const std::lock_guard guard(mutex_);
+      ++filled_;
+    }
+    moved_.notify_all();
+    if (!summing_.joinable()) {
+      sum(number);
+      const std::lock_guard guard(mutex_);
+      ++summed_;
+    }
+    if (!writing_.joinable()) {
+      append(number);
+      const std::lock_guard guard(mutex_);
+      ++written_;
+    }
+  }
+
+  void sum(std::uint64_t number) {
+    const Block& block = blocks_[number % rotation_];
+    const std::uint64_t begin = number * block_bytes_;
+    const std::uint64_t skipped = std::min<std::uint64_t>(unchecked_ - std::min(unchecked_, begin), block.bytes);
+    checksum_.update(block.buffer.bytes().first(block.bytes).subspan(static_cast<std::size_t>(skipped)));
+  }
+
+  void append(std::uint64_t number) {
+    const Block& block = blocks_[number % rotation_];
+    file_->append(block.buffer.bytes().first(block.bytes));
+  }
+
+  void start_threads() {
+    if (filled_ > 0) {
+      return;
+    }
+    try {
+      if (helper_threads_ >= 1) {
+        rotation_ = most_blocks;
+        writing_ = std::thread([this] { process(written_, [this](std::uint64_t number) { append(number); }); });
+      }
+      if (helper_threads_ >= 2) {
+        summing_ = std::thread([this] { process(summed_, [this](std::uint64_t number) { sum(number); }); });
+      }
+    } catch (const std::system_error&) {
+      // There are no more threads to be had: the caller does what they would have done.
+    }
+  }
+
+  // Processes block after block; `done` counts them.
+  template <class Process>
+  void process(std::uint64_t& done, Process&& process_block) noexcept {
+    std::unique_lock guard(mutex_);
+    for (;;) {
+      moved_.wait(guard, [&] { return done < filled_ || ending_ || error_ || abandoned_; });
+      if (error_ || abandoned_ || done == filled_) {
+        return;
+      }
+      guard.unlock();
+      std::exception_ptr error;
+      try {
+        process_block(done);
+      } catch (...) {
+        error = std::current_exception();
+      }
+      guard.lock();
+      if (error) {
+        error_ = error;
+      } else {
+        ++done;
+      }
+      moved_.notify_all();
+    }
+  }
+
+  void abandon() noexcept {
+    {
+      const std::lock_guard guard(mutex_);
+      abandoned_ = true;
+    }
+    moved_.notify_all();
+  }
+
+  void join() {
+    for (std::thread* thread : {&summing_, &writing_}) {
+      if (thread->joinable()) {
+        thread->join();
+      }
+    }
+  }
+
+  R* file_;
+  std::uint64_t unchecked_;
+  std::size_t block_bytes_;
+  unsigned helper_threads_;
+  std::array<Block, most_blocks> blocks_;
+  std::size_t rotation_ = 1;           // how many of them are used; set before there are threads
+  std::size_t used_ = 0;               // bytes of the block being filled
+  std::uint64_t passed_on_bytes_ = 0;  // of the blocks before it
+  Crc32 checksum_;                     // of the blocks summed
+
+  std::mutex mutex_;  // guards what is below
+  std::condition_variable moved_;
+  std::uint64_t filled_ = 0;  // blocks that were passed on; changed by the caller only
+  std::uint64_t summed_ = 0;
+  std::uint64_t written_ = 0;
+  bool ending_ = false;     // no more blocks come
+  bool abandoned_ = false;  // what was not written is not wanted any more
+  std::exception_ptr error_;
+  std::thread summing_;
+  std::thread writing_;
+};
+
+}  // namespace iqdb
