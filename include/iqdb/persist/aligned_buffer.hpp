@@ -7,6 +7,7 @@
 #include <new>
 #include <span>
 
+#include "iqdb/persist/huge_pages.hpp"
 #include "iqdb/persist/version.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
@@ -31,14 +32,17 @@ inline constexpr std::size_t direct_block_bytes = 4096;
          reinterpret_cast<std::uintptr_t>(bytes.data()) % direct_block_bytes == 0;
 }
 
-/// Bytes at an address that is a multiple of direct_block_bytes. Empty, or of a fixed size.
+/// Bytes at an address that is a multiple of direct_block_bytes. Empty, or of a fixed size. A large one asks for huge pages:
+/// a device is then given a few large pieces of memory, and not hundreds of small ones.
 class AlignedBuffer {
  public:
   AlignedBuffer() = default;
 
   /// `size` bytes that hold anything. Throws std::bad_alloc.
   explicit AlignedBuffer(std::size_t size)
-      : bytes_(static_cast<std::byte*>(::operator new(size, alignment))), size_(size) {}
+      : bytes_(static_cast<std::byte*>(::operator new(size, alignment_of(size))), Free{size}), size_(size) {
+    advise_huge_pages(bytes());
+  }
 
   /// All of it.
   [[nodiscard]] std::span<std::byte> bytes() const noexcept { return {bytes_.get(), size_}; }
@@ -46,10 +50,13 @@ class AlignedBuffer {
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
 
  private:
-  static constexpr std::align_val_t alignment{direct_block_bytes};
+  static std::align_val_t alignment_of(std::size_t size) noexcept {
+    return std::align_val_t{size >= huge_page_bytes ? huge_page_bytes : direct_block_bytes};
+  }
 
   struct Free {
-    void operator()(std::byte* bytes) const noexcept { ::operator delete(bytes, alignment); }
+    std::size_t size;
+    void operator()(std::byte* bytes) const noexcept { ::operator delete(bytes, alignment_of(size)); }
   };
 
   std::unique_ptr<std::byte, Free> bytes_;

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <span>
 #include <utility>
@@ -38,7 +39,7 @@ class BlockAppender {
     std::span<std::byte> room = buffer_.bytes().subspan(static_cast<std::size_t>(offset - begin));
     for (std::uint64_t at = begin;;) {
       const std::size_t count = std::min(room.size(), bytes.size());
-      std::ranges::copy(bytes.first(count), room.begin());
+      std::memcpy(room.data(), bytes.data(), count);
       bytes = bytes.subspan(count);
       const std::size_t filled = buffer_.size() - room.size() + count;
       const auto padded = static_cast<std::size_t>(block_end(filled));

@@ -13,6 +13,7 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <exception>
 #include <mutex>
 #include <span>
@@ -27,6 +28,9 @@
 #include "iqdb/persist/version.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
+
+/// So many of PersistConfig::buffer_bytes make a block: by default 2 MiB, with which a disk is about at its fastest.
+inline constexpr std::size_t buffers_in_block = 8;
 
 /// Appends to a file that holds nothing yet, and takes the checksum of what is appended.
 template <FileReplacement R>
@@ -54,7 +58,7 @@ class BlockStream final : public ByteSink {
         await_free_block();
       }
       const std::size_t count = std::min(bytes.size(), block_bytes_ - used_);
-      std::ranges::copy(bytes.first(count), blocks_[filled_ % rotation_].buffer.bytes().subspan(used_).begin());
+      std::memcpy(blocks_[filled_ % rotation_].buffer.bytes().data() + used_, bytes.data(), count);
       used_ += count;
       bytes = bytes.subspan(count);
       if (used_ == block_bytes_) {

@@ -18,11 +18,14 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <mutex>
+#include <new>
 #include <random>
 #include <set>
 #include <string>
@@ -280,7 +283,20 @@ class PosixFileSystem {
   }
 
   /// Which process this is.
-  [[nodiscard]] std::int64_t process() const noexcept { return ::getpid(); }
+  [[nodiscard]] std::int64_t process() const noexcept {
+    // Asked with every mutation. A call of the system would be a tenth of one that is not synced, so the answer is kept
+    // where a fork forgets it.
+    static std::atomic<std::int64_t>* const kept = memory_that_a_fork_wipes();
+    if (kept == nullptr) {
+      return ::getpid();
+    }
+    std::int64_t number = kept->load(std::memory_order_relaxed);
+    if (number == 0) {
+      number = ::getpid();
+      kept->store(number, std::memory_order_relaxed);
+    }
+    return number;
+  }
 
   /// A number that nobody can foretell.
   [[nodiscard]] std::uint64_t random() const {
@@ -299,6 +315,22 @@ class PosixFileSystem {
     // Never destroyed: an index with static lifetime may give its lock back after everything else has gone.
     static auto* const instance = new Registry;  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
     return *instance;
+  }
+
+  // Holds 0 at first, and in each child of a fork again; null where the system has no such memory.
+  static std::atomic<std::int64_t>* memory_that_a_fork_wipes() noexcept {
+#ifdef MADV_WIPEONFORK
+    const auto page_bytes = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+    void* const page = ::mmap(nullptr, page_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED) {  // NOLINT(*-no-int-to-ptr,*-cstyle-cast): the macro of the system
+      return nullptr;
+    }
+    if (::madvise(page, page_bytes, MADV_WIPEONFORK) == 0) {
+      return ::new (page) std::atomic<std::int64_t>(0);
+    }
+    ::munmap(page, page_bytes);
+#endif
+    return nullptr;
   }
 
   static std::error_code answered(int answer) noexcept {

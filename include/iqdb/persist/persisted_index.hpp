@@ -307,8 +307,8 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
     discard_empty_log(storage_, path_, lock, PersistErrorKind::would_discard_log, config_.buffer_bytes);
     // All that may fail but for the files themselves comes before the first of them is seen.
     WrittenSnapshot<S> base = write_snapshot(index_, storage_, lock, path_, config_);
-    NewLog<S> log(storage_, log_path(path_), lock, base.fingerprint, 0, config_.buffer_bytes);
-    log.flush();
+    NewLog<S> log(storage_, log_path(path_), lock, base.fingerprint, 0, config_);
+    log.finish();
     std::unique_ptr<Logging> logging = prepare_logging(std::move(lock), config_);
     put_in_place(base.file);
     put_in_place(log.file());
@@ -390,8 +390,8 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
 
   // A log that continues the snapshot `base`, in place of the present one.
   void begin_log(const Fingerprint& base, std::uint64_t base_lsn) {
-    NewLog<S> log(storage_, log_path(path_), logging_->lock, base, base_lsn, config_.buffer_bytes);
-    log.flush();
+    NewLog<S> log(storage_, log_path(path_), logging_->lock, base, base_lsn, config_);
+    log.finish();
     or_poison([&] { log.file().sync(); });
     log.file().rename();
     or_poison([&] {

@@ -192,8 +192,8 @@ template <Persistable I, Storage S>
 
     // A log that continues another snapshot has nothing to replay, but its numbers were given.
     const LogPosition begin = scan ? scan->replay.value_or(scan->end) : LogPosition{};
-    auto log = std::make_unique<NewLog<S>>(storage, log_path(path), lock, snapshot.fingerprint, begin.next_lsn - 1,
-                                           config.buffer_bytes);
+    auto log =
+        std::make_unique<NewLog<S>>(storage, log_path(path), lock, snapshot.fingerprint, begin.next_lsn - 1, config);
     if (scan && begin.offset < scan->end.offset) {
       FrameReader reader(*old_log, scan->log, begin, config.buffer_bytes, helpers.if_any());
       recovery::Replay replay(snapshot.index, *log, *scan, report);
@@ -212,7 +212,7 @@ template <Persistable I, Storage S>
       progress.finish();
       log->append_close();
     }
-    log->flush();
+    log->finish();
     if (report.dropped_bytes > 0) {
       // A second name, not a rename: `path`.wal itself must never stop existing.
       storage.keep(log_path(path), torn_log_path(path), lock);

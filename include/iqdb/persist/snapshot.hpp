@@ -240,8 +240,6 @@ template <Persistable I, Storage S>
     });
   };
 
-  // Eight buffers a block: large enough for a disk to be at its fastest.
-  constexpr std::size_t buffers_in_block = 8;
   const std::vector<std::byte> provisional_head = head();
   BlockStream data(file, provisional_head.size(), buffers_in_block * config.buffer_bytes, config.helper_threads);
   data.write(provisional_head);

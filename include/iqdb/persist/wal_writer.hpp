@@ -10,9 +10,9 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <exception>
 #include <filesystem>
+#include <limits>
 #include <mutex>
 #include <optional>
 #include <span>
@@ -23,7 +23,7 @@
 #include <utility>
 #include <vector>
 
-#include "iqdb/persist/aligned_buffer.hpp"
+#include "iqdb/persist/block_stream.hpp"
 #include "iqdb/persist/checksum.hpp"
 #include "iqdb/persist/config.hpp"
 #include "iqdb/persist/error.hpp"
@@ -40,15 +40,15 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 template <Storage S>
 class NewLog {
  public:
-  /// Begins a log at `path` that continues the snapshot `base`, which holds the mutations up to `base_lsn`. What is appended
-  /// is written in pieces of about `buffer_bytes`.
+  /// Begins a log at `path` that continues the snapshot `base`, which holds the mutations up to `base_lsn`. Of `config`
+  /// buffer_bytes and helper_threads are used.
   NewLog(S& storage, const std::filesystem::path& path, const typename S::Lock& lock, Fingerprint base,
-         std::uint64_t base_lsn, std::size_t buffer_bytes)
+         std::uint64_t base_lsn, const PersistConfig& config)
       : file_(storage.replace(path, lock)),
         header_{.log_id = storage.new_log_id(), .base_lsn = base_lsn, .base = base},
         end_{.offset = log_header_bytes, .next_lsn = base_lsn + 1},
-        gathered_(block_end(buffer_bytes)) {
-    gather(bytes_of([this](Writer& writer) { write_log_header(writer, header_); }));
+        frames_(file_, nothing_checked, buffers_in_block * config.buffer_bytes, std::min(config.helper_threads, 1U)) {
+    frames_.write(bytes_of([this](Writer& writer) { write_log_header(writer, header_); }));
   }
 
   /// Appends a frame with this body, of `mutations` mutations. `checksum` is the body's alone.
@@ -59,8 +59,8 @@ class NewLog {
                        .lsn = end_.next_lsn,
                        .durable = end_.offset};
     header.crc32 = frame_checksum(header_.log_id, header, checksum, joiner_);
-    gather(encoded(header));
-    gather(body);
+    frames_.write(encoded(header));
+    frames_.write(body);
     end_.offset += FrameHeader::bytes + body.size();
     end_.next_lsn += mutations;
   }
@@ -73,11 +73,8 @@ class NewLog {
   /// Ends what was taken over from an older log.
   void append_close() { append_control(write_close); }
 
-  /// Writes what was appended to the file: before it is put in place.
-  void flush() {
-    file_.append(gathered_.bytes().first(gathered_bytes_));
-    gathered_bytes_ = 0;
-  }
+  /// Writes what was appended to the file, before it is put in place; nothing may be appended afterwards.
+  void finish() { frames_.finish(); }
 
   /// The file, to be put in place.
   [[nodiscard]] typename S::Replacement& file() noexcept { return file_; }
@@ -97,25 +94,14 @@ class NewLog {
     append(body, checksum, 0);
   }
 
-  // In large pieces: a call of the system for each frame would cost more than everything else.
-  void gather(std::span<const std::byte> bytes) {
-    while (!bytes.empty()) {
-      if (gathered_bytes_ == gathered_.size()) {
-        flush();
-      }
-      const std::size_t count = std::min(bytes.size(), gathered_.size() - gathered_bytes_);
-      std::memcpy(gathered_.bytes().data() + gathered_bytes_, bytes.data(), count);
-      gathered_bytes_ += count;
-      bytes = bytes.subspan(count);
-    }
-  }
+  static constexpr auto nothing_checked = std::numeric_limits<std::uint64_t>::max();  // frames have their own checksums
 
   typename S::Replacement file_;
   LogHeader header_;
   LogPosition end_;
   Crc32Joiner joiner_;
-  AlignedBuffer gathered_;
-  std::size_t gathered_bytes_ = 0;
+  // In large blocks, and by another thread: a call of the system for each frame would cost more than everything else.
+  BlockStream<typename S::Replacement> frames_;
 };
 
 /// Appends mutations to a log and makes them durable as its policy says. Used by one thread; with a periodic policy
