@@ -26,7 +26,8 @@ REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 DOCUMENT = REPOSITORY / "docs" / "performance.md"
 
 # Each is one process, in which its benchmarks are repeated in random order.
-GROUPS = ("^(durable|unsynced)_insert/", "^snapshot_save/", "^snapshot_load/", "^(replay|scale)/")
+GROUPS = {"insert": "^(durable|unsynced)_insert/", "save": "^snapshot_save/", "load": "^snapshot_load/",
+          "replay": "^(replay|scale)/"}
 
 BATCHES = (1, 100, 1000)
 OURS = "iqdb-persist"
@@ -645,13 +646,15 @@ def parse_arguments():
                         help="measure also on an ext4 with a journal, on a loop device made for it (needs root)")
     parser.add_argument("--journaled-gib", type=int, default=16, help="its size")
     parser.add_argument("--largest", action="store_true", help="in --directory, also 10 GB (needs 40 GB of disk)")
+    parser.add_argument("--groups", nargs="+", choices=GROUPS, default=list(GROUPS), help="measure only these")
     parser.add_argument("--rounds", type=int, default=3, help="how many times each group is run")
     parser.add_argument("--repetitions", type=int, default=3, help="repetitions of each benchmark in a round")
     parser.add_argument("--patience", type=float, default=600, help="seconds to wait for a quiet moment, at most")
     parser.add_argument("--output", type=pathlib.Path,
                         help="a directory for performance.md and its charts, instead of docs/")
     parser.add_argument("--save", type=pathlib.Path, help="write all that was measured to this file too")
-    parser.add_argument("--render", type=pathlib.Path, help="measure nothing: take what --save has written")
+    parser.add_argument("--render", type=pathlib.Path, nargs="+",
+                        help="measure nothing: take together what --save has written to these files")
     parser.add_argument("--quick", action="store_true", help="everything tiny, to see that it runs; needs --output")
     arguments = parser.parse_args()
     if arguments.quick and not arguments.output:
@@ -679,25 +682,40 @@ def measure_all(arguments):
             places.append((file_system_of(mounted) + ", on a loop device", mounted))
         for _ in range(rounds):
             for file_system, directory in places:
-                measure(arguments, quiet, samples, file_system, directory, GROUPS, repetitions, more)
-                runs += len(GROUPS)
+                groups = [GROUPS[name] for name in arguments.groups]
+                measure(arguments, quiet, samples, file_system, directory, groups, repetitions, more)
+                runs += len(groups)
         if arguments.largest:
             measure(arguments, quiet, samples, places[0][0], scratch, ["^scale/"], 1, ["--scale_bytes=10000000000"])
             runs += 1
-    text = (f"{rounds} rounds of {repetitions} repetitions each, in random order; {runs} runs of a group of benchmarks. "
+    text = (f"{rounds} round(s) of {repetitions} repetitions, in random order: {runs} run(s) of {', '.join(arguments.groups)}. "
             f"Before {quiet.waited} of them the machine was not quiet, and the script waited; {quiet.repeated} were "
             f"disturbed and were repeated; {quiet.disturbed} were taken although the machine did not become quiet.")
     return samples, {"machine": machine(), "quiet": text}
+
+
+def read_saved(paths):
+    """What several runs have saved, as if they had been one."""
+    samples = Samples()
+    texts = []
+    for path in paths:
+        saved = json.loads(path.read_text())
+        samples.skipped.update(saved["skipped"])
+        samples.context.update(saved["context"])
+        for file_system, names in saved["data"].items():
+            for name, quantities in names.items():
+                known = samples.data.setdefault(file_system, {}).setdefault(name, {})
+                for quantity, values in quantities.items():
+                    known.setdefault(quantity, []).extend(values)
+        texts.append(saved["results"]["quiet"])
+    return samples, {"machine": saved["results"]["machine"], "quiet": " ".join(dict.fromkeys(texts))}
 
 
 def main():
     """Measures and writes."""
     arguments = parse_arguments()
     if arguments.render:
-        saved = json.loads(arguments.render.read_text())
-        samples = Samples()
-        samples.data, samples.skipped, samples.context = saved["data"], saved["skipped"], saved["context"]
-        results = saved["results"]
+        samples, results = read_saved(arguments.render)
     else:
         samples, results = measure_all(arguments)
     if arguments.save:
