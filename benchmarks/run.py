@@ -483,6 +483,7 @@ def ratio_table(samples, file_systems):
     """A column for each file system."""
     columns = [ratio_rows(samples, each) for each in file_systems]
     rows = [[row[0]] + [dict(column).get(row[0], "–") for column in columns] for row in columns[0]]
+    rows = [row for row in rows if any(value != "–" for value in row[1:])]
     return table(["ratio of medians"] + list(file_systems), rows)
 
 
@@ -612,17 +613,20 @@ def sections(samples, results, charts):
         text += ["", "Not measured here: " + "; ".join(f"`{name}` ({reason})"
                                                         for name, reason in sorted(samples.skipped.items())) + "."]
 
-    def for_each(section, make):
+    def for_each(section, prefix, make):
         parts = []
         for file_system in file_systems:
+            if not any(name.startswith(prefix) for name in samples.data[file_system]):
+                continue
             chart = charts.get(section, {}).get(file_system)
             parts += [f"### On {file_system}", ""] + ([chart, ""] if chart else []) + [make(samples, file_system), ""]
         return "\n".join(parts).rstrip()
 
     return {"machine": "\n".join(text), "ratios": ratio_table(samples, file_systems),
-            "durable-insert": for_each("durable-insert", durable_insert_tables), "save": for_each("save", save_tables),
-            "load": for_each("load", load_tables), "replay": for_each("replay", replay_table),
-            "scale": for_each("scale", scale_table)}
+            "durable-insert": for_each("durable-insert", "durable_insert/", durable_insert_tables),
+            "save": for_each("save", "snapshot_save/", save_tables),
+            "load": for_each("load", "snapshot_load/", load_tables), "replay": for_each("replay", "replay/", replay_table),
+            "scale": for_each("scale", "scale/", scale_table)}
 
 
 def fill(document, filled):
