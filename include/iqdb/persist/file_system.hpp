@@ -286,6 +286,7 @@ class PosixFileSystem {
   [[nodiscard]] std::int64_t process() const noexcept {
     // Asked with every mutation. A call of the system would be a tenth of one that is not synced, so the answer is kept
     // where a fork forgets it.
+    // NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables)
     static std::atomic<std::int64_t>* const kept = memory_that_a_fork_wipes();
     if (kept == nullptr) {
       return ::getpid();

@@ -308,7 +308,7 @@ class FrameReader {
   }
 
   struct SummedBody {
-    std::uint64_t offset;  // of its frame
+    std::uint64_t offset = 0;  // of its frame
     std::span<const std::byte> body;
     Crc32 checksum;
   };
