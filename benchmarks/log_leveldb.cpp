@@ -1,92 +1,30 @@
-// LevelDB with its settings as they come, but for the sync at each commit.
+// LevelDB.
 #include <leveldb/db.h>
 #include <leveldb/write_batch.h>
 
-#include <memory>
-#include <stdexcept>
 #include <string>
 
 #include "benchmarks.hpp"
-#include "inserts.hpp"
-#include "key_text.hpp"
+#include "leveldb_store.hpp"
 
 namespace iqdb_benchmarks {
 
 namespace {
 
-class Level {
- public:
-  explicit Level(const InsertPlan& plan) : plan_(plan) {
-    leveldb::Options options;
-    options.create_if_missing = true;
-    options.error_if_exists = true;
-    leveldb::DB* opened = nullptr;
-    check(leveldb::DB::Open(options, plan.directory / "leveldb", &opened));
-    database_.reset(opened);
-    synced_.sync = true;
-  }
-
-  void commit(std::uint64_t first_key) {
-    batch_.Clear();
-    gather(first_key);
-    write();
-  }
-
-  void finish(std::uint64_t next_key) {
-    for (const std::uint64_t key : {std::uint64_t{0}, next_key - 1}) {
-      const KeyText text(key);
-      std::string found;
-      check(database_->Get({}, {text.data(), text.size()}, &found));
-      if (found.size() != Records::value_bytes) {
-        throw std::runtime_error("LevelDB does not hold what was inserted");
-      }
-    }
-  }
-
- protected:
-  static void check(const leveldb::Status& status) {
-    if (!status.ok()) {
-      throw std::runtime_error("LevelDB: " + status.ToString());
-    }
-  }
-
-  void gather(std::uint64_t first_key) {
-    for (std::uint64_t key = first_key; key < first_key + plan_.batch; ++key) {
-      const KeyText text(key);
-      const auto value = records_.value(key);
-      batch_.Put({text.data(), text.size()}, {characters(value), value.size()});
-    }
-  }
-
-  void write() { check(database_->Write(synced_, &batch_)); }
-
- private:
-  InsertPlan plan_;
-  Records records_;
-  std::unique_ptr<leveldb::DB> database_;
-  leveldb::WriteOptions synced_;
-  leveldb::WriteBatch batch_;
-};
-
-// The batch is there when the clock starts, as the raw loops' bytes are; its keys are therefore always the same.
-class LevelReady : public Level {
- public:
-  explicit LevelReady(const InsertPlan& plan) : Level(plan) { gather(0); }
-  void commit(std::uint64_t /*first_key*/) { write(); }
-  void finish(std::uint64_t /*next_key*/) { Level::finish(1); }
+struct Level {
+  static constexpr const char* name = "LevelDB";
+  using DB = leveldb::DB;
+  using Options = leveldb::Options;
+  using Status = leveldb::Status;
+  using WriteBatch = leveldb::WriteBatch;
+  using WriteOptions = leveldb::WriteOptions;
 };
 
 }  // namespace
 
 void add_leveldb(const Options& options) {
-  benchmark::AddCustomContext("peer LevelDB",
-                              std::to_string(leveldb::kMajorVersion) + "." + std::to_string(leveldb::kMinorVersion));
-  add_durable_inserts<Level>("LevelDB", options);
-  for (const std::size_t batch : batch_sizes) {
-    if (batch > 1) {
-      add_durable_inserts<LevelReady>("LevelDB_ready_batch", options, batch);
-    }
-  }
+  add_leveldb_store<Level>(options,
+                           std::to_string(leveldb::kMajorVersion) + "." + std::to_string(leveldb::kMinorVersion));
 }
 
 }  // namespace iqdb_benchmarks
