@@ -21,7 +21,9 @@ configure_package_config_file(cmake/iqdb-persistConfig.cmake.in iqdb-persistConf
 write_basic_package_version_file(iqdb-persistConfigVersion.cmake COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
 install(FILES "${CMAKE_CURRENT_BINARY_DIR}/iqdb-persistConfig.cmake"
               "${CMAKE_CURRENT_BINARY_DIR}/iqdb-persistConfigVersion.cmake" cmake/FindIqdbPersistZstd.cmake
-              cmake/FindIqdbPersistLz4.cmake cmake/FindIqdbPersistIsal.cmake cmake/iqdb_persist_find_library.cmake
+              cmake/FindIqdbPersistLz4.cmake cmake/FindIqdbPersistIsal.cmake cmake/FindIqdbPersistHnswlib.cmake
+              cmake/FindIqdbPersistFaiss.cmake cmake/FindIqdbPersistUsearch.cmake
+              cmake/iqdb_persist_adapters.cmake cmake/iqdb_persist_find_library.cmake
         DESTINATION "${iqdb_persist_cmake_dir}")
 
 # In the pkg-config file the include directory is written relative to the file itself.

@@ -8,7 +8,7 @@
 #   TARGET          iqdb_deps::<name>
 #   PKG_CONFIG      its name there
 #   HEADER          the header that is included
-#   LIBRARIES       its file name, as it is on this and that system
+#   LIBRARIES       its file name, as it is on this and that system; none for a library that is headers only
 #   VERSION_HEADER  where its version is, in lines like "#define ZSTD_VERSION_MAJOR    1"
 #   VERSION_MACROS  the macros that are its parts
 #   INSTALL         what the error says when it is missing
@@ -23,11 +23,16 @@ function(iqdb_persist_find_library package)
     ${package}_INCLUDE_DIR
     NAMES ${arg_HEADER}
     HINTS ${PC_${package}_INCLUDE_DIRS})
-  find_library(
-    ${package}_LIBRARY
-    NAMES ${arg_LIBRARIES}
-    HINTS ${PC_${package}_LIBRARY_DIRS})
-  mark_as_advanced(${package}_INCLUDE_DIR ${package}_LIBRARY)
+  mark_as_advanced(${package}_INCLUDE_DIR)
+  set(required ${package}_INCLUDE_DIR)
+  if(arg_LIBRARIES)
+    find_library(
+      ${package}_LIBRARY
+      NAMES ${arg_LIBRARIES}
+      HINTS ${PC_${package}_LIBRARY_DIRS})
+    mark_as_advanced(${package}_LIBRARY)
+    list(PREPEND required ${package}_LIBRARY)
+  endif()
 
   set(${package}_VERSION "")
   if(EXISTS "${${package}_INCLUDE_DIR}/${arg_VERSION_HEADER}")
@@ -43,15 +48,19 @@ function(iqdb_persist_find_library package)
   include(FindPackageHandleStandardArgs)
   find_package_handle_standard_args(
     ${package}
-    REQUIRED_VARS ${package}_LIBRARY ${package}_INCLUDE_DIR
+    REQUIRED_VARS ${required}
     VERSION_VAR ${package}_VERSION
     REASON_FAILURE_MESSAGE "${arg_INSTALL}")
   set(${package}_FOUND "${${package}_FOUND}" PARENT_SCOPE)
   set(${package}_VERSION "${${package}_VERSION}" PARENT_SCOPE)
 
   if(${package}_FOUND AND NOT TARGET ${arg_TARGET})
-    add_library(${arg_TARGET} UNKNOWN IMPORTED)
-    set_target_properties(${arg_TARGET} PROPERTIES IMPORTED_LOCATION "${${package}_LIBRARY}"
-                                                   INTERFACE_INCLUDE_DIRECTORIES "${${package}_INCLUDE_DIR}")
+    if(arg_LIBRARIES)
+      add_library(${arg_TARGET} UNKNOWN IMPORTED)
+      set_target_properties(${arg_TARGET} PROPERTIES IMPORTED_LOCATION "${${package}_LIBRARY}")
+    else()
+      add_library(${arg_TARGET} INTERFACE IMPORTED)
+    endif()
+    set_target_properties(${arg_TARGET} PROPERTIES INTERFACE_INCLUDE_DIRECTORIES "${${package}_INCLUDE_DIR}")
   endif()
 endfunction()

@@ -10,13 +10,21 @@ cmake_minimum_required(VERSION 3.25)
 # Who may include what beside the standard library, as patterns. The system's own headers have the system layer to
 # themselves, but for the one hint about memory; nothing else may know which system it is.
 set(allowed_in_iqdb/persist/checksum.hpp "(zlib|isa-l/crc)\\.h")
-set(allowed_in_iqdb/persist/compression.hpp "(zstd|zstd_errors|lz4|lz4hc|lz4frame)\\.h")
+set(allowed_in_iqdb/persist/zstd_codec.hpp "zstd\\.h")
+set(allowed_in_iqdb/persist/lz4_codec.hpp "(lz4|lz4frame)\\.h")
+set(allowed_in_iqdb/index/hnswlib.hpp "hnswlib/hnswlib\\.h")
+set(allowed_in_iqdb/index/faiss_stream.hpp "(faiss/[A-Za-z_/]+|omp)\\.h")
+set(allowed_in_iqdb/index/faiss_parts.hpp "(faiss/[A-Za-z_/]+|omp)\\.h")
+set(allowed_in_iqdb/index/faiss.hpp "(faiss/[A-Za-z_/]+|omp)\\.h")
+set(allowed_in_iqdb/index/usearch_stream.hpp "usearch/index_dense\\.hpp")
+set(allowed_in_iqdb/index/usearch.hpp "usearch/index_dense\\.hpp")
 set(allowed_in_iqdb/persist/huge_pages.hpp "sys/mman\\.h")
 set(allowed_in_iqdb/persist/file_system.hpp "(fcntl|unistd|pthread|sys/[a-z]+|linux/[a-z]+)\\.h")
 
 # Headers that deal in bytes alone have no business with files and threads.
 set(codec_headers iqdb/text.hpp iqdb/persist/checksum.hpp iqdb/persist/huge_pages.hpp iqdb/persist/stream.hpp
-                  iqdb/persist/row_format.hpp iqdb/persist/codec.hpp iqdb/persist/compression.hpp iqdb/persist/format.hpp)
+                  iqdb/persist/row_format.hpp iqdb/persist/codec.hpp iqdb/persist/zstd_codec.hpp iqdb/persist/lz4_codec.hpp
+                  iqdb/persist/compression.hpp iqdb/persist/format.hpp)
 
 
 file(STRINGS "${HEADERS}" headers)

@@ -83,13 +83,15 @@ endif()
 
 # Links to files of the repository lead somewhere.
 if(CHECK STREQUAL "links")
-  foreach(page IN ITEMS README.md CHANGELOG.md docs/api.md docs/format.md docs/reliability.md docs/testing.md)
+  foreach(page IN ITEMS README.md CHANGELOG.md docs/adapters.md docs/api.md docs/format.md docs/performance.md
+                        docs/reliability.md docs/testing.md)
     file(READ "${SOURCE}/${page}" text)
-    string(REGEX REPLACE "[][;]" " " text "${text}")
-    string(REGEX MATCHALL " \\(([^() #]+)(#[^()]*)?\\)" links "${text}")
+    string(REPLACE "](" "<link>(" text "${text}")
+    string(REGEX REPLACE "[][;]" " " text "${text}")  # which mean something in lists
+    string(REGEX MATCHALL "<link>\\(([^() #`]+)(#[^()]*)?\\)" links "${text}")
     cmake_path(GET page PARENT_PATH folder)
     foreach(link IN LISTS links)
-      string(REGEX REPLACE "^ \\(([^()#]+).*" "\\1" target "${link}")
+      string(REGEX REPLACE "^<link>\\(([^()#]+).*" "\\1" target "${link}")
       if(NOT target MATCHES "^https?:" AND target MATCHES "[./]" AND NOT EXISTS "${SOURCE}/${folder}/${target}")
         message(SEND_ERROR "${page}: nothing at ${target}")
       endif()

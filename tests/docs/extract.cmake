@@ -60,6 +60,13 @@ function(write_examples output source)
 endfunction()
 
 function(add_example code line)
+  # An example of an adapter needs its library.
+  if(code MATCHES "#include <iqdb/index/(hnswlib|faiss|usearch)\\.hpp>")
+    if(NOT CMAKE_MATCH_1 IN_LIST iqdb_persist_adapters)
+      message(STATUS "${current_page}:${line}: left out, since ${CMAKE_MATCH_1} is not installed")
+      return()
+    endif()
+  endif()
   # Includes go to the top of the file; an empty line stays, so that a compiler's message names the right one.
   string(REGEX MATCHALL "(^|\n)#include [^\n]+" includes "${code}")
   foreach(include IN LISTS includes)

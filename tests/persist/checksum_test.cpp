@@ -157,6 +157,41 @@ TEST_CASE("Crc32: updates after an append go on behind both", "[checksum]") {
   CHECK(a.value() == 0xCBF43926);
 }
 
+TEST_CASE("Crc32Rebaser: a checksum with another beginning is that of the bytes with the other beginning",
+          "[checksum]") {
+  const auto seed = GENERATE(1U, 2U, 3U);
+  CAPTURE(seed);
+  Random random(seed);
+  iqdb::Crc32Rebaser rebaser;
+  for (int round = 0; round < 100; ++round) {
+    const auto old_beginning = random.bytes(random.below(40));
+    const auto new_beginning = random.bytes(random.below(40));
+    // Often the same length twice: what was computed for it is used again.
+    const auto rest = random.bytes(round % 4 == 0 ? random.below(3000) : 540);
+    CAPTURE(old_beginning.size(), new_beginning.size(), rest.size());
+    const auto behind = [&rest](const auto& beginning) {
+      Crc32 whole(beginning);
+      whole.update(rest);
+      return whole.value();
+    };
+    CHECK(rebaser.rebased(behind(old_beginning), Crc32(old_beginning), Crc32(new_beginning), rest.size()) ==
+          behind(new_beginning));
+  }
+}
+
+TEST_CASE("Crc32Rebaser: a checksum of damaged bytes does not become right", "[checksum]") {
+  auto bytes = Random(7).bytes(100);
+  const auto old_beginning = Random(8).bytes(28);
+  const auto new_beginning = Random(9).bytes(28);
+  Crc32 whole(old_beginning);
+  whole.update(bytes);
+  bytes[50] ^= std::byte{1};
+  Crc32 damaged(new_beginning);
+  damaged.update(bytes);
+  CHECK(iqdb::Crc32Rebaser().rebased(whole.value(), Crc32(old_beginning), Crc32(new_beginning), bytes.size()) !=
+        damaged.value());
+}
+
 TEST_CASE("Crc32: every single-bit flip shows", "[checksum]") {
   auto bytes = Random(7).bytes(100);
   const std::uint32_t right = crc_of(bytes);

@@ -264,7 +264,7 @@ TEST_CASE("compression zstd: round trip at the strongest levels", "[compression]
   CHECK(decode(encode(Compression::zstd(level), payload, with), with) == payload);
 }
 
-TEST_CASE("compression zstd: with helper threads a payload of several jobs comes back whole", "[compression][zstd]") {
+TEST_CASE("compression zstd: with helper threads a payload of several frames comes back whole", "[compression][zstd]") {
   const CodingResources with{.buffer_bytes = 256 * 1024, .helper_threads = 3};
   Payload payload = text_payload(3'000'000);
   const Payload noise = random_payload(6'000'000);
@@ -417,7 +417,7 @@ TEST_CASE("compression zstd: a uniform payload of 64 MiB is padded to exactly wh
   }
   encoder->finish();
   CHECK(sink.bytes().size() == pieces * piece_bytes / 4096);
-  CHECK(frames_of(sink.bytes()) == 2);
+  CHECK(frames_of(sink.bytes()) == pieces * piece_bytes / iqdb::coding::zstd_frame_bytes(3) + 1);
 
   MemorySource source(sink.bytes());
   const auto decoder = make_decoder({.scheme = encoder->scheme(), .payload_bytes = pieces * piece_bytes}, source,
@@ -431,13 +431,12 @@ TEST_CASE("compression zstd: a uniform payload of 64 MiB is padded to exactly wh
   CHECK_NOTHROW(decoder->finish());
 }
 
-TEST_CASE("compression zstd: a payload that compresses less than 4096 times is one frame and not padded",
-          "[compression][zstd]") {
+TEST_CASE("compression zstd: a payload that compresses less than 4096 times is not padded", "[compression][zstd]") {
   CHECK(frames_of(zstd({}).data) == 1);
   CHECK(frames_of(zstd(Payload(1, std::byte{0})).data) == 1);
   CHECK(frames_of(zstd(Payload(10'000, std::byte{0})).data) == 1);
-  CHECK(frames_of(zstd(text_payload(300'000)).data) == 1);
-  CHECK(frames_of(zstd(random_payload(300'000)).data) == 1);
+  CHECK(frames_of(zstd(text_payload(300'000)).data) == 2);
+  CHECK(frames_of(zstd(random_payload(300'000)).data) == 2);
 }
 
 #else
@@ -453,6 +452,15 @@ TEST_CASE("compression zstd: is unsupported in a program that was built without 
 }
 
 #endif
+
+TEST_CASE("make_decoder: a scheme that there is not is unsupported and never taken for none", "[compression]") {
+  const Payload payload = Bytes().text("payload");
+  MemorySource source(payload);
+  require_kind(PersistErrorKind::unsupported, [&] {
+    return make_decoder({.scheme = static_cast<CompressionScheme>(4), .payload_bytes = payload.size()}, source,
+                        payload.size(), resources);
+  });
+}
 
 #if IQDB_PERSIST_HAS_LZ4
 
@@ -492,6 +500,16 @@ TEST_CASE("compression lz4: a block that is cut at any byte is refused", "[compr
   require_truncations_refused(lz4(text_payload(1000)));
   require_truncations_refused(lz4(random_payload(100)));
   require_truncations_refused(lz4({}));
+}
+
+TEST_CASE("compression lz4: what is no block is told from a block of another length", "[compression][lz4]") {
+  const Encoded encoded = lz4(text_payload(1000));
+  const Payload cut(encoded.data.begin(), encoded.data.end() - 1);
+  const auto message = [](const Encoded& refused) {
+    return std::string(require_kind(PersistErrorKind::compression, [&] { return decode(refused); }).what());
+  };
+  CHECK_THAT(message(with_data(encoded, cut)), Catch::Matchers::Contains("is not a valid block of at most 1000 bytes"));
+  CHECK_THAT(message(stating(encoded, 1001)), Catch::Matchers::Contains("decodes to 1000 bytes, but 1001 are stated"));
 }
 
 TEST_CASE("compression lz4: anything behind a block is refused", "[compression][lz4]") {

@@ -206,9 +206,9 @@ TEST_CASE("A file system that refuses direct I/O is asked once and written to th
 
 TEST_CASE("A file system that refuses a direct write is written to through the page cache from then on",
           "[direct_io][log]") {
+  bool refused = false;  // is asked for as long as files are written, also at the end
   Opened opened;
   insert_row(opened.db, 1);
-  bool refused = false;
   opened.watch([&refused](const FileCallRecord& call) {
     const bool refuses = call.call == FileCall::write && !refused;
     refused = refused || refuses;

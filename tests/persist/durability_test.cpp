@@ -447,6 +447,21 @@ TEST_CASE("A record over the limit is refused and not acknowledged", "[durabilit
   CHECK(load_of(directory.files()).ids() == Ids{1, 3});
 }
 
+TEST_CASE("A mutation for which there is no number left is refused and not acknowledged", "[durability]") {
+  const FileSet files = killed_after({1});
+  const DurableDirectory directory;
+  directory.put({{snapshot_name, files.at(snapshot_name)},
+                 {log_name, iqdb_test::raw_header(1, iqdb::largest_lsn - 1,
+                                                  iqdb_test::fingerprint_of(files.at(snapshot_name)))}});
+  DurableIndex db = directory.load();
+  insert_row(db, 7);
+  require_kind(PersistErrorKind::record_too_large, [&] { insert_row(db, 8); });
+  db.save();
+  const LoadResult loaded = load_of(directory.files());
+  CHECK(loaded.ids() == iqdb_test::ids_of(db.index()));
+  CHECK(db.lsn() == iqdb::largest_lsn);
+}
+
 TEST_CASE("Frames of an earlier log behind the end are not replayed", "[durability]") {
   const FileSet earlier = killed_after({1, 2, 3});
   const FileSet files = killed_after({1});

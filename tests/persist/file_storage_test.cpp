@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -19,6 +20,7 @@
 
 #include "iqdb/persist.hpp"
 #include "support/catch.hpp"
+#include "support/child_process.hpp"
 #include "support/expect_error.hpp"
 #include "support/faulty_file_system.hpp"
 #include "support/files.hpp"
@@ -34,6 +36,7 @@ using iqdb::FlatIndex;
 using iqdb::PersistedIndex;
 using iqdb::PersistErrorKind;
 using iqdb_test::CallRecord;
+using iqdb_test::ChildProcess;
 using iqdb_test::error_of;
 using iqdb_test::Fault;
 using iqdb_test::FaultPlan;
@@ -600,6 +603,32 @@ TEST_CASE("A lock that is moved is given back once by whoever has it", "[file_st
   const auto again = iqdb::PosixFileSystem().lock(directory / "a.lock");
   CHECK_FALSE(again.error);
   iqdb::PosixFileSystem().unlock(again.value);
+}
+
+TEST_CASE("A lock is given back by its destruction", "[file_storage][lock]") {
+  const TemporaryDirectory directory;
+  iqdb::FileStorage storage;
+  { const auto lock = storage.lock(directory / "a", std::chrono::milliseconds::zero()); }
+  const auto again = iqdb::PosixFileSystem().lock(directory / "a.lock");
+  CHECK_FALSE(again.error);
+  iqdb::PosixFileSystem().unlock(again.value);
+}
+
+TEST_CASE("A lock that a forked child destroys is still its parent's", "[file_storage][lock][fork]") {
+  const TemporaryDirectory directory;
+  iqdb::FileStorage storage;
+  std::optional lock = storage.lock(directory / "a", std::chrono::milliseconds::zero());
+  ChildProcess destroys([&] {
+    lock.reset();
+    return 0;
+  });
+  REQUIRE(destroys.wait() == 0);
+  // Asked by another process: in this one the registry alone would refuse.
+  ChildProcess asks([&] {
+    const auto other = iqdb::PosixFileSystem().lock(directory / "a.lock");
+    return other.error == std::errc::operation_would_block ? 0 : 1;
+  });
+  CHECK(asks.wait() == 0);
 }
 
 TEST_CASE("A stale temporary file is replaced and not written into", "[file_storage]") {

@@ -249,6 +249,14 @@ TEST_CASE("header_bytes: 41 and the index type", "[format]") {
   CHECK(RawHeader{}.bytes().size() == 45);
 }
 
+TEST_CASE("to_string: names the four schemes and calls every other unknown", "[format]") {
+  CHECK(to_string(CompressionScheme::none) == "none");
+  CHECK(to_string(CompressionScheme::zstd) == "zstd");
+  CHECK(to_string(CompressionScheme::lz4_block) == "lz4_block");
+  CHECK(to_string(CompressionScheme::lz4_frames) == "lz4_frames");
+  CHECK(to_string(static_cast<CompressionScheme>(4)) == "unknown");
+}
+
 TEST_CASE("write_preamble: the bytes of each scheme", "[format]") {
   const auto bytes_of = [](CompressionScheme scheme) {
     return hex(written_by([&](iqdb::Writer& writer) {

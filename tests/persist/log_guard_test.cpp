@@ -151,6 +151,19 @@ TEST_CASE("A save refuses a log that may hold mutations and changes nothing", "[
   }
 }
 
+TEST_CASE("Where the snapshot cannot be read a save replaces it but not a log that holds mutations", "[log_guard]") {
+  const Scene scene;
+  const Bytes no_snapshot(100, std::byte{1});
+  write_bytes(scene.path(), no_snapshot);
+  write_bytes(scene.log(), log_with_a_mutation(2));
+  CHECK(outcome_of([&] { return scene.other().save(); }) == "log_present");
+  CHECK(read_bytes(scene.path()) == no_snapshot);
+  CHECK(read_bytes(scene.log()) == log_with_a_mutation(2));
+  write_bytes(scene.log(), empty_log(2));
+  CHECK(outcome_of([&] { return scene.other().save(); }) == "ok");
+  CHECK(scene.load().index().size() == 7);
+}
+
 TEST_CASE("A log without its snapshot is refused by a load and by load_or_create", "[log_guard]") {
   const Scene scene;
   fs::remove(scene.path());

@@ -168,6 +168,16 @@ TEST_CASE("A base LSN out of range is log_corrupted", "[recovery]") {
   require_refused(base.files(), "log_corrupted");
 }
 
+TEST_CASE("A mutation with a number that no log reaches is log_corrupted", "[recovery]") {
+  Base base;
+  base.log = RawLog(log_id, iqdb::largest_lsn - 1, fingerprint_of(base.snapshot));
+  base.log.frame(insert_of(3), 1);
+  CHECK(load_of(base.files()).ids() == Ids{1, 2, 3});
+  const std::size_t offset = base.log.size();
+  base.log.frame(insert_of(4), 1);
+  CHECK(require_refused(base.files(), "log_corrupted").offset == offset);
+}
+
 // ---- Rule 2: frames that no writer makes ----------------------------------------------------------------------------------
 
 TEST_CASE("A frame that does not parse is log_corrupted at its offset and nothing is changed", "[recovery]") {

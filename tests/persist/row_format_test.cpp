@@ -259,6 +259,14 @@ TEST_CASE("check_storable: takes what can be stored", "[row_format]") {
   CHECK_NOTHROW(iqdb::check_storable(every_type));
 }
 
+TEST_CASE("require_storable_count: takes what fits in 32 bits and refuses one more", "[row_format]") {
+  CHECK_NOTHROW(iqdb::row_format::require_storable_count(0xFFFF'FFFF, "the metadata key", "bytes"));
+  const auto error = require_kind(IndexErrorKind::resource_limit, [] {
+    iqdb::row_format::require_storable_count(0x1'0000'0000, "the metadata key", "bytes");
+  });
+  CHECK(iqdb_test::mentions(error, "the metadata key has 4294967296 bytes"));
+}
+
 TEST_CASE("check_storable: refuses a key or a string that is not UTF-8", "[row_format]") {
   require_kind(IndexErrorKind::invalid_config, [] { iqdb::check_storable(Metadata{{"\xFF", 1}}); });
   require_kind(IndexErrorKind::invalid_config, [] { iqdb::check_storable(Metadata{{"k", "\xFF"}}); });

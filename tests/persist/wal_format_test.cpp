@@ -418,6 +418,13 @@ TEST_CASE("A batch holds inserts and erases alone", "[wal_format]") {
     CAPTURE(hex(inner));
     CHECK(is_refused(iqdb_test::batch_body({iqdb_test::erase_body(1), inner})));
   }
+  // What has the form of an erase, but for its first byte.
+  for (unsigned op = 0; op < 256; ++op) {
+    CAPTURE(op);
+    ByteVector inner = iqdb_test::erase_body(2);
+    inner[0] = static_cast<std::byte>(op);
+    CHECK(is_refused(iqdb_test::batch_body({iqdb_test::erase_body(1), inner})) == (op != 2));
+  }
 }
 
 TEST_CASE("An identifier of a kind that is none is refused", "[wal_format]") {

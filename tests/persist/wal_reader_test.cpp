@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "iqdb/persist/helper_threads.hpp"
 #include "support/allocations.hpp"
 #include "support/bytes.hpp"
 #include "support/catch.hpp"
@@ -126,6 +127,12 @@ TEST_CASE("A length of zero ends the log also with bytes behind it", "[wal_reade
   CHECK(scan(log.bytes()).dropped_bytes == 31);
 }
 
+TEST_CASE("A frame without a body ends the log though its checksum is right", "[wal_reader]") {
+  RawLog log = three_erases();
+  const std::size_t end = log.size();
+  CHECK(scan(log.frame(ByteVector(), 0).bytes()).end.offset == end);
+}
+
 TEST_CASE("A length over 256 MiB ends the log", "[wal_reader]") {
   for (const std::uint32_t length : {256U * 1024 * 1024 + 1, ~0U}) {
     RawLog log = three_erases();
@@ -238,6 +245,22 @@ TEST_CASE("A witness of another log or with a wrong checksum tells nothing", "[w
   damaged.back() ^= std::byte{1};
   CHECK(scan(RawLog(log).raw(damaged).bytes()).end.offset == end);
   CHECK(scan(RawLog(log).raw(raw_frame(id + 1, 4, log.size(), erase_body(4))).bytes()).end.offset == end);
+}
+
+TEST_CASE("A witness that goes on behind the end of the file tells nothing", "[wal_reader]") {
+  const std::size_t end = three_erases().size();
+  const Bytes body = erase_body(4);
+  for (const std::uint32_t missing : {1U, 300U, 1'000'000U}) {
+    CAPTURE(missing);
+    RawLog log = three_erases();
+    log.raw(ByteVector(40, std::byte{1}));
+    // With the checksum of what is there, which nothing but the length gives away.
+    const auto length = static_cast<std::uint32_t>(body.get().size()) + missing;
+    const std::uint64_t durable = log.size();
+    const std::uint32_t crc32 = iqdb_test::crc32_of(Bytes().u64(id).u32(length).u64(4).u64(durable).append(body));
+    log.raw(Bytes().u32(length).u32(crc32).u64(4).u64(durable).append(body));
+    CHECK(scan(log.bytes()).end.offset == end);
+  }
 }
 
 TEST_CASE("A witness of more than a buffer is read whole", "[wal_reader]") {
@@ -393,11 +416,69 @@ TEST_CASE("The first invalid frame ends a version-1 log", "[wal_reader]") {
   CHECK(seen.mutations == 2);
 }
 
+TEST_CASE("A length of zero ends a version-1 log", "[wal_reader]") {
+  const ByteVector two = version_1({erase_body(1), erase_body(2)});
+  // The checksum of nothing is 0.
+  const LogScan seen = scan(Bytes().append(two).append(ByteVector(100)));
+  CHECK(seen.end.offset == two.size());
+  CHECK(seen.mutations == 2);
+}
+
+TEST_CASE("A frame that goes on behind the end of the file ends a version-1 log", "[wal_reader]") {
+  const ByteVector two = version_1({erase_body(1), erase_body(2)});
+  const ByteVector body = erase_body(3);
+  for (const std::uint32_t missing : {1U, 300U}) {
+    CAPTURE(missing);
+    // With the checksum of what is there, which nothing but the length gives away.
+    const auto length = static_cast<std::uint32_t>(body.size()) + missing;
+    const LogScan seen = scan(Bytes().append(two).u32(length).u32(iqdb_test::crc32_of(body)).append(body));
+    CHECK(seen.end.offset == two.size());
+    CHECK(seen.mutations == 2);
+  }
+}
+
+TEST_CASE("A frame over the limit ends a version-1 log", "[wal_reader]") {
+  const ByteVector one = version_1({erase_body(1)});
+  const ByteVector too_long(iqdb::largest_frame_body + 1);
+  const LogScan seen = scan(Bytes()
+                                .append(one)
+                                .u32(static_cast<std::uint32_t>(too_long.size()))
+                                .u32(iqdb_test::crc32_of(too_long))
+                                .append(too_long));
+  CHECK(seen.end.offset == one.size());
+  CHECK(seen.mutations == 1);
+}
+
 TEST_CASE("A version-1 frame that does not parse is damage at its offset", "[wal_reader]") {
   for (const ByteVector& body :
        {ByteVector(close_body()), ByteVector(abort_body(1)), ByteVector(Bytes().append(erase_body(1)).u8(0))}) {
     require_damage(12 + 18, version_1({erase_body(1), body}));
   }
+}
+
+TEST_CASE("Only what is wrong with a body becomes damage of its frame", "[wal_reader]") {
+  const iqdb::LogFrame frame{
+      .position = {.offset = 64, .next_lsn = 1}, .end = 98, .body = {}, .crc32 = 0, .fields = {}};
+  for (const auto kind : {PersistErrorKind::invalid_payload, PersistErrorKind::truncated_payload}) {
+    const auto error = require_kind(PersistErrorKind::log_corrupted, [&] {
+      frame.decoded([&] { iqdb::throw_persist_error(kind, "as a decoder says it"); });
+    });
+    CHECK(error.offset() == std::uint64_t{64});
+    CHECK(iqdb_test::mentions(error, "as a decoder says it"));
+  }
+  require_kind(PersistErrorKind::io,
+               [&] { frame.decoded([] { iqdb::throw_persist_error(PersistErrorKind::io, "the disk is broken"); }); });
+}
+
+TEST_CASE("A frame that has only the length of an abort aborts nothing", "[wal_reader]") {
+  RawLog log = new_log();
+  log.frame(erase_body(1), 1).control(Bytes().append(close_body()).u64(1));
+  MemoryFile file(log.bytes());
+  iqdb::FrameReader reader(file, {.version = 2, .header = {.log_id = id, .base_lsn = 0, .base = base}},
+                           {.offset = 64, .next_lsn = 1}, least_buffer);
+  const auto frame = reader.next();
+  REQUIRE(frame.has_value());
+  CHECK(reader.abort_behind(*frame) == std::nullopt);
 }
 
 // ---- Reading in pieces --------------------------------------------------------------------------------------------------
@@ -453,6 +534,33 @@ TEST_CASE("The body of a frame stays valid while the abort behind it is looked f
       CHECK(std::ranges::equal(frame->body, body));
     }
   }
+}
+
+TEST_CASE("A window holds what was read last and says so", "[wal_reader]") {
+  MemoryFile file(Bytes().text("0123456789"));
+  iqdb::FileWindow window(file, 4);
+  CHECK(window.held_from(0).empty());
+  CHECK(window.at(2, 1).size() == 1);
+  CHECK(std::ranges::equal(window.held_from(2), Bytes().text("2345").get()));
+  CHECK(std::ranges::equal(window.held_from(5), Bytes().text("5").get()));
+  CHECK(window.held_from(1).empty());
+  CHECK(window.held_from(6).empty());
+}
+
+TEST_CASE("Zeros behind the frames end what helpers sum up and cost no memory", "[wal_reader]") {
+  constexpr std::size_t prepared = std::size_t{4} * 1024 * 1024;
+  constexpr std::size_t window = 8 * 640 * 1024;  // eight pieces: all of the file
+  RawLog log = three_erases();
+  const std::size_t end = log.size();
+  log.raw(ByteVector(prepared));
+  MemoryFile file(log.bytes());
+  iqdb::HelperThreads helpers(2);
+  LogScan seen;
+  const auto allocated = iqdb_test::allocated_by([&] { seen = iqdb::scan_log(file, base, window / 8, &helpers); });
+  CHECK(seen.end == LogPosition{.offset = end, .next_lsn = 4});
+  CHECK(seen.mutations == 3);
+  CHECK(seen.dropped_bytes == 0);
+  CHECK(allocated.largest <= window);
 }
 
 TEST_CASE("A length that the file does not have allocates nothing", "[wal_reader]") {

@@ -2,8 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
-#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -18,6 +16,7 @@
 #include <vector>
 
 #include "iqdb/index.hpp"
+#include "iqdb/index/distance.hpp"
 #include "iqdb/insert_overloads.hpp"
 #include "iqdb/persist/format.hpp"
 #include "iqdb/persist/huge_pages.hpp"
@@ -125,7 +124,7 @@ class FlatIndex : public InsertOverloads<FlatIndex> {
       if (rows_[row].erased) {
         continue;
       }
-      const Candidate candidate{.distance = distance(query, vector_at(row)), .row = row};
+      const Candidate candidate{.distance = distance(metric_, query, vector_at(row)), .row = row};
       if (nearest.size() < most) {
         nearest.push_back(candidate);
         std::ranges::push_heap(nearest, nearer);
@@ -275,50 +274,6 @@ class FlatIndex : public InsertOverloads<FlatIndex> {
     }
     rows_.erase(rows_.begin() + static_cast<std::ptrdiff_t>(kept), rows_.end());
     vectors_.resize(kept * dim_);
-  }
-
-  [[nodiscard]] float distance(std::span<const float> a, std::span<const float> b) const {
-    switch (metric_) {
-      case DistanceMetric::cosine: {
-        // In double precision: the squares of large components overflow a float, those of small ones vanish in it.
-        const auto product = [](double x, double y) { return x * y; };
-        const double norms = std::sqrt(sum<double>(a, a, product)) * std::sqrt(sum<double>(b, b, product));
-        return norms == 0.0 ? 1.0F : static_cast<float>(1.0 - sum<double>(a, b, product) / norms);
-      }
-      case DistanceMetric::dot_product:
-        return 0.0F - sum<float>(a, b, [](float x, float y) { return x * y; });
-      case DistanceMetric::euclidean:
-        return std::sqrt(sum<float>(a, b, [](float x, float y) { return (x - y) * (x - y); }));
-      case DistanceMetric::manhattan:
-        return sum<float>(a, b, [](float x, float y) { return std::abs(x - y); });
-      case DistanceMetric::hamming:
-        break;
-    }
-    return sum<float>(a, b, [](float x, float y) {
-      return std::bit_cast<std::uint32_t>(x) == std::bit_cast<std::uint32_t>(y) ? 0.0F : 1.0F;
-    });
-  }
-
-  // The sum of term(aᵢ, bᵢ). Several partial sums, since a compiler may not reorder one by itself: they become the lanes
-  // of a vector register.
-  template <class Number, class Term>
-  static Number sum(std::span<const float> a, std::span<const float> b, Term term) {
-    constexpr std::size_t lanes = 8;
-    std::array<Number, lanes> partial{};
-    std::size_t at = 0;
-    for (; at + lanes <= a.size(); at += lanes) {
-      for (std::size_t lane = 0; lane < lanes; ++lane) {
-        partial[lane] += term(a[at + lane], b[at + lane]);
-      }
-    }
-    Number total = 0;
-    for (; at < a.size(); ++at) {
-      total += term(a[at], b[at]);
-    }
-    for (const Number lane_sum : partial) {
-      total += lane_sum;
-    }
-    return total;
   }
 
   std::size_t dim_;

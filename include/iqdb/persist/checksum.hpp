@@ -22,6 +22,12 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 /// A running CRC32.
 class Crc32 {
  public:
+  /// Of nothing yet.
+  Crc32() = default;
+
+  /// Of `bytes`.
+  explicit Crc32(std::span<const std::byte> bytes) noexcept { update(bytes); }
+
   /// Takes `bytes` into the checksum.
   void update(std::span<const std::byte> bytes) noexcept {
     // zlib takes a null pointer, which an empty span may have, as a request for the initial value.
@@ -46,33 +52,33 @@ class Crc32 {
   [[nodiscard]] std::uint32_t value() const noexcept { return value_; }
 
  private:
-  friend class Crc32Joiner;
-
   std::uint32_t value_ = 0;
   std::uint64_t length_ = 0;
 };
 
-/// Puts checksums together, faster than Crc32::append where second parts are often as long as the one before.
-class Crc32Joiner {
+/// Changes checksums of long bytes as if they had begun otherwise, without having the bytes: a CRC is linear, so that what
+/// the beginning contributes can be taken out and put in. Fast where the bytes behind it are often as many as the last time.
+class Crc32Rebaser {
  public:
-  /// The checksum of what `first` has taken and, behind it, what `second` has taken.
-  [[nodiscard]] std::uint32_t joined(const Crc32& first, const Crc32& second) noexcept {
+  /// What the checksum `whole` would be if the `behind` bytes at the end stood not behind those that `old_beginning` has
+  /// taken, but behind those of `new_beginning`.
+  [[nodiscard]] std::uint32_t rebased(std::uint32_t whole, const Crc32& old_beginning, const Crc32& new_beginning,
+                                      std::uint64_t behind) noexcept {
+    const std::uint32_t change = old_beginning.value() ^ new_beginning.value();
 #if ZLIB_VERNUM >= 0x12c0
-    if (second.length_ != length_) {
-      operator_ = ::crc32_combine_gen(static_cast<z_off_t>(second.length_));
-      length_ = second.length_;
+    if (behind != behind_) {
+      operator_ = ::crc32_combine_gen(static_cast<z_off_t>(behind));
+      behind_ = behind;
     }
-    return static_cast<std::uint32_t>(::crc32_combine_op(first.value_, second.value_, operator_));
+    return static_cast<std::uint32_t>(::crc32_combine_op(change, whole, operator_));
 #else
-    Crc32 both = first;
-    both.append(second);
-    return both.value();
+    return static_cast<std::uint32_t>(::crc32_combine(change, whole, static_cast<z_off_t>(behind)));
 #endif
   }
 
- private:
 #if ZLIB_VERNUM >= 0x12c0
-  std::uint64_t length_ = 0;
+ private:
+  std::uint64_t behind_ = 0;
   uLong operator_ = ::crc32_combine_gen(0);
 #endif
 };

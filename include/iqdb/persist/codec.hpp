@@ -20,6 +20,12 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
+/// What coding may use: see PersistConfig.
+struct CodingResources {
+  std::size_t buffer_bytes;  ///< the size of each buffer, in bytes
+  unsigned helper_threads;   ///< threads besides the caller's
+};
+
 /// Takes a payload and passes on the data that it is stored as.
 class PayloadEncoder : public ByteSink {
  public:
@@ -87,14 +93,25 @@ class StoredDecoder final : public PayloadDecoder {
   ByteSource* data_;
 };
 
+/// What another decoder has decoded of a payload.
+struct DecodedBefore {
+  std::uint64_t bytes = 0;  ///< of the payload
+  bool any_frame = false;   ///< one at least, if only an empty one
+};
+
 /// Decodes any concatenation of frames. `Frames` wraps a codec's streaming context:
 ///   name                      what it is called in messages
 ///   decode(input, output)     moves both spans past what it read and wrote; true at the end of a frame
 template <class Frames>
 class FrameDecoder final : public PayloadDecoder {
  public:
-  FrameDecoder(ByteSource& data, std::uint64_t payload_bytes, std::size_t buffer_bytes)
-      : data_(&data), stated_(payload_bytes), buffer_(buffer_bytes) {}
+  /// `data` begins behind the frames that were decoded `before`.
+  FrameDecoder(ByteSource& data, std::uint64_t payload_bytes, std::size_t buffer_bytes, DecodedBefore before = {})
+      : data_(&data),
+        stated_(payload_bytes),
+        decoded_(before.bytes),
+        buffer_(buffer_bytes),
+        any_frame_(before.any_frame) {}
 
   std::size_t read(std::span<std::byte> into) override {
     const auto wanted = into.first(static_cast<std::size_t>(std::min<std::uint64_t>(into.size(), stated_ - decoded_)));
@@ -130,21 +147,18 @@ class FrameDecoder final : public PayloadDecoder {
         input_ = std::span<const std::byte>(buffer_).first(count);
         at_end_ = count == 0;
       }
-      if (input_.empty() && !within_frame_) {
-        if (at_end_ && !any_frame_) {
+      if (at_end_ && !within_frame_) {
+        if (!any_frame_) {
           throw_corrupt(Frames::name, "is empty");
         }
-        if (at_end_) {
-          return 0;
-        }
+        return 0;
       }
-      const std::size_t input_before = input_.size();
       within_frame_ = !frames_.decode(input_, room);
       any_frame_ = true;
       if (room.size() < into.size()) {
         return into.size() - room.size();
       }
-      if (at_end_ && within_frame_ && input_.size() == input_before) {
+      if (at_end_ && within_frame_) {
         throw_corrupt(Frames::name, "ends within a frame");
       }
     }
@@ -152,13 +166,13 @@ class FrameDecoder final : public PayloadDecoder {
 
   ByteSource* data_;
   std::uint64_t stated_;
-  std::uint64_t decoded_ = 0;
+  std::uint64_t decoded_;
   std::vector<std::byte> buffer_;
   std::span<const std::byte> input_;  // read, not yet decoded
   Frames frames_;
-  bool at_end_ = false;
+  bool at_end_ = false;  // of the data: then nothing of it is left to decode
   bool within_frame_ = false;
-  bool any_frame_ = false;
+  bool any_frame_;
 };
 
 }  // namespace coding

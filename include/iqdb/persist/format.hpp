@@ -143,8 +143,7 @@ struct Fingerprint {
 
 /// The fingerprint of a snapshot of `file_bytes` that begins with `header`.
 [[nodiscard]] inline Fingerprint fingerprint(const FileHeader& header, std::uint64_t file_bytes) {
-  Crc32 checksum;
-  checksum.update(bytes_of([&](Writer& writer) { write_header(writer, header); }));
+  const Crc32 checksum(bytes_of([&](Writer& writer) { write_header(writer, header); }));
   return {.file_bytes = file_bytes, .header_crc32 = checksum.value(), .region_crc32 = header.crc32};
 }
 

@@ -1,6 +1,7 @@
 // Threads that help the one that calls: each does a share of a job, and the caller one too.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <exception>
@@ -118,6 +119,29 @@ class HelperThreads {
   std::size_t running_ = 0;
   bool stopping_ = false;
   std::exception_ptr error_;
+};
+
+/// Hands out the numbers 0 to count - 1, each once, to several threads.
+class Pieces {
+ public:
+  explicit Pieces(std::uint64_t count) : count_(count) {}
+
+  /// Calls `take(number)` until there are no more. If it throws, nobody gets another one.
+  template <class Take>
+  void take_all(Take&& take) {
+    try {
+      for (std::uint64_t number = next_++; number < count_; number = next_++) {
+        take(number);
+      }
+    } catch (...) {
+      next_ = count_;
+      throw;
+    }
+  }
+
+ private:
+  std::uint64_t count_;
+  std::atomic<std::uint64_t> next_ = 0;
 };
 
 }  // namespace iqdb

@@ -35,29 +35,6 @@ void read_all(F& file, std::uint64_t offset, std::span<std::byte> into) {
   }
 }
 
-// Hands out the numbers 0 to count - 1, each once.
-class Pieces {
- public:
-  explicit Pieces(std::uint64_t count) : count_(count) {}
-
-  // Calls `take(number)` until there are no more. If it throws, nobody gets another one.
-  template <class Take>
-  void take_all(Take&& take) {
-    try {
-      for (std::uint64_t number = next_++; number < count_; number = next_++) {
-        take(number);
-      }
-    } catch (...) {
-      next_ = count_;
-      throw;
-    }
-  }
-
- private:
-  std::uint64_t count_;
-  std::atomic<std::uint64_t> next_ = 0;
-};
-
 // The checksum of pieces, put together in their order, in whatever order they come.
 class OrderedChecksum {
  public:
@@ -89,7 +66,7 @@ template <ReadableFile F>
                                         ProgressMeter& progress) {
   const std::uint64_t end = file.size();
   const std::uint64_t count = (end - begin + piece_bytes - 1) / piece_bytes;
-  parallel_read::Pieces pieces(count);
+  Pieces pieces(count);
   parallel_read::OrderedChecksum checksum;
   std::atomic<std::uint64_t> done = 0;
   const std::thread::id caller = std::this_thread::get_id();
@@ -100,9 +77,7 @@ template <ReadableFile F>
       const auto piece =
           std::span(buffer).first(static_cast<std::size_t>(std::min<std::uint64_t>(piece_bytes, end - at)));
       parallel_read::read_all(file, at, piece);
-      Crc32 of_piece;
-      of_piece.update(piece);
-      checksum.add(number, of_piece);
+      checksum.add(number, Crc32(piece));
       done += piece.size();
       if (std::this_thread::get_id() == caller) {
         progress.advance(done.exchange(0));
@@ -130,7 +105,7 @@ void read_shared(F& file, std::uint64_t offset, std::span<std::byte> into, Helpe
     parallel_read::read_all(file, offset, into);
     return;
   }
-  parallel_read::Pieces pieces((into.size() + piece_bytes - 1) / piece_bytes);
+  Pieces pieces((into.size() + piece_bytes - 1) / piece_bytes);
   helpers->run([&] {
     pieces.take_all([&](std::uint64_t number) {
       const auto at = static_cast<std::size_t>(number) * piece_bytes;

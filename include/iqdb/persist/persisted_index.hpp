@@ -235,7 +235,9 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
     last_lsn_ = lsn();
     if (std::unique_ptr<Logging> closing = std::move(logging_)) {
       if (closing->lock.inherited()) {
-        std::ignore = closing.release();  // see close_quietly
+        // A fork: the files are the parent's, and the thread that syncs them does not exist here, so nothing of this can
+        // be taken apart.
+        std::ignore = closing.release();
         throw_forked();
       }
       naming_file(path_, [&] { closing->writer->close(); });
@@ -412,12 +414,6 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
   }
 
   void close_quietly() noexcept {
-    if (logging_ && logging_->lock.inherited()) {
-      // A fork: the files are the parent's, and the thread that syncs them does not exist here, so nothing of this can
-      // be taken apart.
-      std::ignore = logging_.release();
-      return;
-    }
     try {
       close();
     } catch (const std::exception&) {

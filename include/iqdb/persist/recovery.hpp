@@ -85,7 +85,7 @@ class Replay {
     bool kept = true;
     for (; done < live; ++done) {
       body.read_next(mutation_);
-      const Outcome outcome = apply(frame, aborted.has_value());
+      const Outcome outcome = apply(frame);
       if (outcome == Outcome::tolerated) {
         break;
       }
@@ -94,7 +94,7 @@ class Replay {
     report_->aborted += body.mutations() - live;
     report_->tolerated += live - done;
     if (kept) {
-      log_->append(frame.body, frame.body_checksum, body.mutations());
+      log_->append(frame, body.mutations());
       if (aborted || done < live) {
         log_->append_abort(log_->end().next_lsn - body.mutations() + done);
       }
@@ -105,7 +105,7 @@ class Replay {
  private:
   enum class Outcome : std::uint8_t { applied, skipped, tolerated };
 
-  Outcome apply(const LogFrame& frame, bool has_abort) {
+  Outcome apply(const LogFrame& frame) {
     try {
       if (mutation_.op == FrameOp::insert) {
         index_->insert(mutation_.id, std::span<const float>(mutation_.vector), std::move(mutation_.metadata));
@@ -113,7 +113,7 @@ class Replay {
         index_->erase(mutation_.id);
       }
     } catch (const IndexError& error) {
-      return rejected(frame, has_abort, error);
+      return rejected(frame, error);
     } catch (const std::exception& error) {
       reject(frame, error.what());
     } catch (...) {
@@ -123,7 +123,7 @@ class Replay {
     return Outcome::applied;
   }
 
-  Outcome rejected(const LogFrame& frame, bool has_abort, const IndexError& error) {
+  Outcome rejected(const LogFrame& frame, const IndexError& error) {
     if (scan_->log.version == 1) {
       // A crash between the snapshot and the truncation of its log leaves mutations in both, and version 1 does not
       // tell: what the snapshot holds already is passed over.
@@ -133,8 +133,8 @@ class Replay {
         ++report_->skipped;
         return Outcome::skipped;
       }
-    } else if (!has_abort && frame.end == scan_->end.offset) {
-      // The crash came between the rejection and its abort.
+    } else if (frame.end == scan_->end.offset) {
+      // The crash came between the rejection and its abort, which would stand behind.
       return Outcome::tolerated;
     }
     reject(frame, error.what());

@@ -28,6 +28,14 @@ inline constexpr std::uint8_t value_integer = 1;
 inline constexpr std::uint8_t value_float = 2;
 inline constexpr std::uint8_t value_bool = 3;
 inline constexpr std::uint8_t value_null = 4;
+
+// Throws IndexError resource_limit where a length or a number of entries does not fit in its field.
+inline void require_storable_count(std::uint64_t count, std::string_view holder, std::string_view items) {
+  if (count > std::numeric_limits<std::uint32_t>::max()) {
+    throw IndexError(IndexErrorKind::resource_limit, std::string(holder) + " has " + std::to_string(count) + " " +
+                                                         std::string(items) + "; at most 4294967295 can be stored");
+  }
+}
 }  // namespace row_format
 
 /// The least bytes that an identifier takes: kind and length.
@@ -40,27 +48,20 @@ inline constexpr std::uint64_t smallest_metadata_bytes = 1;
 /// not UTF-8, resource_limit for one, or a number of entries, above 2^32-1. An index calls it before it takes a vector.
 inline void check_storable(const std::optional<Metadata>& metadata) {
   const auto check = [](std::string_view text, std::string_view what) {
-    if (text.size() > std::numeric_limits<std::uint32_t>::max()) {
-      throw IndexError(IndexErrorKind::resource_limit, "a metadata " + std::string(what) + " has " +
-                                                           std::to_string(text.size()) +
-                                                           " bytes; at most 4294967295 can be stored");
-    }
+    row_format::require_storable_count(text.size(), what, "bytes");
     if (!is_utf8(text)) {
-      throw IndexError(IndexErrorKind::invalid_config, "the metadata " + std::string(what) + " " + printable(text) +
-                                                           " is not UTF-8; encode other bytes, e.g. in base64");
+      throw IndexError(IndexErrorKind::invalid_config,
+                       std::string(what) + " " + printable(text) + " is not UTF-8; encode other bytes, e.g. in base64");
     }
   };
   if (!metadata) {
     return;
   }
-  if (metadata->size() > std::numeric_limits<std::uint32_t>::max()) {
-    throw IndexError(IndexErrorKind::resource_limit,
-                     std::to_string(metadata->size()) + " metadata entries; at most 4294967295 can be stored");
-  }
+  row_format::require_storable_count(metadata->size(), "the metadata", "entries");
   for (const auto& [key, value] : *metadata) {
-    check(key, "key");
+    check(key, "the metadata key");
     if (const auto* text = std::get_if<std::string>(&value)) {
-      check(*text, "value");
+      check(*text, "the metadata value");
     }
   }
 }

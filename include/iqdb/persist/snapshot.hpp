@@ -254,8 +254,7 @@ template <Persistable I, Storage S>
   data.finish();
 
   preamble = {.scheme = encoder->scheme(), .payload_bytes = writer.position()};
-  Crc32 region;
-  region.update(bytes_of([&](Writer& preamble_writer) { write_preamble(preamble_writer, preamble); }));
+  Crc32 region(bytes_of([&](Writer& preamble_writer) { write_preamble(preamble_writer, preamble); }));
   region.append(data.checksum());
   header.crc32 = region.value();
   const std::vector<std::byte> complete_head = head();

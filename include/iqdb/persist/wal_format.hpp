@@ -76,53 +76,39 @@ inline constexpr std::uint64_t frame_header_1_bytes = 4 + 4;
 
 namespace wal_format {
 
-// The bytes before the body that a frame's checksum is over.
-[[nodiscard]] inline Crc32 checksum_of_fields(std::uint64_t log_id, const FrameHeader& header) noexcept {
-  std::array<std::byte, 8 + 4 + 8 + 8> fields{};
-  std::byte* at = fields.data();
-  const auto put = [&at](const auto& bytes) {
-    std::memcpy(at, bytes.data(), bytes.size());
-    at += bytes.size();
-  };
-  put(to_little_endian(log_id));
-  put(to_little_endian(header.body_bytes));
-  put(to_little_endian(header.lsn));
-  put(to_little_endian(header.durable));
-  Crc32 checksum;
-  checksum.update(fields);
-  return checksum;
-}
-
-}  // namespace wal_format
-
-/// The checksum of a frame: over the log's id, so that a frame of another log or of an earlier life of the same blocks
-/// never validates, the header's other fields, and the body.
-[[nodiscard]] inline std::uint32_t frame_checksum(std::uint64_t log_id, const FrameHeader& header,
-                                                  std::span<const std::byte> body) noexcept {
-  Crc32 checksum = wal_format::checksum_of_fields(log_id, header);
-  checksum.update(body);
-  return checksum.value();
-}
-
-/// The same, of a body whose own checksum is known: that is the same in every log.
-[[nodiscard]] inline std::uint32_t frame_checksum(std::uint64_t log_id, const FrameHeader& header, const Crc32& body,
-                                                  Crc32Joiner& joiner) noexcept {
-  return joiner.joined(wal_format::checksum_of_fields(log_id, header), body);
-}
-
-/// A frame's header as it lies in a log.
-[[nodiscard]] inline std::array<std::byte, FrameHeader::bytes> encoded(const FrameHeader& header) noexcept {
-  std::array<std::byte, FrameHeader::bytes> bytes{};
+// Numbers one behind the other, which have `count` bytes together.
+template <std::size_t count, LittleEndianValue... Ts>
+[[nodiscard]] std::array<std::byte, count> packed(const Ts&... values) noexcept {
+  static_assert((sizeof(Ts) + ...) == count);
+  std::array<std::byte, count> bytes{};
   std::byte* at = bytes.data();
   const auto put = [&at](const auto& field) {
     std::memcpy(at, field.data(), field.size());
     at += field.size();
   };
-  put(to_little_endian(header.body_bytes));
-  put(to_little_endian(header.crc32));
-  put(to_little_endian(header.lsn));
-  put(to_little_endian(header.durable));
+  (put(to_little_endian(values)), ...);
   return bytes;
+}
+
+}  // namespace wal_format
+
+/// The checksum of what a frame's is over before the body: the log's id, so that a frame of another log or of an earlier
+/// life of the same blocks never validates, and the header's other fields.
+[[nodiscard]] inline Crc32 checksum_of_fields(std::uint64_t log_id, const FrameHeader& header) noexcept {
+  return Crc32(wal_format::packed<8 + 4 + 8 + 8>(log_id, header.body_bytes, header.lsn, header.durable));
+}
+
+/// The checksum of a frame: over these fields, and the body.
+[[nodiscard]] inline std::uint32_t frame_checksum(std::uint64_t log_id, const FrameHeader& header,
+                                                  std::span<const std::byte> body) noexcept {
+  Crc32 checksum = checksum_of_fields(log_id, header);
+  checksum.update(body);
+  return checksum.value();
+}
+
+/// A frame's header as it lies in a log.
+[[nodiscard]] inline std::array<std::byte, FrameHeader::bytes> encoded(const FrameHeader& header) noexcept {
+  return wal_format::packed<FrameHeader::bytes>(header.body_bytes, header.crc32, header.lsn, header.durable);
 }
 
 /// Reads a frame's header; nothing of it is checked.
@@ -169,9 +155,7 @@ inline void write_log_header(Writer& writer, const LogHeader& header) {
       to.write(std::array<std::byte, 16>{});
     });
   };
-  Crc32 checksum;
-  checksum.update(encode(0));
-  writer.write(encode(checksum.value()));
+  writer.write(encode(Crc32(encode(0)).value()));
 }
 
 namespace wal_format {

@@ -75,6 +75,44 @@ class FileWindow {
   std::vector<std::byte> window_;
 };
 
+/// Checksums of parts of a file, of which each takes the same short time, however long it is, after one pass over the file:
+/// a checksum is linear, so that a part's follows from those of what stands before its end and before its beginning.
+template <ReadableFile F>
+class PartChecksums {
+ public:
+  /// Of parts behind `begin`. Reads the file from there to its end; it must outlive this. `piece_bytes` are read at a time.
+  PartChecksums(F& file, std::uint64_t begin, std::size_t piece_bytes)
+      : begin_(begin), at_from_(file, piece_bytes), at_to_(file, mark_bytes) {
+    Crc32 checksum;
+    for (std::uint64_t mark = begin; mark <= file.size(); mark += mark_bytes) {
+      marks_.push_back(checksum);
+      checksum.update(at_from_.at(mark, mark_bytes));
+    }
+  }
+
+  /// What `beginning` is when it has also taken what stands from `from` to `to`. Calls with ascending `from` are fast.
+  [[nodiscard]] std::uint32_t continued(const Crc32& beginning, std::uint64_t from, std::uint64_t to) {
+    return rebaser_.rebased(up_to(at_to_, to).value(), up_to(at_from_, from), beginning, to - from);
+  }
+
+ private:
+  static constexpr std::size_t mark_bytes = 256;
+
+  Crc32 up_to(FileWindow<F>& window, std::uint64_t offset) const {
+    const std::uint64_t mark = (offset - begin_) / mark_bytes;
+    const std::uint64_t marked = begin_ + mark * mark_bytes;
+    Crc32 checksum = marks_[static_cast<std::size_t>(mark)];
+    checksum.update(window.at(marked, offset - marked));
+    return checksum;
+  }
+
+  std::uint64_t begin_;
+  FileWindow<F> at_from_;
+  FileWindow<F> at_to_;
+  std::vector<Crc32> marks_;  // of what stands from the beginning to each mark_bytes behind it
+  Crc32Rebaser rebaser_;
+};
+
 /// What must be known of a log to read its frames.
 struct LogIdentity {
   std::uint32_t version = log_version;
@@ -99,7 +137,8 @@ struct LogFrame {
   LogPosition position;             ///< where it stands
   std::uint64_t end = 0;            ///< where the next one stands
   std::span<const std::byte> body;  ///< valid until the next frame is read
-  Crc32 body_checksum;              ///< of the body alone
+  std::uint32_t crc32 = 0;          ///< its checksum
+  Crc32 fields;                     ///< the checksum of what that is over before the body; of version 1 nothing
 
   /// Throws `error` as PersistError log_corrupted at this frame.
   [[noreturn]] void fail(const std::string& found) const {
@@ -131,7 +170,8 @@ class FrameReader {
   /// times as much where helpers share them.
   FrameReader(F& file, const LogIdentity& log, LogPosition from, std::size_t piece_bytes,
               HelperThreads* helpers = nullptr)
-      : helpers_(helpers),
+      : file_(&file),
+        helpers_(helpers),
         window_(file, helpers_ == nullptr ? piece_bytes : pieces_to_share * piece_bytes, helpers),
         log_(log),
         next_(from) {}
@@ -185,16 +225,30 @@ class FrameReader {
   /// Whether behind the position, where no valid frame stands, one does that was written when the bytes at the position
   /// were known durable: then they were a frame, and are damaged.
   [[nodiscard]] bool was_durable() {
+    // A forged log can have fields that look right every few bytes, each before megabytes of body. Bodies are summed up as
+    // long as they are together no more than what is searched; from then on each takes a short time, however long it is.
+    std::uint64_t left_to_sum = window_.size() - std::min(next_.offset, window_.size());
+    std::optional<PartChecksums<F>> parts;
     for (std::uint64_t offset = next_.offset; offset + FrameHeader::bytes <= window_.size(); ++offset) {
       const FrameHeader header = header_of(window_.at(offset, FrameHeader::bytes));
+      const std::uint64_t body = offset + FrameHeader::bytes;
       // Fields first: the checksum, of a body of any size, is then hardly ever computed.
-      if (header.body_bytes == 0 || header.body_bytes > largest_frame_body || header.lsn < next_.next_lsn ||
-          header.durable <= next_.offset || header.durable > offset) {
+      if (header.body_bytes == 0 || header.body_bytes > std::min(largest_frame_body, window_.size() - body) ||
+          header.lsn < next_.next_lsn || header.durable <= next_.offset || header.durable > offset) {
         continue;
       }
-      const auto frame = window_.at(offset, FrameHeader::bytes + header.body_bytes);
-      if (frame.size() == FrameHeader::bytes + header.body_bytes &&
-          header.crc32 == frame_checksum(log_.header.log_id, header, frame.subspan(FrameHeader::bytes))) {
+      std::uint32_t found = 0;
+      if (header.body_bytes <= left_to_sum) {
+        left_to_sum -= header.body_bytes;
+        const auto frame = window_.at(offset, FrameHeader::bytes + header.body_bytes);
+        found = frame_checksum(log_.header.log_id, header, frame.subspan(FrameHeader::bytes));
+      } else {
+        if (!parts) {
+          parts.emplace(*file_, next_.offset, piece_to_scan);
+        }
+        found = parts->continued(checksum_of_fields(log_.header.log_id, header), body, body + header.body_bytes);
+      }
+      if (found == header.crc32) {
         return true;
       }
     }
@@ -228,11 +282,15 @@ class FrameReader {
       return std::nullopt;
     }
     const auto body = frame.subspan(FrameHeader::bytes, header.body_bytes);
-    const Crc32 checksum = checksum_of_body(body);
-    if (header.crc32 != frame_checksum(log_.header.log_id, header, checksum, joiner_)) {
+    const Checksum found = checksum_at_position(header, body);
+    if (header.crc32 != found.whole) {
       return std::nullopt;
     }
-    return LogFrame{.position = next_, .end = next_.offset + frame_bytes, .body = body, .body_checksum = checksum};
+    return LogFrame{.position = next_,
+                    .end = next_.offset + frame_bytes,
+                    .body = body,
+                    .crc32 = header.crc32,
+                    .fields = found.fields};
   }
 
   [[nodiscard]] std::optional<LogFrame> read_version_1() {
@@ -251,16 +309,26 @@ class FrameReader {
       return std::nullopt;
     }
     const auto body = frame.subspan(frame_header_1_bytes);
-    Crc32 checksum;
-    checksum.update(body);
-    if (crc32 != checksum.value()) {
+    if (crc32 != Crc32(body).value()) {
       return std::nullopt;
     }
-    return LogFrame{.position = next_, .end = next_.offset + frame.size(), .body = body, .body_checksum = checksum};
+    return LogFrame{.position = next_, .end = next_.offset + frame.size(), .body = body, .crc32 = crc32, .fields = {}};
   }
 
-  // The checksum of the body of the frame at the position.
-  Crc32 checksum_of_body(std::span<const std::byte> body) {
+  struct Checksum {
+    Crc32 fields;
+    std::uint32_t whole = 0;
+  };
+
+  Checksum computed_checksum(const FrameHeader& header, std::span<const std::byte> body) const noexcept {
+    const Crc32 fields = checksum_of_fields(log_.header.log_id, header);
+    Crc32 whole = fields;
+    whole.update(body);
+    return {.fields = fields, .whole = whole.value()};
+  }
+
+  // The checksum that the frame at the position, of version 2, should have.
+  Checksum checksum_at_position(const FrameHeader& header, std::span<const std::byte> body) {
     while (summed_used_ < summed_.size() && summed_[summed_used_].offset < next_.offset) {
       ++summed_used_;
     }
@@ -270,13 +338,11 @@ class FrameReader {
     if (summed_used_ < summed_.size() && summed_[summed_used_].offset == next_.offset) {
       return summed_[summed_used_].checksum;
     }
-    Crc32 checksum;
-    checksum.update(body);
-    return checksum;
+    return computed_checksum(header, body);
   }
 
-  // Has the checksums of all bodies computed that are in memory behind the position, if these are many bytes. Where they lie
-  // is what their headers say, of which nothing was checked yet: so it may be in vain, but is never wrong.
+  // Has the checksums of all frames computed that are in memory behind the position, if these are many bytes. Where they
+  // lie is what their headers say, of which nothing was checked yet: so it may be in vain, but is never wrong.
   void sum_ahead() {
     summed_.clear();
     summed_used_ = 0;
@@ -290,36 +356,36 @@ class FrameReader {
         break;
       }
       summed_.push_back({.offset = next_.offset + at,
-                         .body = held.subspan(at + FrameHeader::bytes, header.body_bytes),
+                         .bytes = held.subspan(at, FrameHeader::bytes + header.body_bytes),
                          .checksum = {}});
       at += FrameHeader::bytes + header.body_bytes;
     }
     constexpr std::size_t shares = 16;
     const std::size_t frames_in_share = summed_.size() / shares + 1;
-    parallel_read::Pieces pieces((summed_.size() + frames_in_share - 1) / frames_in_share);
+    Pieces pieces((summed_.size() + frames_in_share - 1) / frames_in_share);
     helpers_->run([&] {
       pieces.take_all([&](std::uint64_t number) {
         const std::size_t begin = static_cast<std::size_t>(number) * frames_in_share;
-        for (SummedBody& each : std::span(summed_).subspan(begin, std::min(frames_in_share, summed_.size() - begin))) {
-          each.checksum.update(each.body);
+        for (SummedFrame& each : std::span(summed_).subspan(begin, std::min(frames_in_share, summed_.size() - begin))) {
+          each.checksum = computed_checksum(header_of(each.bytes), each.bytes.subspan(FrameHeader::bytes));
         }
       });
     });
   }
 
-  struct SummedBody {
-    std::uint64_t offset = 0;  // of its frame
-    std::span<const std::byte> body;
-    Crc32 checksum;
+  struct SummedFrame {
+    std::uint64_t offset = 0;
+    std::span<const std::byte> bytes;
+    Checksum checksum;
   };
 
+  F* file_;
   HelperThreads* helpers_;
   FileWindow<F> window_;
   LogIdentity log_;
   LogPosition next_;
-  Crc32Joiner joiner_;
-  std::vector<SummedBody> summed_;  // of frames from some earlier position on
-  std::size_t summed_used_ = 0;     // how many of them are not needed any more
+  std::vector<SummedFrame> summed_;  // from some earlier position on
+  std::size_t summed_used_ = 0;      // how many of them are not needed any more
 };
 
 /// What reading a log once, from its first frame to its end, has found out.
@@ -365,10 +431,12 @@ template <ReadableFile F>
   while (const auto frame = reader.next()) {
     FrameBody body = frame->decoded([&] { return FrameBody(frame->body, scan.log.version); });
     if (body.op() == FrameOp::abort) {
-      if (body.aborted_lsn() < first_lsn || body.aborted_lsn() - first_lsn >= pending) {
+      // So many mutations of that frame hold. A number before the frame's wraps around, to more than there are.
+      const std::uint64_t kept = body.aborted_lsn() - first_lsn;
+      if (kept >= pending) {
         frame->fail("an abort does not stand directly behind the record of the mutation that it speaks of");
       }
-      pending = body.aborted_lsn() - first_lsn;
+      pending = kept;
     }
     scan.mutations += pending;
     pending = body.mutations();
@@ -379,6 +447,9 @@ template <ReadableFile F>
       }
       body.require_end();
     });
+    if (body.mutations() > largest_lsn - (first_lsn - 1)) {
+      frame->fail("its mutations have numbers above " + std::to_string(largest_lsn) + ", which no log reaches");
+    }
     reader.advance(body.mutations());
     if (body.op() == FrameOp::checkpoint && body.fingerprint() == snapshot) {
       scan.replay = reader.position();

@@ -51,18 +51,13 @@ class NewLog {
     frames_.write(bytes_of([this](Writer& writer) { write_log_header(writer, header_); }));
   }
 
-  /// Appends a frame with this body, of `mutations` mutations. `checksum` is the body's alone.
-  void append(std::span<const std::byte> body, const Crc32& checksum, std::uint64_t mutations) {
-    // All of the file is synced before it is put in place: what stands before a frame is durable when it is read.
-    FrameHeader header{.body_bytes = static_cast<std::uint32_t>(body.size()),
-                       .crc32 = 0,
-                       .lsn = end_.next_lsn,
-                       .durable = end_.offset};
-    header.crc32 = frame_checksum(header_.log_id, header, checksum, joiner_);
-    frames_.write(encoded(header));
-    frames_.write(body);
-    end_.offset += FrameHeader::bytes + body.size();
-    end_.next_lsn += mutations;
+  /// Takes over a frame of an older log, of `mutations` mutations. Its body is not summed again: what the new checksum says
+  /// of it is what the old one said.
+  void append(const LogFrame& frame, std::uint64_t mutations) {
+    FrameHeader header = next_header(frame.body);
+    header.crc32 =
+        rebaser_.rebased(frame.crc32, frame.fields, checksum_of_fields(header_.log_id, header), frame.body.size());
+    append(header, frame.body, mutations);
   }
 
   /// Appends the abort of a mutation of the frame appended last.
@@ -89,9 +84,25 @@ class NewLog {
   template <class WriteBody>
   void append_control(WriteBody&& write_body) {
     const std::vector<std::byte> body = bytes_of(std::forward<WriteBody>(write_body));
-    Crc32 checksum;
-    checksum.update(body);
-    append(body, checksum, 0);
+    FrameHeader header = next_header(body);
+    header.crc32 = frame_checksum(header_.log_id, header, body);
+    append(header, body, 0);
+  }
+
+  // But for the checksum.
+  [[nodiscard]] FrameHeader next_header(std::span<const std::byte> body) const noexcept {
+    // All of the file is synced before it is put in place: what stands before a frame is durable when it is read.
+    return {.body_bytes = static_cast<std::uint32_t>(body.size()),
+            .crc32 = 0,
+            .lsn = end_.next_lsn,
+            .durable = end_.offset};
+  }
+
+  void append(const FrameHeader& header, std::span<const std::byte> body, std::uint64_t mutations) {
+    frames_.write(encoded(header));
+    frames_.write(body);
+    end_.offset += FrameHeader::bytes + body.size();
+    end_.next_lsn += mutations;
   }
 
   static constexpr auto nothing_checked = std::numeric_limits<std::uint64_t>::max();  // frames have their own checksums
@@ -99,7 +110,7 @@ class NewLog {
   typename S::Replacement file_;
   LogHeader header_;
   LogPosition end_;
-  Crc32Joiner joiner_;
+  Crc32Rebaser rebaser_;
   // In large blocks, and by another thread: a call of the system for each frame would cost more than everything else.
   BlockStream<typename S::Replacement> frames_;
 };
@@ -150,6 +161,12 @@ class LogWriter {
       std::unique_lock guard(mutex_);
       require_usable();
       first = end_.next_lsn;
+      if (mutations > largest_lsn - (first - 1)) {
+        throw_persist_error(PersistErrorKind::record_too_large,
+                            "the last mutation has the number " + std::to_string(first - 1) + " of at most " +
+                                std::to_string(largest_lsn) +
+                                ": no log can hold another one; save the index to another path");
+      }
       try {
         append_frame(std::forward<WriteBody>(write_body), mutations);
       } catch (...) {

@@ -1,0 +1,17 @@
+# Finds faiss and makes the target iqdb_deps::faiss of it.
+include("${CMAKE_CURRENT_LIST_DIR}/iqdb_persist_find_library.cmake")
+
+iqdb_persist_find_library(
+  IqdbPersistFaiss
+  TARGET iqdb_deps::faiss
+  PKG_CONFIG faiss
+  HEADER faiss/Index.h
+  LIBRARIES faiss
+  VERSION_HEADER faiss/Index.h
+  VERSION_MACROS FAISS_VERSION_MAJOR FAISS_VERSION_MINOR FAISS_VERSION_PATCH
+  INSTALL "iqdb::faiss needs faiss. On Debian: apt-get install libfaiss-dev.")
+
+# Debian's is a static library, made by GCC: what it uses has to be named with it, GCC's OpenMP too.
+if(IqdbPersistFaiss_FOUND AND IqdbPersistFaiss_LIBRARY MATCHES "\\.a$")
+  set_target_properties(iqdb_deps::faiss PROPERTIES INTERFACE_LINK_LIBRARIES "lapack;blas;gomp")
+endif()

@@ -1,0 +1,9 @@
+# Finds hnswlib, which is headers only, and makes the target iqdb_deps::hnswlib of it.
+include("${CMAKE_CURRENT_LIST_DIR}/iqdb_persist_find_library.cmake")
+
+iqdb_persist_find_library(
+  IqdbPersistHnswlib
+  TARGET iqdb_deps::hnswlib
+  PKG_CONFIG hnswlib
+  HEADER hnswlib/hnswlib.h
+  INSTALL "iqdb::hnswlib needs hnswlib. On Debian: apt-get install libhnswlib-dev.")

@@ -1,0 +1,236 @@
+// UsearchIndex: damaged payloads, handed to the decoder as behind a right checksum.
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "iqdb/index/usearch.hpp"
+#include "support/catch.hpp"
+#include "support/expect_error.hpp"
+#include "support/sample_index.hpp"
+#include "support/sanitized.hpp"
+#include "support/streams.hpp"
+
+namespace {
+
+using iqdb::DistanceMetric;
+using iqdb::IndexError;
+using iqdb::PersistError;
+using iqdb::PersistErrorKind;
+using iqdb::Reader;
+using iqdb::UsearchIndex;
+using iqdb::UsearchScalar;
+using iqdb::Writer;
+using iqdb_test::Random;
+using iqdb_test::require_kind;
+
+constexpr std::size_t dim = 3;
+constexpr std::uint64_t rows = iqdb_test::sanitized ? 12 : 24;
+
+// Few links, so that the payload is small and its graph has several levels.
+constexpr std::size_t connectivity = 2;
+constexpr std::size_t connectivity_base = 4;
+
+[[nodiscard]] UsearchIndex sample(DistanceMetric metric, UsearchScalar scalar) {
+  UsearchIndex index(dim, metric,
+                     {.connectivity = connectivity,
+                      .connectivity_base = connectivity_base,
+                      .expansion_add = 16,
+                      .expansion_search = 4,
+                      .scalar = scalar});
+  Random random(1);
+  for (std::uint64_t number = 0; number < rows; ++number) {
+    index.insert(iqdb_test::sample_id(number), random.vector(dim), iqdb_test::sample_metadata(number, random));
+  }
+  for (std::uint64_t number = 0; number < rows; number += 7) {
+    index.erase(iqdb_test::sample_id(number));
+  }
+  return index;
+}
+
+[[nodiscard]] std::vector<std::byte> payload_of(const UsearchIndex& index) {
+  return iqdb_test::written_by([&](Writer& writer) { index.save_to(writer); });
+}
+
+// Uses an index in every way; it may refuse what it is asked for, but find only what it holds.
+void use(UsearchIndex& index) {
+  const auto attempt = [](const std::function<void()>& action) {
+    try {
+      action();
+    } catch (const IndexError&) {
+      return;  // a damaged index may be of another kind than its user takes it for
+    }
+  };
+  Random random(2);
+  const auto search = [&] {
+    for (const iqdb::Hit& hit : index.search(random.vector(dim), {.k = 1 + random.below(20), .ef = 1})) {
+      if (!index.contains(hit.id)) {
+        FAIL("a search finds " << to_string(hit.id) << ", which the index does not hold");
+      }
+    }
+  };
+  for (int searches = 0; searches < 100; ++searches) {
+    attempt(search);
+  }
+  attempt([&] { index.erase(iqdb_test::sample_id(1)); });
+  attempt([&] { index.insert(1000, random.vector(dim)); });
+  attempt([&] { index.insert(1001, random.vector(dim)); });
+  attempt(search);
+}
+
+// What becomes of a payload: whether it loads. An exception other than these two is none of a decoder's.
+[[nodiscard]] bool loads(std::span<const std::byte> payload) {
+  std::optional<UsearchIndex> index;
+  try {
+    Reader reader(payload);
+    index.emplace(UsearchIndex::load_from(reader));
+  } catch (const PersistError& error) {
+    if (error.kind() != PersistErrorKind::invalid_payload && error.kind() != PersistErrorKind::invalid_metric) {
+      FAIL("refused as " << error.what());
+    }
+    return false;
+  }
+  use(*index);
+  return true;
+}
+
+struct Subject {
+  DistanceMetric metric;
+  UsearchScalar scalar;
+};
+constexpr std::array subjects = {Subject{DistanceMetric::euclidean, UsearchScalar::f32},
+                                 Subject{DistanceMetric::dot_product, UsearchScalar::f16},
+                                 Subject{DistanceMetric::cosine, UsearchScalar::i8}};
+
+// A payload with one vector, and where the parts of its usearch stream stand, counted from the end.
+constexpr std::size_t links = 8;  // in each level; with so many the first node is in the lowest level only
+constexpr std::size_t node_bytes = 8 + 2 + 4 + 4 * links;
+constexpr std::size_t links_at = node_bytes - 10;
+constexpr std::size_t level_at = node_bytes + 2;
+constexpr std::size_t graph_header_at = level_at + 40;
+constexpr std::size_t head_at = graph_header_at + 64;
+constexpr std::size_t vector_at = head_at + dim * sizeof(float);
+constexpr std::size_t matrix_size_at = vector_at + 8;
+
+template <class Number>
+[[nodiscard]] std::vector<std::byte> with(std::size_t bytes_before_end, Number number) {
+  UsearchIndex index(dim, DistanceMetric::euclidean, {.connectivity = links, .connectivity_base = links});
+  index.insert(1, {1.0F, 2.0F, 3.0F});
+  std::vector<std::byte> payload = payload_of(index);
+  std::memcpy(payload.data() + payload.size() - bytes_before_end, &number, sizeof number);
+  return payload;
+}
+
+}  // namespace
+
+TEST_CASE("UsearchIndex: a payload cut at any byte is refused", "[usearch][hostile]") {
+  for (const Subject& subject : subjects) {
+    const std::vector<std::byte> payload = payload_of(sample(subject.metric, subject.scalar));
+    for (std::size_t length = 0; length < payload.size(); ++length) {
+      if (loads(std::span(payload).first(length))) {
+        FAIL("a payload of " << payload.size() << " bytes loads when cut at " << length);
+      }
+    }
+  }
+}
+
+TEST_CASE("UsearchIndex: a payload with any bit flipped loads or is refused and does no harm", "[usearch][hostile]") {
+  for (const Subject& subject : subjects) {
+    INFO(to_string(subject.metric) << ", scalar " << static_cast<unsigned>(subject.scalar));
+    std::vector<std::byte> payload = payload_of(sample(subject.metric, subject.scalar));
+    CHECK(payload.size() < 6000);
+    std::size_t refused = 0;
+    for (std::size_t bit = 0; bit < 8 * payload.size(); ++bit) {
+      const auto mask = static_cast<std::byte>(1U << (bit % 8));
+      payload[bit / 8] ^= mask;
+      refused += loads(payload) ? 0U : 1U;
+      payload[bit / 8] ^= mask;
+    }
+    CHECK(refused > payload.size());
+  }
+}
+
+TEST_CASE("UsearchIndex: every part of usearch's stream is checked before usearch gets it", "[usearch][hostile]") {
+  constexpr float infinity = std::numeric_limits<float>::infinity();
+  struct Damage {
+    std::string part;
+    std::vector<std::byte> payload;
+    std::string message;
+  };
+  const std::vector<Damage> damages = {
+      {"no rows", with(matrix_size_at, std::uint32_t{0}), "no nodes"},
+      {"many rows", with(matrix_size_at, std::uint32_t{0xFFFFFFFE}), "ends early"},
+      {"more rows than there are numbers", with(matrix_size_at, std::uint32_t{0xFFFFFFFF}), "has numbers for"},
+      {"bytes of a row", with(matrix_size_at - 4, std::uint32_t{16}), "16 bytes each; expected 12"},
+      {"vector", with(vector_at, infinity), "not finite"},
+      {"magic", with(head_at, 'U'), "usearch's head does not stand behind the vectors"},
+      {"version", with(head_at - 7, std::uint16_t{3}), "usearch 3."},
+      {"metric", with(head_at - 13, 'c'), "metric code 99"},
+      {"scalar", with(head_at - 14, std::uint8_t{12}), "scalar code 12"},
+      {"type of keys", with(head_at - 15, std::uint8_t{15}), "types of keys and links have the codes 15 and 15"},
+      {"type of links", with(head_at - 16, std::uint8_t{14}), "types of keys and links have the codes 14 and 14"},
+      {"dimensions", with(head_at - 33, std::uint64_t{4}), "4 dimensions"},
+      {"multi", with(head_at - 41, std::uint8_t{2}), "several vectors of one key"},
+      {"nodes", with(graph_header_at, std::uint64_t{2}), "2 nodes for 1 vectors"},
+      {"connectivity", with(graph_header_at - 8, std::uint64_t{7}), "up to 7 links"},
+      {"connectivity of the base", with(graph_header_at - 16, std::uint64_t{9}), "9 in the lowest level"},
+      {"highest level", with(graph_header_at - 24, std::uint64_t{1}), "but the node reaches up to level 0"},
+      {"highest level beyond all", with(graph_header_at - 24, std::uint64_t{0x10000}), "in level 65536"},
+      {"entry", with(graph_header_at - 32, std::uint64_t{1}), "entered at node 1"},
+      {"level", with(level_at, std::int16_t{1}), "up to level 1 of 0"},
+      {"negative level", with(level_at, std::int16_t{-1}), "up to level 65535 of 0"},
+      {"level of the node", with(node_bytes - 8, std::int16_t{1}), "up to level 1 and to level 0"},
+      {"key of no slot", with(node_bytes, std::uint64_t{1}), "of a slot that is free"},
+      {"erased key", with(node_bytes, ~std::uint64_t{0}), "nodes for 0 of 1 vectors"},
+      {"number of links", with(links_at, std::uint32_t{9}), "9 links in level 0; there may be 8"},
+      {"link", with(links_at, std::array<std::uint32_t, 2>{1, 1}), "a link to node 1"},
+  };
+  for (const Damage& damage : damages) {
+    INFO(damage.part);
+    const auto error = require_kind(PersistErrorKind::invalid_payload, [&] {
+      Reader reader(damage.payload);
+      return UsearchIndex::load_from(reader);
+    });
+    INFO(error.what());
+    CHECK(iqdb_test::mentions(error, damage.message));
+  }
+}
+
+TEST_CASE("UsearchIndex: what stands behind a node's links is not taken over", "[usearch][hostile]") {
+  const std::vector<std::byte> damaged = with(links_at, std::array<std::uint32_t, 2>{0, 77});
+  Reader reader(damaged);
+  UsearchIndex index = UsearchIndex::load_from(reader);
+  CHECK(payload_of(index) == with(links_at, std::uint32_t{0}));
+  index.insert(2, {1.0F, 2.0F, 4.0F});
+  CHECK(index.search({1.0F, 2.0F, 4.0F}).size() == 2);
+}
+
+TEST_CASE("UsearchIndex: two nodes of one slot are refused", "[usearch][hostile]") {
+  UsearchIndex index(dim, DistanceMetric::euclidean, {.connectivity = links, .connectivity_base = links});
+  index.insert(1, {1.0F, 2.0F, 3.0F});
+  index.insert(2, {1.0F, 2.0F, 4.0F});
+  std::vector<std::byte> payload = payload_of(index);
+  std::byte* const second = payload.data() + payload.size() - node_bytes;
+  std::memcpy(second, second - node_bytes, sizeof(std::uint64_t));
+  const auto error = require_kind(PersistErrorKind::invalid_payload, [&] {
+    Reader reader(payload);
+    return UsearchIndex::load_from(reader);
+  });
+  CHECK(iqdb_test::mentions(error, "taken by another node"));
+}
+
+TEST_CASE("UsearchIndex: a payload of another layout is refused by its version", "[usearch][hostile]") {
+  std::vector<std::byte> payload = payload_of(sample(DistanceMetric::euclidean, UsearchScalar::f32));
+  payload.at(0) = std::byte{2};
+  const auto error = require_kind(PersistErrorKind::invalid_payload, [&] {
+    Reader reader(payload);
+    return UsearchIndex::load_from(reader);
+  });
+  CHECK(iqdb_test::mentions(error, "layout version 2"));
+}
