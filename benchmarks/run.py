@@ -634,7 +634,7 @@ def fill(document, filled):
     for name, text in filled.items():
         pattern = re.compile(rf"(<!-- begin: {name} -->\n).*?(<!-- end: {name} -->)", re.S)
         if not pattern.search(document):
-            sys.exit(f"docs/performance.md has no markers for \"{name}\"")
+            sys.exit(f"the document has no markers for \"{name}\"")
         document = pattern.sub(lambda match, text=text: f"{match[1]}\n{text}\n\n{match[2]}", document)
     return document
 

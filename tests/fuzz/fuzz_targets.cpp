@@ -1,0 +1,43 @@
+// Which targets there are.
+#include <algorithm>
+#include <array>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+#include "fuzz/codec_target.hpp"
+#include "fuzz/fuzz_target.hpp"
+#include "fuzz/log_target.hpp"
+#include "fuzz/pair_target.hpp"
+#include "fuzz/snapshot_target.hpp"
+#include "iqdb/persist/format.hpp"
+
+namespace iqdb_fuzz {
+
+namespace {
+
+using Scheme = iqdb::CompressionScheme;
+
+constexpr std::array targets{
+    snapshot_target,
+    log_target,
+    pair_target,
+    codec_target<Scheme::zstd>,
+    codec_target<Scheme::lz4_block>,
+    codec_target<Scheme::lz4_frames>,
+};
+
+}  // namespace
+
+std::span<const FuzzTarget> fuzz_targets() { return targets; }
+
+const FuzzTarget& fuzz_target(std::string_view name) {
+  const auto* const found = std::ranges::find(targets, name, &FuzzTarget::name);
+  if (found == targets.end()) {
+    throw std::invalid_argument("there is no fuzz target " + std::string(name));
+  }
+  return *found;
+}
+
+}  // namespace iqdb_fuzz

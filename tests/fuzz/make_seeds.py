@@ -1,0 +1,64 @@
+#!/usr/bin/env python3
+"""Makes what the fuzzers begin with, of the golden files: for each target a folder of inputs.
+
+make_seeds.py GOLDEN_DIRECTORY OUTPUT_DIRECTORY
+"""
+
+import struct
+import sys
+import zlib
+from pathlib import Path
+from typing import Iterator
+
+import formats
+
+LARGEST = 16 * 1024  # what is longer is slow, and shows nothing that a shorter one does not
+CODEC_OF_SCHEME = {1: "zstd", 2: "lz4_block", 3: "lz4_frames"}
+
+
+def bodies(log_1: bytes) -> Iterator[bytes]:
+    """The bodies of a log of version 1."""
+    at = 12
+    while at + 8 < len(log_1):
+        length = struct.unpack_from("<I", log_1, at)[0]
+        body = log_1[at + 8 : at + 8 + length]
+        if not body:
+            return
+        yield body
+        at += 8 + length
+
+
+def log_2(snapshot: bytes, log_1: bytes) -> bytes:
+    """The same mutations in a log of version 2 that goes on from `snapshot`, closed in order."""
+    return formats.log_2(formats.fingerprint(snapshot), [*bodies(log_1), formats.CLOSE])
+
+
+def inputs(golden: Path) -> Iterator[tuple[str, bytes]]:
+    """Of all golden files: for which target, and what."""
+    fixed = (golden / formats.FIXED_SNAPSHOT).read_bytes()
+    for path in sorted(golden.rglob("*.iqdb")):
+        snapshot = path.read_bytes()
+        yield "snapshot", snapshot
+        region = formats.region_offset(snapshot)
+        if region < len(snapshot) and snapshot[region] in CODEC_OF_SCHEME:
+            yield CODEC_OF_SCHEME[snapshot[region]], snapshot[region + 1 :]
+        log_path = path.with_name(path.name + ".wal")
+        if log_path.exists():
+            log = log_path.read_bytes()
+            yield "pair", formats.pair(snapshot, log)
+            yield "pair", formats.pair(snapshot, log_2(snapshot, log))
+            yield "log", log
+            yield "log", log_2(fixed, log)
+
+
+def main() -> None:
+    golden, output = map(Path, sys.argv[1:])
+    for target, data in inputs(golden):
+        if len(data) <= LARGEST:
+            folder = output / target
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{zlib.crc32(data):08x}").write_bytes(data)
+
+
+if __name__ == "__main__":
+    main()

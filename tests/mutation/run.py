@@ -1,0 +1,344 @@
+#!/usr/bin/env python3
+"""Takes the defences out of the headers, one at a time, and shows that a test turns red each time.
+
+    tests/mutation/run.py                  all mutants of mutants.toml
+    tests/mutation/run.py --fifth today    every fifth one, others each day
+    tests/mutation/run.py --only NAME      this one, with the output of its test
+    tests/mutation/run.py --check          compiles nothing: does each mutant still apply, and is its test still there?
+
+Each test is first run against the headers as they are, where it must pass. A mutant is killed where its test then fails,
+crashes, or does not end. The exit code is 0 only if all are killed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import contextlib
+import dataclasses
+import os
+import pathlib
+import re
+import resource
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from collections.abc import Iterator
+
+HERE = pathlib.Path(__file__).resolve().parent
+TESTS = HERE.parent
+INCLUDE = TESTS.parent / "include"
+
+FIFTHS = 5
+TEST_SECONDS = 60
+PROGRAM_SECONDS = 300  # a program of its own does more than a test
+TEST_MEMORY_BYTES = 8 * 1024**3  # of addresses: a mutant that allocates without end must not take the machine with it
+
+FLAGS = ["-std=c++20", "-w", "-D_GLIBCXX_ASSERTIONS", "-DIQDB_PERSIST_HAS_ZSTD=1", "-DIQDB_PERSIST_HAS_LZ4=1", "-pthread"]
+LIBRARIES = ["-lrapidcheck", "-lzstd", "-llz4", "-lz"]
+
+
+class Failure(Exception):
+    """Why a mutant is not killed, or could not be tried."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Mutant:
+    """A defence, how to take it out, and the test that must notice."""
+
+    name: str
+    defence: str
+    header: str  # below include/iqdb
+    find: str  # stands there exactly once
+    replace: str
+    source: str  # below tests/
+    test: str  # the name of a test, or the arguments of a program that has its own main function
+
+    @property
+    def is_program(self) -> bool:
+        return not self.source.endswith("_test.cpp")
+
+    @property
+    def caught_by(self) -> str:
+        return f"{pathlib.Path(self.source).stem}: {self.test}"
+
+    def mutated(self, headers: pathlib.Path) -> str:
+        text = (headers / "iqdb" / self.header).read_text()
+        count = text.count(self.find)
+        if count != 1:
+            raise Failure(f"does not apply: its text stands {count} times in {self.header}, expected once")
+        return text.replace(self.find, self.replace)
+
+    def source_of_its_test(self) -> str:
+        """The source with no other test in it, which compiles in half the time. Lines keep their numbers."""
+
+        def kept(test: re.Match[str]) -> str:
+            return test[0] if f'TEST_CASE("{self.test}"' in test[0] else "\n" * test[0].count("\n")
+
+        # A test ends with a brace at the beginning of a line, or on its only one.
+        return re.sub(r"^TEST_CASE\((?:[^\n]*\}|.*?^\})$", kept, (TESTS / self.source).read_text(), flags=re.M | re.S)
+
+    def check(self) -> None:
+        """Throws Failure unless the mutant applies and its test is there."""
+        if self.find == self.replace:
+            raise Failure("changes nothing")
+        self.mutated(INCLUDE)
+        source = TESTS / self.source
+        if not source.is_file():
+            raise Failure(f"there is no {self.source}")
+        if not self.is_program and f'TEST_CASE("{self.test}"' not in source.read_text():
+            raise Failure(f"{self.source} has no test of the name: {self.test}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """What became of a mutant."""
+
+    mutant: Mutant
+    seconds: float
+    how: str = ""  # it was killed
+    failure: str = ""
+    output: str = ""
+
+
+def read_mutants(path: pathlib.Path) -> list[Mutant]:
+    """The file is a table of headers, each with its mutants."""
+    with path.open("rb") as file:
+        mutants = [
+            Mutant(header=header, **fields) for header, each in tomllib.load(file).items() for fields in each
+        ]
+    names = [mutant.name for mutant in mutants]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        sys.exit(f"{path}: two mutants of one name: {', '.join(sorted(twice))}")
+    return mutants
+
+
+def run(command: list[str], **options) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, text=True, errors="replace", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options)
+
+
+@contextlib.contextmanager
+def scratch_directory(parent: pathlib.Path | None = None) -> Iterator[str]:
+    """A directory that is gone in the end."""
+    with tempfile.TemporaryDirectory(prefix="iqdb_mutation_", dir=parent) as directory:
+        # Tests have children that are another user.
+        os.chmod(directory, 0o755)
+        yield directory
+
+
+class Laboratory:
+    """Compiles and runs tests against headers, in a scratch directory."""
+
+    def __init__(self, scratch: pathlib.Path) -> None:
+        self.scratch = scratch
+        self.compiler = shlex.split(os.environ.get("CXX", "g++"))
+        # What is compiled must not change while other things are compiled.
+        self.include = scratch / "include"
+        shutil.copytree(INCLUDE, self.include)
+        self.catch_main = self.find_catch_main()
+        # Without it nothing that a test says of allocations would be examined.
+        self.operator_new = scratch / "operator_new.o"
+        self.compile(["-O0", "-x", "c++", "-c", str(TESTS / "support" / "operator_new.hpp"), "-o", str(self.operator_new)])
+        self.catch_header = scratch / "catch.hpp"
+        shutil.copy(TESTS / "support" / "catch.hpp", self.catch_header)
+        self.compile(["-O0", "-x", "c++-header", str(self.catch_header), "-o", f"{self.catch_header}.gch"])
+
+    def find_catch_main(self) -> list[str]:
+        """Catch2 3 has a library with a main function, Catch2 2 a header that makes one."""
+        pkg_config = shutil.which("pkg-config")
+        if pkg_config and (found := run([pkg_config, "--libs", "catch2-with-main"])).returncode == 0:
+            return found.stdout.split()
+        object_file = str(self.scratch / "main.o")
+        self.compile(["-O0", "-c", str(TESTS / "support" / "main.cpp"), "-o", object_file])
+        return [object_file]
+
+    def compile(self, arguments: list[str], overlay: pathlib.Path | None = None) -> None:
+        overlays = [] if overlay is None else [f"-I{overlay}"]
+        golden = f'-DTEST_GOLDEN_DIR="{TESTS / "golden"}"'
+        includes = [*overlays, f"-I{self.include}", f"-I{TESTS}"]
+        done = run([*self.compiler, *FLAGS, golden, *includes, *arguments])
+        if done.returncode != 0:
+            raise Failure("does not compile:\n" + done.stdout[:4000])
+
+    def build(self, mutant: Mutant, directory: pathlib.Path, overlay: pathlib.Path | None = None) -> pathlib.Path:
+        """The program of a mutant's test; without an overlay: of all tests in its file, against the headers as they are."""
+        directory.mkdir(parents=True, exist_ok=True)
+        program = directory / "program"
+        source = TESTS / mutant.source
+        if mutant.is_program:
+            # They do much: to optimise them costs less than not to.
+            arguments = ["-O1", str(source)]
+        else:
+            if overlay is not None:
+                source = directory / source.name
+                source.write_text(mutant.source_of_its_test())
+            arguments = ["-O0", "-include", str(self.catch_header), str(source), *self.catch_main]
+            if '"support/operator_new.hpp"' not in source.read_text():
+                arguments.append(str(self.operator_new))
+        self.compile([*arguments, "-o", str(program), *LIBRARIES], overlay)
+        return program
+
+    def run_test(self, mutant: Mutant, program: pathlib.Path) -> tuple[int | None, str]:
+        """Exit code, none if it did not end, and output."""
+
+        def limit() -> None:
+            resource.setrlimit(resource.RLIMIT_AS, (TEST_MEMORY_BYTES, TEST_MEMORY_BYTES))
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+        if mutant.is_program:
+            arguments = mutant.test.split()
+        else:
+            # To Catch2 a comma is "or" and a bracket begins a tag.
+            arguments = [mutant.test.replace(",", "\\,").replace("[", "\\[")]
+        with scratch_directory(program.parent) as files:
+            process = subprocess.Popen(
+                [str(program), *arguments],
+                cwd=files,
+                env={**os.environ, "TMPDIR": files},
+                text=True,
+                errors="replace",
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                preexec_fn=limit,
+                start_new_session=True,
+            )
+            try:
+                output, _ = process.communicate(timeout=PROGRAM_SECONDS if mutant.is_program else TEST_SECONDS)
+                return process.returncode, output
+            except subprocess.TimeoutExpired:
+                # With the children that a test may have.
+                os.killpg(process.pid, signal.SIGKILL)
+                output, _ = process.communicate()
+                return None, output
+
+    def require_pass(self, mutant: Mutant, program: pathlib.Path) -> None:
+        """Throws Failure unless the test passes without the mutant. Catch2 takes it for a success that no test ran."""
+        code, output = self.run_test(mutant, program)
+        if code != 0 or not (mutant.is_program or "All tests passed" in output):
+            raise Failure(f"its test does not pass without it: {mutant.caught_by}\n" + output[-4000:])
+
+    def try_mutant(self, mutant: Mutant) -> Verdict:
+        began = time.monotonic()
+        directory = self.scratch / "mutants" / mutant.name
+        overlay = directory / "include"
+        header = overlay / "iqdb" / mutant.header
+        output = ""
+        try:
+            header.parent.mkdir(parents=True)
+            header.write_text(mutant.mutated(self.include))
+            code, output = self.run_test(mutant, self.build(mutant, directory, overlay))
+            if code == 0:
+                raise Failure(f"survives: {mutant.caught_by}")
+            how = "did not end" if code is None else f"crashed: {signal.Signals(-code).name}" if code < 0 else "failed"
+            return Verdict(mutant, time.monotonic() - began, how=how, output=output)
+        except Failure as failure:
+            return Verdict(mutant, time.monotonic() - began, failure=str(failure), output=output)
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def try_all(laboratory: Laboratory, mutants: list[Mutant], jobs: int) -> list[Verdict]:
+    """First every test without mutants, then the mutants whose test passed."""
+
+    def passes(source: str) -> list[Verdict]:
+        its_own = [mutant for mutant in mutants if mutant.source == source]
+        directory = laboratory.scratch / "without" / source
+        failures: dict[str, str] = {}
+        try:
+            program = laboratory.build(its_own[0], directory)
+            for test, mutant in {mutant.test: mutant for mutant in its_own}.items():
+                try:
+                    laboratory.require_pass(mutant, program)
+                except Failure as failure:
+                    failures[test] = str(failure)
+        except Failure as failure:
+            failures = {mutant.test: f"without it, {failure}" for mutant in its_own}
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+        return [Verdict(mutant, 0, failure=failures[mutant.test]) for mutant in its_own if mutant.test in failures]
+
+    with concurrent.futures.ThreadPoolExecutor(jobs) as workers:
+        sources = sorted({mutant.source for mutant in mutants})
+        verdicts = [verdict for failed in workers.map(passes, sources) for verdict in failed]
+        for verdict in verdicts:
+            print(f"{verdict.mutant.name}: {verdict.failure}")
+        untried = [verdict.mutant for verdict in verdicts]
+        tried = [mutant for mutant in mutants if mutant not in untried]
+        print(f"{len(sources)} test programs examined without mutants", flush=True)
+        for number, verdict in enumerate(workers.map(laboratory.try_mutant, tried), 1):
+            print(f"[{number}/{len(tried)}] {verdict.mutant.name}: {verdict.how or verdict.failure}", flush=True)
+            verdicts.append(verdict)
+    return sorted(verdicts, key=lambda verdict: mutants.index(verdict.mutant))
+
+
+def print_table(verdicts: list[Verdict]) -> None:
+    print("\n| defence | header | test that caught it | | seconds |\n| --- | --- | --- | --- | --- |")
+    for verdict in verdicts:
+        mutant = verdict.mutant
+        outcome = verdict.how or "NOT KILLED"
+        print(f"| {mutant.defence} | {mutant.header} | {mutant.caught_by} | {outcome} | {verdict.seconds:.1f} |")
+
+
+def fifth(text: str) -> int:
+    number = int(time.time() // 86400) % FIFTHS if text == "today" else int(text)
+    if not 0 <= number < FIFTHS:
+        raise argparse.ArgumentTypeError(f"expected 0 to {FIFTHS - 1}, or today")
+    return number
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", metavar="NAME", help="try this mutant alone")
+    parser.add_argument("--fifth", metavar="N", type=fifth, help="those whose number is N modulo 5; today: by the date")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many are tried at the same time")
+    parser.add_argument("--list", action="store_true", help="list them, and try none")
+    parser.add_argument("--check", action="store_true", help="compile nothing")
+    arguments = parser.parse_args()
+
+    mutants = read_mutants(HERE / "mutants.toml")
+    if arguments.only is not None:
+        mutants = [mutant for mutant in mutants if mutant.name == arguments.only]
+        if not mutants:
+            parser.error(f"there is no mutant {arguments.only}")
+    if arguments.fifth is not None:
+        mutants = mutants[arguments.fifth :: FIFTHS]
+        print(f"fifth {arguments.fifth}: {len(mutants)} mutants")
+    if arguments.list:
+        for mutant in mutants:
+            print(f"{mutant.name:32}  {mutant.header:28}  {mutant.defence}")
+        return 0
+
+    stale: list[Verdict] = []
+    for mutant in mutants:
+        try:
+            mutant.check()
+        except Failure as failure:
+            stale.append(Verdict(mutant, 0, failure=str(failure)))
+    if arguments.check or stale:
+        for verdict in stale:
+            print(f"{verdict.mutant.name}: {verdict.failure}")
+        print(f"{len(mutants) - len(stale)} of {len(mutants)} mutants apply")
+        return 1 if stale else 0
+
+    began = time.monotonic()
+    with scratch_directory() as scratch:
+        verdicts = try_all(Laboratory(pathlib.Path(scratch)), mutants, arguments.jobs)
+    if arguments.only is not None:
+        print(verdicts[0].output)
+    print_table(verdicts)
+    failed = [verdict for verdict in verdicts if verdict.failure]
+    for verdict in failed:
+        print(f"\n{verdict.mutant.name}: {verdict.failure}")
+    print(f"\n{len(verdicts) - len(failed)} of {len(verdicts)} mutants killed in {time.monotonic() - began:.0f} s")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
