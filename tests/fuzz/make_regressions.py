@@ -46,6 +46,8 @@ ZSTD = {
     "window_2_gib": u64(1) + zstd_window(31, zstd_block(0, 1, b"x", last=True)),
     "bomb": u64(64 * 131072) + zstd_window(20, 64 * zstd_block(1, 131072, b"\0") + END),
     "bomb_stated_short": u64(10) + zstd_window(20, 64 * zstd_block(1, 131072, b"\0") + END),
+    "error_soon_behind_the_most_that_is_decoded": u64(2**21)
+    + zstd_window(20, 3 * zstd_block(1, 131072, b"\0") + zstd_block(1, 20000, b"x") + zstd_block(3, 0, b"")),
     "empty_frames": u64(0) + 500 * zstd_window(10, END),
     "empty_frames_stated_long": u64(1) + 500 * zstd_window(10, END),
     "no_data": u64(0),
