@@ -1,5 +1,5 @@
-// Inserts into LevelDB, and into RocksDB, which began as LevelDB and has kept its interface: with their settings as they come,
-// but for the sync at each commit.
+// Inserts into LevelDB, and into RocksDB, which began as LevelDB and has kept its interface: with their settings as
+// they come, but for the sync at each commit.
 #pragma once
 
 #include <benchmark/benchmark.h>
@@ -78,7 +78,8 @@ class LevelDbStore {
   typename Api::WriteBatch batch_;
 };
 
-/// The same, with the batch there when the clock starts, as the raw loops' bytes are; its keys are therefore always the same.
+/// The same, with the batch there when the clock starts, as the raw loops' bytes are; its keys are therefore always the
+/// same.
 template <class Api>
 class ReadyLevelDbStore : public LevelDbStore<Api> {
  public:

@@ -29,8 +29,13 @@ DOCUMENT = REPOSITORY / "docs" / "performance.md"
 GROUPS = {"insert": "^(durable|unsynced)_insert/", "save": "^snapshot_save/", "load": "^snapshot_load/",
           "replay": "^(replay|scale)/"}
 
+# What the program with ISA-L is asked for: what a checksum is a part of, and the raw loops beside it.
+GROUPS_WITH_ISAL = {"insert": "^(durable|unsynced)_insert/", "save": "^snapshot_save/none/",
+                    "load": "^snapshot_load/(warm|cold)/(raw_.*|iqdb-persist_(flat|array))/", "replay": "^replay/"}
+
 BATCHES = (1, 100, 1000)
 OURS = "iqdb-persist"
+OURS_WITH_ISAL = OURS + "_ISA-L"
 PEERS = ("SQLite", "RocksDB", "LevelDB", "LMDB")
 
 # What a reader sees instead of the names in the program, in the order of the tables.
@@ -155,13 +160,14 @@ class Samples:
         self.skipped = {}  # name -> reason
         self.context = {}
 
-    def add(self, file_system, result):
-        """Adds what one run of the program has found. Exits where a benchmark has failed."""
+    def add(self, file_system, result, ours):
+        """Adds what one run of a program has found, in which OURS means `ours`. Exits where a benchmark has failed."""
         self.context.update({key: value for key, value in result["context"].items() if key.startswith("peer ")})
         for entry in result["benchmarks"]:
             if entry.get("run_type") != "iteration":
                 continue
             name = re.sub(r"/(iterations:\d+|real_time|manual_time|repeats:\d+)", "", entry["run_name"])
+            name = name.replace(OURS, ours)
             if entry.get("error_occurred"):
                 reason = entry["error_message"]
                 if not reason.startswith("not here: "):
@@ -189,14 +195,19 @@ class Samples:
         """What stands behind `prefix`, in the order of LABELS, what is not there by name."""
         found = [name.removeprefix(prefix) for name in self.data.get(file_system, {}) if name.startswith(prefix)]
         order = list(LABELS)
-        return sorted(found, key=lambda name: (order.index(name) if name in order else len(order), name))
+
+        def place(name):
+            name = name.replace(OURS_WITH_ISAL, OURS)
+            return order.index(name) if name in order else len(order)
+
+        return sorted(found, key=lambda name: (place(name), name))
 
 
-def run_program(arguments, directory, group, repetitions, more):
+def run_program(program, directory, group, repetitions, more):
     """One process; what it found, and by how much it was disturbed: the share of a processor that others took."""
     with tempfile.TemporaryDirectory() as scratch:
         output = pathlib.Path(scratch) / "result.json"
-        command = [str(arguments.program), f"--directory={directory}", f"--benchmark_filter={group}",
+        command = [str(program), f"--directory={directory}", f"--benchmark_filter={group}",
                    f"--benchmark_repetitions={repetitions}", "--benchmark_enable_random_interleaving=true",
                    f"--benchmark_out={output}", "--benchmark_out_format=json", *more]
         user, steal, _ = processor_seconds()
@@ -205,27 +216,43 @@ def run_program(arguments, directory, group, repetitions, more):
         done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
         elapsed = time.monotonic() - started
         if done.returncode != 0 and not output.exists():
-            sys.exit(f"{arguments.program}: {done.stderr}")
+            sys.exit(f"{program}: {done.stderr}")
         user_after, steal_after, _ = processor_seconds()
         # Only time in user space: what the system itself does, it does for the benchmarks.
         others = (user_after - user) - (resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - own)
         return json.loads(output.read_text()), (others + steal_after - steal) / max(elapsed, 1e-3)
 
 
-def measure(arguments, quiet, samples, file_system, directory, groups, repetitions, more):
+def program_with_isal(program):
+    """The program beside `program` whose checksums are ISA-L's."""
+    return program.with_name(program.name + "_isal")
+
+
+def programs_and_groups(arguments):
+    """The program, and which of its benchmarks it runs in one process, for all that was asked for."""
+    with_isal = program_with_isal(arguments.program)
+    pairs = []
+    for name in arguments.groups:
+        pairs.append((arguments.program, GROUPS[name]))
+        if with_isal.exists():
+            pairs.append((with_isal, GROUPS_WITH_ISAL[name]))
+    return pairs
+
+
+def measure(arguments, quiet, samples, file_system, directory, pairs, repetitions, more):
     """Runs each group once, at a quiet moment."""
-    for group in groups:
+    for program, group in pairs:
         for attempt in range(3):
             calm = arguments.quick or quiet.wait(str(directory))
-            print(f"{file_system}: {group}{'' if calm else ' (not quiet)'}", flush=True)
-            result, disturbance = run_program(arguments, directory, group, repetitions, more)
+            print(f"{file_system}: {program.name} {group}{'' if calm else ' (not quiet)'}", flush=True)
+            result, disturbance = run_program(program, directory, group, repetitions, more)
             if arguments.quick or (calm and disturbance < 0.05):
                 break
             if attempt < 2:
                 quiet.repeated += 1
             else:
                 quiet.disturbed += 1
-        samples.add(file_system, result)
+        samples.add(file_system, result, OURS if program == arguments.program else OURS_WITH_ISAL)
 
 
 @contextlib.contextmanager
@@ -285,6 +312,8 @@ def machine():
 
 def label(name):
     """What a reader sees."""
+    if OURS_WITH_ISAL in name:
+        return label(name.replace(OURS_WITH_ISAL, OURS)) + ", ISA-L"
     return LABELS.get(name, name)
 
 
@@ -405,10 +434,11 @@ def load_tables(samples, file_system):
 
 def replay_table(samples, file_system):
     """Records and bytes a second."""
-    name = "replay/warm/iqdb-persist"
+    prefix = "replay/warm/"
     return table(["replay", "records/s", "GB/s"],
-                 [[label(OURS), cell(samples.values(file_system, name, "items_per_second"), short),
-                   cell(samples.values(file_system, name, "bytes_per_second"), gigabytes)]])
+                 [[label(subject), cell(samples.values(file_system, prefix + subject, "items_per_second"), short),
+                   cell(samples.values(file_system, prefix + subject, "bytes_per_second"), gigabytes)]
+                  for subject in samples.names(file_system, prefix)])
 
 
 def scale_sizes(samples, file_system):
@@ -443,27 +473,27 @@ def scale_table(samples, file_system):
     return table(["", "size", "seconds", "seconds per GB", "memory beyond the index, MiB"], rows)
 
 
-def ratio_rows(samples, file_system):
-    """What the whole comes down to."""
+def ratio_rows(samples, file_system, ours_is):
+    """What the whole comes down to, for what `ours_is`: OURS or OURS_WITH_ISAL."""
     def rate(name, quantity="items_per_second"):
         return samples.median(file_system, name, quantity)
 
     rows = []
     for batch in BATCHES:
         prefix = f"durable_insert/{batch}/"
-        ready = rate(prefix + (OURS if batch == 1 else OURS + "_ready_batch"))
+        ready = rate(prefix + (ours_is if batch == 1 else ours_is + "_ready_batch"))
         what = f"durable insert, {batch} a sync"
         rows.append([f"{what}: of the raw loop whose zeros were there", ratio(ready, rate(prefix + "zeroed_before"))])
         rows.append([f"{what}: of the raw loop with the same work", ratio(ready, rate(prefix + "zeroed_within"))])
         peer, name = best(samples, file_system, [prefix + each for each in PEERS], "items_per_second")
         if peer:
             rows.append([f"{what}: of the fastest peer",
-                         f"{ratio(rate(prefix + OURS), peer)} ({name.removeprefix(prefix)})"])
+                         f"{ratio(rate(prefix + ours_is), peer)} ({name.removeprefix(prefix)})"])
     rows.append(["insert, not synced: of a bare `pwrite`",
-                 ratio(rate(f"unsynced_insert/1/{OURS}"), rate("unsynced_insert/1/bare_pwrite"))])
+                 ratio(rate(f"unsynced_insert/1/{ours_is}"), rate("unsynced_insert/1/bare_pwrite"))])
     for index, what in (("flat", "`FlatIndex`"), ("array", "one `vector<float>`")):
         for codec in codecs(samples, file_system):
-            ours = rate(f"snapshot_save/{codec}/{OURS}_{index}", "bytes_per_second")
+            ours = rate(f"snapshot_save/{codec}/{ours_is}_{index}", "bytes_per_second")
             limit = save_limit(samples, file_system, codec)
             if codec == "none":
                 rows.append([f"durable save, {what}: of the fastest raw write", ratio(ours, limit)])
@@ -473,18 +503,24 @@ def ratio_rows(samples, file_system):
             prefix = f"snapshot_load/{temperature}/"
             limit, _ = best(samples, file_system, raw_names(samples, file_system, prefix))
             one = rate(prefix + "raw_huge_pages_1_thread", "bytes_per_second")
-            ours = rate(f"{prefix}{OURS}_{index}", "bytes_per_second")
+            ours = rate(f"{prefix}{ours_is}_{index}", "bytes_per_second")
             rows.append([f"load, {what}: of the fastest raw read from {where}", ratio(ours, limit)])
             rows.append([f"load, {what}: of the raw read from {where} with one thread", ratio(ours, one)])
     return rows
 
 
 def ratio_table(samples, file_systems):
-    """A column for each file system."""
-    columns = [ratio_rows(samples, each) for each in file_systems]
+    """A column for each file system, and one more where ISA-L was measured on it."""
+    heads, columns = [], []
+    for file_system in file_systems:
+        for ours_is, head in ((OURS, file_system), (OURS_WITH_ISAL, f"{file_system}; ISA-L")):
+            if any(f"/{ours_is}" in name for name in samples.data[file_system]):
+                heads.append(head)
+                columns.append(ratio_rows(samples, file_system, ours_is))
     rows = [[row[0]] + [dict(column).get(row[0], "–") for column in columns] for row in columns[0]]
-    rows = [row for row in rows if any(value != "–" for value in row[1:])]
-    return table(["ratio of medians"] + list(file_systems), rows)
+    # Of a peer's rate a dash is left where ours was not measured.
+    rows = [row for row in rows if any(not value.startswith("–") for value in row[1:])]
+    return table(["ratio of medians"] + heads, rows)
 
 
 # ---- Charts -----------------------------------------------------------------------------------------------------------
@@ -686,11 +722,12 @@ def measure_all(arguments):
             places.append((file_system_of(mounted) + ", on a loop device", mounted))
         for _ in range(rounds):
             for file_system, directory in places:
-                groups = [GROUPS[name] for name in arguments.groups]
-                measure(arguments, quiet, samples, file_system, directory, groups, repetitions, more)
-                runs += len(groups)
+                pairs = programs_and_groups(arguments)
+                measure(arguments, quiet, samples, file_system, directory, pairs, repetitions, more)
+                runs += len(pairs)
         if arguments.largest:
-            measure(arguments, quiet, samples, places[0][0], scratch, ["^scale/"], 1, ["--scale_bytes=10000000000"])
+            measure(arguments, quiet, samples, places[0][0], scratch, [(arguments.program, "^scale/")], 1,
+                    ["--scale_bytes=10000000000"])
             runs += 1
     text = (f"{rounds} round(s) of {repetitions} repetitions, in random order: {runs} run(s) of {', '.join(arguments.groups)}. "
             f"Before {quiet.waited} of them the machine was not quiet, and the script waited; {quiet.repeated} were "

@@ -128,8 +128,8 @@ void touch_free_memory(std::uint64_t bytes) {
   if (::sysinfo(&system) != 0) {
     throw_errno("sysinfo");
   }
-  // More than is free would take pages away from the cache, and with them what is to be read warm. Half of it, since the
-  // system serves requests for huge and for ordinary pages from different places: both must have been touched.
+  // More than is free would take pages away from the cache, and with them what is to be read warm. Half of it, since
+  // the system serves requests for huge and for ordinary pages from different places: both must have been touched.
   const std::uint64_t free = std::uint64_t{system.freeram} * system.mem_unit;
   const auto of_each = static_cast<std::size_t>(std::min(bytes, free / 20 * 9));
   const Pages huge(of_each, Pages::Kind::huge);

@@ -21,7 +21,7 @@
 #include <utility>
 #include <vector>
 
-// ---- 1. A type of one's own ------------------------------------------------------------------------------------------
+// ---- 1. A type of one's own -----------------------------------------------------------------------------------------
 
 // Finds the 64-bit fingerprint that differs in the fewest bits.
 class Fingerprints {
@@ -67,7 +67,7 @@ class Fingerprints {
 // Where something is missing, the compiler says what, in a sentence each.
 static_assert(iqdb::explain_persistable<Fingerprints>());
 
-// ---- 2. A type that cannot be edited ---------------------------------------------------------------------------------
+// ---- 2. A type that cannot be edited --------------------------------------------------------------------------------
 
 namespace elsewhere {  // imagine this in a header of somebody else
 
@@ -106,7 +106,7 @@ struct iqdb::PersistTraits<elsewhere::PointCloud> {
 
 static_assert(iqdb::explain_persistable<elsewhere::PointCloud>());
 
-// ---- Both are tested alike: this belongs into your tests -------------------------------------------------------------
+// ---- Both are tested alike: this belongs into your tests ------------------------------------------------------------
 
 void check() {
   const auto some_fingerprints = [] {
@@ -123,7 +123,7 @@ void check() {
   std::cout << "point cloud: " << to_string(iqdb::testing::check_persistable(some_points)) << "\n";
 }
 
-// ---- Both are used alike ---------------------------------------------------------------------------------------------
+// ---- Both are used alike --------------------------------------------------------------------------------------------
 
 int main(int argc, char** argv) {
   try {

@@ -6,10 +6,11 @@
 // Without a path, `add` takes this repository's own README.md, docs and include. The index is a file: find_text.iqdb in
 // the current directory, unless told otherwise.
 //
-// What `add` does: a new file is added, one whose contents changed has all its passages replaced, an unchanged one is left
-// alone, and one that was deleted is forgotten when a directory above it is added again. A file of which `add` has said
-// so is durable: kill `add` at any moment, and the next call finds it. Taken is text: UTF-8 without zero bytes. Hidden
-// files and build directories are passed over, unless they are named. While one `add` runs, no other call gets in.
+// What `add` does: a new file is added, one whose contents changed has all its passages replaced, an unchanged one is
+// left alone, and one that was deleted is forgotten when a directory above it is added again. A file of which `add` has
+// said so is durable: kill `add` at any moment, and the next call finds it. Taken is text: UTF-8 without zero bytes.
+// Hidden files and build directories are passed over, unless they are named. While one `add` runs, no other call gets
+// in.
 #include <iqdb/index/flat.hpp>
 #include <iqdb/persist.hpp>
 
@@ -43,7 +44,7 @@ namespace {
 namespace fs = std::filesystem;
 using Database = iqdb::PersistedIndex<iqdb::FlatIndex>;
 
-// ---- Text to vectors -------------------------------------------------------------------------------------------------
+// ---- Text to vectors ------------------------------------------------------------------------------------------------
 
 // Whether a byte belongs to a word: a letter, a digit, or a part of a character beyond ASCII.
 bool is_of_word(char c) {
@@ -110,7 +111,7 @@ double exact_distance(const Trigrams& a, const Trigrams& b) {
                                 : 1.0 - static_cast<double>(shared) / std::sqrt(double(a.size()) * double(b.size()));
 }
 
-// ---- Files to passages -----------------------------------------------------------------------------------------------
+// ---- Files to passages ----------------------------------------------------------------------------------------------
 
 struct Passage {
   std::size_t line = 0;  // of its first word, from 1
@@ -153,7 +154,7 @@ std::vector<Passage> passages_of(const std::string& contents) {
   return passages;
 }
 
-// ---- Finding files ---------------------------------------------------------------------------------------------------
+// ---- Finding files --------------------------------------------------------------------------------------------------
 
 // The files at and below a path, by their absolute names.
 std::set<std::string> files_at(const fs::path& path) {
@@ -205,7 +206,7 @@ std::string contents_of(const std::string& name) {
   return contents.str();
 }
 
-// ---- The index -------------------------------------------------------------------------------------------------------
+// ---- The index ------------------------------------------------------------------------------------------------------
 
 iqdb::PersistConfig config_for(const fs::path& path, bool with_log) {
   return {.path = path,
@@ -247,8 +248,8 @@ void add(const fs::path& index_path, const std::vector<fs::path>& paths) {
   report_recovery(db);
   std::map<std::string, std::size_t> count{{"added", 0}, {"changed", 0}, {"deleted", 0}, {"unchanged", 0}};
 
-  // Puts the passages of a file in the place of its old ones. A batch is one record of the log: whenever this program is
-  // killed, the next one finds the file as it was or as it is now, and never a part of it.
+  // Puts the passages of a file in the place of its old ones. A batch is one record of the log: whenever this program
+  // is killed, the next one finds the file as it was or as it is now, and never a part of it.
   const auto replace = [&](const Known& old, const std::string& what, const std::string& file,
                            const std::string& contents) {
     iqdb::WriteBatch batch;
@@ -285,8 +286,8 @@ void add(const fs::path& index_path, const std::vector<fs::path>& paths) {
     }
   }
 
-  // All of it is durable already. This folds the log into the snapshot, so that a search has no log to replay. A program
-  // that changes its index all the time would rather wait until the log has grown as large as the snapshot.
+  // All of it is durable already. This folds the log into the snapshot, so that a search has no log to replay. A
+  // program that changes its index all the time would rather wait until the log has grown as large as the snapshot.
   const bool unchanged = count["added"] + count["changed"] + count["deleted"] + db.recovery().replayed == 0;
   if (!unchanged) {
     db.checkpoint();

@@ -77,7 +77,7 @@ std::string expected_kind(const Case& one, const std::vector<std::byte>& file) {
   return kind == "compression" && codec_is_missing(file) ? "unsupported" : kind;
 }
 
-// ---- Loading them ----------------------------------------------------------------------------------------------------
+// ---- Loading them ---------------------------------------------------------------------------------------------------
 
 // A copy of a case's snapshot, with nothing beside it.
 std::filesystem::path copy_of(const Case& one, const TemporaryDirectory& directory) {

@@ -9,8 +9,8 @@
 
 namespace iqdb_reliability {
 
-/// The log of either. `Api` names it and its types: name, version(), DB, Options, ReadOptions, WriteOptions, WriteBatch, Status;
-/// strict_settings, and strict(options), which sets them.
+/// The log of either. `Api` names it and its types: name, version(), DB, Options, ReadOptions, WriteOptions,
+/// WriteBatch, Status; strict_settings, and strict(options), which sets them.
 template <class Api>
 class LevelDbLog : public Subject {
  public:

@@ -1,4 +1,5 @@
-// Damages what this library and others have saved, fills up their disk, kills them while they save, and counts what comes of it.
+// Damages what this library and others have saved, fills up their disk, kills them while they save, and counts what
+// comes of it.
 //
 //   iqdb_reliability --list                           the subjects, by number
 //   iqdb_reliability NUMBER DIRECTORY [--quick]       examines one, in a directory of its own; prints a line of JSON

@@ -70,7 +70,8 @@ class VectorId {
   /// As from_bytes, but takes the empty string too: a file may hold one, so a decoder must be able to make one.
   [[nodiscard]] static VectorId from_stored_bytes(std::string bytes) { return VectorId(std::move(bytes)); }
 
-  // The string is copied before there is a variant to hold it: libstdc++'s has undefined behaviour if that throws within.
+  // The string is copied before there is a variant to hold it: libstdc++'s has undefined behaviour if that throws
+  // within.
   VectorId(const VectorId& other) : value_(copied(other.value_)) {}
   VectorId& operator=(const VectorId& other) {
     if (this != &other) {
@@ -144,8 +145,9 @@ using Value = std::variant<std::string, std::int64_t, double, bool, Null>;
 /// Metadata of a vector: values by key, in ascending byte order of the key. Keys are UTF-8.
 using Metadata = std::map<std::string, Value, std::less<>>;
 
-/// A copy of a value, for where memory may run out: copying a std::variant that holds a string is then undefined behaviour
-/// with libstdc++, which takes it for one that is never without a value and destroys the string that was not made.
+/// A copy of a value, for where memory may run out: copying a std::variant that holds a string is then undefined
+/// behaviour with libstdc++, which takes it for one that is never without a value and destroys the string that was not
+/// made.
 [[nodiscard]] inline Value copied(const Value& value) {
   if (const auto* text = std::get_if<std::string>(&value)) {
     return Value(std::in_place_type<std::string>, *text);

@@ -1,7 +1,7 @@
 // What users do, in all the ways they do it, under the warnings of a strict project.
 //
-// The headers are included as the user's own, not as system headers: what they warn of would be reported here. The program
-// also runs, but what it checks is only that each call does something sensible.
+// The headers are included as the user's own, not as system headers: what they warn of would be reported here. The
+// program also runs, but what it checks is only that each call does something sensible.
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>
@@ -19,7 +19,7 @@
 #include "iqdb/index/flat.hpp"
 #include "iqdb/persist.hpp"
 
-// ---- An index of one's own, durable through its members ---------------------------------------------------------------
+// ---- An index of one's own, durable through its members -------------------------------------------------------------
 
 namespace mine {
 
@@ -76,7 +76,7 @@ static_assert(iqdb::explain_persistable<Counter>());
 
 }  // namespace mine
 
-// ---- Somebody else's, which cannot be edited, through PersistTraits ---------------------------------------------------
+// ---- Somebody else's, which cannot be edited, through PersistTraits -------------------------------------------------
 
 namespace theirs {
 
@@ -103,7 +103,7 @@ struct iqdb::PersistTraits<theirs::Library> {
 static_assert(iqdb::Persistable<theirs::Library>);
 static_assert(!iqdb::Persistable<int>);
 
-// ---- Using them -------------------------------------------------------------------------------------------------------
+// ---- Using them -----------------------------------------------------------------------------------------------------
 
 namespace {
 

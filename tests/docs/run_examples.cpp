@@ -1,5 +1,5 @@
-// Runs the examples of the documentation, each in an empty directory, and compares the bytes of the files that docs/format.md
-// explains, a snapshot and a log, with those that the library writes.
+// Runs the examples of the documentation, each in an empty directory, and compares the bytes of the files that
+// docs/format.md explains, a snapshot and a log, with those that the library writes.
 //
 //   doc_examples SCRATCH docs/format.md
 #include "run_examples.hpp"

@@ -197,8 +197,8 @@ template <iqdb::CompressionScheme scheme>
   }
 }
 
-/// Makes the windows that zstd's frames ask for small, most of the time: what the sanitizer does for a large one takes longer
-/// than all the rest.
+/// Makes the windows that zstd's frames ask for small, most of the time: what the sanitizer does for a large one takes
+/// longer than all the rest.
 inline void shrink_windows(std::span<std::byte> frames, Random& random) {
   constexpr std::size_t descriptor_at = 4;
   constexpr std::size_t window_at = 5;

@@ -62,8 +62,8 @@ struct TooLong {};
   return copy;
 }
 
-/// Loads what is in `storage`; nothing where it is refused by a PersistError. Throws Violation where that has changed the
-/// files, or where the load has taken too much memory.
+/// Loads what is in `storage`; nothing where it is refused by a PersistError. Throws Violation where that has changed
+/// the files, or where the load has taken too much memory.
 [[nodiscard]] inline std::optional<Database> load(iqdb_test::MemoryStorage& storage, bool wal_enabled) {
   const auto before = storage.files();
   std::uint64_t bytes = 2 * most_decoded;
@@ -128,8 +128,8 @@ inline void examine_snapshot(Input snapshot) {
   std::ignore = load_saved(saved, false, contents);
 }
 
-/// Mutates a durable index, saves it in between, and loads what a crash leaves after about a third of the steps, which ones
-/// is up to `choice`: it must be the same index.
+/// Mutates a durable index, saves it in between, and loads what a crash leaves after about a third of the steps, which
+/// ones is up to `choice`: it must be the same index.
 inline void live_on(Database& database, iqdb_test::MemoryStorage& storage, std::uint64_t choice) {
   constexpr std::size_t largest_dim = 4096;
   auto crash = [&, moment = choice]() mutable {

@@ -1,5 +1,5 @@
-// What a fuzzer examines. An input goes through three functions: one changes it along the lines of its structure, one puts
-// right what would keep it from getting any further than the first check, one examines what is made of it.
+// What a fuzzer examines. An input goes through three functions: one changes it along the lines of its structure, one
+// puts right what would keep it from getting any further than the first check, one examines what is made of it.
 //
 //   fuzzer.cpp             runs one target under libFuzzer
 //   regressions_test.cpp   runs all of them on the inputs that are kept

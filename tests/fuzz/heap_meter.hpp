@@ -1,5 +1,5 @@
-// How much memory a call takes from the heap. Counted only where something tells it of every block, as fuzzer.cpp has the
-// sanitizer do: elsewhere every peak is 0.
+// How much memory a call takes from the heap. Counted only where something tells it of every block, as fuzzer.cpp has
+// the sanitizer do: elsewhere every peak is 0.
 #pragma once
 
 #include <algorithm>
@@ -23,12 +23,12 @@ class HeapMeter {
   /// That so many came back.
   static void gave(std::uint64_t bytes) noexcept { held -= std::min(held, bytes); }
 
-  /// That a block came back whose bytes were not counted when it was given out, since few of them may ever be written: a
-  /// codec may ask for a window of 128 MiB. Of so many bytes it took memory.
+  /// That a block came back whose bytes were not counted when it was given out, since few of them may ever be written:
+  /// a codec may ask for a window of 128 MiB. Of so many bytes it took memory.
   static void gave_large(std::uint64_t bytes_written) noexcept { large += bytes_written; }
 
-  /// How many more than when it was made are used, at most. Large blocks count as if all had been used at once, and once
-  /// they have come back.
+  /// How many more than when it was made are used, at most. Large blocks count as if all had been used at once, and
+  /// once they have come back.
   class Peak {
    public:
     Peak() noexcept : held_before_(held), large_before_(large) { peak = held; }

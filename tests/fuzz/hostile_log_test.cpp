@@ -44,7 +44,8 @@ std::vector<ByteVector> forged_logs(std::size_t bytes) {
       // every 24 bytes a whole header, of a length with many bits;
       forged(Bytes().u32(half - 1).u32(0x12345678).u64(std::uint64_t{1} << 40U).u64(65), bytes),
       overlapping_headers(bytes),
-      // and as many as there can be: at three of eight places one, whose length is also its number and its durable field.
+      // and as many as there can be: at three of eight places one, whose length is also its number and its durable
+      // field.
       forged(Bytes().u64(half), bytes),
   };
 }

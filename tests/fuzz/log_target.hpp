@@ -147,8 +147,8 @@ inline void repair_log_2(Bytes& log, const iqdb::Fingerprint& snapshot, Random& 
   }
 }
 
-/// Puts right what is checked before the mutations are looked at. Now and then damages a byte again, with frames behind it
-/// that are good.
+/// Puts right what is checked before the mutations are looked at. Now and then damages a byte again, with frames behind
+/// it that are good.
 inline void repair_log_of(Input snapshot, Bytes& log, Random& random) {
   if (log.size() < iqdb::log_header_1_bytes || random.one_in(32)) {
     return;
@@ -252,8 +252,8 @@ inline void reshape_log_of(std::size_t dim, Bytes& log, Random& random) {
   }
 }
 
-/// Whether behind `end` stands a frame that proves the bytes there to have been durable: rule 3 of docs/format.md, to the
-/// letter and however long it takes.
+/// Whether behind `end` stands a frame that proves the bytes there to have been durable: rule 3 of docs/format.md, to
+/// the letter and however long it takes.
 [[nodiscard]] inline bool proves_damage(Input log, const iqdb::LogIdentity& identity, const iqdb::LogPosition& end) {
   for (auto at = static_cast<std::size_t>(end.offset); at + iqdb::FrameHeader::bytes <= log.size(); ++at) {
     const auto fields = iqdb::read_frame_header(log.subspan(at).first<iqdb::FrameHeader::bytes>());

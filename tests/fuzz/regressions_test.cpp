@@ -1,5 +1,5 @@
-// Every input that is kept, through its target: regressions/<target>/<input>. Memory is measured under the fuzzers only,
-// which begin with the same inputs.
+// Every input that is kept, through its target: regressions/<target>/<input>. Memory is measured under the fuzzers
+// only, which begin with the same inputs.
 #include <exception>
 #include <filesystem>
 #include <set>

@@ -47,8 +47,9 @@ constexpr DistanceMetric metrics[] = {  // NOLINT(*-c-arrays)
     DistanceMetric::euclidean, DistanceMetric::dot_product, DistanceMetric::cosine};
 const auto metrics_to_flip = std::span(metrics).last(iqdb_test::sanitized ? 1 : std::size(metrics));
 
-// The payload of one vector, which with this seed is in the lowest level only, with a number changed that stands so far before its end: of the node, which
-// is the end, 4 bytes are for how many links it has, then come 4 links, 3 components, and the label.
+// The payload of one vector, which with this seed is in the lowest level only, with a number changed that stands so far
+// before its end: of the node, which is the end, 4 bytes are for how many links it has, then come 4 links, 3
+// components, and the label.
 template <class Number>
 std::vector<std::byte> one_vector_with(std::size_t bytes_before_end, Number number) {
   HnswIndex index(dim, DistanceMetric::euclidean, {.links = 2, .seed = 27});

@@ -23,7 +23,8 @@ class CannotCut : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// A mounted file system. It is mounted in a namespace of this process and its children: however they end, no mount stays.
+/// A mounted file system. It is mounted in a namespace of this process and its children: however they end, no mount
+/// stays.
 class MountedFileSystem {
  public:
   /// Mounts `device` on the directory `point`. Throws CannotCut where the system does not let it.
@@ -54,8 +55,8 @@ class MountedFileSystem {
     }
   }
 
-  /// From now on nothing reaches the device that has not reached it yet, not even the journal. Throws CannotCut where the
-  /// file system does not know how.
+  /// From now on nothing reaches the device that has not reached it yet, not even the journal. Throws CannotCut where
+  /// the file system does not know how.
   void cut_power() const {
     constexpr unsigned long shutdown = _IOR('X', 125, std::uint32_t);  // in <linux/fs.h> only lately
     const std::uint32_t without_log_flush = 2;

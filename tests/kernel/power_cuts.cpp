@@ -3,9 +3,9 @@
 //
 //   power_cuts DEVICE DIRECTORY TYPE OPTIONS CUTS SEED
 //
-// DEVICE holds a new file system of the TYPE, which is mounted on the DIRECTORY with the OPTIONS of mount(8) that are the
-// file system's own. run.py makes all of it, and takes it away again. The last line of the output is a report in JSON.
-// Ends with 1 where a promise was broken, with 77 where power cannot be cut on this system, and with 2 where the
+// DEVICE holds a new file system of the TYPE, which is mounted on the DIRECTORY with the OPTIONS of mount(8) that are
+// the file system's own. run.py makes all of it, and takes it away again. The last line of the output is a report in
+// JSON. Ends with 1 where a promise was broken, with 77 where power cannot be cut on this system, and with 2 where the
 // examination itself failed.
 #include <array>
 #include <chrono>

@@ -1,4 +1,5 @@
-// Witness: an oracle that is fed by a process which may be killed at any instruction, and read by the one that outlives it.
+// Witness: an oracle that is fed by a process which may be killed at any instruction, and read by the one that outlives
+// it.
 #pragma once
 
 #include <unistd.h>
@@ -46,12 +47,12 @@ struct Findings {
   }
 };
 
-/// The oracle of one life. A child works on the copy that it has from its fork, and notes in shared memory what it does to
-/// it, each time before the next call of the index; the parent does the same to its own when the child is gone.
+/// The oracle of one life. A child works on the copy that it has from its fork, and notes in shared memory what it does
+/// to it, each time before the next call of the index; the parent does the same to its own when the child is gone.
 ///
-/// A system whose power goes tells nobody anything any more. One whose file system is shut down does: a sync that was under
-/// way may return as if it had succeeded, having written nothing. The parent therefore says so beforehand, and what a child
-/// would note from then on counts for nothing.
+/// A system whose power goes tells nobody anything any more. One whose file system is shut down does: a sync that was
+/// under way may return as if it had succeeded, having written nothing. The parent therefore says so beforehand, and
+/// what a child would note from then on counts for nothing.
 class Witness {
  public:
   /// Of a life that begins with `first`, whose contents must be a digest.

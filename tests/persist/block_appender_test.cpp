@@ -1,5 +1,5 @@
-// Appending in whole blocks: the file holds what was appended, whatever the lengths, and every write is one that direct I/O
-// takes.
+// Appending in whole blocks: the file holds what was appended, whatever the lengths, and every write is one that direct
+// I/O takes.
 #include "iqdb/persist/block_appender.hpp"
 
 #include <algorithm>

@@ -1,4 +1,5 @@
-// A stream of blocks: what reaches the file, in which order, checksummed as it was written; and what becomes of failures.
+// A stream of blocks: what reaches the file, in which order, checksummed as it was written; and what becomes of
+// failures.
 #include "iqdb/persist/block_stream.hpp"
 
 #include <algorithm>

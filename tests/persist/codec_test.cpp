@@ -19,8 +19,8 @@ using iqdb::PersistErrorKind;
 using iqdb_test::Bytes;
 using iqdb_test::MemorySource;
 
-// A codec whose data is its payload. A frame ends where a '.' was decoded; a codec may notice only when it is asked once
-// more, with nothing left to decode.
+// A codec whose data is its payload. A frame ends where a '.' was decoded; a codec may notice only when it is asked
+// once more, with nothing left to decode.
 class LateFrames {
  public:
   static constexpr std::string_view name = "late";

@@ -1,5 +1,5 @@
-// Writing past the page cache: when it is done, that what is written so is what would be written otherwise, and that a file
-// system which refuses it costs nothing.
+// Writing past the page cache: when it is done, that what is written so is what would be written otherwise, and that a
+// file system which refuses it costs nothing.
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
@@ -117,7 +117,7 @@ WriteBatch batch_of(const Ids& ids) {
 
 }  // namespace
 
-// ---- The log ------------------------------------------------------------------------------------------------------------
+// ---- The log --------------------------------------------------------------------------------------------------------
 
 TEST_CASE("A log that is synced with every write is written in whole blocks past the page cache", "[direct_io][log]") {
   Opened opened;
@@ -269,7 +269,7 @@ TEST_CASE("The last block of a log that recovery wrote is kept when the first mu
   CHECK(found.back() == 92);
 }
 
-// ---- Snapshots ----------------------------------------------------------------------------------------------------------
+// ---- Snapshots ------------------------------------------------------------------------------------------------------
 
 namespace {
 

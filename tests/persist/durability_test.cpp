@@ -108,7 +108,7 @@ std::size_t position(const std::vector<std::string>& texts, const std::string& t
 
 }  // namespace
 
-// ---- The table, row by row ----------------------------------------------------------------------------------------------
+// ---- The table, row by row ------------------------------------------------------------------------------------------
 
 TEST_CASE("Appends after a torn tail are there at the next load", "[durability]") {
   FileSet files = killed_after({1, 2, 3});
@@ -492,7 +492,7 @@ TEST_CASE("A snapshot with the bytes of the base starts the replay at its own ch
   CHECK(loaded.lsn == 3);
 }
 
-// ---- Damage, everywhere --------------------------------------------------------------------------------------------------
+// ---- Damage, everywhere ---------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -865,8 +865,8 @@ TEST_CASE("Random bytes behind the end are dropped and counted and nothing else"
 }
 
 TEST_CASE("Frames hidden in metadata are never taken for frames", "[durability]") {
-  // A log that is filled with copies of its own frames and of another log's: wherever it is cut or damaged, none of them
-  // is replayed.
+  // A log that is filled with copies of its own frames and of another log's: wherever it is cut or damaged, none of
+  // them is replayed.
   const DurableDirectory directory;
   DurableIndex db = directory.open_with();
   insert_row(db, 1);

@@ -1,5 +1,5 @@
-// BasicFileStorage and what is built on it, over a file system that fails where a test wants it: the order of the calls,
-// and what is left behind when one of them fails.
+// BasicFileStorage and what is built on it, over a file system that fails where a test wants it: the order of the
+// calls, and what is left behind when one of them fails.
 #include "iqdb/persist/file_storage.hpp"
 
 #include <sys/stat.h>
@@ -205,7 +205,7 @@ FaultPlan move_all_but_one() {
 
 }  // namespace
 
-// ---- The order of things ------------------------------------------------------------------------------------------------
+// ---- The order of things --------------------------------------------------------------------------------------------
 
 TEST_CASE("A save over an old file syncs the new one before the rename and the directory behind it",
           "[file_storage][order]") {
@@ -265,7 +265,7 @@ TEST_CASE("Whoever only makes an object asks nothing of the file system but wher
   }
 }
 
-// ---- Calls that fail ----------------------------------------------------------------------------------------------------
+// ---- Calls that fail ------------------------------------------------------------------------------------------------
 
 TEST_CASE("Every call of a save that fails is reported as io and leaves the old file", "[file_storage][faults]") {
   const Before before = situation[GENERATE(0, 1, 2)];
@@ -470,7 +470,7 @@ TEST_CASE("A save copes with writes that are one byte short", "[file_storage][sh
   CHECK(scene.file() == "the new file");
 }
 
-// ---- Loads --------------------------------------------------------------------------------------------------------------
+// ---- Loads ----------------------------------------------------------------------------------------------------------
 
 TEST_CASE("Every call of a load that fails is reported as io and no file stays open", "[file_storage][faults]") {
   const Before before = situation[GENERATE(1, 2)];
@@ -565,7 +565,7 @@ TEST_CASE("A load that has begun goes on with the old file when a new one takes 
   CHECK(iqdb_test::difference(PersistedIndex<FlatIndex>::load({.path = path}).index(), new_index()).empty());
 }
 
-// ---- The storage by itself ----------------------------------------------------------------------------------------------
+// ---- The storage by itself ------------------------------------------------------------------------------------------
 
 TEST_CASE("A replacement that is not committed leaves nothing", "[file_storage]") {
   Scene scene(Before::a_snapshot);

@@ -42,7 +42,8 @@ std::string incompressible(std::size_t bytes) {
   return text;
 }
 
-// Saves a large index where there is a small one, and another small one when there is room again; tells what came of it.
+// Saves a large index where there is a small one, and another small one when there is room again; tells what came of
+// it.
 template <class MakeRoom>
 std::string save_in_too_little_room(const fs::path& directory, Compression compression, MakeRoom&& make_room) {
   const fs::path path = directory / "index.iqdb";

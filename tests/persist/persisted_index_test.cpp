@@ -117,7 +117,7 @@ std::vector<Refused> refused_configs() {
 
 }  // namespace
 
-// ---- Making one ---------------------------------------------------------------------------------------------------------
+// ---- Making one -----------------------------------------------------------------------------------------------------
 
 TEST_CASE("open_with touches no file", "[persisted_index]") {
   const TemporaryDirectory directory;
@@ -268,7 +268,7 @@ TEST_CASE("config gives back what was given", "[persisted_index][config]") {
   CHECK(db.config().helper_threads == 7);
 }
 
-// ---- Using it -----------------------------------------------------------------------------------------------------------
+// ---- Using it -------------------------------------------------------------------------------------------------------
 
 TEST_CASE("insert and erase reach the index and last with the next save", "[persisted_index]") {
   const TemporaryDirectory directory;
@@ -376,7 +376,7 @@ TEST_CASE("Objects in several threads load one file at the same time", "[persist
   CHECK(outcomes == Strings(4, "ok"));
 }
 
-// ---- A load writes nothing ----------------------------------------------------------------------------------------------
+// ---- A load writes nothing ------------------------------------------------------------------------------------------
 
 TEST_CASE("A load makes no file and changes no time stamp", "[persisted_index]") {
   const TemporaryDirectory directory;

@@ -1,5 +1,5 @@
-// Bringing snapshot and log back together: the rules of docs/format.md one by one, with logs put together by hand, and a
-// crash at every step.
+// Bringing snapshot and log back together: the rules of docs/format.md one by one, with logs put together by hand, and
+// a crash at every step.
 #include "iqdb/persist/recovery.hpp"
 
 #include <sys/stat.h>
@@ -136,7 +136,7 @@ std::optional<iqdb::IndexErrorKind> nested_kind(const FileSet& files) {
 
 }  // namespace
 
-// ---- Rule 0: visible is not durable -------------------------------------------------------------------------------------
+// ---- Rule 0: visible is not durable ---------------------------------------------------------------------------------
 
 TEST_CASE("A load without a log beside the snapshot makes one that is empty", "[recovery]") {
   const DurableDirectory directory;
@@ -150,7 +150,7 @@ TEST_CASE("A load without a log beside the snapshot makes one that is empty", "[
   CHECK(log == iqdb_test::raw_header(number_at(log, 16, 8), 0, fingerprint_of(directory.snapshot_bytes())));
 }
 
-// ---- Rule 1: the header -------------------------------------------------------------------------------------------------
+// ---- Rule 1: the header ---------------------------------------------------------------------------------------------
 
 TEST_CASE("A damaged header is log_corrupted and nothing is changed", "[recovery]") {
   Base base;
@@ -178,7 +178,7 @@ TEST_CASE("A mutation with a number that no log reaches is log_corrupted", "[rec
   CHECK(require_refused(base.files(), "log_corrupted").offset == offset);
 }
 
-// ---- Rule 2: frames that no writer makes ----------------------------------------------------------------------------------
+// ---- Rule 2: frames that no writer makes ----------------------------------------------------------------------------
 
 TEST_CASE("A frame that does not parse is log_corrupted at its offset and nothing is changed", "[recovery]") {
   for (const ByteVector& body : {ByteVector(Bytes().u8(9)), ByteVector(Bytes().append(insert_of(4)).u8(0)),
@@ -205,7 +205,7 @@ TEST_CASE("An abort that is not valid itself aborts nothing", "[recovery]") {
   }
 }
 
-// ---- Rule 3: torn or damaged ----------------------------------------------------------------------------------------------
+// ---- Rule 3: torn or damaged ----------------------------------------------------------------------------------------
 
 TEST_CASE("Damage where the log was durable changes nothing on disk", "[recovery]") {
   Base base;
@@ -238,7 +238,7 @@ TEST_CASE("A torn tail is dropped and counted and what stands behind it is not r
   CHECK(db.lsn() == 1);
 }
 
-// ---- Rule 4: where replay starts ------------------------------------------------------------------------------------------
+// ---- Rule 4: where replay starts ------------------------------------------------------------------------------------
 
 TEST_CASE("Replay starts behind the last checkpoint that bears the snapshot's fingerprint", "[recovery]") {
   Base base;
@@ -301,7 +301,7 @@ TEST_CASE("A log of the snapshot itself is not called foreign", "[recovery]") {
   CHECK_FALSE(load_of(base.files()).report.foreign_log_replaced);
 }
 
-// ---- Rule 5: replay -------------------------------------------------------------------------------------------------------
+// ---- Rule 5: replay -------------------------------------------------------------------------------------------------
 
 TEST_CASE("An aborted mutation is passed over whether or not the index would take it", "[recovery]") {
   Base base;
@@ -407,7 +407,7 @@ TEST_CASE("A mutation before the aborted one of its batch is not tolerated", "[r
   CHECK(nested_kind(base.files()) == iqdb::IndexErrorKind::duplicate);
 }
 
-// ---- Rule 6: errors in the snapshot come first ------------------------------------------------------------------------------
+// ---- Rule 6: errors in the snapshot come first ----------------------------------------------------------------------
 
 TEST_CASE("Errors in the snapshot come before errors in the log", "[recovery]") {
   Base base;
@@ -418,7 +418,7 @@ TEST_CASE("Errors in the snapshot come before errors in the log", "[recovery]") 
   require_refused(files, "checksum_mismatch");
 }
 
-// ---- Rule 7: the log is written again -----------------------------------------------------------------------------------------
+// ---- Rule 7: the log is written again -------------------------------------------------------------------------------
 
 TEST_CASE("The new log holds what is behind the start of replay with its numbers and a close frame", "[recovery]") {
   Base base;
@@ -524,7 +524,7 @@ TEST_CASE("A load that fails on its last steps leaves the old log", "[recovery]"
   }
 }
 
-// ---- Version 1 ----------------------------------------------------------------------------------------------------------------
+// ---- Version 1 ------------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -597,7 +597,7 @@ TEST_CASE("A large version-1 log loads right with the smallest buffer", "[recove
   CHECK(loaded.ids() == expected);
 }
 
-// ---- Numbers and reports ----------------------------------------------------------------------------------------------------
+// ---- Numbers and reports --------------------------------------------------------------------------------------------
 
 TEST_CASE("Mutations are numbered from one on and rejected ones have a number too", "[recovery]") {
   const DurableDirectory directory;
@@ -688,7 +688,7 @@ TEST_CASE("A replay reports its progress to the end and can be cancelled", "[rec
   CHECK(total == done);
 }
 
-// ---- A crash at every step ----------------------------------------------------------------------------------------------------
+// ---- A crash at every step ------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -854,7 +854,7 @@ TEST_CASE("Temporary files of a crash are removed and never loaded", "[recovery]
   }
 }
 
-// ---- An index that throws -------------------------------------------------------------------------------------------------------
+// ---- An index that throws -------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -1013,7 +1013,7 @@ TEST_CASE("Another exception than an IndexError at replay is replay_rejected als
   }
 }
 
-// ---- With the log off -----------------------------------------------------------------------------------------------------------
+// ---- With the log off -----------------------------------------------------------------------------------------------
 
 TEST_CASE("With the log off a log that holds mutations is log_present and nothing is changed", "[recovery][log_off]") {
   const DurableDirectory directory;
@@ -1112,7 +1112,7 @@ TEST_CASE("open_with replaces an older snapshot whose log is empty", "[recovery]
   CHECK(load_of(directory.files()).ids() == Ids{7});
 }
 
-// ---- The lock -----------------------------------------------------------------------------------------------------------------------
+// ---- The lock -------------------------------------------------------------------------------------------------------
 
 TEST_CASE("A second index with the log on gets locked at once in this process and in another", "[recovery][lock]") {
   const DurableDirectory directory;
@@ -1236,7 +1236,7 @@ TEST_CASE("load_or_create gives the lock back where the index cannot be made", "
   const DurableIndex db = directory.open_with(index_of({1}));
 }
 
-// ---- Forks ----------------------------------------------------------------------------------------------------------------------------
+// ---- Forks ----------------------------------------------------------------------------------------------------------
 
 TEST_CASE("After a fork every call of the child throws and the parent goes on undisturbed", "[recovery][fork]") {
   for (const FsyncPolicy policy :

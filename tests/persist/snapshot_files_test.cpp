@@ -85,7 +85,7 @@ bool contains(const std::string& text, const std::string& part) { return text.fi
 
 }  // namespace
 
-// ---- Symbolic links -----------------------------------------------------------------------------------------------------
+// ---- Symbolic links -------------------------------------------------------------------------------------------------
 
 TEST_CASE("A save through a symbolic link replaces what it leads to and keeps the link", "[files][links]") {
   const TemporaryDirectory directory;
@@ -160,7 +160,7 @@ TEST_CASE("A link that is changed after open_with does not move the file", "[fil
   CHECK(rows_in(directory / "second.iqdb") == 2);
 }
 
-// ---- Permissions and owners ---------------------------------------------------------------------------------------------
+// ---- Permissions and owners -----------------------------------------------------------------------------------------
 
 TEST_CASE("A save keeps the permissions of the file whatever the umask", "[files][permissions]") {
   const TemporaryDirectory directory;
@@ -298,7 +298,7 @@ TEST_CASE("A load of a file in a directory that this user may not enter is io", 
         }) == refused_with(EACCES));
 }
 
-// ---- Names and directories ----------------------------------------------------------------------------------------------
+// ---- Names and directories ------------------------------------------------------------------------------------------
 
 TEST_CASE("A bare file name is in the working directory and stays there when that changes", "[files]") {
   const TemporaryDirectory directory;

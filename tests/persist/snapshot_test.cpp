@@ -1,5 +1,5 @@
-// Snapshots as bytes: what is refused and as what, what an index's own save_to and load_from may do, and what the caller
-// is told meanwhile.
+// Snapshots as bytes: what is refused and as what, what an index's own save_to and load_from may do, and what the
+// caller is told meanwhile.
 #include "iqdb/persist/snapshot.hpp"
 
 #include <algorithm>
@@ -209,7 +209,7 @@ struct Cancelled : std::runtime_error {
 
 }  // namespace
 
-// ---- Damage -------------------------------------------------------------------------------------------------------------
+// ---- Damage ---------------------------------------------------------------------------------------------------------
 
 TEST_CASE("Every file that is undamaged loads", "[snapshot]") {
   for (const auto& [scheme, file] : one_of_each_scheme()) {
@@ -373,7 +373,7 @@ TEST_CASE("A version 1 file is its payload behind the header", "[snapshot]") {
   CHECK(iqdb_test::difference(load(with_right_checksum(version_1)), small_index()).empty());
 }
 
-// ---- What an index's load_from does -------------------------------------------------------------------------------------
+// ---- What an index's load_from does ---------------------------------------------------------------------------------
 
 TEST_CASE("An exception of the index's load_from becomes index_build with the exception nested",
           "[snapshot][load_from]") {
@@ -436,7 +436,7 @@ TEST_CASE("An index that reads beyond its payload gets truncated_payload", "[sna
   require_kind(PersistErrorKind::truncated_payload, [&] { return scene.load(); });
 }
 
-// ---- What an index's save_to does ---------------------------------------------------------------------------------------
+// ---- What an index's save_to does -----------------------------------------------------------------------------------
 
 TEST_CASE("An exception of the index's save_to passes unchanged and the old file stands", "[snapshot][save_to]") {
   const Scene scene;
@@ -473,7 +473,7 @@ TEST_CASE("After a save_to that threw the next save works", "[snapshot][save_to]
   CHECK(scene.load().index().text() == "new");
 }
 
-// ---- Progress -----------------------------------------------------------------------------------------------------------
+// ---- Progress -------------------------------------------------------------------------------------------------------
 
 TEST_CASE("A save reports bytes of the payload and once more at the end", "[snapshot][progress]") {
   const TemporaryDirectory directory;
@@ -597,7 +597,7 @@ TEST_CASE("What is no std::exception cancels a load while the index is made and 
   CHECK_THROWS_AS(Db::load({.path = path, .on_progress = cancel, .helper_threads = 0}), int);
 }
 
-// ---- What is written ----------------------------------------------------------------------------------------------------
+// ---- What is written ------------------------------------------------------------------------------------------------
 
 TEST_CASE("SnapshotInfo says what is in the file", "[snapshot]") {
   const TemporaryDirectory directory;

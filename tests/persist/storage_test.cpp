@@ -30,7 +30,7 @@ using iqdb_test::MemoryStorage;
 using iqdb_test::require_kind;
 using Db = iqdb::PersistedIndex<FlatIndex, MemoryStorage>;
 
-// ---- What a Storage is, and what is none --------------------------------------------------------------------------------
+// ---- What a Storage is, and what is none ----------------------------------------------------------------------------
 
 static_assert(Storage<MemoryStorage>);
 static_assert(Storage<iqdb::FileStorage>);

@@ -82,7 +82,7 @@ std::vector<ByteVector> one_body_of_each_kind() {
 
 }  // namespace
 
-// ---- The header ---------------------------------------------------------------------------------------------------------
+// ---- The header -----------------------------------------------------------------------------------------------------
 
 TEST_CASE("A log header is 64 bytes: magic and version and checksum and the fields and zeros", "[wal_format]") {
   const auto expected_with = [](std::uint32_t crc32) {
@@ -164,7 +164,7 @@ TEST_CASE("What is no log is told from a log of another version", "[wal_format]"
   require_kind(PersistErrorKind::bad_magic, [&] { return iqdb::read_log_version(with("IQDBPRST", 2)); });
 }
 
-// ---- Frames -------------------------------------------------------------------------------------------------------------
+// ---- Frames ---------------------------------------------------------------------------------------------------------
 
 TEST_CASE("A frame is length and checksum and LSN and durable and body", "[wal_format]") {
   FrameEncoder encoder;
@@ -256,7 +256,7 @@ TEST_CASE("A body of 256 MiB is a frame and one byte more is record_too_large", 
   CHECK(hex(encoder.finish(3, 4, 5)) == hex(iqdb_test::raw_frame(3, 4, 5, iqdb_test::close_body())));
 }
 
-// ---- Bodies -------------------------------------------------------------------------------------------------------------
+// ---- Bodies ---------------------------------------------------------------------------------------------------------
 
 TEST_CASE("An insert is op 1 and identifier and vector and metadata", "[wal_format]") {
   CHECK(hex(body_of([](Writer& writer) { iqdb::write_insert(writer, 7, sample_vector, std::nullopt); })) ==

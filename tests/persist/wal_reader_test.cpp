@@ -81,7 +81,7 @@ ByteVector version_1(const std::vector<ByteVector>& bodies) {
 
 }  // namespace
 
-// ---- Where a log ends ---------------------------------------------------------------------------------------------------
+// ---- Where a log ends -----------------------------------------------------------------------------------------------
 
 TEST_CASE("A log of nothing but its header ends behind it", "[wal_reader]") {
   const LogScan seen = scan(new_log(5).bytes());
@@ -189,7 +189,7 @@ TEST_CASE("Nothing behind the end is replayed though it is valid", "[wal_reader]
   CHECK(seen.dropped_bytes == log.size() - end - 7);
 }
 
-// ---- Torn or damaged ----------------------------------------------------------------------------------------------------
+// ---- Torn or damaged ------------------------------------------------------------------------------------------------
 
 TEST_CASE("A frame behind the end that knew it durable makes it damage", "[wal_reader]") {
   const std::size_t end = three_erases().size();
@@ -272,7 +272,7 @@ TEST_CASE("A witness of more than a buffer is read whole", "[wal_reader]") {
   require_damage(end, log.bytes());
 }
 
-// ---- Valid frames that no writer makes -----------------------------------------------------------------------------------
+// ---- Valid frames that no writer makes ------------------------------------------------------------------------------
 
 TEST_CASE("A frame whose checksum is right but whose body does not parse is damage at its offset", "[wal_reader]") {
   const std::vector<ByteVector> bodies = {
@@ -326,7 +326,7 @@ TEST_CASE("An abort stands directly behind the frame that it speaks of", "[wal_r
   require_damage(64, new_log().control(abort_body(1)).bytes());
 }
 
-// ---- Where replay starts ------------------------------------------------------------------------------------------------
+// ---- Where replay starts --------------------------------------------------------------------------------------------
 
 TEST_CASE("Replay starts at the first frame where the snapshot is the base", "[wal_reader]") {
   const LogScan seen = scan(three_erases().bytes());
@@ -382,7 +382,7 @@ TEST_CASE("An aborted mutation is not held", "[wal_reader]") {
   CHECK(scan(log.bytes(), other).end.next_lsn == 2);
 }
 
-// ---- Version 1 ----------------------------------------------------------------------------------------------------------
+// ---- Version 1 ------------------------------------------------------------------------------------------------------
 
 TEST_CASE("A file shorter than a version-1 header holds nothing", "[wal_reader]") {
   const ByteVector whole = version_1({});
@@ -481,7 +481,7 @@ TEST_CASE("A frame that has only the length of an abort aborts nothing", "[wal_r
   CHECK(reader.abort_behind(*frame) == std::nullopt);
 }
 
-// ---- Reading in pieces --------------------------------------------------------------------------------------------------
+// ---- Reading in pieces ----------------------------------------------------------------------------------------------
 
 TEST_CASE("A log reads the same whatever the buffer", "[wal_reader]") {
   const std::uint64_t seed = 3;

@@ -133,7 +133,7 @@ WriteBatch batch_of(const Ids& inserted, const Ids& erased = {}) {
 
 }  // namespace
 
-// ---- What is written ----------------------------------------------------------------------------------------------------
+// ---- What is written ------------------------------------------------------------------------------------------------
 
 TEST_CASE("Every mutation is the frame that the format has for it", "[wal_writer]") {
   Opened opened({1});
@@ -222,7 +222,7 @@ TEST_CASE("Every log has a number of its own", "[wal_writer]") {
   CHECK(id() != first);
 }
 
-// ---- In which order -----------------------------------------------------------------------------------------------------
+// ---- In which order -------------------------------------------------------------------------------------------------
 
 TEST_CASE("An insert under always is one write and one sync of data", "[wal_writer][order]") {
   Opened opened;
@@ -422,7 +422,7 @@ TEST_CASE("What is released at close is released behind the last sync", "[wal_wr
   CHECK(std::ranges::count(calls, "unlock index.iqdb.lock") == 1);
 }
 
-// ---- When it is synced --------------------------------------------------------------------------------------------------
+// ---- When it is synced ----------------------------------------------------------------------------------------------
 
 TEST_CASE("Under never nothing is synced before sync and then once", "[wal_writer][policy]") {
   Opened opened({}, never);
@@ -519,7 +519,7 @@ TEST_CASE("Closing a periodic log does not wait for its interval", "[wal_writer]
   CHECK(std::chrono::steady_clock::now() - started < std::chrono::seconds(60));
 }
 
-// ---- When something fails -----------------------------------------------------------------------------------------------
+// ---- When something fails -------------------------------------------------------------------------------------------
 
 TEST_CASE("Space that cannot be prepared is no error", "[wal_writer][faults]") {
   Opened opened;
@@ -1039,7 +1039,7 @@ TEST_CASE("Out of memory while an abort is written it poisons or succeeds and do
   }
 }
 
-// ---- What it costs ------------------------------------------------------------------------------------------------------
+// ---- What it costs --------------------------------------------------------------------------------------------------
 
 namespace {
 

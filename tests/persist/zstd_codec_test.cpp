@@ -132,8 +132,8 @@ TEST_CASE("ZstdDecoder: a frame that does not state its size is decoded as well 
 }
 
 TEST_CASE("ZstdDecoder: a frame larger than a batch is decoded", "[zstd_codec]") {
-  // By so much that it would overwrite other things, were it put where a batch has its place; and so uniform that it is read
-  // whole.
+  // By so much that it would overwrite other things, were it put where a batch has its place; and so uniform that it is
+  // read whole.
   Payload payload(8 * batch_bytes + 1);
   for (std::size_t at = 0; at < payload.size(); ++at) {
     payload[at] = static_cast<std::byte>(at / 1000 % 256);

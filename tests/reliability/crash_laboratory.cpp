@@ -1,5 +1,5 @@
-// Lives of a durable index, stopped at every call that changes the disk: from every state that the disk may be left in, it
-// must come back with everything that was promised. The stories of laboratory.hpp are tried in every state, then
+// Lives of a durable index, stopped at every call that changes the disk: from every state that the disk may be left in,
+// it must come back with everything that was promised. The stories of laboratory.hpp are tried in every state, then
 // random lives follow until there are enough.
 //
 //   crash_laboratory [states N | seconds N | life N]

@@ -1,5 +1,5 @@
-// Lives of a durable index in which every call of the file system is made to fail in every way that it can, once and for
-// good: what is acknowledged must be true, what fails must have changed nothing.
+// Lives of a durable index in which every call of the file system is made to fail in every way that it can, once and
+// for good: what is acknowledged must be true, what fails must have changed nothing.
 //
 //   fault_laboratory [faults N | seconds N | life N]
 #include <cstdint>

@@ -1,4 +1,5 @@
-// What the laboratory's programs share: the lives that are examined, and threads that examine them until there is enough.
+// What the laboratory's programs share: the lives that are examined, and threads that examine them until there is
+// enough.
 #pragma once
 
 #include <algorithm>

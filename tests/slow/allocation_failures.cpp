@@ -1,9 +1,9 @@
 // Memory that runs out at any allocation: nothing is leaked, and a call that fails has changed nothing.
 //
-// Each call of a durable index is made again and again, and another one of its allocations is refused each time: that one
-// alone, then that one and all that follow until the call returns, then these and all that are made while the index is
-// destroyed. The call must do its work or throw std::bad_alloc; a load also index_build or replay_rejected with that in it,
-// where it was the index that ran out of memory. If it throws:
+// Each call of a durable index is made again and again, and another one of its allocations is refused each time: that
+// one alone, then that one and all that follow until the call returns, then these and all that are made while the index
+// is destroyed. The call must do its work or throw std::bad_alloc; a load also index_build or replay_rejected with that
+// in it, where it was the index that ran out of memory. If it throws:
 //
 //   - the index in memory is what it was (of a batch: the mutations before the one that failed stay, as documented)
 //   - a process that is killed now leaves files that load as the index is; where no log was open, the files are what they
@@ -68,7 +68,7 @@ using iqdb_test::log_name;
 using iqdb_test::snapshot_name;
 using iqdb_test::torn_name;
 
-// ---- What the calls are made with ---------------------------------------------------------------------------------------
+// ---- What the calls are made with -----------------------------------------------------------------------------------
 
 constexpr std::array<float, durable_dim> some_vector{1.5F, -2.5F};
 
@@ -84,7 +84,8 @@ Metadata long_metadata() {
 
 VectorId byte_id() { return VectorId::from_bytes(std::string(60, 'i')); }
 
-// So many rows that with the next one each of the containers inside the index has to grow, if it has room for these alone.
+// So many rows that with the next one each of the containers inside the index has to grow, if it has room for these
+// alone.
 constexpr std::size_t few_rows = 13;
 
 // So many that a snapshot does not fit one buffer.
@@ -145,7 +146,7 @@ void arm(World& world, const Operation& operation) {
   world.seen.clear();
 }
 
-// ---- What there is before and after -------------------------------------------------------------------------------------
+// ---- What there is before and after ---------------------------------------------------------------------------------
 
 std::string told(const iqdb::RecoveryReport& report) {
   return "version " + std::to_string(report.log_version) + ", replayed " + std::to_string(report.replayed) +
@@ -262,7 +263,7 @@ std::ptrdiff_t open_files() {
   return std::distance(begin(files), end(files));
 }
 
-// ---- The examination of one call ----------------------------------------------------------------------------------------
+// ---- The examination of one call ------------------------------------------------------------------------------------
 
 enum class Refusal : std::uint8_t { once, until_it_returns, until_it_is_destroyed };
 constexpr std::array refusals{Refusal::once, Refusal::until_it_returns, Refusal::until_it_is_destroyed};
@@ -533,7 +534,7 @@ class Examination {
   std::uint64_t violations_ = 0;
 };
 
-// ---- The calls ----------------------------------------------------------------------------------------------------------
+// ---- The calls ------------------------------------------------------------------------------------------------------
 
 PersistConfig settings(FsyncPolicy policy, Compression compression = Compression::none(), bool log = true) {
   return {.path = {},

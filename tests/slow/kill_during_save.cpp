@@ -1,8 +1,8 @@
 // A process that is killed at any moment of a save leaves a whole file: the one before, or the new one.
 //
 // A child saves two indexes in turn to one path, with each codec in turn; the parent kills it at a random moment. The
-// file must then be, byte for byte, one of those that the child wrote in full, and the next save must leave no temporary
-// file of the dead one.
+// file must then be, byte for byte, one of those that the child wrote in full, and the next save must leave no
+// temporary file of the dead one.
 //
 //   kill_during_save [SEED [ROUNDS]]
 #include <unistd.h>

@@ -1,8 +1,9 @@
-// Random lives of a durable index against a plain map: whatever is done in whatever order, a load gives what the map has.
+// Random lives of a durable index against a plain map: whatever is done in whatever order, a load gives what the map
+// has.
 //
 // A life is a sequence of inserts, erases, batches (rejected ones among them), syncs, saves, checkpoints, orderly
-// reopenings, and kills: a kill goes on with copies of the files as they are at that moment. RapidCheck makes the lives,
-// and shrinks one that fails to the least that still does; it prints the seed to repeat it with.
+// reopenings, and kills: a kill goes on with copies of the files as they are at that moment. RapidCheck makes the
+// lives, and shrinks one that fails to the least that still does; it prints the seed to repeat it with.
 //
 //   log_model [LIVES]
 #include <rapidcheck.h>

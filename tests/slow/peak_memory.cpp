@@ -1,8 +1,8 @@
 // How much memory a save and a load take beyond the index itself: a fixed amount, whatever the size of the file.
 //
-// Each job runs in a process of its own, which compares the peak of its resident memory during the call (VmHWM) with what
-// the index alone takes (VmRSS). LZ4's single block is the exception: a save also holds the payload and the block it
-// becomes, a load first block and payload, then payload and index.
+// Each job runs in a process of its own, which compares the peak of its resident memory during the call (VmHWM) with
+// what the index alone takes (VmRSS). LZ4's single block is the exception: a save also holds the payload and the block
+// it becomes, a load first block and payload, then payload and index.
 #include <malloc.h>
 #include <sys/wait.h>
 #include <unistd.h>

@@ -1,5 +1,5 @@
-// The thread that syncs a log periodically, beside one that inserts, syncs, saves, checkpoints, moves and closes the index:
-// for ThreadSanitizer, which sees a race whether or not it does harm, and for the outcome, which must be whole.
+// The thread that syncs a log periodically, beside one that inserts, syncs, saves, checkpoints, moves and closes the
+// index: for ThreadSanitizer, which sees a race whether or not it does harm, and for the outcome, which must be whole.
 //
 //   periodic_sync [INSERTS]
 #include <chrono>

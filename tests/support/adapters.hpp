@@ -1,4 +1,5 @@
-// What the tests of adapters have in common: indexes of other libraries, filled, compared, and loaded from damaged payloads.
+// What the tests of adapters have in common: indexes of other libraries, filled, compared, and loaded from damaged
+// payloads.
 #pragma once
 
 #include <algorithm>
@@ -118,8 +119,8 @@ void use(Index& index, std::size_t dim) {
   attempt(search);
 }
 
-/// Whether a payload, as behind a right checksum, loads; what loads is used. An index of dimension `dim` was saved. Fails
-/// where anything but a clean refusal is thrown.
+/// Whether a payload, as behind a right checksum, loads; what loads is used. An index of dimension `dim` was saved.
+/// Fails where anything but a clean refusal is thrown.
 template <class Index>
 [[nodiscard]] bool loads_and_works(std::span<const std::byte> payload, std::size_t dim) {
   std::optional<Index> index;

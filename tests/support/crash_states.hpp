@@ -38,8 +38,8 @@ std::vector<CrashState> states_during(FaultyFileSystem& system, const std::files
   return states;
 }
 
-/// The calls as texts. A file keeps the name that it was opened by: a log that is appended to is called by the temporary
-/// one that it was written under.
+/// The calls as texts. A file keeps the name that it was opened by: a log that is appended to is called by the
+/// temporary one that it was written under.
 [[nodiscard]] inline std::vector<std::string> texts_of(const std::vector<CallRecord>& calls) {
   std::vector<std::string> all;
   for (const CallRecord& call : calls) {

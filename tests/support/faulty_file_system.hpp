@@ -1,7 +1,7 @@
 // A FileSystem that writes down what is asked of it and, where a test wants it, fails.
 //
-// What it does not fail reaches the real file system. A call that is made to fail does nothing, but for close and unlock:
-// the system closes a file whatever it answers.
+// What it does not fail reaches the real file system. A call that is made to fail does nothing, but for close and
+// unlock: the system closes a file whatever it answers.
 #pragma once
 
 #include <algorithm>

@@ -53,7 +53,7 @@ struct GoldenCase {
   return all;
 }
 
-// ---- What the files say, without the code that is tested -------------------------------------------------------------
+// ---- What the files say, without the code that is tested ------------------------------------------------------------
 
 [[nodiscard]] inline std::uint64_t integer_at(const std::vector<std::byte>& bytes, std::size_t offset,
                                               std::size_t size) {

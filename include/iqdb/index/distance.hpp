@@ -44,7 +44,8 @@ template <class Number, class Term>
   return distance_detail::sum<double>(vector, vector, [](double x, double y) { return x * y; });
 }
 
-/// The distance of two vectors of the same dimension: smaller is nearer, by the formulas that stand at `FlatIndex::search`.
+/// The distance of two vectors of the same dimension: smaller is nearer, by the formulas that stand at
+/// `FlatIndex::search`.
 [[nodiscard]] inline float distance(DistanceMetric metric, std::span<const float> a, std::span<const float> b) {
   using distance_detail::sum;
   switch (metric) {

@@ -47,16 +47,16 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 /// A flat, HNSW or IVF index of faiss' with identifiers of both kinds, metadata, and a payload.
 ///
-/// Takes vectors whose components are finite. Metrics are euclidean, dot_product and cosine, for which the direction of a
-/// vector is kept and not its length. A flat index is exact; from an HNSW index nothing can be erased; an IVF index is
-/// trained when it is made. Searches may run at the same time as each other.
+/// Takes vectors whose components are finite. Metrics are euclidean, dot_product and cosine, for which the direction of
+/// a vector is kept and not its length. A flat index is exact; from an HNSW index nothing can be erased; an IVF index
+/// is trained when it is made. Searches may run at the same time as each other.
 class FaissIndex : public InsertOverloads<FaissIndex> {
  public:
   /// The identity on disk.
   static constexpr std::string_view index_type = "faiss";
 
-  /// An empty flat index for vectors of `dim` components: exact search. Throws IndexError invalid_config for a dimension
-  /// out of its range, invalid_metric for a metric that it has not.
+  /// An empty flat index for vectors of `dim` components: exact search. Throws IndexError invalid_config for a
+  /// dimension out of its range, invalid_metric for a metric that it has not.
   [[nodiscard]] static FaissIndex flat(std::size_t dim, DistanceMetric metric) {
     const ::faiss::MetricType native_metric = faiss_parts::metric_for(metric);
     faiss_parts::check_range(dim, 1, faiss_parts::most_dim, "dimension");
@@ -64,8 +64,8 @@ class FaissIndex : public InsertOverloads<FaissIndex> {
     return {metric, std::make_unique<faiss_parts::FlatPart>(std::move(index))};
   }
 
-  /// An empty HNSW index: `links` of a vector in each upper level, 2 to 1024, and twice as many in the lowest (faiss' M);
-  /// an insertion looks at `ef_construction` candidates and a search at `ef`, 1 to 65536. Throws as flat().
+  /// An empty HNSW index: `links` of a vector in each upper level, 2 to 1024, and twice as many in the lowest (faiss'
+  /// M); an insertion looks at `ef_construction` candidates and a search at `ef`, 1 to 65536. Throws as flat().
   [[nodiscard]] static FaissIndex hnsw(std::size_t dim, DistanceMetric metric, std::size_t links = 32,
                                        std::size_t ef_construction = 40, std::size_t ef = 16) {
     const ::faiss::MetricType native_metric = faiss_parts::metric_for(metric);
@@ -80,10 +80,10 @@ class FaissIndex : public InsertOverloads<FaissIndex> {
     return {metric, std::make_unique<faiss_parts::HnswPart>(std::move(index))};
   }
 
-  /// An IVF index without vectors, of `lists` lists, whose centroids are trained with `training`: vectors one behind the
-  /// other, at least as many as there are lists and better 40 times as many. A search looks into `probes` lists. Throws as
-  /// flat(); IndexError invalid_config where there are too few vectors or a part of one, invalid_vector for a component
-  /// that is not finite.
+  /// An IVF index without vectors, of `lists` lists, whose centroids are trained with `training`: vectors one behind
+  /// the other, at least as many as there are lists and better 40 times as many. A search looks into `probes` lists.
+  /// Throws as flat(); IndexError invalid_config where there are too few vectors or a part of one, invalid_vector for a
+  /// component that is not finite.
   [[nodiscard]] static FaissIndex ivf(std::size_t dim, DistanceMetric metric, std::size_t lists,
                                       std::span<const float> training, std::size_t probes = 8) {
     const ::faiss::MetricType native_metric = faiss_parts::metric_for(metric);
@@ -120,10 +120,11 @@ class FaissIndex : public InsertOverloads<FaissIndex> {
     return {metric, std::make_unique<faiss_parts::IvfPart>(std::move(index))};
   }
 
-  /// A copy of an index that was made with faiss, with its settings and whatever it holds: an IndexFlat, IndexHNSWFlat or
-  /// IndexIVFFlat with a flat quantizer, or an IndexIDMap or IndexIDMap2 around one; an IVF index must be trained. What
-  /// faiss numbers is an integer identifier. The metric is euclidean for an index with L2; dot_product, or the cosine if all
-  /// vectors have a length of 1, for one with the inner product. A large one takes less memory by faiss_import.
+  /// A copy of an index that was made with faiss, with its settings and whatever it holds: an IndexFlat, IndexHNSWFlat
+  /// or IndexIVFFlat with a flat quantizer, or an IndexIDMap or IndexIDMap2 around one; an IVF index must be trained.
+  /// What faiss numbers is an integer identifier. The metric is euclidean for an index with L2; dot_product, or the
+  /// cosine if all vectors have a length of 1, for one with the inner product. A large one takes less memory by
+  /// faiss_import.
   ///
   /// Throws IndexError invalid_metric where the metric is another, invalid_config for an index of another type, or one
   /// that is not trained.
@@ -141,8 +142,8 @@ class FaissIndex : public InsertOverloads<FaissIndex> {
   /// Which of faiss' indexes it is. Precondition: the index was not moved from.
   [[nodiscard]] FaissKind kind() const noexcept { return part_->kind(); }
 
-  /// faiss' object, an IndexFlat, IndexHNSWFlat or IndexIVFFlat: to look at its settings. Its numbers of vectors are this
-  /// class's own. Precondition: the index was not moved from.
+  /// faiss' object, an IndexFlat, IndexHNSWFlat or IndexIVFFlat: to look at its settings. Its numbers of vectors are
+  /// this class's own. Precondition: the index was not moved from.
   [[nodiscard]] const ::faiss::Index& native() const noexcept { return part_->index(); }
 
   /// Whether there is a vector with this identifier.
@@ -169,10 +170,10 @@ class FaissIndex : public InsertOverloads<FaissIndex> {
   /// remove.
   void erase(const VectorId& id) { part_->remove(slots_, slots_.at(id)); }
 
-  /// The `params.k` vectors that were found to be nearest to `query`, nearest first, or all if there are fewer. `params.ef`
-  /// is for HNSW how many candidates are looked at, for IVF into how many lists; a flat index compares with all. Distances
-  /// are those of FlatIndex::search, for the cosine between directions. Throws IndexError dimension_mismatch, and
-  /// invalid_vector for a query that insert would not take.
+  /// The `params.k` vectors that were found to be nearest to `query`, nearest first, or all if there are fewer.
+  /// `params.ef` is for HNSW how many candidates are looked at, for IVF into how many lists; a flat index compares with
+  /// all. Distances are those of FlatIndex::search, for the cosine between directions. Throws IndexError
+  /// dimension_mismatch, and invalid_vector for a query that insert would not take.
   [[nodiscard]] std::vector<Hit> search(std::span<const float> query, const SearchParams& params = {}) const {
     const std::vector<float> kept = kept_form(query, dim_, metric_, "query");
     const std::size_t most = std::min(params.k, size());
@@ -220,8 +221,8 @@ class FaissIndex : public InsertOverloads<FaissIndex> {
     }
   }
 
-  /// Writes the payload: layout version 1 | dim 8 | metric 1 | SlotTable | the index in faiss' format, trained state and
-  /// settings included, in which the number of a vector is its slot. Numbers are little-endian.
+  /// Writes the payload: layout version 1 | dim 8 | metric 1 | SlotTable | the index in faiss' format, trained state
+  /// and settings included, in which the number of a vector is its slot. Numbers are little-endian.
   void save_to(Writer& writer) const {
     writer.write_le(layout_version);
     writer.write_le(std::uint64_t{dim_});
@@ -285,8 +286,8 @@ class FaissIndex : public InsertOverloads<FaissIndex> {
     return kept;
   }
 
-  // In the order of our distances: faiss' are others, and rounded otherwise. What is not a number, as the product of huge
-  // vectors may be, comes last.
+  // In the order of our distances: faiss' are others, and rounded otherwise. What is not a number, as the product of
+  // huge vectors may be, comes last.
   void measure(std::vector<Found>& found, std::span<const float> query) const {
     for (Found& each : found) {
       each.distance = distance(metric_, query, part_->vector(each.slot));
@@ -434,15 +435,15 @@ class FaissIndex : public InsertOverloads<FaissIndex> {
 static_assert(SearchableIndex<FaissIndex>);
 static_assert(Persistable<FaissIndex>);
 
-/// Makes an index of the file at `path`, which `faiss::write_index` wrote: of an IndexFlat, IndexHNSWFlat or IndexIVFFlat
-/// with a flat quantizer, or an IndexIDMap or IndexIDMap2 around one. The metric is euclidean for an index with L2;
-/// dot_product, or the cosine if all vectors have a length of 1, for one with the inner product. faiss' numbers become
-/// integer identifiers. The file is checked as a payload is. To make it durable:
+/// Makes an index of the file at `path`, which `faiss::write_index` wrote: of an IndexFlat, IndexHNSWFlat or
+/// IndexIVFFlat with a flat quantizer, or an IndexIDMap or IndexIDMap2 around one. The metric is euclidean for an index
+/// with L2; dot_product, or the cosine if all vectors have a length of 1, for one with the inner product. faiss'
+/// numbers become integer identifiers. The file is checked as a payload is. To make it durable:
 /// `PersistedIndex<FaissIndex>::open_with(faiss_import(path, metric), config)`.
 ///
-/// Throws PersistError io where the file cannot be read, truncated_payload where it ends early, invalid_payload where it
-/// is damaged, of another metric, or of a type that is not supported; IndexError invalid_metric for a metric that faiss
-/// has not.
+/// Throws PersistError io where the file cannot be read, truncated_payload where it ends early, invalid_payload where
+/// it is damaged, of another metric, or of a type that is not supported; IndexError invalid_metric for a metric that
+/// faiss has not.
 [[nodiscard]] inline FaissIndex faiss_import(const std::filesystem::path& path, DistanceMetric metric) {
   std::ignore = faiss_parts::metric_for(metric);  // what is wrong here is the caller's, and not the file's
   return read_foreign_file(path, "an index of faiss'", [&](auto& file) {
@@ -452,9 +453,9 @@ static_assert(Persistable<FaissIndex>);
   });
 }
 
-/// Writes a file that `faiss::read_index` loads, with integer identifiers as faiss' numbers: an IndexIDMap around a flat or
-/// an HNSW index, an IVF index as it is. Metadata stays behind. The file is there as a whole or not at all, and durable when
-/// the call returns; beside it lies `path`.lock.
+/// Writes a file that `faiss::read_index` loads, with integer identifiers as faiss' numbers: an IndexIDMap around a
+/// flat or an HNSW index, an IVF index as it is. Metadata stays behind. The file is there as a whole or not at all, and
+/// durable when the call returns; beside it lies `path`.lock.
 ///
 /// Throws IndexError invalid_config where an identifier is bytes, or beyond faiss' numbers, which have 63 bits;
 /// PersistError locked where something else writes to that path, io where the file cannot be written.

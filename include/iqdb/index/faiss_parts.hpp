@@ -1,4 +1,5 @@
-// faiss' flat, HNSW and IVF indexes, each with what FaissIndex asks of it, and built of fields that were checked one by one.
+// faiss' flat, HNSW and IVF indexes, each with what FaissIndex asks of it, and built of fields that were checked one by
+// one.
 #pragma once
 
 #include <faiss/Index.h>
@@ -43,7 +44,7 @@ enum class FaissKind : std::uint8_t {
 
 namespace faiss_parts {
 
-// ---- the kinds of indexes ---------------------------------------------------------------------------------------------
+// ---- the kinds of indexes -------------------------------------------------------------------------------------------
 
 /// One of faiss' indexes, in which a vector is known by its slot.
 class Part {
@@ -108,8 +109,8 @@ class Part {
   }
 };
 
-/// While there is one, faiss' parallel regions have one thread where they are entered from this thread. One query is no work
-/// for several; in a graph each of them would set aside memory in proportion to the index.
+/// While there is one, faiss' parallel regions have one thread where they are entered from this thread. One query is no
+/// work for several; in a graph each of them would set aside memory in proportion to the index.
 class OneThread {
  public:
   OneThread() { omp_set_num_threads(1); }
@@ -237,9 +238,10 @@ class HnswPart final : public Part {
     return vector_at(storage().codes, slot, static_cast<std::size_t>(index_->d));
   }
 
-  // As IndexHNSW::add does it, but for four things: memory that each insertion would set aside in proportion to the index
-  // is kept; where memory runs out an exception is thrown, which faiss' parallel region turns into the end of the process;
-  // what was begun is undone then; and a level is drawn by the number of the node, so that a replay makes the same graph.
+  // As IndexHNSW::add does it, but for four things: memory that each insertion would set aside in proportion to the
+  // index is kept; where memory runs out an exception is thrown, which faiss' parallel region turns into the end of the
+  // process; what was begun is undone then; and a level is drawn by the number of the node, so that a replay makes the
+  // same graph.
   void add(std::size_t slot, std::span<const float> vector) override {
     ::faiss::HNSW& graph = index_->hnsw;
     guarded([&] { storage().add(1, vector.data()); });
@@ -296,9 +298,9 @@ class HnswPart final : public Part {
     export_in_map(writer, number_of);
   }
 
-  /// A graph that stands behind its tag: header | probabilities of levels, sums of links up to each level, levels, begins of
-  /// links, links, each with its count before it | entry node, highest level, candidates of an insertion and of a search,
-  /// width of the search above the lowest level | a flat index.
+  /// A graph that stands behind its tag: header | probabilities of levels, sums of links up to each level, levels,
+  /// begins of links, links, each with its count before it | entry node, highest level, candidates of an insertion and
+  /// of a search, width of the search above the lowest level | a flat index.
   [[nodiscard]] static std::unique_ptr<HnswPart> read(Reader& reader) {
     const Header header = read_head(reader);
     // What it is made with is replaced.
@@ -589,8 +591,8 @@ class IvfPart final : public Part {
     }
   }
 
-  /// An index that stands behind its tag: header | lists, probes | a flat index, the quantizer | a map from numbers to places,
-  /// which is not needed | the lists.
+  /// An index that stands behind its tag: header | lists, probes | a flat index, the quantizer | a map from numbers to
+  /// places, which is not needed | the lists.
   [[nodiscard]] static std::unique_ptr<IvfPart> read(Reader& reader) {
     const Header header = read_head(reader);
     const auto list_count = reader.read_le<std::uint64_t>();

@@ -91,7 +91,7 @@ inline void check_range(std::size_t value, std::size_t least, std::size_t most, 
   return {reinterpret_cast<const float*>(codes.data()) + number * dim, dim};
 }
 
-// ---- faiss' stream ----------------------------------------------------------------------------------------------------
+// ---- faiss' stream --------------------------------------------------------------------------------------------------
 
 /// What stands at the beginning of an index in the stream: four letters, the first one lowest.
 [[nodiscard]] constexpr std::uint32_t tag(const char (&letters)[5]) {  // NOLINT(*-c-arrays)

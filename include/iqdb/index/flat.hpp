@@ -98,8 +98,8 @@ class FlatIndex : public InsertOverloads<FlatIndex> {
     rows_[place->second].erased = true;
     rows_[place->second].metadata.reset();
     row_of_.erase(place);
-    // Closing every gap at once would make each removal linear; closing them when they are the half makes it constant on
-    // average.
+    // Closing every gap at once would make each removal linear; closing them when they are the half makes it constant
+    // on average.
     if (rows_.size() > 2 * row_of_.size()) {
       close_gaps();
     }

@@ -33,8 +33,9 @@ class ReplacementSink final : public ByteSink {
 
 }  // namespace foreign_file
 
-/// Calls `decode(file)` with the FileStorage::File at `path`, and gives what it gives. `what` is what the file should be, for
-/// the message where there is none. Throws PersistError io where it cannot be read; every PersistError names the path.
+/// Calls `decode(file)` with the FileStorage::File at `path`, and gives what it gives. `what` is what the file should
+/// be, for the message where there is none. Throws PersistError io where it cannot be read; every PersistError names
+/// the path.
 template <class Decode>
 decltype(auto) read_foreign_file(const std::filesystem::path& path, std::string_view what, Decode&& decode) {
   return naming_file(path, [&]() -> decltype(auto) {
@@ -50,8 +51,8 @@ decltype(auto) read_foreign_file(const std::filesystem::path& path, std::string_
 }
 
 /// Writes to `path` what `encode(writer)` writes: the file is there as a whole or not at all, and durable when the call
-/// returns. Beside it lies `path`.lock. Throws PersistError locked where something else writes to that path, io where it
-/// cannot be written; and what `encode` throws, and then nothing has changed.
+/// returns. Beside it lies `path`.lock. Throws PersistError locked where something else writes to that path, io where
+/// it cannot be written; and what `encode` throws, and then nothing has changed.
 template <class Encode>
 void write_foreign_file(const std::filesystem::path& path, Encode&& encode) {
   naming_file(path, [&] {

@@ -1,12 +1,12 @@
 // HnswIndex: hnswlib's approximate index, made durable. Needs the headers of hnswlib 0.6.2 or 0.8 (docs/adapters.md).
 //
-// hnswlib's own loader believes what it reads: a link in a file becomes an address. Here every length, level, link and mark
-// is checked before hnswlib works with it, whether it comes from a payload or from a file of hnswlib's.
+// hnswlib's own loader believes what it reads: a link in a file becomes an address. Here every length, level, link and
+// mark is checked before hnswlib works with it, whether it comes from a payload or from a file of hnswlib's.
 #pragma once
 
-// Version 0.6.2 defines functions and variables in its headers so that a program with two files that include them does not
-// link. A declaration before the definition cures that: what it says, `inline` or weak, holds for the definition too. (The
-// macro tells that hnswlib was included before: then it is too late.)
+// Version 0.6.2 defines functions and variables in its headers so that a program with two files that include them does
+// not link. A declaration before the definition cures that: what it says, `inline` or weak, holds for the definition
+// too. (The macro tells that hnswlib was included before: then it is too late.)
 #if defined(__SSE__) && !defined(PORTABLE_ALIGN32) && !defined(NO_MANUAL_VECTORIZATION) && \
     !__has_include(<hnswlib/stop_condition.h>)
 #include <cstdint>
@@ -88,7 +88,8 @@ using Node = ::hnswlib::tableint;
 /// Nodes have numbers of 32 bits, of which hnswlib takes some for signed.
 inline constexpr std::size_t most_nodes = std::numeric_limits<std::int32_t>::max();
 
-/// The highest level that is believed: hnswlib draws one above 62 never, since its random numbers are no smaller than 2⁻⁶².
+/// The highest level that is believed: hnswlib draws one above 62 never, since its random numbers are no smaller than
+/// 2⁻⁶².
 inline constexpr int most_level = 127;
 
 inline constexpr std::size_t most_links = 1024;
@@ -142,8 +143,8 @@ inline void make_upper_levels(Graph& graph, Node node, int levels) {
   graph.element_levels_[node] = levels;
 }
 
-/// Compares a graph that was read with what hnswlib relies on; `fail(what)` throws. `is_free(node)` is whether the node's
-/// vector was erased.
+/// Compares a graph that was read with what hnswlib relies on; `fail(what)` throws. `is_free(node)` is whether the
+/// node's vector was erased.
 template <class Fail, class IsFree>
 void check(const Graph& graph, Fail&& fail, IsFree&& is_free) {
   const auto nodes = static_cast<Node>(graph.cur_element_count);
@@ -188,21 +189,22 @@ void check(const Graph& graph, Fail&& fail, IsFree&& is_free) {
 
 }  // namespace hnswlib_graph
 
-/// hnswlib's `HierarchicalNSW<float>` with identifiers of both kinds, metadata, and a payload: approximate search in a graph.
+/// hnswlib's `HierarchicalNSW<float>` with identifiers of both kinds, metadata, and a payload: approximate search in a
+/// graph.
 ///
 /// Takes vectors whose components are finite; grows by itself; the place of an erased vector is taken by the next one.
-/// Metrics are euclidean, dot_product and cosine, for which the direction of a vector is kept and not its length. Searches
-/// may run at the same time as each other.
+/// Metrics are euclidean, dot_product and cosine, for which the direction of a vector is kept and not its length.
+/// Searches may run at the same time as each other.
 ///
-/// The levels of vectors are drawn at random, and what was drawn so far is not saved: after a load later vectors get other
-/// levels than they would have. That changes no promise, but two indexes may find differently far neighbours.
+/// The levels of vectors are drawn at random, and what was drawn so far is not saved: after a load later vectors get
+/// other levels than they would have. That changes no promise, but two indexes may find differently far neighbours.
 class HnswIndex : public InsertOverloads<HnswIndex> {
  public:
   /// The identity on disk.
   static constexpr std::string_view index_type = "hnsw";
 
-  /// An empty index for vectors of `dim` components. Throws IndexError invalid_config if `dim` or a setting is out of its
-  /// range, invalid_metric for a metric that hnswlib has not.
+  /// An empty index for vectors of `dim` components. Throws IndexError invalid_config if `dim` or a setting is out of
+  /// its range, invalid_metric for a metric that hnswlib has not.
   HnswIndex(std::size_t dim, DistanceMetric metric, const HnswConfig& config = {})
       : dim_(dim), metric_(metric), config_(config) {
     if (metric != DistanceMetric::euclidean && metric != DistanceMetric::dot_product &&
@@ -238,8 +240,8 @@ class HnswIndex : public InsertOverloads<HnswIndex> {
 
   /// Adds a vector of dim() finite components. If it throws, nothing has changed: IndexError dimension_mismatch;
   /// invalid_vector for a component that is not finite; duplicate where the identifier is taken; invalid_config or
-  /// resource_limit for metadata that cannot be stored (check_storable); resource_limit where hnswlib has no number left;
-  /// std::bad_alloc.
+  /// resource_limit for metadata that cannot be stored (check_storable); resource_limit where hnswlib has no number
+  /// left; std::bad_alloc.
   void insert(VectorId id, std::span<const float> vector, std::optional<Metadata> metadata = {}) {
     const std::vector<float> kept = kept_form(vector, "vector");
     SlotTable::Addition addition = slots_.add(std::move(id), std::move(metadata));
@@ -264,9 +266,10 @@ class HnswIndex : public InsertOverloads<HnswIndex> {
     slots_.remove(slot);
   }
 
-  /// The `params.k` vectors that were found to be nearest to `query`, nearest first, or all if there are fewer. `params.ef`
-  /// is how many candidates are looked at, at least k. Distances are those of FlatIndex::search, for the cosine between
-  /// directions. Throws IndexError dimension_mismatch, and invalid_vector for a query that insert would not take.
+  /// The `params.k` vectors that were found to be nearest to `query`, nearest first, or all if there are fewer.
+  /// `params.ef` is how many candidates are looked at, at least k. Distances are those of FlatIndex::search, for the
+  /// cosine between directions. Throws IndexError dimension_mismatch, and invalid_vector for a query that insert would
+  /// not take.
   [[nodiscard]] std::vector<Hit> search(std::span<const float> query, const SearchParams& params = {}) const {
     const std::vector<float> kept = kept_form(query, "query");
     const std::size_t most = std::min(params.k, size());
@@ -304,9 +307,10 @@ class HnswIndex : public InsertOverloads<HnswIndex> {
     }
   }
 
-  /// Writes the payload: layout version 1 | dim 8 | metric 1 | links, ef_construction, ef, capacity, seed 8 each | SlotTable
-  /// | if it has slots: entry node 4 | level of each node 1 each | hnswlib's lowest level | the upper levels of each node.
-  /// Numbers are little-endian. A node is what lies in the slot of its number; its label is that number too.
+  /// Writes the payload: layout version 1 | dim 8 | metric 1 | links, ef_construction, ef, capacity, seed 8 each |
+  /// SlotTable
+  /// | if it has slots: entry node 4 | level of each node 1 each | hnswlib's lowest level | the upper levels of each
+  /// node. Numbers are little-endian. A node is what lies in the slot of its number; its label is that number too.
   void save_to(Writer& writer) const {
     writer.write_le(layout_version);
     writer.write_le(std::uint64_t{dim_});
@@ -826,14 +830,14 @@ class HnswIndex : public InsertOverloads<HnswIndex> {
 static_assert(SearchableIndex<HnswIndex>);
 static_assert(Persistable<HnswIndex>);
 
-/// Makes an index of the file at `path`, which hnswlib's `saveIndex` wrote: of a `HierarchicalNSW<float>` with an `L2Space`
-/// (euclidean) or an `InnerProductSpace` (dot_product; cosine, if the program gave its vectors a length of 1) of `dim`
-/// dimensions. Labels become integer identifiers. The file is checked as a payload is. Of `config` what the file does not
-/// say is used: ef, capacity and seed. To make it durable:
+/// Makes an index of the file at `path`, which hnswlib's `saveIndex` wrote: of a `HierarchicalNSW<float>` with an
+/// `L2Space` (euclidean) or an `InnerProductSpace` (dot_product; cosine, if the program gave its vectors a length of 1)
+/// of `dim` dimensions. Labels become integer identifiers. The file is checked as a payload is. Of `config` what the
+/// file does not say is used: ef, capacity and seed. To make it durable:
 /// `PersistedIndex<HnswIndex>::open_with(hnswlib_import(path, dim, metric), config)`.
 ///
-/// Throws PersistError io where the file cannot be read, truncated_payload where it ends early, invalid_payload where it
-/// is damaged or of other vectors; IndexError as HnswIndex's constructor.
+/// Throws PersistError io where the file cannot be read, truncated_payload where it ends early, invalid_payload where
+/// it is damaged or of other vectors; IndexError as HnswIndex's constructor.
 [[nodiscard]] inline HnswIndex hnswlib_import(const std::filesystem::path& path, std::size_t dim, DistanceMetric metric,
                                               HnswConfig config = {}) {
   std::ignore = HnswIndex(dim, metric, config);  // what is wrong here is the caller's, and not the file's
@@ -850,10 +854,11 @@ static_assert(Persistable<HnswIndex>);
 }
 
 /// Writes a file that hnswlib loads (`HierarchicalNSW<float>::loadIndex`), with integer identifiers as labels; metadata
-/// stays behind. The file is there as a whole or not at all, and durable when the call returns; beside it lies `path`.lock.
+/// stays behind. The file is there as a whole or not at all, and durable when the call returns; beside it lies
+/// `path`.lock.
 ///
-/// Throws IndexError invalid_config where an identifier is bytes; PersistError locked where something else writes to that
-/// path, io where the file cannot be written.
+/// Throws IndexError invalid_config where an identifier is bytes; PersistError locked where something else writes to
+/// that path, io where the file cannot be written.
 inline void hnswlib_export(const HnswIndex& index, const std::filesystem::path& path) {
   index.for_each([](const VectorId& id, auto, const auto&) {
     if (!id.is_integer()) {

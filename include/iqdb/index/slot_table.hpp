@@ -20,8 +20,9 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// Identifiers and metadata by slot. A slot is the number under which a library keeps a vector (hnswlib's label, faiss's
-/// id, usearch's key); slots count up from 0, and one whose vector was erased is free until another vector takes it.
+/// Identifiers and metadata by slot. A slot is the number under which a library keeps a vector (hnswlib's label,
+/// faiss's id, usearch's key); slots count up from 0, and one whose vector was erased is free until another vector
+/// takes it.
 ///
 /// Which slot comes next depends only on which are taken, so that a replay of the same mutations fills the same slots.
 class SlotTable {
@@ -141,8 +142,8 @@ class SlotTable {
     std::ranges::push_heap(free_, std::greater<>{});
   }
 
-  /// Frees a slot by moving what is in the last one there, so that there is no gap: for a library that numbers its vectors
-  /// without any. Precondition: the slot is taken, and none is free.
+  /// Frees a slot by moving what is in the last one there, so that there is no gap: for a library that numbers its
+  /// vectors without any. Precondition: the slot is taken, and none is free.
   void remove_by_last(std::size_t slot) noexcept {
     slot_of_.erase(rows_[slot]->id);
     if (slot + 1 < rows_.size()) {

@@ -55,16 +55,16 @@ struct UsearchConfig {
 
 /// usearch's `index_dense_t` with identifiers of both kinds, metadata, and a payload: approximate search in a graph.
 ///
-/// Takes vectors whose components are finite; grows by itself; an erased vector's place is taken by the next one. Searches
-/// may run at the same time as each other; as many as there are processors do, others wait. The metrics are euclidean,
-/// dot_product and cosine.
+/// Takes vectors whose components are finite; grows by itself; an erased vector's place is taken by the next one.
+/// Searches may run at the same time as each other; as many as there are processors do, others wait. The metrics are
+/// euclidean, dot_product and cosine.
 class UsearchIndex : public InsertOverloads<UsearchIndex> {
  public:
   /// The identity on disk.
   static constexpr std::string_view index_type = "usearch";
 
-  /// An empty index for vectors of `dim` components. Throws IndexError invalid_config if `dim` or a setting is out of its
-  /// range, or if the scalar does not fit the metric, invalid_metric for a metric that usearch has not.
+  /// An empty index for vectors of `dim` components. Throws IndexError invalid_config if `dim` or a setting is out of
+  /// its range, or if the scalar does not fit the metric, invalid_metric for a metric that usearch has not.
   UsearchIndex(std::size_t dim, DistanceMetric metric, const UsearchConfig& config = {})
       : dim_(dim), metric_(metric), config_(config) {
     check_metric(metric);
@@ -95,9 +95,9 @@ class UsearchIndex : public InsertOverloads<UsearchIndex> {
   using InsertOverloads<UsearchIndex>::insert;
 
   /// Adds a vector of dim() finite components. If it throws, nothing has changed: IndexError dimension_mismatch;
-  /// invalid_vector for a component that is not finite or that the scalar cannot hold; duplicate where the identifier is
-  /// taken; invalid_config or resource_limit for metadata that cannot be stored (check_storable); resource_limit where
-  /// usearch refuses. Throws std::bad_alloc where usearch says that memory was short.
+  /// invalid_vector for a component that is not finite or that the scalar cannot hold; duplicate where the identifier
+  /// is taken; invalid_config or resource_limit for metadata that cannot be stored (check_storable); resource_limit
+  /// where usearch refuses. Throws std::bad_alloc where usearch says that memory was short.
   void insert(VectorId id, std::span<const float> vector, std::optional<Metadata> metadata = {}) {
     require_usable(vector, "vector");
     SlotTable::Addition addition = slots_.add(std::move(id), std::move(metadata));
@@ -106,8 +106,8 @@ class UsearchIndex : public InsertOverloads<UsearchIndex> {
     addition.keep();
   }
 
-  /// Removes a vector. Throws IndexError not_found where there is none, std::bad_alloc where usearch says that memory was
-  /// short.
+  /// Removes a vector. Throws IndexError not_found where there is none, std::bad_alloc where usearch says that memory
+  /// was short.
   void erase(const VectorId& id) {
     const std::size_t slot = slots_.at(id);
     accepted("erase a vector", [&] { return graph_->remove(key_of(slot)); });
@@ -115,9 +115,9 @@ class UsearchIndex : public InsertOverloads<UsearchIndex> {
   }
 
   /// The `params.k` vectors that were found to be nearest to `query`, nearest first. `params.ef` is how many candidates
-  /// are looked at, at least k; where that is no fewer than there are vectors, all are, and the search is exact. Distances
-  /// are those of FlatIndex::search, between the query and the vector as it is kept.
-  /// Throws IndexError dimension_mismatch, and invalid_vector for a query that insert would not take.
+  /// are looked at, at least k; where that is no fewer than there are vectors, all are, and the search is exact.
+  /// Distances are those of FlatIndex::search, between the query and the vector as it is kept. Throws IndexError
+  /// dimension_mismatch, and invalid_vector for a query that insert would not take.
   [[nodiscard]] std::vector<Hit> search(std::span<const float> query, const SearchParams& params = {}) const {
     require_usable(query, "query");
     if (size() == 0 || params.k == 0) {
@@ -160,8 +160,8 @@ class UsearchIndex : public InsertOverloads<UsearchIndex> {
     }
   }
 
-  /// Writes the payload: layout version 1 | dim 8 | metric 1 | scalar 1 | connectivity, connectivity_base, expansion_add,
-  /// expansion_search 8 each | SlotTable | whether there is a graph 1 | usearch's stream if so.
+  /// Writes the payload: layout version 1 | dim 8 | metric 1 | scalar 1 | connectivity, connectivity_base,
+  /// expansion_add, expansion_search 8 each | SlotTable | whether there is a graph 1 | usearch's stream if so.
   void save_to(Writer& writer) const {
     writer.write_le(layout_version);
     writer.write_le(std::uint64_t{dim_});
@@ -178,8 +178,8 @@ class UsearchIndex : public InsertOverloads<UsearchIndex> {
     }
   }
 
-  /// Makes an index of a payload. Throws PersistError invalid_payload, invalid_metric for what is none, unsupported where
-  /// usearch reads its stream in an unknown order.
+  /// Makes an index of a payload. Throws PersistError invalid_payload, invalid_metric for what is none, unsupported
+  /// where usearch reads its stream in an unknown order.
   [[nodiscard]] static UsearchIndex load_from(Reader& reader) {
     try {
       return decode(reader);
@@ -257,9 +257,9 @@ class UsearchIndex : public InsertOverloads<UsearchIndex> {
   // Mutations are made one at a time, and never during a search.
   static constexpr std::size_t writing_thread = 0;
 
-  // usearch keeps keys in a hash table whose hash is the key, and to erase one steps over all that lie behind it without a
-  // gap. Slots as keys would have none: of 100 000, an erasure takes 0.5 ms. Times an odd number they lie apart, which makes
-  // it 2 µs, and still each has a place of its own.
+  // usearch keeps keys in a hash table whose hash is the key, and to erase one steps over all that lie behind it
+  // without a gap. Slots as keys would have none: of 100 000, an erasure takes 0.5 ms. Times an odd number they lie
+  // apart, which makes it 2 µs, and still each has a place of its own.
   static constexpr std::uint64_t key_factor = 0x9E3779B97F4A7C15;
   static constexpr std::uint64_t key_factor_inverse = 0xF1DE83E19937733D;
   static_assert(key_factor * key_factor_inverse == 1);
@@ -371,8 +371,8 @@ class UsearchIndex : public InsertOverloads<UsearchIndex> {
     config.connectivity = config_.connectivity;
     config.connectivity_base = config_.connectivity_base;
     config.expansion_add = config_.expansion_add;
-    // usearch looks at as many candidates as it is asked for hits, or at this many if they are more. Being the least, it
-    // leaves the choice to each search.
+    // usearch looks at as many candidates as it is asked for hits, or at this many if they are more. Being the least,
+    // it leaves the choice to each search.
     config.expansion_search = 1;
     return std::make_unique<Graph>(
         accepted("make an index", [&] { return Graph::make(native_metric(), config); }).index);
@@ -408,8 +408,8 @@ class UsearchIndex : public InsertOverloads<UsearchIndex> {
   // As usearch orders them: by its own distances.
   [[nodiscard]] std::vector<Found> find_nearest(std::span<const float> query, const SearchParams& params) const {
     const std::size_t expansion = std::min(std::max(params.k, params.ef.value_or(config_.expansion_search)), size());
-    // A way through the graph that meets every vector costs no less than to compare with each, which misses none: to some
-    // no link may lead any more after many were erased.
+    // A way through the graph that meets every vector costs no less than to compare with each, which misses none: to
+    // some no link may lead any more after many were erased.
     const bool exact = expansion == size();
     const Workplace workplace(*workplaces_);
     const auto result =
@@ -570,13 +570,13 @@ class UsearchIndex : public InsertOverloads<UsearchIndex> {
 static_assert(SearchableIndex<UsearchIndex>);
 static_assert(Persistable<UsearchIndex>);
 
-/// Makes an index of the file at `path`, which usearch's `save` wrote: of an `index_dense_t` with one vector for each key
-/// and the metric l2sq, ip or cos; each key becomes an integer identifier. The file is checked as a payload is. What usearch
-/// does not save is given: how many candidates insertions and searches look at. To make it durable:
+/// Makes an index of the file at `path`, which usearch's `save` wrote: of an `index_dense_t` with one vector for each
+/// key and the metric l2sq, ip or cos; each key becomes an integer identifier. The file is checked as a payload is.
+/// What usearch does not save is given: how many candidates insertions and searches look at. To make it durable:
 /// `PersistedIndex<UsearchIndex>::open_with(usearch_import(path), config)`.
 ///
-/// Throws PersistError io where the file cannot be read, truncated_payload where it ends early, invalid_payload where it
-/// is damaged or of another kind, saying which; IndexError invalid_config for candidates out of their range.
+/// Throws PersistError io where the file cannot be read, truncated_payload where it ends early, invalid_payload where
+/// it is damaged or of another kind, saying which; IndexError invalid_config for candidates out of their range.
 [[nodiscard]] inline UsearchIndex usearch_import(const std::filesystem::path& path,
                                                  std::size_t expansion_add = UsearchConfig{}.expansion_add,
                                                  std::size_t expansion_search = UsearchConfig{}.expansion_search) {
@@ -602,8 +602,8 @@ static_assert(Persistable<UsearchIndex>);
   });
 }
 
-/// Writes a file that usearch loads (`index_dense_t::load`), with integer identifiers as keys; metadata stays behind. The
-/// file is there as a whole or not at all, and durable when the call returns; beside it lies `path`.lock.
+/// Writes a file that usearch loads (`index_dense_t::load`), with integer identifiers as keys; metadata stays behind.
+/// The file is there as a whole or not at all, and durable when the call returns; beside it lies `path`.lock.
 ///
 /// Throws IndexError invalid_config where an identifier is bytes, or 2^64-1, which usearch has no key for; PersistError
 /// locked where something else writes to that path, io where the file cannot be written.

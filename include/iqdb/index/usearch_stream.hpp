@@ -134,8 +134,8 @@ inline constexpr ScalarCodes codes_converted{.f32 = 5, .f16 = 6, .i8 = 14, .key 
   return head.version_minor < minor_version_of_codes ? codes_converted : codes_written;
 }
 
-/// Takes a head apart. Throws PersistError invalid_payload for what is none, or is of another version than 2, or of other
-/// keys than index_dense_t has.
+/// Takes a head apart. Throws PersistError invalid_payload for what is none, or is of another version than 2, or of
+/// other keys than index_dense_t has.
 [[nodiscard]] inline Head parse_head(std::span<const std::byte> bytes, const Reader& reader) {
   constexpr std::string_view magic = "usearch";
   if (std::memcmp(bytes.data(), magic.data(), magic.size()) != 0) {
@@ -223,8 +223,8 @@ inline constexpr ScalarCodes codes_converted{.f32 = 5, .f16 = 6, .i8 = 14, .key 
 template <class TakeKey>
 class CheckedStream {
  public:
-  /// Reads how large the matrix of vectors is. Throws PersistError invalid_payload, truncated_payload where `reader` does
-  /// not hold as much, or not of that shape.
+  /// Reads how large the matrix of vectors is. Throws PersistError invalid_payload, truncated_payload where `reader`
+  /// does not hold as much, or not of that shape.
   CheckedStream(Reader& reader, const Shape& shape, TakeKey take_key)
       : reader_(&reader),
         shape_(shape),
@@ -245,8 +245,8 @@ class CheckedStream {
   /// How many vectors there are, the erased ones included.
   [[nodiscard]] std::uint32_t rows() const noexcept { return rows_; }
 
-  /// Gives usearch the next `length` bytes; false if there is something wrong, which rethrow_failure then tells. usearch
-  /// calls this from functions through which no exception passes.
+  /// Gives usearch the next `length` bytes; false if there is something wrong, which rethrow_failure then tells.
+  /// usearch calls this from functions through which no exception passes.
   [[nodiscard]] bool read(void* into, std::size_t length) noexcept {
     try {
       if (into == nullptr) {
@@ -471,8 +471,8 @@ class OutputStream {
   OutputStream(Writer& writer, std::uint64_t rows, KeyOf key_of)
       : writer_(&writer), rows_(rows), key_of_(std::move(key_of)) {}
 
-  /// Takes what usearch writes; false if that could not be written, which rethrow_failure then tells. usearch calls this
-  /// from functions through which no exception passes.
+  /// Takes what usearch writes; false if that could not be written, which rethrow_failure then tells. usearch calls
+  /// this from functions through which no exception passes.
   [[nodiscard]] bool write(const void* from, std::size_t length) noexcept {
     try {
       next({static_cast<const std::byte*>(from), length});

@@ -12,8 +12,8 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// The unit of direct I/O: offsets, sizes and addresses are multiples of it. Devices have blocks of 512 or 4096 bytes; one
-/// with larger ones refuses (EINVAL), and is written through the page cache.
+/// The unit of direct I/O: offsets, sizes and addresses are multiples of it. Devices have blocks of 512 or 4096 bytes;
+/// one with larger ones refuses (EINVAL), and is written through the page cache.
 inline constexpr std::size_t direct_block_bytes = 4096;
 
 /// `offset` rounded down to a multiple of direct_block_bytes.
@@ -32,8 +32,8 @@ inline constexpr std::size_t direct_block_bytes = 4096;
          reinterpret_cast<std::uintptr_t>(bytes.data()) % direct_block_bytes == 0;
 }
 
-/// Bytes at an address that is a multiple of direct_block_bytes. Empty, or of a fixed size. A large one asks for huge pages:
-/// a device is then given a few large pieces of memory, and not hundreds of small ones.
+/// Bytes at an address that is a multiple of direct_block_bytes. Empty, or of a fixed size. A large one asks for huge
+/// pages: a device is then given a few large pieces of memory, and not hundreds of small ones.
 class AlignedBuffer {
  public:
   AlignedBuffer() = default;

@@ -1,7 +1,7 @@
 // Appending to a file in whole blocks: what direct I/O asks for, of frames of any length.
 //
-// The block in which the file ends is written again with every frame, its earlier bytes as they were: a write that is torn
-// changes none of them.
+// The block in which the file ends is written again with every frame, its earlier bytes as they were: a write that is
+// torn changes none of them.
 #pragma once
 
 #include <algorithm>
@@ -25,8 +25,8 @@ class BlockAppender {
 
   /// Writes `bytes` at `offset`, the end of the file or some place before it, behind which nothing is kept.
   ///
-  /// `write_blocks(offset, span)` writes all of some blocks; `read(offset, span)` fills the beginning of a span from the
-  /// file and says how many bytes it has read, at least 1. Throws what they throw, and std::bad_alloc.
+  /// `write_blocks(offset, span)` writes all of some blocks; `read(offset, span)` fills the beginning of a span from
+  /// the file and says how many bytes it has read, at least 1. Throws what they throw, and std::bad_alloc.
   template <class Read, class WriteBlocks>
   void write(std::uint64_t offset, std::span<const std::byte> bytes, Read&& read, WriteBlocks&& write_blocks) {
     const std::uint64_t begin = block_begin(offset);

@@ -4,8 +4,8 @@
 //   write(bytes) --copied--> block 1, 2, 3, … --> one thread: checksum
 //                                            \--> another one: FileReplacement::append
 //
-// Invariants: a fixed number of blocks, each in use until it was checksummed and written; blocks reach the file in their
-// order, aligned in memory and in the file, so that it can be written past the page cache.
+// Invariants: a fixed number of blocks, each in use until it was checksummed and written; blocks reach the file in
+// their order, aligned in memory and in the file, so that it can be written past the page cache.
 #pragma once
 
 #include <algorithm>
@@ -37,8 +37,8 @@ template <FileReplacement R>
 class BlockStream final : public ByteSink {
  public:
   /// Appends to `file`, which must outlive this, in blocks of `block_bytes`, rounded up to a multiple of
-  /// direct_block_bytes. Of `helper_threads` threads besides the caller's up to two are used, from the first full block on;
-  /// with 0 of them everything is done by the caller. The first `unchecked` bytes are not taken into the checksum.
+  /// direct_block_bytes. Of `helper_threads` threads besides the caller's up to two are used, from the first full block
+  /// on; with 0 of them everything is done by the caller. The first `unchecked` bytes are not taken into the checksum.
   BlockStream(R& file, std::uint64_t unchecked, std::size_t block_bytes, unsigned helper_threads)
       : file_(&file),
         unchecked_(unchecked),

@@ -56,12 +56,13 @@ class Crc32 {
   std::uint64_t length_ = 0;
 };
 
-/// Changes checksums of long bytes as if they had begun otherwise, without having the bytes: a CRC is linear, so that what
-/// the beginning contributes can be taken out and put in. Fast where the bytes behind it are often as many as the last time.
+/// Changes checksums of long bytes as if they had begun otherwise, without having the bytes: a CRC is linear, so that
+/// what the beginning contributes can be taken out and put in. Fast where the bytes behind it are often as many as the
+/// last time.
 class Crc32Rebaser {
  public:
-  /// What the checksum `whole` would be if the `behind` bytes at the end stood not behind those that `old_beginning` has
-  /// taken, but behind those of `new_beginning`.
+  /// What the checksum `whole` would be if the `behind` bytes at the end stood not behind those that `old_beginning`
+  /// has taken, but behind those of `new_beginning`.
   [[nodiscard]] std::uint32_t rebased(std::uint32_t whole, const Crc32& old_beginning, const Crc32& new_beginning,
                                       std::uint64_t behind) noexcept {
     const std::uint32_t change = old_beginning.value() ^ new_beginning.value();

@@ -1,7 +1,7 @@
 // Codecs as the rest sees them: a payload goes in and data comes out, and back.
 //
-// Invariants: an encoder passes on what it makes. A decoder trusts no length: the first byte beyond the stated one is an
-// error, and how far a stated length can be believed before it was decoded, it says itself.
+// Invariants: an encoder passes on what it makes. A decoder trusts no length: the first byte beyond the stated one is
+// an error, and how far a stated length can be believed before it was decoded, it says itself.
 #pragma once
 
 #include <algorithm>
@@ -42,8 +42,8 @@ class PayloadDecoder : public ByteSource {
   /// How far the payload's stated length can be believed before it was decoded.
   [[nodiscard]] virtual LengthEvidence evidence() const noexcept = 0;
 
-  /// Decodes what was not read, and throws PersistError compression unless the data decodes to exactly the stated length
-  /// and ends there.
+  /// Decodes what was not read, and throws PersistError compression unless the data decodes to exactly the stated
+  /// length and ends there.
   virtual void finish() = 0;
 };
 

@@ -45,8 +45,8 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 }
 
 /// A decoder for the `data_bytes` that `data` gives, which are stated to decode by `preamble`; `data` must outlive it.
-/// Throws PersistError unsupported where the codec is not built in or there is none, invalid_payload or compression where
-/// the lengths cannot be right.
+/// Throws PersistError unsupported where the codec is not built in or there is none, invalid_payload or compression
+/// where the lengths cannot be right.
 [[nodiscard]] inline std::unique_ptr<PayloadDecoder> make_decoder(RegionPreamble preamble, ByteSource& data,
                                                                   std::uint64_t data_bytes,
                                                                   [[maybe_unused]] CodingResources resources) {

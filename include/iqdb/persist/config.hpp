@@ -101,9 +101,9 @@ struct PersistConfig {
   std::size_t buffer_bytes = std::size_t{256} * 1024;
   /// How many threads besides the caller's may help: 0 for none.
   unsigned helper_threads = 2;
-  /// With FsyncPolicy::always, up to how many bytes of zeros are written ahead of the log's end, so that a sync has less to
-  /// do: as many as the log has bytes, but no more than this, and no less than the smaller of this and 16 KiB. 0 for none. A
-  /// record larger than a quarter of it is written without.
+  /// With FsyncPolicy::always, up to how many bytes of zeros are written ahead of the log's end, so that a sync has
+  /// less to do: as many as the log has bytes, but no more than this, and no less than the smaller of this and 16 KiB.
+  /// 0 for none. A record larger than a quarter of it is written without.
   std::size_t log_extent_bytes = std::size_t{1024} * 1024;
 };
 

@@ -1,8 +1,8 @@
 // BasicFileStorage: Storage on files, over any FileSystem. The order of write, sync and rename is here.
 //
 // Beside a snapshot `name` lie `name.lock`, held by whoever writes and never removed, and for the time of a save
-// `name.tmp`. Invariants: `name` is at every moment a whole file or absent; `name.tmp` is created and removed only under
-// the lock, so a stale one is of a process that is gone.
+// `name.tmp`. Invariants: `name` is at every moment a whole file or absent; `name.tmp` is created and removed only
+// under the lock, so a stale one is of a process that is gone.
 #pragma once
 
 #include <algorithm>
@@ -32,8 +32,9 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 /// How files are written.
 struct FileStorageOptions {
-  /// Whether large pieces of a snapshot, and a log that is synced with every write, go past the system's page cache where
-  /// the file system can do that: a copy less, and a sync has only to flush the disk. Elsewhere they go through it.
+  /// Whether large pieces of a snapshot, and a log that is synced with every write, go past the system's page cache
+  /// where the file system can do that: a copy less, and a sync has only to flush the disk. Elsewhere they go through
+  /// it.
   bool direct_io = true;
 };
 
@@ -109,8 +110,8 @@ class BasicFileStorage {
     }
   }
 
-  /// Begins to replace `path`, or to create it. A temporary file that a dead process left is removed first. The new file
-  /// gets owner and permissions of the one it replaces. Throws PersistError io.
+  /// Begins to replace `path`, or to create it. A temporary file that a dead process left is removed first. The new
+  /// file gets owner and permissions of the one it replaces. Throws PersistError io.
   [[nodiscard]] Replacement replace(const std::filesystem::path& path, const Lock& /*held*/) {
     const auto [old_status, old_error] = retried([&] { return fs_.status(path); });
     const bool replaces = !old_error;
@@ -166,7 +167,8 @@ class BasicFileStorage {
   /// A number for a new log file that no other has.
   [[nodiscard]] std::uint64_t new_log_id() { return fs_.random(); }
 
-  /// Makes the bytes of a file durable, whoever wrote them; nothing happens where there is none. Throws PersistError io.
+  /// Makes the bytes of a file durable, whoever wrote them; nothing happens where there is none. Throws PersistError
+  /// io.
   void sync(const std::filesystem::path& path) {
     if (std::optional<File> file = open(path)) {
       if (const std::error_code error = uninterrupted([&] { return fs_.sync(file->handle_.get()); })) {
@@ -286,8 +288,8 @@ class BasicFileStorage {
     }
   }
 
-  // The same for calls that answer with an error only. An interrupted sync has dropped nothing; any other failure of one
-  // must never be tried again, since the system may have dropped the pages and would report success.
+  // The same for calls that answer with an error only. An interrupted sync has dropped nothing; any other failure of
+  // one must never be tried again, since the system may have dropped the pages and would report success.
   template <class Call>
   static std::error_code uninterrupted(Call&& call) {
     for (;;) {
@@ -581,8 +583,8 @@ class BasicFileStorage<F>::Replacement {
   // Below that the page cache costs less than the device's latency.
   static constexpr std::size_t least_direct_bytes = std::size_t{128} * 1024;
 
-  // How much may wait in the page cache before its writing is started: the more, the longer the final sync; the less, the
-  // smaller the device's writes.
+  // How much may wait in the page cache before its writing is started: the more, the longer the final sync; the less,
+  // the smaller the device's writes.
   static constexpr std::uint64_t write_back_bytes = std::uint64_t{8} * 1024 * 1024;
 
   Replacement(OwnedHandle file, OwnedHandle directory, std::filesystem::path path, std::filesystem::path temporary,
@@ -597,9 +599,9 @@ class BasicFileStorage<F>::Replacement {
     write_all(file_, offset, bytes, "the temporary file", path_);
   }
 
-  // Takes over owner, group and permissions. Only the superuser may give files away: for others the owner stays theirs, as
-  // it does with any program that writes a file anew. Where the group cannot be kept, the one that the file now has may do
-  // what everybody may: the rights of the old group were not meant for it.
+  // Takes over owner, group and permissions. Only the superuser may give files away: for others the owner stays theirs,
+  // as it does with any program that writes a file anew. Where the group cannot be kept, the one that the file now has
+  // may do what everybody may: the rights of the old group were not meant for it.
   void resemble(FileStatus old) {
     F& fs = file_.file_system();
     if (uninterrupted([&] { return fs.set_owner(file_.get(), old); }) &&

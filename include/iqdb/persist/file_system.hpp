@@ -179,8 +179,8 @@ class PosixFileSystem {
   }
 
   /// From now on reads and writes go past the system's page cache, or through it again. Past it, offsets, sizes and
-  /// addresses must be multiples of the device's blocks: anything else is answered with EINVAL, and so is this call by a
-  /// file system that knows no such thing.
+  /// addresses must be multiples of the device's blocks: anything else is answered with EINVAL, and so is this call by
+  /// a file system that knows no such thing.
   std::error_code set_direct([[maybe_unused]] Handle handle, [[maybe_unused]] bool direct) const noexcept {
 #ifdef O_DIRECT
     const int flags = ::fcntl(handle, F_GETFL);
@@ -193,8 +193,8 @@ class PosixFileSystem {
 #endif
   }
 
-  /// Lets the system begin to write what stands there to the disk, so that a later sync has less to wait for. Makes nothing
-  /// durable; a system that cannot do it does not.
+  /// Lets the system begin to write what stands there to the disk, so that a later sync has less to wait for. Makes
+  /// nothing durable; a system that cannot do it does not.
   void start_write_back([[maybe_unused]] Handle handle, [[maybe_unused]] std::uint64_t offset,
                         [[maybe_unused]] std::size_t bytes) const noexcept {
 #ifdef SYNC_FILE_RANGE_WRITE

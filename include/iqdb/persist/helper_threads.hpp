@@ -34,8 +34,9 @@ class HelperThreads {
     }
   }
 
-  /// Calls `work` in each of them and in the calling thread, at the same time; returns when all have returned. Throws what
-  /// one of them has thrown, the calling thread's before others; so `work` has to see to it that all of them end then.
+  /// Calls `work` in each of them and in the calling thread, at the same time; returns when all have returned. Throws
+  /// what one of them has thrown, the calling thread's before others; so `work` has to see to it that all of them end
+  /// then.
   void run(const std::function<void()>& work) {
     start();
     {

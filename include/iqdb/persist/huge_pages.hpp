@@ -24,8 +24,8 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 /// The size of a huge page, in bytes, and what it is aligned to.
 inline constexpr std::size_t huge_page_bytes = std::size_t{2} * 1024 * 1024;
 
-/// Memory of this many bytes or more is worth huge pages. Wherever it lies, at least one whole huge page is in it; and to
-/// align it takes at most half as much address space again.
+/// Memory of this many bytes or more is worth huge pages. Wherever it lies, at least one whole huge page is in it; and
+/// to align it takes at most half as much address space again.
 inline constexpr std::size_t smallest_huge_allocation = 2 * huge_page_bytes;
 
 /// Asks the system for huge pages for those of `memory` that it fills whole; does nothing where there are none to ask
@@ -56,9 +56,9 @@ concept DefaultInitialising = requires {
 /// Allocations of smallest_huge_allocation bytes or more are aligned to huge_page_bytes, and huge pages are asked for;
 /// smaller ones are those of std::allocator. Any object of it frees what another one allocated.
 ///
-/// Elements that are made of nothing are left UNINITIALISED where their type is trivially default constructible: those of
-/// `vector(n)` and `resize(n)` must be written before they are read. `vector(n, value)` and `resize(n, value)` initialise
-/// as ever.
+/// Elements that are made of nothing are left UNINITIALISED where their type is trivially default constructible: those
+/// of `vector(n)` and `resize(n)` must be written before they are read. `vector(n, value)` and `resize(n, value)`
+/// initialise as ever.
 template <class T>
 class HugePageAllocator {
  public:

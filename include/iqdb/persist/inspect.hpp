@@ -32,8 +32,8 @@ inline FileStorage::File open_existing(const std::filesystem::path& path) {
 
 }  // namespace inspection
 
-/// The header of the snapshot at `path`; its contents are not looked at. Throws PersistError io where it cannot be read,
-/// and what read_header(Reader&) throws.
+/// The header of the snapshot at `path`; its contents are not looked at. Throws PersistError io where it cannot be
+/// read, and what read_header(Reader&) throws.
 [[nodiscard]] inline FileHeader read_header(const std::filesystem::path& path) {
   auto file = inspection::open_existing(path);
   return naming_file(path, [&] { return snapshot::read_header_of(file); });

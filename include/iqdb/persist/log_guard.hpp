@@ -1,5 +1,5 @@
-// What a call must know of a log beside the snapshot before it passes it over or replaces it: whether mutations would be
-// lost unseen.
+// What a call must know of a log beside the snapshot before it passes it over or replaces it: whether mutations would
+// be lost unseen.
 #pragma once
 
 #include <algorithm>
@@ -19,8 +19,8 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// Whether there is a log beside the snapshot at `path`. Throws PersistError of `kind` where it holds mutations that the
-/// snapshot lacks, or cannot be read.
+/// Whether there is a log beside the snapshot at `path`. Throws PersistError of `kind` where it holds mutations that
+/// the snapshot lacks, or cannot be read.
 template <Storage S>
 bool refuse_log(S& storage, const std::filesystem::path& path, PersistErrorKind kind, std::size_t piece_bytes) {
   std::optional<typename S::File> log;

@@ -74,7 +74,8 @@ class GrowingBuffer {
   };
 
   // In between lies what glibc may take from its heap, up to DEFAULT_MMAP_THRESHOLD_MAX of 32 MiB (mallopt(3)): that is
-  // copied when it grows, and what it leaves behind stays in the heap. Of the large one only what is filled takes memory.
+  // copied when it grows, and what it leaves behind stays in the heap. Of the large one only what is filled takes
+  // memory.
   static constexpr std::size_t largest_small_bytes = std::size_t{1} * 1024 * 1024;
   static constexpr std::size_t least_large_bytes = std::size_t{48} * 1024 * 1024;
 
@@ -204,8 +205,8 @@ class Lz4BlockDecoder final : public PayloadDecoder {
  public:
   Lz4BlockDecoder(ByteSource& data, std::uint64_t data_bytes, std::uint64_t payload_bytes)
       : size_(static_cast<std::size_t>(payload_bytes)) {
-    // No byte of a block stands for more than 255 of the payload (LZ4 block format, "match length"), so that what is set
-    // aside below is in proportion to bytes that are there.
+    // No byte of a block stands for more than 255 of the payload (LZ4 block format, "match length"), so that what is
+    // set aside below is in proportion to bytes that are there.
     constexpr std::uint64_t greatest_ratio = 255;
     if (payload_bytes > LZ4_MAX_INPUT_SIZE || payload_bytes / greatest_ratio > data_bytes) {
       throw_corrupt("LZ4", "has " + std::to_string(data_bytes) + " bytes, which cannot stand for the stated " +

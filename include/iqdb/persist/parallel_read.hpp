@@ -1,7 +1,7 @@
 // A large part of a file read by several threads: to checksum it, or into memory.
 //
-// One thread alone is slower than a disk, or the page cache, can be: its time goes into copying, checksums and the first
-// touch of memory.
+// One thread alone is slower than a disk, or the page cache, can be: its time goes into copying, checksums and the
+// first touch of memory.
 #pragma once
 
 #include <algorithm>
@@ -59,8 +59,8 @@ class OrderedChecksum {
 
 }  // namespace parallel_read
 
-/// The CRC32 of a file's bytes from `begin` to its end, read in pieces of `piece_bytes`, of which each thread holds one.
-/// Tells `progress`, in the calling thread. Throws what the file and `progress` throw.
+/// The CRC32 of a file's bytes from `begin` to its end, read in pieces of `piece_bytes`, of which each thread holds
+/// one. Tells `progress`, in the calling thread. Throws what the file and `progress` throw.
 template <ReadableFile F>
 [[nodiscard]] std::uint32_t checksum_of(F& file, std::uint64_t begin, std::size_t piece_bytes, HelperThreads* helpers,
                                         ProgressMeter& progress) {
@@ -95,8 +95,8 @@ template <ReadableFile F>
   return checksum.value();
 }
 
-/// Fills `into`, which the file must have bytes enough for, from `offset` on; a large one with `helpers`, if there are any.
-/// Throws what the file throws.
+/// Fills `into`, which the file must have bytes enough for, from `offset` on; a large one with `helpers`, if there are
+/// any. Throws what the file throws.
 template <ReadableFile F>
 void read_shared(F& file, std::uint64_t offset, std::span<std::byte> into, HelperThreads* helpers) {
   // So large that waking a thread is little beside it.
@@ -114,7 +114,8 @@ void read_shared(F& file, std::uint64_t offset, std::span<std::byte> into, Helpe
   });
 }
 
-/// The bytes of a file from `begin` to its end, as a source for a Reader; large reads are shared out to several threads.
+/// The bytes of a file from `begin` to its end, as a source for a Reader; large reads are shared out to several
+/// threads.
 template <ReadableFile F>
 class SharedFileRange final : public ByteSource {
  public:

@@ -118,7 +118,8 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
   PersistedIndex(const PersistedIndex&) = delete;
   PersistedIndex& operator=(const PersistedIndex&) = delete;
 
-  /// As close(), but what fails is not reported: what was acknowledged under FsyncPolicy::always is durable all the same.
+  /// As close(), but what fails is not reported: what was acknowledged under FsyncPolicy::always is durable all the
+  /// same.
   ~PersistedIndex() { close_quietly(); }
 
   /// The index, to be searched.
@@ -136,9 +137,9 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
   /// The number of the last mutation taken; 0 with the log off.
   [[nodiscard]] std::uint64_t lsn() const noexcept { return logging_ ? logging_->writer->lsn() : last_lsn_; }
 
-  /// Whether nothing can be logged any more, since a failure left the state of the disk unknown, or since this was closed or
-  /// moved from: every mutation, sync, save and checkpoint then throws PersistError poisoned. Loading the index again
-  /// gives all that was acknowledged. Never with the log off.
+  /// Whether nothing can be logged any more, since a failure left the state of the disk unknown, or since this was
+  /// closed or moved from: every mutation, sync, save and checkpoint then throws PersistError poisoned. Loading the
+  /// index again gives all that was acknowledged. Never with the log off.
   [[nodiscard]] bool poisoned() const { return config_.wal_enabled && (!logging_ || logging_->writer->poisoned()); }
 
   using InsertOverloads<PersistedIndex>::insert;
@@ -146,8 +147,8 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
   /// Adds a vector. With the log on it is durable, by policy, when this returns.
   ///
   /// Throws what the index throws; the vector is then not there, after a load either. With the log on also PersistError
-  /// io or record_too_large, and then nothing has changed (but for a failed sync: a load may find the vector), poisoned;
-  /// and IndexError for metadata that cannot be stored (check_storable).
+  /// io or record_too_large, and then nothing has changed (but for a failed sync: a load may find the vector),
+  /// poisoned; and IndexError for metadata that cannot be stored (check_storable).
   void insert(VectorId id, std::span<const float> vector, std::optional<Metadata> metadata = {}) requires Index<I> {
     if (!config_.wal_enabled) {
       index_.insert(std::move(id), vector, std::move(metadata));
@@ -168,8 +169,9 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
     apply_or_abort(lsn, [&] { index_.erase(id); });
   }
 
-  /// Makes the mutations of a batch, in their order. With the log on they are one record and one sync: after a crash all
-  /// are there or none. If the index rejects one, its exception passes; those before it stay. An empty batch does nothing.
+  /// Makes the mutations of a batch, in their order. With the log on they are one record and one sync: after a crash
+  /// all are there or none. If the index rejects one, its exception passes; those before it stay. An empty batch does
+  /// nothing.
   void apply(const WriteBatch& batch) requires Index<I> {
     if (batch.size() == 0) {
       return;
@@ -198,9 +200,9 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
     }
   }
 
-  /// Replaces the snapshot by the index as it is now: when it returns, that is durable. The log is kept. If it throws, the
-  /// file is what it was, but for one case: where only the sync of its directory failed, the new file is there and may
-  /// not survive a crash.
+  /// Replaces the snapshot by the index as it is now: when it returns, that is durable. The log is kept. If it throws,
+  /// the file is what it was, but for one case: where only the sync of its directory failed, the new file is there and
+  /// may not survive a crash.
   ///
   /// Throws PersistError io where the system refuses a call; with the log off, after which save() may be called again,
   /// locked where another holder does not let go for 5 seconds, log_present where a log beside the file holds mutations
@@ -229,14 +231,15 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
     });
   }
 
-  /// An orderly end: makes everything durable, marks the log as closed and lets go of the path. Only the index can be used
-  /// afterwards. With the log off, nothing is to be done. Throws PersistError io, poisoned; it has let go all the same.
+  /// An orderly end: makes everything durable, marks the log as closed and lets go of the path. Only the index can be
+  /// used afterwards. With the log off, nothing is to be done. Throws PersistError io, poisoned; it has let go all the
+  /// same.
   void close() {
     last_lsn_ = lsn();
     if (std::unique_ptr<Logging> closing = std::move(logging_)) {
       if (closing->lock.inherited()) {
-        // A fork: the files are the parent's, and the thread that syncs them does not exist here, so nothing of this can
-        // be taken apart.
+        // A fork: the files are the parent's, and the thread that syncs them does not exist here, so nothing of this
+        // can be taken apart.
         std::ignore = closing.release();
         throw_forked();
       }
@@ -289,7 +292,8 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
         if (config.wal_enabled) {
           std::unique_ptr<Logging> logging = prepare_logging(std::move(*lock), config);
           std::filesystem::path name = path;
-          // The last step puts the new log in place: behind it nothing may fail, or what it has found would not be told.
+          // The last step puts the new log in place: behind it nothing may fail, or what it has found would not be
+          // told.
           Recovered<I, S> recovered = recover<I>(storage, path, logging->lock, std::move(*file), config);
           PersistedIndex loaded(std::move(recovered.index), std::move(config), std::move(storage), std::move(name));
           loaded.start_logging(std::move(logging), *recovered.log);

@@ -158,16 +158,16 @@ class Replay {
 
 }  // namespace recovery
 
-/// Makes the index of snapshot and log at `path`, a resolved name, under its lock, and puts a new log in place that holds
-/// what the old one had beyond the snapshot. Throws PersistError: what load_snapshot throws, then bad_magic,
+/// Makes the index of snapshot and log at `path`, a resolved name, under its lock, and puts a new log in place that
+/// holds what the old one had beyond the snapshot. Throws PersistError: what load_snapshot throws, then bad_magic,
 /// unsupported_version, log_corrupted, log_mismatch, replay_rejected for the log; io. The files are then as they were.
 template <Persistable I, Storage S>
   requires Index<I>
 [[nodiscard]] Recovered<I, S> recover(S& storage, const std::filesystem::path& path, const typename S::Lock& lock,
                                       typename S::File snapshot_file, const PersistConfig& config) {
   RecoveryReport report;
-  // What is read may so far live in the page cache alone, written by a process that was killed before it synced. Without
-  // these syncs a power cut could take it while what is built on it stays.
+  // What is read may so far live in the page cache alone, written by a process that was killed before it synced.
+  // Without these syncs a power cut could take it while what is built on it stays.
   storage.sync(path);
   storage.sync(log_path(path));
   storage.sync_directory(path);
@@ -218,9 +218,9 @@ template <Persistable I, Storage S>
       storage.keep(log_path(path), torn_log_path(path), lock);
       report.torn_log = torn_log_path(path);
     }
-    // Once more, now that the temporary file has changed the directory: where the sync of an earlier process failed, the
-    // system may take what it could not write for clean, and the sync above for done. Without it a crash could leave the
-    // new log beside the snapshot before the one that was read.
+    // Once more, now that the temporary file has changed the directory: where the sync of an earlier process failed,
+    // the system may take what it could not write for clean, and the sync above for done. Without it a crash could
+    // leave the new log beside the snapshot before the one that was read.
     storage.sync_directory(path);
     put_in_place(log->file());
     return {.index = std::move(snapshot.index), .log = std::move(log), .report = std::move(report)};

@@ -218,8 +218,8 @@ struct WrittenSnapshot {
 };
 
 /// Writes `index` beside the file at `path`, a resolved name, under its lock; put_in_place(result.file) then
-/// puts it in place. Throws PersistError io, and whatever the index's save_to or config.on_progress throws; then no temporary
-/// file is left.
+/// puts it in place. Throws PersistError io, and whatever the index's save_to or config.on_progress throws; then no
+/// temporary file is left.
 template <Persistable I, Storage S>
 [[nodiscard]] WrittenSnapshot<S> write_snapshot(const I& index, S& storage, const typename S::Lock& lock,
                                                 const std::filesystem::path& path, const PersistConfig& config) {
@@ -271,9 +271,9 @@ template <Persistable I, Storage S>
                    .elapsed = std::chrono::steady_clock::now() - started}};
 }
 
-/// Writes `index` in place of the file at `path`, a resolved name, under its lock: when it returns, that is durable. If it
-/// throws, the old file stands and no temporary file is left, but for a directory that could not be synced: then the new
-/// file is there and may not survive a crash. Throws as write_snapshot does.
+/// Writes `index` in place of the file at `path`, a resolved name, under its lock: when it returns, that is durable. If
+/// it throws, the old file stands and no temporary file is left, but for a directory that could not be synced: then the
+/// new file is there and may not survive a crash. Throws as write_snapshot does.
 template <Persistable I, Storage S>
 SnapshotInfo save_snapshot(const I& index, S& storage, const typename S::Lock& lock, const std::filesystem::path& path,
                            const PersistConfig& config) {
@@ -289,8 +289,8 @@ struct LoadedSnapshot {
   Fingerprint fingerprint;
 };
 
-/// Makes an index of the snapshot in `file`. Throws PersistError, each failure of its own kind, in the order: bad_magic,
-/// unsupported_version, invalid_payload for the index type's length, invalid_index_type, invalid_metric (and
+/// Makes an index of the snapshot in `file`. Throws PersistError, each failure of its own kind, in the order:
+/// bad_magic, unsupported_version, invalid_payload for the index type's length, invalid_index_type, invalid_metric (and
 /// truncated_header in between), checksum_mismatch, truncated_payload, compression, what the index's decoder throws
 /// (index_build for what is no PersistError), invalid_payload for bytes left over or a header that does not agree.
 template <Persistable I, ReadableFile F>

@@ -22,8 +22,8 @@ template <class F>
 concept ReadableFile = std::movable<F> && requires(F& file, std::uint64_t offset, std::span<std::byte> into) {
   // The file's size in bytes.
   { file.size() } -> std::same_as<std::uint64_t>;
-  // Fills the beginning of `into` with what stands at `offset`; returns how many bytes, at least 1 before the end. Several
-  // threads may call it at the same time.
+  // Fills the beginning of `into` with what stands at `offset`; returns how many bytes, at least 1 before the end.
+  // Several threads may call it at the same time.
   { file.read_at(offset, into) } -> std::same_as<std::size_t>;
 };
 

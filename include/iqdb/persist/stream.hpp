@@ -276,10 +276,10 @@ class Reader {
     return {characters.begin(), characters.end()};
   }
 
-  /// Makes room in `items` for at least one more of the `count` items that it is to hold in the end, of which each takes
-  /// at least `bytes_each` in the payload: room for all of them where that many bytes are known to be there, otherwise
-  /// as much as the bytes decoded so far make credible. Asks for huge pages where it is much. For decoders that append to
-  /// a vector in a loop.
+  /// Makes room in `items` for at least one more of the `count` items that it is to hold in the end, of which each
+  /// takes at least `bytes_each` in the payload: room for all of them where that many bytes are known to be there,
+  /// otherwise as much as the bytes decoded so far make credible. Asks for huge pages where it is much. For decoders
+  /// that append to a vector in a loop.
   template <class T, class Allocator>
   void make_room(std::vector<T, Allocator>& items, std::uint64_t count, std::uint64_t bytes_each) const {
     if (items.size() == items.capacity() && items.size() < count) {

@@ -92,8 +92,8 @@ template <std::size_t count, LittleEndianValue... Ts>
 
 }  // namespace wal_format
 
-/// The checksum of what a frame's is over before the body: the log's id, so that a frame of another log or of an earlier
-/// life of the same blocks never validates, and the header's other fields.
+/// The checksum of what a frame's is over before the body: the log's id, so that a frame of another log or of an
+/// earlier life of the same blocks never validates, and the header's other fields.
 [[nodiscard]] inline Crc32 checksum_of_fields(std::uint64_t log_id, const FrameHeader& header) noexcept {
   return Crc32(wal_format::packed<8 + 4 + 8 + 8>(log_id, header.body_bytes, header.lsn, header.durable));
 }
@@ -184,8 +184,9 @@ namespace wal_format {
 }  // namespace wal_format
 
 /// The version of the log that begins with `bytes`: its first log_header_bytes, or all of it, at least
-/// log_header_1_bytes. Throws PersistError bad_magic where it is no log, unsupported_version where it is one of a version
-/// there is not; log_corrupted where it would be of version 2 if magic and version were put right: then these are damaged.
+/// log_header_1_bytes. Throws PersistError bad_magic where it is no log, unsupported_version where it is one of a
+/// version there is not; log_corrupted where it would be of version 2 if magic and version were put right: then these
+/// are damaged.
 [[nodiscard]] inline std::uint32_t read_log_version(std::span<const std::byte> bytes) {
   Reader reader(bytes);
   const std::string magic = reader.read_string(log_magic.size());
@@ -212,8 +213,8 @@ namespace wal_format {
   return version;
 }
 
-/// Reads a version-2 header. Throws PersistError log_corrupted where it is not whole: a log is created whole, so that is
-/// never a log that was only begun.
+/// Reads a version-2 header. Throws PersistError log_corrupted where it is not whole: a log is created whole, so that
+/// is never a log that was only begun.
 [[nodiscard]] inline LogHeader read_log_header(std::span<const std::byte> bytes) {
   if (bytes.size() != log_header_bytes) {
     wal_format::throw_damaged_header("it has " + std::to_string(bytes.size()) + " bytes, expected " +

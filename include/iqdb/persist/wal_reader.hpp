@@ -75,12 +75,14 @@ class FileWindow {
   std::vector<std::byte> window_;
 };
 
-/// Checksums of parts of a file, of which each takes the same short time, however long it is, after one pass over the file:
-/// a checksum is linear, so that a part's follows from those of what stands before its end and before its beginning.
+/// Checksums of parts of a file, of which each takes the same short time, however long it is, after one pass over the
+/// file: a checksum is linear, so that a part's follows from those of what stands before its end and before its
+/// beginning.
 template <ReadableFile F>
 class PartChecksums {
  public:
-  /// Of parts behind `begin`. Reads the file from there to its end; it must outlive this. `piece_bytes` are read at a time.
+  /// Of parts behind `begin`. Reads the file from there to its end; it must outlive this. `piece_bytes` are read at a
+  /// time.
   PartChecksums(F& file, std::uint64_t begin, std::size_t piece_bytes)
       : begin_(begin), at_from_(file, piece_bytes), at_to_(file, mark_bytes) {
     Crc32 checksum;
@@ -166,8 +168,8 @@ struct LogFrame {
 template <ReadableFile F>
 class FrameReader {
  public:
-  /// `file` and `helpers`, if there are any, must outlive this. The file is read in pieces of `piece_bytes`, or of several
-  /// times as much where helpers share them.
+  /// `file` and `helpers`, if there are any, must outlive this. The file is read in pieces of `piece_bytes`, or of
+  /// several times as much where helpers share them.
   FrameReader(F& file, const LogIdentity& log, LogPosition from, std::size_t piece_bytes,
               HelperThreads* helpers = nullptr)
       : file_(&file),
@@ -188,8 +190,8 @@ class FrameReader {
   /// To be told how many mutations the frame that was read last holds.
   void advance(std::uint64_t mutations) noexcept { next_.next_lsn += mutations; }
 
-  /// If the frame behind `frame`, which was read last, is an abort: the mutation that it speaks of. `frame` stays valid.
-  /// Precondition: a scan has found a valid frame there.
+  /// If the frame behind `frame`, which was read last, is an abort: the mutation that it speaks of. `frame` stays
+  /// valid. Precondition: a scan has found a valid frame there.
   [[nodiscard]] std::optional<std::uint64_t> abort_behind(const LogFrame& frame) {
     if (log_.version == 1) {
       return std::nullopt;
@@ -225,8 +227,9 @@ class FrameReader {
   /// Whether behind the position, where no valid frame stands, one does that was written when the bytes at the position
   /// were known durable: then they were a frame, and are damaged.
   [[nodiscard]] bool was_durable() {
-    // A forged log can have fields that look right every few bytes, each before megabytes of body. Bodies are summed up as
-    // long as they are together no more than what is searched; from then on each takes a short time, however long it is.
+    // A forged log can have fields that look right every few bytes, each before megabytes of body. Bodies are summed up
+    // as long as they are together no more than what is searched; from then on each takes a short time, however long it
+    // is.
     std::uint64_t left_to_sum = window_.size() - std::min(next_.offset, window_.size());
     std::optional<PartChecksums<F>> parts;
     for (std::uint64_t offset = next_.offset; offset + FrameHeader::bytes <= window_.size(); ++offset) {
@@ -341,8 +344,8 @@ class FrameReader {
     return computed_checksum(header, body);
   }
 
-  // Has the checksums of all frames computed that are in memory behind the position, if these are many bytes. Where they
-  // lie is what their headers say, of which nothing was checked yet: so it may be in vain, but is never wrong.
+  // Has the checksums of all frames computed that are in memory behind the position, if these are many bytes. Where
+  // they lie is what their headers say, of which nothing was checked yet: so it may be in vain, but is never wrong.
   void sum_ahead() {
     summed_.clear();
     summed_used_ = 0;
@@ -397,8 +400,8 @@ struct LogScan {
   std::uint64_t mutations = 0;        ///< that are not aborted, behind the start of replay, or anywhere without one
 };
 
-/// Reads a log to its end, in pieces of about `piece_bytes`; `helpers` share the work. `snapshot` is the fingerprint of the snapshot beside it. Throws PersistError bad_magic,
-/// unsupported_version, log_corrupted; io.
+/// Reads a log to its end, in pieces of about `piece_bytes`; `helpers` share the work. `snapshot` is the fingerprint of
+/// the snapshot beside it. Throws PersistError bad_magic, unsupported_version, log_corrupted; io.
 template <ReadableFile F>
 [[nodiscard]] LogScan scan_log(F& file, const Fingerprint& snapshot, std::size_t piece_bytes,
                                HelperThreads* helpers = nullptr) {

@@ -1,7 +1,7 @@
 // Appending to a log: frames, when they are synced, and what happens when that fails.
 //
-// Invariants: a frame stands in the log whole or not at all as far as any later frame is concerned: a failed write is cut
-// back to its beginning. A failed sync is never tried again, since the system may have dropped the pages and report
+// Invariants: a frame stands in the log whole or not at all as far as any later frame is concerned: a failed write is
+// cut back to its beginning. A failed sync is never tried again, since the system may have dropped the pages and report
 // success: the log is poisoned, and nothing is appended to it any more.
 #pragma once
 
@@ -51,8 +51,8 @@ class NewLog {
     frames_.write(bytes_of([this](Writer& writer) { write_log_header(writer, header_); }));
   }
 
-  /// Takes over a frame of an older log, of `mutations` mutations. Its body is not summed again: what the new checksum says
-  /// of it is what the old one said.
+  /// Takes over a frame of an older log, of `mutations` mutations. Its body is not summed again: what the new checksum
+  /// says of it is what the old one said.
   void append(const LogFrame& frame, std::uint64_t mutations) {
     FrameHeader header = next_header(frame.body);
     header.crc32 =
@@ -151,9 +151,9 @@ class LogWriter {
     unsynced_since_.reset();
   }
 
-  /// Appends a frame of `mutations` mutations whose body is what `write_body(writer)` writes, and syncs it if the policy
-  /// says so; returns the number of the first one. If it throws, none is in the log, but for a sync that failed: then
-  /// they may be. Throws PersistError io, record_too_large, poisoned; and what `write_body` throws.
+  /// Appends a frame of `mutations` mutations whose body is what `write_body(writer)` writes, and syncs it if the
+  /// policy says so; returns the number of the first one. If it throws, none is in the log, but for a sync that failed:
+  /// then they may be. Throws PersistError io, record_too_large, poisoned; and what `write_body` throws.
   template <class WriteBody>
   std::uint64_t append(std::uint64_t mutations, WriteBody&& write_body) {
     std::uint64_t first = 0;
@@ -192,8 +192,8 @@ class LogWriter {
     return first;
   }
 
-  /// Says that the index rejected the mutation `lsn`, which is of the frame appended last. If that cannot be said the log
-  /// is poisoned: a load could not tell the rejected mutation from one that the index took.
+  /// Says that the index rejected the mutation `lsn`, which is of the frame appended last. If that cannot be said the
+  /// log is poisoned: a load could not tell the rejected mutation from one that the index took.
   void abort(std::uint64_t lsn) noexcept {
     try {
       std::ignore = append(0, [lsn](Writer& writer) { write_abort(writer, lsn); });
@@ -321,8 +321,8 @@ class LogWriter {
     }
   }
 
-  // Without it a crash could undo the cut, and bring back a record that was reported as failed: what was not written of it
-  // may be zeros, as the space ahead is, and then it is whole. If it fails the log is poisoned.
+  // Without it a crash could undo the cut, and bring back a record that was reported as failed: what was not written of
+  // it may be zeros, as the space ahead is, and then it is whole. If it fails the log is poisoned.
   void sync_cut() noexcept {
     try {
       sync();
@@ -343,8 +343,8 @@ class LogWriter {
   }
 
   // Writes zeros ahead, so that a sync has to make bytes durable and not the size of the file as well: on a file system
-  // with a journal that is one flush of the device instead of two. A log takes as much space again as it has bytes, up to
-  // a limit: a small one must not take a large file.
+  // with a journal that is one flush of the device instead of two. A log takes as much space again as it has bytes, up
+  // to a limit: a small one must not take a large file.
   void prepare(std::uint64_t frame_bytes) noexcept {
     const std::uint64_t needed = end_.offset + frame_bytes;
     // A frame that fills much of an extent would have most of its bytes written twice, which costs more than the flush.

@@ -1,8 +1,9 @@
 // zstd: a payload as frames of a fixed size, which several threads compress, and decompress, at the same time. The only
 // header that includes <zstd.h>.
 //
-// zstd's own workers are not used: they share one input, which costs more memory (51 MiB for two at level 3) or, with smaller
-// jobs, time (a quarter at 1 MiB). The data depends on payload and level alone, not on how many threads there were.
+// zstd's own workers are not used: they share one input, which costs more memory (51 MiB for two at level 3) or, with
+// smaller jobs, time (a quarter at 1 MiB). The data depends on payload and level alone, not on how many threads there
+// were.
 //
 // Data of others, of frames that are large or do not state their size, is decoded as a stream.
 #pragma once
@@ -44,8 +45,8 @@ namespace coding {
   return result;
 }
 
-/// How much payload a frame holds. Up to level 12 zstd is fastest on so little, and on rows of numbers compresses no worse;
-/// higher levels have windows for which it is too little.
+/// How much payload a frame holds. Up to level 12 zstd is fastest on so little, and on rows of numbers compresses no
+/// worse; higher levels have windows for which it is too little.
 [[nodiscard]] constexpr std::size_t zstd_frame_bytes(int level) noexcept {
   constexpr int highest_fast_level = 12;
   return std::size_t{level <= highest_fast_level ? 256U : 1024U} * 1024;
@@ -107,8 +108,8 @@ class ZstdWorkers {
   std::vector<std::unique_ptr<Context, FreeZstdContext>> contexts_;
 };
 
-/// Frames of zstd_frame_bytes(level), and behind them a skippable one where the payload is so uniform that the Rust crate's
-/// guard against decompression bombs, 4096 times the data, would refuse it.
+/// Frames of zstd_frame_bytes(level), and behind them a skippable one where the payload is so uniform that the Rust
+/// crate's guard against decompression bombs, 4096 times the data, would refuse it.
 class ZstdEncoder final : public PayloadEncoder {
  public:
   ZstdEncoder(ByteSink& data, int level, CodingResources resources)
@@ -227,8 +228,8 @@ class ZstdFrames {
   std::unique_ptr<ZSTD_DCtx, FreeZstdContext> context_;
 };
 
-/// Decodes frames that are whole in memory and state their size, several at a time; from the first one that is not so, all
-/// that follows as a stream.
+/// Decodes frames that are whole in memory and state their size, several at a time; from the first one that is not so,
+/// all that follows as a stream.
 class ZstdDecoder final : public PayloadDecoder {
  public:
   ZstdDecoder(ByteSource& data, std::uint64_t payload_bytes, CodingResources resources)
@@ -343,8 +344,8 @@ class ZstdDecoder final : public PayloadDecoder {
     held_ = {input_.get(), used};
   }
 
-  // Decodes the frames found: into `into`, if it has room for all of them, and says how many bytes that are; otherwise, and
-  // then they are 0, into memory from which they are read.
+  // Decodes the frames found: into `into`, if it has room for all of them, and says how many bytes that are; otherwise,
+  // and then they are 0, into memory from which they are read.
   std::size_t decode(std::span<std::byte> into) {
     const std::size_t bytes = frames_.back().begin + frames_.back().bytes;
     const bool direct = bytes <= into.size();

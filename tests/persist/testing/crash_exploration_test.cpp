@@ -134,7 +134,7 @@ bool same(const CrashReport& a, const CrashReport& b) {
 
 }  // namespace
 
-// ---- Nothing is wrong ---------------------------------------------------------------------------------------------------
+// ---- Nothing is wrong -----------------------------------------------------------------------------------------------
 
 TEST_CASE("CrashExploration: a flat index keeps every promise in every state", "[testing]") {
   for (const Life& life : {with_log(FsyncPolicy::always(), {insert(1), insert(1)}),
@@ -267,7 +267,7 @@ TEST_CASE("CrashReport: reports are added up", "[testing]") {
   CHECK(sum.all_states() == 30);
 }
 
-// ---- Something is wrong -------------------------------------------------------------------------------------------------
+// ---- Something is wrong ---------------------------------------------------------------------------------------------
 
 TEST_CASE("CrashExploration: a violation tells the life and where it was stopped and the seed",
           "[testing][violations]") {
@@ -419,8 +419,8 @@ TEST_CASE("CrashExploration: what only a crash of a recovery brings to light is 
 }
 
 TEST_CASE("CrashExploration: a violation within a call that copes with exceptions is told", "[testing][violations]") {
-  // The state with the insert is first there before the sync that the destructor makes. What the load of it finds is found
-  // once only: nothing of it is left when the destructor is done.
+  // The state with the insert is first there before the sync that the destructor makes. What the load of it finds is
+  // found once only: nothing of it is left when the destructor is done.
   const Life life = with_log(FsyncPolicy::never(), {insert(3), just(Kind::drop)});
   {
     const MistakesIn mistakes(losing(3, 3, 3));

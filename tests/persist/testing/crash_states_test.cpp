@@ -110,7 +110,7 @@ States drawn_from(const CrashStates& states, int draws) {
 
 }  // namespace
 
-// ---- Names --------------------------------------------------------------------------------------------------------------
+// ---- Names ----------------------------------------------------------------------------------------------------------
 
 TEST_CASE("CrashStates: where everything is synced there is one state", "[testing]") {
   const Machine machine(Files{{"/a", "A"}, {"/b", "B"}});
@@ -217,7 +217,7 @@ TEST_CASE("CrashStates: a name of which the sync failed may be there or not", "[
   CHECK(all_of(machine) == States{{{"/file", ""}}, {{"/file", ""}, {"/new", ""}}});
 }
 
-// ---- Bytes --------------------------------------------------------------------------------------------------------------
+// ---- Bytes ----------------------------------------------------------------------------------------------------------
 
 TEST_CASE("CrashStates: files are independent of each other and of the names", "[testing]") {
   Machine machine(Files{{"/four", "abcd"}, {"/two", "ab"}});
@@ -275,7 +275,7 @@ TEST_CASE("CrashStates: garbage follows from the seed", "[testing]") {
   CHECK(all_of(CrashStates(machine, 1)) != all_of(CrashStates(machine, 2)));
 }
 
-// ---- Which state --------------------------------------------------------------------------------------------------------
+// ---- Which state ----------------------------------------------------------------------------------------------------
 
 TEST_CASE("CrashStates: the first state is that nothing unsynced is there", "[testing]") {
   Machine machine(Files{{"/file", "old"}});
@@ -336,7 +336,7 @@ TEST_CASE("CrashStates: a state makes a machine that holds it durably", "[testin
   }
 }
 
-// ---- The last write -----------------------------------------------------------------------------------------------------
+// ---- The last write -------------------------------------------------------------------------------------------------
 
 TEST_CASE("CrashStates: of the last write any prefix may be there with all before it", "[testing]") {
   Machine machine(Files{{"/file", "abcd"}});

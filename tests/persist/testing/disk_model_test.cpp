@@ -101,7 +101,7 @@ FileChange truncate_of(std::uint64_t size) { return {.kind = FileChange::Kind::t
 
 }  // namespace
 
-// ---- A change -----------------------------------------------------------------------------------------------------------
+// ---- A change -------------------------------------------------------------------------------------------------------
 
 TEST_CASE("make_change: a write replaces bytes and lengthens the file where it must", "[testing]") {
   CHECK(changed("abcdef", write_of(2, "XY")) == "abXYef");
@@ -124,7 +124,7 @@ TEST_CASE("make_change: truncate cuts off or fills up with zeros", "[testing]") 
   CHECK(changed("abcd", truncate_of(6)) == "abcd\0\0"s);
 }
 
-// ---- What may be on the disk --------------------------------------------------------------------------------------------
+// ---- What may be on the disk ----------------------------------------------------------------------------------------
 
 TEST_CASE("FileOutcomes: a synced file is as it was synced", "[testing]") {
   const FileOutcomes outcomes = EditedFile("abc").outcomes(shared(sector_of('s')));
@@ -196,7 +196,7 @@ TEST_CASE("FileOutcomes: of writes to two sectors the later may be there without
   CHECK(all_of(outcomes).contains(second_alone));
 }
 
-// ---- Size ---------------------------------------------------------------------------------------------------------------
+// ---- Size -----------------------------------------------------------------------------------------------------------
 
 TEST_CASE("FileOutcomes: the file may have every size that it had since the sync", "[testing]") {
   std::set<std::size_t> sizes;
@@ -236,7 +236,7 @@ TEST_CASE("FileOutcomes: what is written behind a cut may be there with what was
   CHECK(all_of(outcomes).contains("XYcd"));
 }
 
-// ---- Zeros and garbage --------------------------------------------------------------------------------------------------
+// ---- Zeros and garbage ----------------------------------------------------------------------------------------------
 
 TEST_CASE("FileOutcomes: a sector that held nothing may hold zeros or garbage once it was written", "[testing]") {
   CHECK(all_of(EditedFile("").write(0, "ab").outcomes(shared("PQRS"))) == Texts{"", "\0\0"s, "ab", "a\0"s, "PQ", "aQ"});
@@ -301,7 +301,7 @@ TEST_CASE("FileOutcomes: where no file is gone garbage follows from the seed", "
   CHECK(all_of(edited.outcomes(shared(std::string(8, '\0')), 1)) == expected);
 }
 
-// ---- Numbers ------------------------------------------------------------------------------------------------------------
+// ---- Numbers --------------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -403,7 +403,7 @@ TEST_CASE("Saturating counts: beyond the largest number stands the largest numbe
   CHECK(saturating_product(std::uint64_t{1} << 32U, std::uint64_t{1} << 32U) == most);
 }
 
-// ---- After a failed sync ------------------------------------------------------------------------------------------------
+// ---- After a failed sync --------------------------------------------------------------------------------------------
 
 TEST_CASE("FileOutcomes: what a failed sync has lost is visible and in no outcome", "[testing]") {
   SimulatedFile file;

@@ -79,7 +79,7 @@ std::string message_of(int error) { return iqdb::testing::system_error(error).me
 
 }  // namespace
 
-// ---- Which faults there are ---------------------------------------------------------------------------------------------
+// ---- Which faults there are -----------------------------------------------------------------------------------------
 
 TEST_CASE("can_fail_with: any call that answers can fail with EIO", "[testing]") {
   for (auto call = static_cast<unsigned>(FileCall::resolve); call < static_cast<unsigned>(FileCall::unlock); ++call) {
@@ -164,7 +164,7 @@ TEST_CASE("FaultKind: what loses nothing must not be noticed", "[testing]") {
   CHECK_FALSE(FaultKind{.error = ENOSPC, .most_bytes = 1}.is_harmless());
 }
 
-// ---- Nothing is wrong ---------------------------------------------------------------------------------------------------
+// ---- Nothing is wrong -----------------------------------------------------------------------------------------------
 
 TEST_CASE("FaultExploration: a flat index keeps every promise behind every fault", "[testing]") {
   const Life life{.steps = {insert(1), just(Kind::checkpoint)}};
@@ -192,8 +192,8 @@ TEST_CASE("FaultExploration: a flat index keeps every promise in every kind of l
 }
 
 TEST_CASE("FaultExploration: a write that fails for good poisons since nothing can be cut back", "[testing]") {
-  // In the only step there is one write and no sync: what fails once is cut back. Each error for good poisons, and so does
-  // a write cut short, of either length, with a disk that is full from then on or that fails a second time.
+  // In the only step there is one write and no sync: what fails once is cut back. Each error for good poisons, and so
+  // does a write cut short, of either length, with a disk that is full from then on or that fails a second time.
   const FaultReport report = report_of(flat, {.policy = FsyncPolicy::never(), .steps = {insert(1)}});
   CHECK(report.poisoned >= 3 + 2 * 2);
 }
@@ -220,7 +220,7 @@ TEST_CASE("FaultReport: reports are added up", "[testing]") {
   CHECK(sum.crashes.lives == 10);
 }
 
-// ---- Something is wrong -------------------------------------------------------------------------------------------------
+// ---- Something is wrong ---------------------------------------------------------------------------------------------
 
 namespace {
 

@@ -88,7 +88,7 @@ std::function<bool()> every_second_time(bool first) {
 
 }  // namespace
 
-// ---- Nothing is wrong ---------------------------------------------------------------------------------------------------
+// ---- Nothing is wrong -----------------------------------------------------------------------------------------------
 
 TEST_CASE("LifeRun: a life of every step is lived without a violation", "[testing]") {
   const std::vector<Step> steps = {insert(1),
@@ -210,7 +210,7 @@ TEST_CASE("LifeRun: a load of copies that nobody has synced is not planned", "[t
   CHECK_FALSE(seen);
 }
 
-// ---- What is promised ---------------------------------------------------------------------------------------------------
+// ---- What is promised -----------------------------------------------------------------------------------------------
 
 TEST_CASE("LifeRun: under always a mutation is durable when it was taken", "[testing]") {
   CHECK(promise_after(with_log(FsyncPolicy::always(), {})) == Promise(1, 0, 0));
@@ -291,7 +291,7 @@ TEST_CASE("LifeRun: its destruction promises nothing but lets go of every file",
   CHECK(run.machine().open_files() == 0);
 }
 
-// ---- Faults -------------------------------------------------------------------------------------------------------------
+// ---- Faults ---------------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -358,7 +358,7 @@ TEST_CASE("LifeRun: a load that fails ends the life", "[testing][faults]") {
   CHECK(promise_of(*faulty.run) == Promise(2, 1, 1));
 }
 
-// ---- Something is wrong -------------------------------------------------------------------------------------------------
+// ---- Something is wrong ---------------------------------------------------------------------------------------------
 
 namespace {
 

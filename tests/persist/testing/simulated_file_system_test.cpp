@@ -225,7 +225,7 @@ class Both {
 
 }  // namespace
 
-// ---- As POSIX has it ----------------------------------------------------------------------------------------------------
+// ---- As POSIX has it ------------------------------------------------------------------------------------------------
 
 TEST_CASE("SimulatedFileSystem: a file that is not there is not found", "[testing][posix]") {
   Both both;
@@ -457,7 +457,7 @@ TEST_CASE("SimulatedFileSystem: any calls in any order are answered as POSIX doe
   }
 }
 
-// ---- What is made ready ------------------------------------------------------------------------------------------------
+// ---- What is made ready ---------------------------------------------------------------------------------------------
 
 TEST_CASE("SimulatedFileSystem: what it is made of is durable", "[testing]") {
   const SimulatedFileSystem system = with_file("/file", "text");
@@ -507,7 +507,7 @@ TEST_CASE("SimulatedFileSystem: what looks random follows from the seed", "[test
   CHECK(std::set<std::uint64_t>(all.begin(), all.end()).size() == 4);
 }
 
-// ---- What is volatile ---------------------------------------------------------------------------------------------------
+// ---- What is volatile -----------------------------------------------------------------------------------------------
 
 TEST_CASE("SimulatedFileSystem: a write is volatile until its file is synced", "[testing]") {
   SimulatedFileSystem system = with_file("/file", "old");
@@ -567,7 +567,7 @@ TEST_CASE("SimulatedFileSystem: a file keeps what was synced under whatever name
   CHECK(durable_in(system) == Files{{"/file", "new"}});
 }
 
-// ---- Faults -------------------------------------------------------------------------------------------------------------
+// ---- Faults ---------------------------------------------------------------------------------------------------------
 
 TEST_CASE("SimulatedFileSystem: a call that is planned to fail is not made", "[testing][faults]") {
   SimulatedFileSystem system = with_file("/file", "text");
@@ -692,7 +692,7 @@ TEST_CASE("SimulatedFileSystem: a plan may look at the file system and sees it b
   CHECK(seen == std::vector<std::string>{"old old 1", "new old 1"});
 }
 
-// ---- A sync that fails --------------------------------------------------------------------------------------------------
+// ---- A sync that fails ----------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -870,7 +870,7 @@ TEST_CASE("A failed sync: what of it has reached the disk follows from the seed"
   CHECK(disks() == disks());
 }
 
-// ---- Other machines -----------------------------------------------------------------------------------------------------
+// ---- Other machines -------------------------------------------------------------------------------------------------
 
 TEST_CASE("after_kill: what is visible stays and what is unsynced stays so", "[testing]") {
   SimulatedFileSystem system = with_file("/file", "old");

@@ -1,5 +1,5 @@
-// check_persistable: does an index type keep what PersistedIndex relies on? For the tests of whoever wrote the index; any
-// test framework will do, since what is wrong is an exception.
+// check_persistable: does an index type keep what PersistedIndex relies on? For the tests of whoever wrote the index;
+// any test framework will do, since what is wrong is an exception.
 #pragma once
 
 #include <concepts>
@@ -20,7 +20,8 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 namespace testing {
 
 /// All checks of an index type: check_round_trip, check_decoder and, for one with insert and erase, check_replay and
-/// check_crashes. Throws Violation at the first promise that is broken, and what `make` and the functions of `subject` throw.
+/// check_crashes. Throws Violation at the first promise that is broken, and what `make` and the functions of `subject`
+/// throw.
 template <Persistable I>
 ConformanceReport check_persistable(const Subject<I>& subject, const ConformanceOptions& options = {}) {
   ConformanceReport report = check_round_trip(subject, options);

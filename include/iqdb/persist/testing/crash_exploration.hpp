@@ -38,7 +38,8 @@
 namespace iqdb::inline IQDB_PERSIST_ABI {
 namespace testing {
 
-/// How many crashes in a row are explored: one of the life, one of the recovery from it, and one of the recovery from that.
+/// How many crashes in a row are explored: one of the life, one of the recovery from it, and one of the recovery from
+/// that.
 inline constexpr std::size_t most_crashes = 3;
 
 /// How thoroughly crash points are explored.
@@ -100,8 +101,8 @@ class CrashExploration {
   CrashExploration& operator=(const CrashExploration&) = delete;
   ~CrashExploration() = default;
 
-  /// Lives `life`, and stops it at every call that changes the disk, and at its end. Throws Violation; the message holds
-  /// the life, where it was stopped, and what the disk held.
+  /// Lives `life`, and stops it at every call that changes the disk, and at its end. Throws Violation; the message
+  /// holds the life, where it was stopped, and what the disk held.
   void explore(const Life& life) {
     seen_.clear();
     LifeRun<I>* running = nullptr;
@@ -294,9 +295,9 @@ class CrashExploration {
     }
   }
 
-  // Every bit that was synced is flipped, one at a time: a load gives an error, or all that was promised. Only where the log
-  // was not ended in order, what no later record says to be durable may be taken for torn, and is reported: with
-  // FsyncPolicy::always that is the last record.
+  // Every bit that was synced is flipped, one at a time: a load gives an error, or all that was promised. Only where
+  // the log was not ended in order, what no later record says to be durable may be taken for torn, and is reported:
+  // with FsyncPolicy::always that is the last record.
   void damage(const SimulatedFileSystem& machine, const Life& life, const Oracle& oracle, bool was_closed) {
     const DiskState disk = CrashStates(machine, options_.seed).nothing_unsynced();
     const std::size_t durable = oracle.durable();

@@ -1,8 +1,8 @@
 // Every state that a power cut can leave a disk in, each with a number.
 //
-// disk_model.hpp says what may become of a file. Of the changes of names that were not synced any subset may be there, as
-// far as it can be: a rename takes the name from whatever has it, whether or not the file was ever durable under its old
-// one. Names and files are independent of each other.
+// disk_model.hpp says what may become of a file. Of the changes of names that were not synced any subset may be there,
+// as far as it can be: a rename takes the name from whatever has it, whether or not the file was ever durable under its
+// old one. Names and files are independent of each other.
 #pragma once
 
 #include <cstddef>

@@ -91,8 +91,8 @@ class DamagedPayloads {
 
   void check_flips(Random& random) {
     std::vector<std::size_t> bytes = places(random);
-    // The highest bits first: the fields that a decoder believes are lengths, and one that is beyond all memory fails at
-    // once, where one that is merely large takes all there is.
+    // The highest bits first: the fields that a decoder believes are lengths, and one that is beyond all memory fails
+    // at once, where one that is merely large takes all there is.
     std::ranges::reverse(bytes);
     for (const std::size_t at : bytes) {
       if (is_sampled(at)) {

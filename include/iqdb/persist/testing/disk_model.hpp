@@ -2,12 +2,12 @@
 //
 // The model. A change is volatile until its file is synced. Until then the disk may hold of each sector what it held at
 // the last sync, or what any of the changes since has made of it, or a prefix of such a newer one in front of the older
-// one; the file may have any size that it had since. A sector that held no synced bytes may, once it was written to, hold
-// zeros or garbage as well. Sectors are independent of each other and of the size: whatever order a system writes
+// one; the file may have any size that it had since. A sector that held no synced bytes may, once it was written to,
+// hold zeros or garbage as well. Sectors are independent of each other and of the size: whatever order a system writes
 // them back in is covered.
 //
-// Assumed of the medium (powersafe overwrite): a write that is torn leaves the bytes outside the sectors being written as
-// they were, and inside a sector the prefix that it did not change.
+// Assumed of the medium (powersafe overwrite): a write that is torn leaves the bytes outside the sectors being written
+// as they were, and inside a sector the prefix that it did not change.
 #pragma once
 
 #include <algorithm>
@@ -95,8 +95,8 @@ struct SimulatedFile {
 /// Everything that a disk may hold of one file, each with a number.
 class FileOutcomes {
  public:
-  /// Of `file`, as it is now. Where garbage may stand it is what `stale`, the bytes of a file that is gone, has there, or
-  /// else follows from `seed`.
+  /// Of `file`, as it is now. Where garbage may stand it is what `stale`, the bytes of a file that is gone, has there,
+  /// or else follows from `seed`.
   FileOutcomes(const SimulatedFile& file, const SharedBytes& stale, std::uint64_t seed)
       : synced_(file.synced), everything_(with_all_changes(file)) {
     sizes_.push_back(synced_->size());

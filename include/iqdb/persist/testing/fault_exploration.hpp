@@ -1,7 +1,8 @@
-// Fault exploration: every call that a life makes of the file system is made to fail, in every way that such a call can.
+// Fault exploration: every call that a life makes of the file system is made to fail, in every way that such a call
+// can.
 //
-// A life that meets a fault may end early, but must keep every promise: a call that reports success has kept it, one that
-// fails has changed nothing, a failed sync poisons, no file stays open, no temporary file is left. Whatever is
+// A life that meets a fault may end early, but must keep every promise: a call that reports success has kept it, one
+// that fails has changed nothing, a failed sync poisons, no file stays open, no temporary file is left. Whatever is
 // acknowledged is there afterwards, after a load, a kill and a power cut.
 #pragma once
 

@@ -105,7 +105,8 @@ struct Life {
   return words;
 }
 
-/// An insert of a vector, of metadata too for some identifiers, that follows from the identifier's number and `variant`.
+/// An insert of a vector, of metadata too for some identifiers, that follows from the identifier's number and
+/// `variant`.
 template <Persistable I>
 [[nodiscard]] Mutation insert_of(const Subject<I>& subject, std::size_t dim, std::uint64_t number,
                                  std::uint64_t variant = 0) {

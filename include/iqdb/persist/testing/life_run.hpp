@@ -66,7 +66,8 @@ template <Persistable I>
 class LifeRun {
  public:
   /// `subject` and `life` must outlive this. `plan` decides about each call that the life makes, counted from 0 through
-  /// all of it (but for a load of unsynced copies), and may look at machine() and oracle(). Where it fails calls, `with_faults` says so.
+  /// all of it (but for a load of unsynced copies), and may look at machine() and oracle(). Where it fails calls,
+  /// `with_faults` says so.
   LifeRun(const Subject<I>& subject, const Life& life, std::uint64_t seed, FaultPlan plan, bool with_faults)
       : subject_(&subject),
         life_(&life),

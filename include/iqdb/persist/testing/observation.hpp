@@ -29,7 +29,7 @@
 namespace iqdb::inline IQDB_PERSIST_ABI {
 namespace testing::conformance {
 
-// ---- What is told ----------------------------------------------------------------------------------------------------
+// ---- What is told ---------------------------------------------------------------------------------------------------
 
 // What was done to an index. Of a long list only the end is kept.
 class History {
@@ -113,7 +113,7 @@ class History {
   return "the metadata {" + words + "}";
 }
 
-// ---- What is seen ----------------------------------------------------------------------------------------------------
+// ---- What is seen ---------------------------------------------------------------------------------------------------
 
 struct SearchAnswer {
   bool threw = false;
@@ -172,7 +172,7 @@ template <Persistable I>
   return function != nullptr && *function == &payload_of<I>;
 }
 
-// ---- How two differ --------------------------------------------------------------------------------------------------
+// ---- How two differ -------------------------------------------------------------------------------------------------
 
 enum class Aspect : std::uint8_t { fewer, more, ids, dim, metric, search, metadata, distance, contents };
 

@@ -9,9 +9,9 @@
 namespace iqdb::inline IQDB_PERSIST_ABI {
 namespace testing {
 
-/// A generator of 64-bit numbers: splitmix64, by Sebastiano Vigna (https://prng.di.unimi.it/splitmix64.c). It costs nothing
-/// to make, of which a simulation makes millions; std::mt19937_64 begins with 312 words, and what the distributions of
-/// <random> make of a generator differs between standard libraries.
+/// A generator of 64-bit numbers: splitmix64, by Sebastiano Vigna (https://prng.di.unimi.it/splitmix64.c). It costs
+/// nothing to make, of which a simulation makes millions; std::mt19937_64 begins with 312 words, and what the
+/// distributions of <random> make of a generator differs between standard libraries.
 class Random {
  public:
   explicit Random(std::uint64_t seed) noexcept : state_(seed) {}

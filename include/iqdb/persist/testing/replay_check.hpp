@@ -195,8 +195,8 @@ class Twins {
 
 }  // namespace conformance
 
-/// Is a durable index the index that was never saved? Makes the same random mutations, one by one and in batches, of one
-/// index and of another one in a PersistedIndex with its log on, which is saved, checkpointed, closed and loaded in
+/// Is a durable index the index that was never saved? Makes the same random mutations, one by one and in batches, of
+/// one index and of another one in a PersistedIndex with its log on, which is saved, checkpointed, closed and loaded in
 /// between. Both must answer each mutation alike and hold the same after each step, and one that throws must leave the
 /// index as it was. The store is in memory. Throws Violation, and what `make` and the functions of `subject` throw.
 template <Persistable I>

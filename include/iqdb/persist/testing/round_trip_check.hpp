@@ -339,8 +339,8 @@ void check_told_apart(const Subject<I>& subject, const ConformanceOptions& optio
 /// Is an index that was saved and loaded the index that it was? Saves and loads indexes of several sizes, by their
 /// payloads and as snapshots with every codec that is built in. Contents, size, dim and metric must be the same, and so
 /// must what a search finds, with its metadata, where the type has one; saving must change nothing; and an index loaded
-/// must answer further mutations as one that was never saved. An index type without insert and erase is checked as make()
-/// gives it. Throws Violation, and what `make` and the functions of `subject` throw.
+/// must answer further mutations as one that was never saved. An index type without insert and erase is checked as
+/// make() gives it. Throws Violation, and what `make` and the functions of `subject` throw.
 template <Persistable I>
 ConformanceReport check_round_trip(const Subject<I>& subject, const ConformanceOptions& options = {}) {
   ConformanceReport report;

@@ -1,9 +1,10 @@
 // A file system in memory that knows what a power cut would leave.
 //
-// It implements the concept FileSystem, so that everything above it runs as it is: the real order of write, sync, rename
-// and directory sync is what a simulation examines. Each file has what a process sees and what the disk holds, and so
-// has each directory: a write is volatile until its file is synced; a create, rename, link or remove until its directory
-// is. crash_states.hpp lays out what a disk may hold then. Nothing of it depends on time, or on anything but its seed.
+// It implements the concept FileSystem, so that everything above it runs as it is: the real order of write, sync,
+// rename and directory sync is what a simulation examines. Each file has what a process sees and what the disk holds,
+// and so has each directory: a write is volatile until its file is synced; a create, rename, link or remove until its
+// directory is. crash_states.hpp lays out what a disk may hold then. Nothing of it depends on time, or on anything but
+// its seed.
 //
 // Directories are there as soon as they are named. Lock files are no part of what the disk holds: a lock dies with its
 // process.
@@ -287,8 +288,8 @@ class SimulatedFileSystem {
     return {written.size(), {}};
   }
 
-  /// From then on reads and writes must be of whole, aligned blocks, as of a device that has blocks of direct_block_bytes.
-  /// What they write is as volatile as any other: a disk has a cache of its own.
+  /// From then on reads and writes must be of whole, aligned blocks, as of a device that has blocks of
+  /// direct_block_bytes. What they write is as volatile as any other: a disk has a cache of its own.
   std::error_code set_direct(Handle handle, bool direct) {
     const Fault fault = before(FileCall::set_direct, name_of(handle));
     if (!fault.error) {
@@ -309,8 +310,8 @@ class SimulatedFileSystem {
     return fault.error;
   }
 
-  /// Makes a file's bytes and size, or a directory's names, durable. If it fails, but for EINTR, some of the bytes may be
-  /// on the disk all the same, and what is read from now on is as the plan's FailedSync says.
+  /// Makes a file's bytes and size, or a directory's names, durable. If it fails, but for EINTR, some of the bytes may
+  /// be on the disk all the same, and what is read from now on is as the plan's FailedSync says.
   std::error_code sync(Handle handle) {
     const bool of_directory = !is_file(handle);
     const Fault fault = before(of_directory ? FileCall::sync_directory : FileCall::sync, name_of(handle));

@@ -41,8 +41,8 @@ struct Subject {
   /// Makes the index that a life begins with: always the same one.
   std::function<I()> make;
 
-  /// What an index holds: two indexes are taken for the same if this is. The payload will do for an index that saves the
-  /// same bytes after the same mutations; one with randomness in it, a graph say, lists its vectors instead.
+  /// What an index holds: two indexes are taken for the same if this is. The payload will do for an index that saves
+  /// the same bytes after the same mutations; one with randomness in it, a graph say, lists its vectors instead.
   std::function<std::string(const I&)> contents = payload_of<I>;
 
   /// A vector that the index takes, a different one for each number; unless set, components from -1 to 1.

@@ -8,8 +8,8 @@
 namespace iqdb::inline IQDB_PERSIST_ABI {
 namespace testing {
 
-/// A promise that was found broken. The message says which one, what was done, what was found and expected, and the seed
-/// that repeats it.
+/// A promise that was found broken. The message says which one, what was done, what was found and expected, and the
+/// seed that repeats it.
 class Violation : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
