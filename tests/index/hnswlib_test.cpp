@@ -73,10 +73,10 @@ std::vector<std::size_t> native_search(const Native& native, const std::vector<f
 
 TEST_CASE("HnswIndex: keeps what PersistedIndex relies on with each metric", "[hnswlib][conformance]") {
   // A graph of hnswlib's has megabytes of locks, of which a sanitizer makes much.
-  const auto options = iqdb_test::sanitized ? iqdb::testing::ConformanceOptions{.steps = 100,
+  const auto options = iqdb_test::sanitized ? iqdb::testing::ConformanceOptions{.steps = 50,
                                                                                 .lives = 1,
-                                                                                .exhaustive_bytes = 256,
-                                                                                .samples = 100,
+                                                                                .exhaustive_bytes = 128,
+                                                                                .samples = 50,
                                                                                 .approximate_search = true}
                                             : iqdb::testing::ConformanceOptions{.approximate_search = true};
   for (const DistanceMetric metric : metrics) {
