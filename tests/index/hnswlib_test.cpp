@@ -72,14 +72,14 @@ std::vector<std::size_t> native_search(const Native& native, const std::vector<f
 }  // namespace
 
 TEST_CASE("HnswIndex: keeps what PersistedIndex relies on with each metric", "[hnswlib][conformance]") {
-  // A graph of hnswlib's has megabytes of locks, of which a sanitizer makes much.
+  // A graph of hnswlib's has megabytes of locks, of which a sanitizer makes much: there one metric, and less of it.
   const auto options = iqdb_test::sanitized ? iqdb::testing::ConformanceOptions{.steps = 50,
                                                                                 .lives = 1,
                                                                                 .exhaustive_bytes = 128,
                                                                                 .samples = 50,
                                                                                 .approximate_search = true}
                                             : iqdb::testing::ConformanceOptions{.approximate_search = true};
-  for (const DistanceMetric metric : metrics) {
+  for (const DistanceMetric metric : std::span(metrics).last(iqdb_test::sanitized ? 1 : std::size(metrics))) {
     INFO(to_string(metric));
     const iqdb::testing::ConformanceReport report = iqdb::testing::check_persistable<HnswIndex>(
         {.make = [metric] { return HnswIndex(4, metric, {.links = 4, .ef_construction = 40}); },

@@ -18,6 +18,7 @@
 #include "iqdb/persist/row_format.hpp"
 #include "support/catch.hpp"
 #include "support/faulty_index.hpp"
+#include "support/sanitized.hpp"
 
 namespace {
 
@@ -70,7 +71,8 @@ static_assert(iqdb::Index<Pile> && iqdb::Persistable<Pile> && !std::copy_constru
 }  // namespace
 
 TEST_CASE("check_persistable: FlatIndex keeps every promise") {
-  const auto metric = static_cast<iqdb::DistanceMetric>(GENERATE(0, 1, 2, 3, 4));
+  // All metrics but under a sanitizer, to which they are one.
+  const auto metric = static_cast<iqdb::DistanceMetric>(GENERATE(range(0, iqdb_test::sanitized ? 1 : 5)));
   const auto report = check_persistable([metric] { return iqdb::FlatIndex(4, metric); });
   CHECK(report.round_trips >= 20);
   CHECK(report.loads > 10);
