@@ -40,12 +40,30 @@ TEST_CASE("ProgressMeter: reports each time that another step is done", "[progre
 
 TEST_CASE("ProgressMeter: passes on phase and total", "[progress]") {
   Seen seen;
-  ProgressMeter meter(seen.callback, Progress::Phase::verify, 12345);
-  meter.finish();
+  ProgressMeter meter(seen.callback, Progress::Phase::verify, 3 * step);
+  meter.advance(step);
   REQUIRE(seen.reports.size() == 1);
   CHECK(seen.reports[0].phase == Progress::Phase::verify);
-  CHECK(seen.reports[0].total == 12345);
-  CHECK(seen.reports[0].done == 0);
+  CHECK(seen.reports[0].total == 3 * step);
+}
+
+TEST_CASE("ProgressMeter: at the end what is done is all", "[progress]") {
+  Seen seen;
+  ProgressMeter meter(seen.callback, Progress::Phase::replay, 12345);
+  meter.advance(123);
+  meter.finish();
+  REQUIRE(seen.reports.size() == 1);
+  CHECK(seen.reports[0].total == 123);
+  CHECK(seen.reports[0].done == 123);
+}
+
+TEST_CASE("ProgressMeter: a total that was not known is not known at the end either", "[progress]") {
+  Seen seen;
+  ProgressMeter meter(seen.callback, Progress::Phase::save, 0);
+  meter.advance(123);
+  meter.finish();
+  REQUIRE(seen.reports.size() == 1);
+  CHECK(seen.reports[0].total == 0);
 }
 
 TEST_CASE("ProgressMeter: the end is reported whatever was reported before", "[progress]") {

@@ -20,6 +20,7 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -259,6 +260,58 @@ TEST_CASE("Replay starts behind the last checkpoint that bears the snapshot's fi
   CHECK(loaded.lsn == 4);
 }
 
+TEST_CASE("Behind a checkpoint of the very snapshot that the log continues nothing of what came before counts",
+          "[recovery]") {
+  // No writer's index would then hold the row 3. What the snapshot holds is what the frame says.
+  Base base;
+  base.log.frame(insert_of(3), 1)
+      .control(checkpoint_body(fingerprint_of(base.snapshot)))
+      .frame(insert_of(4), 1)
+      .control(checkpoint_body(fingerprint_of(base.snapshot)))
+      .frame(insert_of(5), 1);
+  const DurableDirectory directory;
+  put_log(directory, base);
+  const DurableIndex db = directory.load();
+  CHECK(ids_of(db.index()) == Ids{1, 2, 5});
+  CHECK(db.recovery().replayed == 1);
+  CHECK(db.lsn() == 3);
+  CHECK(ops_of(directory.log_bytes()) == "ix");
+}
+
+TEST_CASE("A checkpoint of the very snapshot that the log continues is passed over before the first mutation",
+          "[recovery]") {
+  Base base;
+  base.log.control(checkpoint_body(fingerprint_of(base.snapshot))).frame(insert_of(3), 1);
+  const LoadResult loaded = load_of(base.files());
+  CHECK(loaded.ids() == Ids{1, 2, 3});
+  CHECK(loaded.report.replayed == 1);
+}
+
+TEST_CASE("A log is read once where it continues its snapshot", "[recovery]") {
+  Base base;
+  for (std::uint64_t id = 10; id < 1000; ++id) {
+    base.log.frame(insert_of(id), 1);
+    if (id % 10 == 0) {
+      base.log.frame(insert_of(1), 1).control(abort_body(base.log.next_lsn() - 1));
+    }
+  }
+  const DurableDirectory directory;
+  put_log(directory, base);
+  FaultyFileSystem system;
+  system.plan({});
+  const FaultyDb db = FaultyDb::load(directory.config(), FaultyStorage(system));
+  CHECK(db.recovery().replayed == 990);
+  CHECK(db.recovery().aborted == 99);
+  std::uint64_t next = 0;
+  for (const CallRecord& call : system.calls()) {
+    if (call.call == FileCall::read && call.file == log_name && call.offset > 0) {
+      CHECK(call.offset >= next);  // never back
+      next = call.offset;
+    }
+  }
+  CHECK(next > 0);
+}
+
 TEST_CASE("A log that continues another snapshot and holds mutations is log_mismatch", "[recovery]") {
   Base base;
   base.log.frame(insert_of(3), 1);
@@ -400,6 +453,33 @@ TEST_CASE("A rejected mutation with anything behind it is replay_rejected with t
   }
 }
 
+TEST_CASE("What no writer makes and damage are told before what the index rejects", "[recovery]") {
+  Base base;
+  base.log.frame(insert_of(1), 1).frame(insert_of(3), 1);
+  const std::size_t offset = base.log.size();
+  {
+    Base unreadable = base;
+    unreadable.log.frame(ByteVector(5, std::byte{1}), 1);
+    CHECK(require_refused(unreadable.files(), "log_corrupted").offset == offset);
+  }
+  base.log.frame(insert_of(4), 1).frame(insert_of(5), 1);
+  FileSet files = base.files();
+  files[log_name][offset + 10] ^= std::byte{4};
+  CHECK(require_refused(files, "log_corrupted").offset == offset);
+}
+
+TEST_CASE("Mutations that are passed over must be some all the same", "[recovery]") {
+  for (const bool aborted : {true, false}) {
+    Base base;
+    // Of the batch the first is aborted, or rejected.
+    base.log.frame(batch_body({insert_of(1), ByteVector(5, std::byte{1})}), 2);
+    if (aborted) {
+      base.log.control(abort_body(1));
+    }
+    CHECK(require_refused(base.files(), "log_corrupted").offset == 64U);
+  }
+}
+
 TEST_CASE("A mutation before the aborted one of its batch is not tolerated", "[recovery]") {
   Base base;
   base.log.frame(batch_body({insert_of(1), insert_of(3)}), 2).control(abort_body(2));
@@ -439,6 +519,20 @@ TEST_CASE("The new log holds what is behind the start of replay with its numbers
   CHECK(iqdb_test::hex(log) == iqdb_test::hex(expected.bytes()));
   CHECK(number_at(log, 16, 8) != log_id);
   CHECK(db.lsn() == 5);
+}
+
+TEST_CASE("The new log of one that continues the snapshot has its base LSN and ends with a close frame", "[recovery]") {
+  Base base;
+  base.log = RawLog(log_id, 5, fingerprint_of(base.snapshot));
+  base.log.frame(insert_of(3), 1).frame(insert_of(1), 1).control(abort_body(7));
+  const DurableDirectory directory;
+  put_log(directory, base);
+  const DurableIndex db = directory.load();
+  const ByteVector log = directory.log_bytes();
+  RawLog expected(number_at(log, 16, 8), 5, fingerprint_of(base.snapshot));
+  expected.frame(insert_of(3), 1).frame(insert_of(1), 1).control(abort_body(7)).control(iqdb_test::close_body());
+  CHECK(iqdb_test::hex(log) == iqdb_test::hex(expected.bytes()));
+  CHECK(db.lsn() == 7);
 }
 
 TEST_CASE("A log that recovery wrote loads again as often as one likes", "[recovery]") {
@@ -686,6 +780,26 @@ TEST_CASE("A replay reports its progress to the end and can be cancelled", "[rec
   CHECK(DurableIndex::load(config).recovery().replayed == 490);
   CHECK(done == base.log.size() - 64);
   CHECK(total == done);
+}
+
+TEST_CASE("At the end of a replay all of its bytes are done without the zeros ahead", "[recovery]") {
+  Base base;
+  base.log.frame(insert_of(3), 1);
+  const std::uint64_t frames = base.log.size() - 64;
+  base.log.raw(ByteVector(10'000));
+  const DurableDirectory directory;
+  put_log(directory, base);
+  std::vector<iqdb::Progress> seen;
+  iqdb::PersistConfig config = directory.config();
+  config.on_progress = [&](const iqdb::Progress& progress) {
+    if (progress.phase == iqdb::Progress::Phase::replay) {
+      seen.push_back(progress);
+    }
+  };
+  std::ignore = DurableIndex::load(config);
+  REQUIRE(seen.size() == 1);
+  CHECK(seen.front().done == frames);
+  CHECK(seen.front().total == frames);
 }
 
 // ---- A crash at every step ------------------------------------------------------------------------------------------

@@ -478,7 +478,36 @@ TEST_CASE("A frame that has only the length of an abort aborts nothing", "[wal_r
                            {.offset = 64, .next_lsn = 1}, least_buffer);
   const auto frame = reader.next();
   REQUIRE(frame.has_value());
-  CHECK(reader.abort_behind(*frame) == std::nullopt);
+  CHECK(reader.abort_behind(*frame, 1) == std::nullopt);
+}
+
+TEST_CASE("An abort is one only where it is a valid frame and speaks of the frame before it", "[wal_reader]") {
+  const ByteVector body = batch_body({erase_body(1), erase_body(2)});
+  // The LSN and the durable field of the frame behind, and of which mutation it speaks.
+  const auto behind = [&](std::uint64_t lsn, std::uint64_t durable, std::uint64_t aborted, bool whole = true) {
+    RawLog log(id, 4, bytes_of(base));
+    log.frame(body, 2);
+    log.frame_as(abort_body(aborted), 0, lsn, durable);
+    ByteVector bytes = log.bytes();
+    if (!whole) {
+      bytes.back() ^= std::byte{1};
+    }
+    MemoryFile file(bytes);
+    iqdb::FrameReader reader(file, iqdb::identify_log(file), {.offset = 64, .next_lsn = 5}, least_buffer);
+    const auto frame = reader.next();
+    REQUIRE(frame.has_value());
+    return reader.abort_behind(*frame, 2);
+  };
+  const std::uint64_t end = 64 + 24 + body.size();
+  CHECK(behind(7, end, 5) == 5U);
+  CHECK(behind(7, end, 6) == 6U);
+  CHECK(behind(7, 64, 6) == 6U);
+  CHECK(behind(7, end, 4) == std::nullopt);
+  CHECK(behind(7, end, 7) == std::nullopt);
+  CHECK(behind(6, end, 6) == std::nullopt);
+  CHECK(behind(8, end, 6) == std::nullopt);
+  CHECK(behind(7, end + 1, 6) == std::nullopt);
+  CHECK(behind(7, end, 6, false) == std::nullopt);
 }
 
 // ---- Reading in pieces ----------------------------------------------------------------------------------------------
@@ -530,7 +559,7 @@ TEST_CASE("The body of a frame stays valid while the abort behind it is looked f
       iqdb::FrameReader reader(file, seen.log, *seen.replay, least_buffer);
       const auto frame = reader.next();
       REQUIRE(frame.has_value());
-      CHECK_FALSE(reader.abort_behind(*frame).has_value());
+      CHECK_FALSE(reader.abort_behind(*frame, 1).has_value());
       CHECK(std::ranges::equal(frame->body, body));
     }
   }

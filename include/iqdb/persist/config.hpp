@@ -78,9 +78,10 @@ class Compression {
 struct Progress {
   /// What is being done: a snapshot written, its checksum verified, its payload decoded, a log replayed.
   enum class Phase : std::uint8_t { save, verify, load, replay };
-  Phase phase;          ///< what is being done
-  std::uint64_t done;   ///< bytes of it that are done
-  std::uint64_t total;  ///< bytes in all; 0 where that is not known
+  Phase phase;         ///< what is being done
+  std::uint64_t done;  ///< bytes of it that are done
+  /// Bytes in all; 0 where that is not known. Of a log it is the file's size, which counts the zeros ahead, until the end.
+  std::uint64_t total;
 };
 
 /// The settings of a PersistedIndex.

@@ -45,7 +45,7 @@ inline SnapshotReport verify_snapshot(const std::filesystem::path& path) {
   auto file = inspection::open_existing(path);
   return naming_file(path, [&] {
     const PersistConfig config{.path = path};
-    snapshot::VerifiedFile verified(std::move(file), std::nullopt, config);
+    snapshot::VerifiedFile verified(file, std::nullopt, config);
     verified.decode([](Reader&, PayloadDecoder& decoder, ProgressMeter&) { decoder.finish(); });
     return verified.report();
   });

@@ -302,7 +302,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
           return loaded;
         }
       }
-      I index = std::move(load_snapshot<I>(std::move(*file), config).index);
+      I index = std::move(load_snapshot<I>(*file, config).index);
       std::ignore = refuse_log(storage, path, PersistErrorKind::log_present, config.buffer_bytes);
       return PersistedIndex(std::move(index), std::move(config), std::move(storage), path);
     });

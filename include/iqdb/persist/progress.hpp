@@ -27,8 +27,13 @@ class ProgressMeter {
     }
   }
 
-  /// Reports the end of the phase. Throws what the callback throws.
-  void finish() { report(); }
+  /// Reports the end of the phase: what is done is then all. Throws what the callback throws.
+  void finish() {
+    if (progress_.total > 0) {
+      progress_.total = progress_.done;
+    }
+    report();
+  }
 
   /// Whether the callback has thrown, which cancels the call that this belongs to.
   [[nodiscard]] bool cancelled() const noexcept { return cancelled_; }

@@ -108,18 +108,18 @@ class MeteredSource final : public ByteSource {
 template <ReadableFile F>
 class VerifiedFile {
  public:
-  // Throws what read_header throws, and checksum_mismatch.
-  VerifiedFile(F file, std::optional<std::string_view> expected_type, const PersistConfig& config)
-      : file_(std::move(file)),
+  // `file` must outlive this. Throws what read_header throws, and checksum_mismatch.
+  VerifiedFile(F& file, std::optional<std::string_view> expected_type, const PersistConfig& config)
+      : file_(&file),
         config_(&config),
         helpers_(config.helper_threads),
-        header_(read_header_of(file_, expected_type)),
+        header_(read_header_of(file, expected_type)),
         region_(header_bytes(header_.index_type.size())) {
     verify_checksum();
-    preamble_.payload_bytes = file_.size() - region_;
+    preamble_.payload_bytes = file_->size() - region_;
     if (header_.version >= 2) {
-      FileRange source(file_, region_, file_.size());
-      Reader reader(source, file_.size() - region_, LengthEvidence::stored, RegionPreamble::bytes);
+      FileRange source(*file_, region_, file_->size());
+      Reader reader(source, file_->size() - region_, LengthEvidence::stored, RegionPreamble::bytes);
       preamble_ = read_preamble(reader);
       preamble_bytes_ = reader.position();
     }
@@ -129,9 +129,9 @@ class VerifiedFile {
   template <class Decode>
   decltype(auto) decode(Decode&& decode) {
     const std::uint64_t begin = region_ + preamble_bytes_;
-    SharedFileRange data(file_, begin, helpers_.if_any());
+    SharedFileRange data(*file_, begin, helpers_.if_any());
     const std::unique_ptr<PayloadDecoder> decoder =
-        make_decoder(preamble_, data, file_.size() - begin,
+        make_decoder(preamble_, data, file_->size() - begin,
                      {.buffer_bytes = config_->buffer_bytes, .helper_threads = config_->helper_threads});
     ProgressMeter progress(config_->on_progress, Progress::Phase::load, preamble_.payload_bytes);
     MeteredSource source(*decoder, progress);
@@ -144,14 +144,14 @@ class VerifiedFile {
   [[nodiscard]] SnapshotReport report() const {
     return {.header = header_,
             .scheme = preamble_.scheme,
-            .file_bytes = file_.size(),
+            .file_bytes = file_->size(),
             .payload_bytes = preamble_.payload_bytes};
   }
 
  private:
   void verify_checksum() {
-    ProgressMeter progress(config_->on_progress, Progress::Phase::verify, file_.size() - region_);
-    const std::uint32_t found = checksum_of(file_, region_, config_->buffer_bytes, helpers_.if_any(), progress);
+    ProgressMeter progress(config_->on_progress, Progress::Phase::verify, file_->size() - region_);
+    const std::uint32_t found = checksum_of(*file_, region_, config_->buffer_bytes, helpers_.if_any(), progress);
     progress.finish();
     if (found != header_.crc32) {
       throw_persist_error(PersistErrorKind::checksum_mismatch,
@@ -160,7 +160,7 @@ class VerifiedFile {
     }
   }
 
-  F file_;
+  F* file_;
   const PersistConfig* config_;
   HelperThreads helpers_;
   FileHeader header_;
@@ -293,9 +293,10 @@ struct LoadedSnapshot {
 /// bad_magic, unsupported_version, invalid_payload for the index type's length, invalid_index_type, invalid_metric (and
 /// truncated_header in between), checksum_mismatch, truncated_payload, compression, what the index's decoder throws
 /// (index_build for what is no PersistError), invalid_payload for bytes left over or a header that does not agree.
-template <Persistable I, ReadableFile F>
-[[nodiscard]] LoadedSnapshot<I> load_snapshot(F file, const PersistConfig& config) {
-  snapshot::VerifiedFile<F> verified(std::move(file), std::string_view(PersistTraits<I>::index_type), config);
+template <Persistable I, class F>
+  requires ReadableFile<std::remove_reference_t<F>>
+[[nodiscard]] LoadedSnapshot<I> load_snapshot(F&& file, const PersistConfig& config) {
+  snapshot::VerifiedFile verified(file, std::string_view(PersistTraits<I>::index_type), config);
   return verified.decode([&](Reader& reader, PayloadDecoder& decoder, ProgressMeter& progress) -> LoadedSnapshot<I> {
     I index = snapshot::build<I>(reader, decoder, progress);
     decoder.finish();

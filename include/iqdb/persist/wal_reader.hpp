@@ -115,17 +115,6 @@ class PartChecksums {
   Crc32Rebaser rebaser_;
 };
 
-/// What must be known of a log to read its frames.
-struct LogIdentity {
-  std::uint32_t version = log_version;
-  LogHeader header;  ///< of version 2
-
-  /// Where its first frame stands.
-  [[nodiscard]] std::uint64_t first_frame() const noexcept {
-    return version == 1 ? log_header_1_bytes : log_header_bytes;
-  }
-};
-
 /// A place between two frames.
 struct LogPosition {
   std::uint64_t offset = 0;    ///< where the next frame stands
@@ -133,6 +122,35 @@ struct LogPosition {
 
   friend bool operator==(const LogPosition&, const LogPosition&) = default;
 };
+
+/// What must be known of a log to read its frames.
+struct LogIdentity {
+  std::uint32_t version = log_version;
+  LogHeader header;  ///< of version 2
+
+  /// Where its first frame stands.
+  [[nodiscard]] LogPosition first_frame() const noexcept {
+    return {.offset = version == 1 ? log_header_1_bytes : log_header_bytes, .next_lsn = header.base_lsn + 1};
+  }
+
+  /// Whether its first frame is behind the snapshot with this fingerprint. Version 1 has no link to its snapshot:
+  /// whatever it holds is replayed.
+  [[nodiscard]] bool continues(const Fingerprint& snapshot) const noexcept {
+    return version == 1 || header.base == snapshot;
+  }
+};
+
+/// Reads what stands before a log's frames. Throws PersistError bad_magic, unsupported_version, log_corrupted; io.
+template <ReadableFile F>
+[[nodiscard]] LogIdentity identify_log(F& file) {
+  if (file.size() < log_header_1_bytes) {
+    return {.version = 1, .header = {}};  // only version 1 could leave such a file, which holds nothing
+  }
+  FileWindow window(file, log_header_bytes);
+  const auto bytes = window.at(0, log_header_bytes);
+  const std::uint32_t version = read_log_version(bytes);
+  return {.version = version, .header = version == log_version ? read_log_header(bytes) : LogHeader{}};
+}
 
 /// A frame whose checksum was found right.
 struct LogFrame {
@@ -190,72 +208,45 @@ class FrameReader {
   /// To be told how many mutations the frame that was read last holds.
   void advance(std::uint64_t mutations) noexcept { next_.next_lsn += mutations; }
 
-  /// If the frame behind `frame`, which was read last, is an abort: the mutation that it speaks of. `frame` stays
-  /// valid. Precondition: a scan has found a valid frame there.
-  [[nodiscard]] std::optional<std::uint64_t> abort_behind(const LogFrame& frame) {
-    if (log_.version == 1) {
+  /// If a valid frame behind `frame`, which was read last and holds so many `mutations`, is an abort of one of them: its
+  /// number. `frame` stays valid.
+  [[nodiscard]] std::optional<std::uint64_t> abort_behind(const LogFrame& frame, std::uint64_t mutations) {
+    if (log_.version == 1 || mutations == 0) {
       return std::nullopt;
     }
     // Within the window: the bytes of an abort were asked for together with the frame.
     const auto bytes = window_.at(frame.end, abort_frame_bytes);
-    if (bytes.size() < abort_frame_bytes || header_of(bytes).body_bytes != abort_body_bytes) {
+    if (bytes.size() < abort_frame_bytes) {
       return std::nullopt;
     }
-    const FrameBody body(bytes.subspan(FrameHeader::bytes), log_.version);
-    return body.op() == FrameOp::abort ? std::optional(body.aborted_lsn()) : std::nullopt;
+    const FrameHeader header = header_of(bytes);
+    const auto body = bytes.subspan(FrameHeader::bytes);
+    const LogPosition position{.offset = frame.end, .next_lsn = frame.position.next_lsn + mutations};
+    if (!may_stand_at(position, header) || header.body_bytes != abort_body_bytes ||
+        body.front() != static_cast<std::byte>(FrameOp::abort) ||
+        header.crc32 != computed_checksum(header, body).whole) {
+      return std::nullopt;
+    }
+    const std::uint64_t lsn = FrameBody(body, log_.version).aborted_lsn();
+    // A number before the frame's wraps around, to more than there are.
+    return lsn - frame.position.next_lsn < mutations ? std::optional(lsn) : std::nullopt;
   }
 
   /// Where the frame that was read last ends, and the next one stands.
   [[nodiscard]] const LogPosition& position() const noexcept { return next_; }
 
-  /// How many bytes behind the position hold something: up to the last one that is not zero.
-  [[nodiscard]] std::uint64_t bytes_behind() {
-    std::uint64_t end = next_.offset;
-    for (std::uint64_t offset = next_.offset; offset < window_.size();) {
-      const auto piece = window_.at(offset, piece_to_scan);
-      for (std::size_t at = piece.size(); at > 0; --at) {
-        if (piece[at - 1] != std::byte{0}) {
-          end = offset + at;
-          break;
-        }
-      }
-      offset += piece.size();
+  /// Behind the last valid frame: how many bytes were torn off what a crash kept from being written, up to the last one
+  /// that is not zero. Throws PersistError log_corrupted where they were known durable, and are therefore damaged.
+  [[nodiscard]] std::uint64_t torn_bytes() {
+    if (log_.version != 1 && was_durable()) {
+      throw_persist_error(
+          PersistErrorKind::log_corrupted,
+          "the log is damaged: no valid record stands here, but one behind it was written when what stood "
+          "here was known to be durable; restore the log from a copy, or move it away to load the "
+          "snapshot without it",
+          {.path = {}, .code = {}, .offset = next_.offset});
     }
-    return end - next_.offset;
-  }
-
-  /// Whether behind the position, where no valid frame stands, one does that was written when the bytes at the position
-  /// were known durable: then they were a frame, and are damaged.
-  [[nodiscard]] bool was_durable() {
-    // A forged log can have fields that look right every few bytes, each before megabytes of body. Bodies are summed up
-    // as long as they are together no more than what is searched; from then on each takes a short time, however long it
-    // is.
-    std::uint64_t left_to_sum = window_.size() - std::min(next_.offset, window_.size());
-    std::optional<PartChecksums<F>> parts;
-    for (std::uint64_t offset = next_.offset; offset + FrameHeader::bytes <= window_.size(); ++offset) {
-      const FrameHeader header = header_of(window_.at(offset, FrameHeader::bytes));
-      const std::uint64_t body = offset + FrameHeader::bytes;
-      // Fields first: the checksum, of a body of any size, is then hardly ever computed.
-      if (header.body_bytes == 0 || header.body_bytes > std::min(largest_frame_body, window_.size() - body) ||
-          header.lsn < next_.next_lsn || header.durable <= next_.offset || header.durable > offset) {
-        continue;
-      }
-      std::uint32_t found = 0;
-      if (header.body_bytes <= left_to_sum) {
-        left_to_sum -= header.body_bytes;
-        const auto frame = window_.at(offset, FrameHeader::bytes + header.body_bytes);
-        found = frame_checksum(log_.header.log_id, header, frame.subspan(FrameHeader::bytes));
-      } else {
-        if (!parts) {
-          parts.emplace(*file_, next_.offset, piece_to_scan);
-        }
-        found = parts->continued(checksum_of_fields(log_.header.log_id, header), body, body + header.body_bytes);
-      }
-      if (found == header.crc32) {
-        return true;
-      }
-    }
-    return false;
+    return bytes_behind();
   }
 
  private:
@@ -269,14 +260,18 @@ class FrameReader {
     return read_frame_header(bytes.first<FrameHeader::bytes>());
   }
 
+  static bool may_stand_at(const LogPosition& position, const FrameHeader& header) {
+    return header.body_bytes > 0 && header.body_bytes <= largest_frame_body && header.lsn == position.next_lsn &&
+           header.durable <= position.offset;
+  }
+
   [[nodiscard]] std::optional<LogFrame> read_version_2() {
     const auto bytes = window_.at(next_.offset, FrameHeader::bytes);
     if (bytes.size() < FrameHeader::bytes) {
       return std::nullopt;
     }
     const FrameHeader header = header_of(bytes);
-    if (header.body_bytes == 0 || header.body_bytes > largest_frame_body || header.lsn != next_.next_lsn ||
-        header.durable > next_.offset) {
+    if (!may_stand_at(next_, header)) {
       return std::nullopt;
     }
     const std::uint64_t frame_bytes = FrameHeader::bytes + header.body_bytes;
@@ -376,6 +371,56 @@ class FrameReader {
     });
   }
 
+  // How many bytes behind the position hold something: up to the last one that is not zero.
+  [[nodiscard]] std::uint64_t bytes_behind() {
+    std::uint64_t end = next_.offset;
+    for (std::uint64_t offset = next_.offset; offset < window_.size();) {
+      const auto piece = window_.at(offset, piece_to_scan);
+      for (std::size_t at = piece.size(); at > 0; --at) {
+        if (piece[at - 1] != std::byte{0}) {
+          end = offset + at;
+          break;
+        }
+      }
+      offset += piece.size();
+    }
+    return end - next_.offset;
+  }
+
+  // Whether behind the position, where no valid frame stands, one does that was written when the bytes at the position
+  // were known durable: then they were a frame, and are damaged.
+  [[nodiscard]] bool was_durable() {
+    // A forged log can have fields that look right every few bytes, each before megabytes of body. Bodies are summed up
+    // as long as they are together no more than what is searched; from then on each takes a short time, however long it
+    // is.
+    std::uint64_t left_to_sum = window_.size() - std::min(next_.offset, window_.size());
+    std::optional<PartChecksums<F>> parts;
+    for (std::uint64_t offset = next_.offset; offset + FrameHeader::bytes <= window_.size(); ++offset) {
+      const FrameHeader header = header_of(window_.at(offset, FrameHeader::bytes));
+      const std::uint64_t body = offset + FrameHeader::bytes;
+      // Fields first: the checksum, of a body of any size, is then hardly ever computed.
+      if (header.body_bytes == 0 || header.body_bytes > std::min(largest_frame_body, window_.size() - body) ||
+          header.lsn < next_.next_lsn || header.durable <= next_.offset || header.durable > offset) {
+        continue;
+      }
+      std::uint32_t found = 0;
+      if (header.body_bytes <= left_to_sum) {
+        left_to_sum -= header.body_bytes;
+        const auto frame = window_.at(offset, FrameHeader::bytes + header.body_bytes);
+        found = frame_checksum(log_.header.log_id, header, frame.subspan(FrameHeader::bytes));
+      } else {
+        if (!parts) {
+          parts.emplace(*file_, next_.offset, piece_to_scan);
+        }
+        found = parts->continued(checksum_of_fields(log_.header.log_id, header), body, body + header.body_bytes);
+      }
+      if (found == header.crc32) {
+        return true;
+      }
+    }
+    return false;
+  }
+
   struct SummedFrame {
     std::uint64_t offset = 0;
     std::span<const std::byte> bytes;
@@ -389,6 +434,44 @@ class FrameReader {
   LogPosition next_;
   std::vector<SummedFrame> summed_;  // from some earlier position on
   std::size_t summed_used_ = 0;      // how many of them are not needed any more
+};
+
+/// Refuses frames that no writer makes, although their checksum is right. It is shown all of a log's in their order.
+class FrameOrder {
+ public:
+  /// Of a log of this version.
+  explicit FrameOrder(std::uint32_t version) : version_(version) {}
+
+  /// Takes the next frame: its body, of which the mutations are yet to be read. Throws PersistError log_corrupted for
+  /// what is no body, for an abort that does not stand directly behind the frame of the mutation that it speaks of, and
+  /// for mutations with numbers above largest_lsn.
+  [[nodiscard]] FrameBody take(const LogFrame& frame) {
+    FrameBody body = frame.decoded([&] { return FrameBody(frame.body, version_); });
+    taken_back_ = 0;
+    if (body.op() == FrameOp::abort) {
+      // So many mutations of the frame before hold. A number before that frame's wraps around, to more than there are.
+      const std::uint64_t kept = body.aborted_lsn() - first_lsn_;
+      if (kept >= mutations_) {
+        frame.fail("an abort does not stand directly behind the record of the mutation that it speaks of");
+      }
+      taken_back_ = mutations_ - kept;
+    }
+    first_lsn_ = frame.position.next_lsn;
+    mutations_ = body.mutations();
+    if (mutations_ > largest_lsn - (first_lsn_ - 1)) {
+      frame.fail("its mutations have numbers above " + std::to_string(largest_lsn) + ", which no log reaches");
+    }
+    return body;
+  }
+
+  /// How many mutations of the frame before the one that was taken last are taken back by it: none but by an abort.
+  [[nodiscard]] std::uint64_t taken_back() const noexcept { return taken_back_; }
+
+ private:
+  std::uint32_t version_;
+  std::uint64_t first_lsn_ = 0;
+  std::uint64_t mutations_ = 0;
+  std::uint64_t taken_back_ = 0;
 };
 
 /// What reading a log once, from its first frame to its end, has found out.
@@ -406,70 +489,36 @@ template <ReadableFile F>
 [[nodiscard]] LogScan scan_log(F& file, const Fingerprint& snapshot, std::size_t piece_bytes,
                                HelperThreads* helpers = nullptr) {
   LogScan scan;
+  scan.log = identify_log(file);
   if (file.size() < log_header_1_bytes) {
-    // Only version 1 could leave such a file. It holds nothing.
-    scan.log.version = 1;
     scan.end = {.offset = file.size(), .next_lsn = 1};
     scan.replay = scan.end;
     return scan;
   }
-  {
-    FileWindow window(file, log_header_bytes);
-    scan.log.version = read_log_version(window.at(0, log_header_bytes));
-    if (scan.log.version == log_version) {
-      scan.log.header = read_log_header(window.at(0, log_header_bytes));
-    }
+  if (scan.log.continues(snapshot)) {
+    scan.replay = scan.log.first_frame();
   }
-  FrameReader reader(file, scan.log, {.offset = scan.log.first_frame(), .next_lsn = scan.log.header.base_lsn + 1},
-                     piece_bytes, helpers);
-  // Version 1 has no link to its snapshot: whatever it holds is replayed.
-  if (scan.log.version == 1 || scan.log.header.base == snapshot) {
-    scan.replay = reader.position();
-  }
-
-  // The mutations of the frame before the one being read: an abort may yet speak of them.
-  std::uint64_t first_lsn = 0;
-  std::uint64_t pending = 0;
+  FrameReader reader(file, scan.log, scan.log.first_frame(), piece_bytes, helpers);
+  FrameOrder order(scan.log.version);
   Mutation mutation;
   while (const auto frame = reader.next()) {
-    FrameBody body = frame->decoded([&] { return FrameBody(frame->body, scan.log.version); });
-    if (body.op() == FrameOp::abort) {
-      // So many mutations of that frame hold. A number before the frame's wraps around, to more than there are.
-      const std::uint64_t kept = body.aborted_lsn() - first_lsn;
-      if (kept >= pending) {
-        frame->fail("an abort does not stand directly behind the record of the mutation that it speaks of");
-      }
-      pending = kept;
-    }
-    scan.mutations += pending;
-    pending = body.mutations();
-    first_lsn = frame->position.next_lsn;
+    FrameBody body = order.take(*frame);
     frame->decoded([&] {
       for (std::uint32_t at = 0; at < body.mutations(); ++at) {
         body.read_next(mutation);
       }
       body.require_end();
     });
-    if (body.mutations() > largest_lsn - (first_lsn - 1)) {
-      frame->fail("its mutations have numbers above " + std::to_string(largest_lsn) + ", which no log reaches");
-    }
+    scan.mutations += body.mutations();
+    scan.mutations -= order.taken_back();
     reader.advance(body.mutations());
     if (body.op() == FrameOp::checkpoint && body.fingerprint() == snapshot) {
       scan.replay = reader.position();
       scan.mutations = 0;
     }
   }
-  scan.mutations += pending;
   scan.end = reader.position();
-  if (scan.log.version != 1 && reader.was_durable()) {
-    throw_persist_error(
-        PersistErrorKind::log_corrupted,
-        "the log is damaged: no valid record stands here, but one behind it was written when what stood "
-        "here was known to be durable; restore the log from a copy, or move it away to load the "
-        "snapshot without it",
-        {.path = {}, .code = {}, .offset = scan.end.offset});
-  }
-  scan.dropped_bytes = reader.bytes_behind();
+  scan.dropped_bytes = reader.torn_bytes();
   return scan;
 }
 
