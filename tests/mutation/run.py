@@ -137,6 +137,7 @@ class Laboratory:
 
     def __init__(self, scratch: pathlib.Path) -> None:
         self.scratch = scratch
+        self.seconds_without_mutant: dict[tuple[str, str], float] = {}  # by source and test
         self.compiler = shlex.split(os.environ.get("CXX", "g++"))
         # What is compiled must not change while other things are compiled.
         self.include = scratch / "include"
@@ -186,6 +187,8 @@ class Laboratory:
 
     def run_test(self, mutant: Mutant, program: pathlib.Path) -> tuple[int | None, str]:
         """Exit code, none if it did not end, and output."""
+        longest = PROGRAM_SECONDS if mutant.is_program else TEST_SECONDS
+        without = self.seconds_without_mutant.get((mutant.source, mutant.test), longest)
 
         def limit() -> None:
             resource.setrlimit(resource.RLIMIT_AS, (TEST_MEMORY_BYTES, TEST_MEMORY_BYTES))
@@ -210,7 +213,7 @@ class Laboratory:
                 start_new_session=True,
             )
             try:
-                output, _ = process.communicate(timeout=PROGRAM_SECONDS if mutant.is_program else TEST_SECONDS)
+                output, _ = process.communicate(timeout=min(longest, 10 + 10 * without))
                 return process.returncode, output
             except subprocess.TimeoutExpired:
                 # With the children that a test may have.
@@ -220,7 +223,9 @@ class Laboratory:
 
     def require_pass(self, mutant: Mutant, program: pathlib.Path) -> None:
         """Throws Failure unless the test passes without the mutant. Catch2 takes it for a success that no test ran."""
+        began = time.monotonic()
         code, output = self.run_test(mutant, program)
+        self.seconds_without_mutant[mutant.source, mutant.test] = time.monotonic() - began
         if code != 0 or not (mutant.is_program or "All tests passed" in output):
             raise Failure(f"its test does not pass without it: {mutant.caught_by}\n" + output[-4000:])
 
