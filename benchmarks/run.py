@@ -638,13 +638,25 @@ def draw_charts(samples, file_systems, directory):
 # ---- The document -----------------------------------------------------------------------------------------------------
 
 
+def how_it_was_run(runs):
+    """How often each group was measured, and how quiet the machine was."""
+    repetitions = {}
+    for run in runs:
+        for group in run["groups"]:
+            repetitions[group] = repetitions.get(group, 0) + run["rounds"] * run["repetitions"]
+    total = {key: sum(run[key] for run in runs) for key in ("runs", "waited", "repeated", "disturbed")}
+    return (f"Repetitions, in random order: {', '.join(f'{group} {count}' for group, count in repetitions.items())}. Of "
+            f"{total['runs']} runs of the program {total['waited']} had to wait for a quiet moment, {total['repeated']} were "
+            f"disturbed and were repeated, and {total['disturbed']} were taken although the machine did not become quiet.")
+
+
 def sections(samples, results, charts):
     """What is written between the markers, by their names."""
     file_systems = list(samples.data)
     own = results["machine"]
     peers = ", ".join(f"{key.removeprefix('peer ')} {value}".strip() for key, value in sorted(samples.context.items()))
     text = [f"Measured on {own['cores']} cores of {own['processor']}, {own['memory']}, {own['kernel']}; file systems: "
-            f"{', '.join(file_systems)}. Peers: {peers or 'none'}.", "", results["quiet"]]
+            f"{', '.join(file_systems)}. Peers: {peers or 'none'}.", "", how_it_was_run(results["runs"])]
     if samples.skipped:
         text += ["", "Not measured here: " + "; ".join(f"`{name}` ({reason})"
                                                         for name, reason in sorted(samples.skipped.items())) + "."]
@@ -729,16 +741,15 @@ def measure_all(arguments):
             measure(arguments, quiet, samples, places[0][0], scratch, [(arguments.program, "^scale/")], 1,
                     ["--scale_bytes=10000000000"])
             runs += 1
-    text = (f"{rounds} round(s) of {repetitions} repetitions, in random order: {runs} run(s) of {', '.join(arguments.groups)}. "
-            f"Before {quiet.waited} of them the machine was not quiet, and the script waited; {quiet.repeated} were "
-            f"disturbed and were repeated; {quiet.disturbed} were taken although the machine did not become quiet.")
-    return samples, {"machine": machine(), "quiet": text}
+    run = {"groups": arguments.groups, "rounds": rounds, "repetitions": repetitions, "runs": runs, "waited": quiet.waited,
+           "repeated": quiet.repeated, "disturbed": quiet.disturbed}
+    return samples, {"machine": machine(), "runs": [run]}
 
 
 def read_saved(paths):
     """What several runs have saved, as if they had been one."""
     samples = Samples()
-    texts = []
+    runs = []
     for path in paths:
         saved = json.loads(path.read_text())
         samples.skipped.update(saved["skipped"])
@@ -748,8 +759,8 @@ def read_saved(paths):
                 known = samples.data.setdefault(file_system, {}).setdefault(name, {})
                 for quantity, values in quantities.items():
                     known.setdefault(quantity, []).extend(values)
-        texts.append(saved["results"]["quiet"])
-    return samples, {"machine": saved["results"]["machine"], "quiet": " ".join(dict.fromkeys(texts))}
+        runs += saved["results"]["runs"]
+    return samples, {"machine": saved["results"]["machine"], "runs": runs}
 
 
 def main():

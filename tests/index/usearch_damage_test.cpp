@@ -3,30 +3,25 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <functional>
 #include <limits>
-#include <optional>
-#include <span>
 #include <string>
 #include <vector>
 
 #include "iqdb/index/usearch.hpp"
+#include "support/adapters.hpp"
 #include "support/catch.hpp"
 #include "support/expect_error.hpp"
 #include "support/sample_index.hpp"
 #include "support/sanitized.hpp"
-#include "support/streams.hpp"
 
 namespace {
 
 using iqdb::DistanceMetric;
-using iqdb::IndexError;
-using iqdb::PersistError;
 using iqdb::PersistErrorKind;
 using iqdb::Reader;
 using iqdb::UsearchIndex;
 using iqdb::UsearchScalar;
-using iqdb::Writer;
+using iqdb_test::payload_of;
 using iqdb_test::Random;
 using iqdb_test::require_kind;
 
@@ -52,52 +47,6 @@ constexpr std::size_t connectivity_base = 4;
     index.erase(iqdb_test::sample_id(number));
   }
   return index;
-}
-
-[[nodiscard]] std::vector<std::byte> payload_of(const UsearchIndex& index) {
-  return iqdb_test::written_by([&](Writer& writer) { index.save_to(writer); });
-}
-
-// Uses an index in every way; it may refuse what it is asked for, but find only what it holds.
-void use(UsearchIndex& index) {
-  const auto attempt = [](const std::function<void()>& action) {
-    try {
-      action();
-    } catch (const IndexError&) {
-      return;  // a damaged index may be of another kind than its user takes it for
-    }
-  };
-  Random random(2);
-  const auto search = [&] {
-    for (const iqdb::Hit& hit : index.search(random.vector(dim), {.k = 1 + random.below(20), .ef = 1})) {
-      if (!index.contains(hit.id)) {
-        FAIL("a search finds " << to_string(hit.id) << ", which the index does not hold");
-      }
-    }
-  };
-  for (int searches = 0; searches < 100; ++searches) {
-    attempt(search);
-  }
-  attempt([&] { index.erase(iqdb_test::sample_id(1)); });
-  attempt([&] { index.insert(1000, random.vector(dim)); });
-  attempt([&] { index.insert(1001, random.vector(dim)); });
-  attempt(search);
-}
-
-// What becomes of a payload: whether it loads. An exception other than these two is none of a decoder's.
-[[nodiscard]] bool loads(std::span<const std::byte> payload) {
-  std::optional<UsearchIndex> index;
-  try {
-    Reader reader(payload);
-    index.emplace(UsearchIndex::load_from(reader));
-  } catch (const PersistError& error) {
-    if (error.kind() != PersistErrorKind::invalid_payload && error.kind() != PersistErrorKind::invalid_metric) {
-      FAIL("refused as " << error.what());
-    }
-    return false;
-  }
-  use(*index);
-  return true;
 }
 
 struct Subject {
@@ -131,28 +80,16 @@ template <class Number>
 
 TEST_CASE("UsearchIndex: a payload cut at any byte is refused", "[usearch][hostile]") {
   for (const Subject& subject : subjects) {
-    const std::vector<std::byte> payload = payload_of(sample(subject.metric, subject.scalar));
-    for (std::size_t length = 0; length < payload.size(); ++length) {
-      if (loads(std::span(payload).first(length))) {
-        FAIL("a payload of " << payload.size() << " bytes loads when cut at " << length);
-      }
-    }
+    iqdb_test::require_truncations_refused<UsearchIndex>(payload_of(sample(subject.metric, subject.scalar)), dim);
   }
 }
 
-TEST_CASE("UsearchIndex: a payload with any bit flipped loads or is refused and does no harm", "[usearch][hostile]") {
+TEST_CASE("UsearchIndex: any bit flipped behind the checksum is refused or harmless", "[usearch][hostile]") {
   for (const Subject& subject : subjects) {
-    INFO(to_string(subject.metric) << ", scalar " << static_cast<unsigned>(subject.scalar));
-    std::vector<std::byte> payload = payload_of(sample(subject.metric, subject.scalar));
+    const std::vector<std::byte> payload = payload_of(sample(subject.metric, subject.scalar));
+    CAPTURE(to_string(subject.metric), static_cast<unsigned>(subject.scalar), payload.size());
     CHECK(payload.size() < 6000);
-    std::size_t refused = 0;
-    for (std::size_t bit = 0; bit < 8 * payload.size(); ++bit) {
-      const auto mask = static_cast<std::byte>(1U << (bit % 8));
-      payload[bit / 8] ^= mask;
-      refused += loads(payload) ? 0U : 1U;
-      payload[bit / 8] ^= mask;
-    }
-    CHECK(refused > payload.size());
+    CHECK(iqdb_test::flip_every_bit<UsearchIndex>(payload, dim) > payload.size());
   }
 }
 

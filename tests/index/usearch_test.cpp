@@ -18,11 +18,12 @@
 #include "iqdb/index/usearch.hpp"
 #include "iqdb/persist.hpp"
 #include "iqdb/persist/testing/conformance.hpp"
+#include "support/adapters.hpp"
 #include "support/catch.hpp"
 #include "support/expect_error.hpp"
 #include "support/files.hpp"
 #include "support/sample_index.hpp"
-#include "support/streams.hpp"
+#include "support/sanitized.hpp"
 #include "support/temporary_directory.hpp"
 
 namespace {
@@ -32,16 +33,20 @@ using iqdb::FlatIndex;
 using iqdb::Hit;
 using iqdb::IndexErrorKind;
 using iqdb::PersistErrorKind;
-using iqdb::Reader;
 using iqdb::usearch_export;
 using iqdb::usearch_import;
 using iqdb::UsearchConfig;
 using iqdb::UsearchIndex;
 using iqdb::UsearchScalar;
 using iqdb::VectorId;
-using iqdb::Writer;
+using iqdb_test::contents_of;
+using iqdb_test::ids_of;
+using iqdb_test::insert_all;
 using iqdb_test::mentions;
+using iqdb_test::payload_of;
 using iqdb_test::Random;
+using iqdb_test::random_vectors;
+using iqdb_test::recall;
 using iqdb_test::require_kind;
 using iqdb_test::TemporaryDirectory;
 using unum::usearch::index_dense_t;
@@ -49,44 +54,8 @@ using unum::usearch::index_dense_t;
 constexpr std::array metrics = {DistanceMetric::euclidean, DistanceMetric::dot_product, DistanceMetric::cosine};
 constexpr std::array scalars = {UsearchScalar::f32, UsearchScalar::f16, UsearchScalar::i8};
 
-[[nodiscard]] std::vector<std::byte> payload_of(const UsearchIndex& index) {
-  return iqdb_test::written_by([&](Writer& writer) { index.save_to(writer); });
-}
-
-[[nodiscard]] UsearchIndex loaded(const std::vector<std::byte>& payload) {
-  Reader reader(payload);
-  return UsearchIndex::load_from(reader);
-}
-
-[[nodiscard]] UsearchIndex loaded(const UsearchIndex& index) { return loaded(payload_of(index)); }
-
-[[nodiscard]] std::string contents_of(const UsearchIndex& index) {
-  std::string text;
-  index.for_each([&](const VectorId& id, std::span<const float> vector, const auto& metadata) {
-    text += to_string(id);
-    for (const float component : vector) {
-      text += " " + std::to_string(component);
-    }
-    text += metadata ? " " + std::to_string(metadata->size()) + "\n" : "\n";
-  });
-  return text;
-}
-
-[[nodiscard]] std::vector<std::vector<float>> random_vectors(std::size_t count, std::size_t dim, std::uint64_t seed) {
-  Random random(seed);
-  std::vector<std::vector<float>> vectors;
-  vectors.reserve(count);
-  while (vectors.size() < count) {
-    vectors.push_back(random.vector(dim));
-  }
-  return vectors;
-}
-
-template <class Index>
-void insert_all(Index& index, const std::vector<std::vector<float>>& vectors) {
-  for (std::size_t number = 0; number < vectors.size(); ++number) {
-    index.insert(number, std::span<const float>(vectors[number]));
-  }
+[[nodiscard]] UsearchIndex loaded(const UsearchIndex& index) {
+  return iqdb_test::loaded<UsearchIndex>(payload_of(index));
 }
 
 [[nodiscard]] UsearchIndex index_of(std::size_t count, std::size_t dim,
@@ -95,29 +64,6 @@ void insert_all(Index& index, const std::vector<std::vector<float>>& vectors) {
   UsearchIndex index(dim, metric, config);
   insert_all(index, random_vectors(count, dim, 1));
   return index;
-}
-
-[[nodiscard]] std::vector<VectorId> ids_of(const std::vector<Hit>& hits) {
-  std::vector<VectorId> ids;
-  for (const Hit& hit : hits) {
-    ids.push_back(hit.id);
-  }
-  return ids;
-}
-
-// Of the hits of an exact search, how many per hundred an index finds.
-template <class Index, class Exact>
-[[nodiscard]] double recall(const Index& index, const Exact& exact, const iqdb::SearchParams& params = {}) {
-  double found = 0;
-  double all = 0;
-  for (const std::vector<float>& query : random_vectors(200, index.dim(), 2)) {
-    const std::vector<VectorId> ids = ids_of(index.search(query, params));
-    for (const Hit& hit : exact.search(query, {.k = params.k})) {
-      found += static_cast<double>(std::ranges::count(ids, hit.id));
-      ++all;
-    }
-  }
-  return 100 * found / all;
 }
 
 // An index of usearch's own.
@@ -149,7 +95,8 @@ TEST_CASE("UsearchIndex: keeps what PersistedIndex relies on with each metric", 
   for (const DistanceMetric metric : metrics) {
     INFO(to_string(metric));
     const iqdb::testing::ConformanceReport report = iqdb::testing::check_persistable<UsearchIndex>(
-        {.make = [metric] { return UsearchIndex(4, metric); }, .contents = contents_of}, {.steps = 200, .lives = 1});
+        {.make = [metric] { return UsearchIndex(4, metric); }, .contents = contents_of<UsearchIndex>},
+        {.steps = 200, .lives = 1});
     CHECK(report.metadata_seen);
   }
 }
@@ -161,7 +108,8 @@ TEST_CASE("UsearchIndex: keeps what PersistedIndex relies on with small scalars"
       return UsearchIndex(4, DistanceMetric::cosine,
                           {.connectivity = 4, .connectivity_base = 8, .expansion_add = 50, .scalar = scalar});
     };
-    iqdb::testing::check_persistable<UsearchIndex>({.make = make, .contents = contents_of}, {.steps = 200, .lives = 1});
+    iqdb::testing::check_persistable<UsearchIndex>({.make = make, .contents = contents_of<UsearchIndex>},
+                                                   {.steps = 200, .lives = 1});
   }
 }
 
@@ -448,7 +396,8 @@ TEST_CASE("UsearchIndex: a loaded index finds what the saved one does", "[usearc
 
 TEST_CASE("UsearchIndex: finds as much after a save and a load and after a crash", "[usearch][recall]") {
   constexpr std::size_t dim = 32;
-  const auto vectors = random_vectors(5000, dim, 1);
+  constexpr std::size_t count = iqdb_test::sanitized ? 1'000 : 5'000;
+  const auto vectors = random_vectors(count, dim, 1);
   const TemporaryDirectory directory(iqdb_test::memory_directory());
   const iqdb::PersistConfig config{
       .path = directory / "index.iqdb", .wal_enabled = true, .fsync_policy = iqdb::FsyncPolicy::never()};
@@ -466,7 +415,7 @@ TEST_CASE("UsearchIndex: finds as much after a save and a load and after a crash
     }  // not closed: what is in the log is replayed
     {
       const auto database = iqdb::PersistedIndex<UsearchIndex>::load(config);
-      CHECK(database.recovery().replayed == 5000);
+      CHECK(database.recovery().replayed == count);
       CHECK(std::abs(recall(database.index(), exact) - in_memory) <= 0.5);
     }
     for (const auto& file : std::filesystem::directory_iterator(directory.path())) {
