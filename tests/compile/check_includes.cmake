@@ -23,8 +23,8 @@ set(allowed_in_iqdb/persist/file_system.hpp "(fcntl|unistd|pthread|sys/[a-z]+|li
 
 # Headers that deal in bytes alone have no business with files and threads.
 set(codec_headers iqdb/text.hpp iqdb/persist/checksum.hpp iqdb/persist/huge_pages.hpp iqdb/persist/stream.hpp
-                  iqdb/persist/row_format.hpp iqdb/persist/codec.hpp iqdb/persist/zstd_codec.hpp iqdb/persist/lz4_codec.hpp
-                  iqdb/persist/compression.hpp iqdb/persist/format.hpp)
+                  iqdb/persist/row_format.hpp iqdb/persist/codec.hpp iqdb/persist/zstd_codec.hpp iqdb/persist/lz4_block.hpp
+                  iqdb/persist/lz4_codec.hpp iqdb/persist/compression.hpp iqdb/persist/format.hpp)
 
 
 file(STRINGS "${HEADERS}" headers)

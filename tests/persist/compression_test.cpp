@@ -496,6 +496,49 @@ TEST_CASE("compression lz4: the block has no size before it", "[compression][lz4
   CHECK(hex(lz4({}).data) == "00");
 }
 
+TEST_CASE("compression lz4: a payload that is compressed in parts is one block", "[compression][lz4]") {
+  constexpr std::size_t part = iqdb::coding::lz4_part_bytes;
+  const std::size_t batch = part * iqdb::coding::lz4_most_parts;
+  std::vector<Payload> in_parts{random_payload(3 * part + 5), Payload(3 * part, std::byte{1})};
+  for (const std::size_t size : {part - 1, part, part + 1, part + 12, batch, batch + 1, 2 * batch + part + 100}) {
+    in_parts.push_back(text_payload(size));
+  }
+  // Parts that LZ4 finds nothing in, between others.
+  Bytes mixed;
+  for (const std::size_t noise : {std::size_t{1}, part, 2 * part + 7}) {
+    mixed.append(text_payload(part / 2)).append(random_payload(noise));
+  }
+  in_parts.push_back(mixed);
+  for (const Payload& payload : in_parts) {
+    CAPTURE(payload.size());
+    const Encoded encoded = lz4(payload);
+    REQUIRE(encoded.scheme == CompressionScheme::lz4_block);
+    REQUIRE((decode(encoded, resources, payload.size()) == payload));
+  }
+}
+
+TEST_CASE("compression lz4: the block does not depend on threads nor on the pieces that were written",
+          "[compression][lz4]") {
+  const Payload payload = Bytes().append(text_payload(6'000'000)).append(random_payload(2'000'000));
+  const Encoded alone = lz4(payload);
+  for (const unsigned helpers : {0U, 1U, 3U}) {
+    for (const std::size_t piece : {std::size_t{65'537}, std::size_t{3'000'000}}) {
+      CAPTURE(helpers, piece);
+      const CodingResources with{.buffer_bytes = buffer_bytes, .helper_threads = helpers};
+      CHECK((encode(Compression::lz4(), payload, with, piece).data == alone.data));
+    }
+  }
+}
+
+TEST_CASE("compression lz4: matches reach back into the part before", "[compression][lz4]") {
+  constexpr std::size_t part = iqdb::coding::lz4_part_bytes;
+  constexpr std::size_t repeated = 30'000;
+  const Payload noise = random_payload(repeated);
+  Bytes payload;
+  payload.append(random_payload(part - repeated)).append(noise).append(noise);
+  CHECK(lz4(payload).data.size() < part + repeated / 2);
+}
+
 TEST_CASE("compression lz4: a block that is cut at any byte is refused", "[compression][lz4]") {
   require_truncations_refused(lz4(text_payload(1000)));
   require_truncations_refused(lz4(random_payload(100)));
@@ -586,6 +629,18 @@ TEST_CASE("compression lz4: a payload too large for a block becomes frames", "[c
     const Encoded frames = lz4_frames(too_large, 2000, piece);
     CHECK(frames.scheme == CompressionScheme::lz4_frames);
     CHECK(decode(frames) == too_large);
+  }
+}
+
+TEST_CASE("compression lz4: what was compressed in parts becomes frames too", "[compression][lz4]") {
+  const std::size_t most = 3 * iqdb::coding::lz4_part_bytes + 10;
+  for (const Payload& payload : {text_payload(most + 1), random_payload(2 * most)}) {
+    for (const std::size_t piece : {std::size_t{100'000}, most, 2 * most}) {
+      CAPTURE(payload.size(), piece);
+      const Encoded frames = lz4_frames(payload, most, piece);
+      REQUIRE(frames.scheme == CompressionScheme::lz4_frames);
+      REQUIRE((decode(frames, resources, payload.size()) == payload));
+    }
   }
 }
 

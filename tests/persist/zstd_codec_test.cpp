@@ -223,9 +223,4 @@ TEST_CASE("zstd_checked: gives what zstd answered and throws compression with th
   CHECK(iqdb_test::mentions(error, ZSTD_getErrorName(refused)));
 }
 
-TEST_CASE("ZstdWorkers: a context that zstd has no memory for is bad_alloc", "[zstd_codec]") {
-  ZSTD_DCtx* (*const refusing)() = [] { return static_cast<ZSTD_DCtx*>(nullptr); };
-  CHECK_THROWS_AS(iqdb::coding::ZstdWorkers<ZSTD_DCtx>(2, 1, refusing), std::bad_alloc);
-}
-
 #endif  // IQDB_PERSIST_HAS_ZSTD

@@ -54,7 +54,8 @@ class Compression {
   /// The payload as it is.
   [[nodiscard]] static constexpr Compression none() noexcept { return Compression(Codec::none, 0); }
 
-  /// LZ4. A payload up to 2,113,929,216 bytes is one block: a save then holds payload and block in memory, a load too.
+  /// LZ4. A payload up to 2,113,929,216 bytes is one block: a save then holds the block in memory, a load block and
+  /// payload.
   [[nodiscard]] static constexpr Compression lz4() noexcept { return Compression(Codec::lz4, 0); }
 
   /// Zstandard at `level`, 1 (fast) to 22 (small). Its working memory grows with the level.

@@ -1,4 +1,5 @@
-// LZ4: a payload as one raw block, or as frames where it is too large for one. The only header that includes <lz4*.h>.
+// LZ4: a payload as one raw block, which several threads compress at the same time, or as frames where it is too large for
+// one. The only header that includes <lz4*.h>.
 #pragma once
 
 #if IQDB_PERSIST_HAS_LZ4
@@ -7,21 +8,23 @@
 #include <lz4frame.h>
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <memory>
-#include <new>
 #include <span>
 #include <string>
 #include <string_view>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "iqdb/persist/codec.hpp"
+#include "iqdb/persist/codec_workers.hpp"
 #include "iqdb/persist/format.hpp"
 #include "iqdb/persist/huge_pages.hpp"
+#include "iqdb/persist/lz4_block.hpp"
 #include "iqdb/persist/stream.hpp"
 #include "iqdb/persist/version.hpp"
 
@@ -39,74 +42,59 @@ namespace coding {
 /// Memory for a whole block or payload, not initialised.
 using Lz4Buffer = std::vector<std::byte, HugePageAllocator<std::byte>>;
 
-/// Bytes that grow where they lie: realloc extends a large block by remapping its pages, whereas a vector holds the old
-/// and the new block at once. In ordinary pages: to remap huge ones took twice the time that they saved.
-class GrowingBuffer {
- public:
-  void append(std::span<const std::byte> bytes) {
-    if (bytes.size() > capacity_ - size_) {
-      std::size_t capacity = std::max(size_ + bytes.size(), capacity_ + capacity_ / 2);
-      if (capacity > largest_small_bytes) {
-        capacity = std::max(capacity, least_large_bytes);
-      }
-      void* const grown = std::realloc(bytes_.get(), capacity);  // NOLINT(*-no-malloc,*-owning-memory)
-      if (grown == nullptr) {
-        throw std::bad_alloc();
-      }
-      std::ignore = bytes_.release();
-      bytes_.reset(static_cast<std::byte*>(grown));
-      capacity_ = capacity;
-    }
-    std::ranges::copy(bytes, bytes_.get() + size_);
-    size_ += bytes.size();
-  }
-
-  [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return {bytes_.get(), size_}; }
-
-  void clear() noexcept {
-    bytes_.reset();
-    size_ = capacity_ = 0;
-  }
-
- private:
-  struct Free {
-    void operator()(std::byte* bytes) const noexcept { std::free(bytes); }  // NOLINT(*-no-malloc,*-owning-memory)
-  };
-
-  // In between lies what glibc may take from its heap, up to DEFAULT_MMAP_THRESHOLD_MAX of 32 MiB (mallopt(3)): that is
-  // copied when it grows, and what it leaves behind stays in the heap. Of the large one only what is filled takes
-  // memory.
-  static constexpr std::size_t largest_small_bytes = std::size_t{1} * 1024 * 1024;
-  static constexpr std::size_t least_large_bytes = std::size_t{48} * 1024 * 1024;
-
-  std::unique_ptr<std::byte, Free> bytes_;
-  std::size_t size_ = 0;
-  std::size_t capacity_ = 0;
+struct FreeLz4Stream {
+  void operator()(LZ4_stream_t* stream) const noexcept { std::ignore = LZ4_freeStream(stream); }
 };
 
-/// One raw block, for which the whole payload has to be held; once it is too large for one, frames.
+/// How much payload a thread compresses at a time. Of more the threads would get less even shares, of less they would
+/// spend their time in learning what stands before it.
+inline constexpr std::size_t lz4_part_bytes = std::size_t{512} * 1024;
+
+/// Up to how many parts are compressed at the same time.
+inline constexpr std::size_t lz4_most_parts = 8;
+
+/// How far back a match may reach (LZ4 block format, "offset").
+inline constexpr std::size_t lz4_window_bytes = std::size_t{64} * 1024;
+
+/// One raw block, which is held until its length is known to fit; once the payload is too large for one, frames.
+///
+/// The block depends on the payload alone, not on how many threads there were.
 class Lz4Encoder final : public PayloadEncoder {
  public:
   /// `largest_block` is the most payload that one block may hold, at most LZ4_MAX_INPUT_SIZE.
   Lz4Encoder(ByteSink& data, CodingResources resources, std::size_t largest_block = LZ4_MAX_INPUT_SIZE)
-      : data_(&data), piece_bytes_(resources.buffer_bytes), largest_block_(largest_block) {}
+      : data_(&data),
+        piece_bytes_(resources.buffer_bytes),
+        largest_block_(largest_block),
+        most_parts_(resources.helper_threads == 0 ? 1 : lz4_most_parts),
+        workers_(resources.helper_threads, most_parts_ - 1, &LZ4_createStream),
+        // Not zeroed: pages that a small payload does not reach are never touched, and take no memory.
+        input_(std::make_unique_for_overwrite<std::byte[]>(lz4_window_bytes +  // NOLINT(*-c-arrays)
+                                                           most_parts_ * lz4_part_bytes)) {}
 
   void write(std::span<const std::byte> bytes) override {
-    if (frames_ == nullptr && bytes.size() <= largest_block_ - block_.bytes().size()) {
-      block_.append(bytes);
+    if (frames_ == nullptr && bytes.size() > largest_block_ - payload_bytes_) {
+      change_to_frames();
+    }
+    if (frames_ != nullptr) {
+      write_frames(bytes);
       return;
     }
-    if (frames_ == nullptr) {
-      begin_frame();
-      compress(block_.bytes());
-      block_.clear();
+    payload_bytes_ += bytes.size();
+    while (!bytes.empty()) {
+      const std::size_t count = std::min(bytes.size(), most_parts_ * lz4_part_bytes - used_);
+      std::memcpy(input_.get() + before_ + used_, bytes.data(), count);
+      used_ += count;
+      bytes = bytes.subspan(count);
+      if (used_ == most_parts_ * lz4_part_bytes) {
+        compress_parts();
+      }
     }
-    compress(bytes);
   }
 
   void finish() override {
     if (frames_ == nullptr) {
-      write_block();
+      finish_block([this](std::span<const std::byte> piece) { data_->write(piece); });
     } else {
       pass_on(
           lz4_checked(LZ4F_compressEnd(frames_.get(), output_.data(), output_.size(), nullptr), "LZ4F_compressEnd"));
@@ -118,19 +106,62 @@ class Lz4Encoder final : public PayloadEncoder {
   }
 
  private:
-  void write_block() {
-    const std::span<const std::byte> payload = block_.bytes();
-    const int payload_bytes = static_cast<int>(payload.size());
-    const int bound = LZ4_compressBound(payload_bytes);
-    // Not zeroed: pages that the block does not reach are never touched, and take no memory.
-    Lz4Buffer block(static_cast<std::size_t>(bound));
-    const int block_bytes = LZ4_compress_default(reinterpret_cast<const char*>(payload.data()),
-                                                 reinterpret_cast<char*>(block.data()), payload_bytes, bound);
-    if (block_bytes <= 0) {
-      throw_failed("LZ4_compress_default", std::to_string(block_bytes));
+  // Compresses what was gathered, each part with the window before it.
+  void compress_parts() {
+    const std::size_t parts = (used_ + lz4_part_bytes - 1) / lz4_part_bytes;
+    const int bound = LZ4_compressBound(static_cast<int>(std::min(used_, lz4_part_bytes)));
+    output_.resize(std::max(output_.size(), parts * static_cast<std::size_t>(bound)));
+    std::array<Part, lz4_most_parts> made_parts;
+    workers_.share_out(parts, [&](LZ4_stream_t* stream, std::size_t number) {
+      const std::size_t begin = before_ + number * lz4_part_bytes;
+      const std::size_t window = std::min(begin, lz4_window_bytes);
+      const auto room =
+          std::span(output_).subspan(number * static_cast<std::size_t>(bound), static_cast<std::size_t>(bound));
+      const char* const part = reinterpret_cast<const char*>(input_.get() + begin);
+      std::ignore = LZ4_loadDict(stream, part - window, static_cast<int>(window));
+      const int bytes =
+          LZ4_compress_fast_continue(stream, part, reinterpret_cast<char*>(room.data()),
+                                     static_cast<int>(std::min(lz4_part_bytes, before_ + used_ - begin)), bound, 1);
+      if (bytes <= 0) {
+        throw_failed("LZ4_compress_fast_continue", std::to_string(bytes));
+      }
+      const auto block = room.first(static_cast<std::size_t>(bytes));
+      made_parts[number] = {.block = block, .ends = find_lz4_ends(block)};
+    });
+    for (const Part& part : std::span(made_parts).first(parts)) {
+      block_.append(part.block, part.ends);
     }
-    block_.clear();
-    data_->write(std::span<const std::byte>(block).first(static_cast<std::size_t>(block_bytes)));
+    const std::size_t kept = std::min(before_ + used_, lz4_window_bytes);
+    std::memmove(input_.get(), input_.get() + before_ + used_ - kept, kept);
+    before_ = kept;
+    used_ = 0;
+  }
+
+  // Calls `take` with the pieces of the block.
+  template <class Take>
+  void finish_block(Take&& take) {
+    if (used_ > 0) {
+      compress_parts();
+    }
+    block_.finish(std::forward<Take>(take));
+  }
+
+  // What was compressed as a block is the only copy of the payload by now.
+  void change_to_frames() {
+    Lz4Buffer payload(payload_bytes_);
+    if (payload_bytes_ > 0) {
+      Lz4Buffer block;
+      finish_block([&](std::span<const std::byte> piece) { block.insert(block.end(), piece.begin(), piece.end()); });
+      block_ = {};
+      const int decoded =
+          LZ4_decompress_safe(reinterpret_cast<const char*>(block.data()), reinterpret_cast<char*>(payload.data()),
+                              static_cast<int>(block.size()), static_cast<int>(payload.size()));
+      if (decoded != static_cast<int>(payload.size())) {
+        throw_failed("LZ4_decompress_safe", std::to_string(decoded));
+      }
+    }
+    begin_frame();
+    write_frames(payload);
   }
 
   void begin_frame() {
@@ -144,7 +175,7 @@ class Lz4Encoder final : public PayloadEncoder {
                         "LZ4F_compressBegin"));
   }
 
-  void compress(std::span<const std::byte> bytes) {
+  void write_frames(std::span<const std::byte> bytes) {
     while (!bytes.empty()) {
       const auto piece = bytes.first(std::min(bytes.size(), piece_bytes_));
       pass_on(lz4_checked(
@@ -156,16 +187,27 @@ class Lz4Encoder final : public PayloadEncoder {
 
   void pass_on(std::size_t bytes) { data_->write(std::span<const std::byte>(output_).first(bytes)); }
 
-  struct Free {
+  struct Part {
+    std::span<const std::byte> block;
+    Lz4Ends ends;
+  };
+
+  struct FreeFrames {
     void operator()(LZ4F_cctx* context) const noexcept { std::ignore = LZ4F_freeCompressionContext(context); }
   };
 
   ByteSink* data_;
   std::size_t piece_bytes_;
   std::size_t largest_block_;
-  GrowingBuffer block_;
-  std::unique_ptr<LZ4F_cctx, Free> frames_;  // none as long as one block can hold the payload
-  std::vector<std::byte> output_;
+  std::size_t most_parts_;  // that are compressed at the same time
+  CodecWorkers<LZ4_stream_t, FreeLz4Stream> workers_;
+  std::unique_ptr<std::byte[]> input_;  // NOLINT(*-c-arrays): the window before so many parts, and room for them
+  std::size_t before_ = 0;              // bytes of that window
+  std::size_t used_ = 0;                // bytes gathered behind it
+  std::size_t payload_bytes_ = 0;       // of the block
+  Lz4BlockJoiner block_;
+  std::unique_ptr<LZ4F_cctx, FreeFrames> frames_;  // none as long as one block can hold the payload
+  Lz4Buffer output_;
 };
 
 /// LZ4's streaming decoder, for FrameDecoder.

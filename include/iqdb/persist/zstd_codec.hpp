@@ -29,6 +29,7 @@
 #include <vector>
 
 #include "iqdb/persist/codec.hpp"
+#include "iqdb/persist/codec_workers.hpp"
 #include "iqdb/persist/format.hpp"
 #include "iqdb/persist/helper_threads.hpp"
 #include "iqdb/persist/stream.hpp"
@@ -53,60 +54,15 @@ namespace coding {
 }
 
 /// Up to how much payload is compressed or decompressed at the same time.
-inline constexpr std::size_t zstd_batch_bytes = std::size_t{4} * 1024 * 1024;
+inline constexpr std::size_t zstd_batch_bytes = std::size_t{8} * 1024 * 1024;
 
 struct FreeZstdContext {
   void operator()(ZSTD_CCtx* context) const noexcept { ZSTD_freeCCtx(context); }
   void operator()(ZSTD_DCtx* context) const noexcept { ZSTD_freeDCtx(context); }
 };
 
-/// A context that zstd has made. Throws std::bad_alloc where there was no memory for it.
 template <class Context>
-[[nodiscard]] Context* zstd_made(Context* context) {
-  if (context == nullptr) {
-    throw std::bad_alloc();
-  }
-  return context;
-}
-
-/// Does pieces of a job in several threads, each with a context of its own.
-template <class Context>
-class ZstdWorkers {
- public:
-  /// `helper_threads` besides the caller's, of which at most `most` are used.
-  ZstdWorkers(unsigned helper_threads, std::size_t most, Context* (*create)())
-      : helpers_(static_cast<unsigned>(std::min<std::size_t>(helper_threads, most))),
-        contexts_(std::min<std::size_t>(helper_threads, most) + 1) {
-    for (auto& context : contexts_) {
-      context.reset(zstd_made(create()));
-    }
-  }
-
-  /// Calls `work(context, number)` for the numbers 0 to count - 1, each once.
-  template <class Work>
-  void share_out(std::size_t count, Work&& work) {
-    std::atomic<std::size_t> workers = 0;
-    Pieces pieces(count);
-    const auto take = [&] {
-      Context* const context = contexts_[workers++].get();
-      pieces.take_all([&](std::uint64_t number) { work(context, static_cast<std::size_t>(number)); });
-    };
-    if (count == 1) {
-      take();
-    } else {
-      helpers_.run(take);
-    }
-  }
-
-  /// Of all threads.
-  [[nodiscard]] std::span<const std::unique_ptr<Context, FreeZstdContext>> contexts() const noexcept {
-    return contexts_;
-  }
-
- private:
-  HelperThreads helpers_;
-  std::vector<std::unique_ptr<Context, FreeZstdContext>> contexts_;
-};
+using ZstdWorkers = CodecWorkers<Context, FreeZstdContext>;
 
 /// Frames of zstd_frame_bytes(level), and behind them a skippable one where the payload is so uniform that the Rust
 /// crate's guard against decompression bombs, 4096 times the data, would refuse it.
@@ -210,7 +166,7 @@ class ZstdFrames {
  public:
   static constexpr std::string_view name = "zstd";
 
-  ZstdFrames() : context_(zstd_made(ZSTD_createDCtx())) {}
+  ZstdFrames() : context_(made(ZSTD_createDCtx())) {}
 
   bool decode(std::span<const std::byte>& input, std::span<std::byte>& output) {
     ZSTD_inBuffer in{input.data(), input.size(), 0};
