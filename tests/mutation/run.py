@@ -74,11 +74,12 @@ class Mutant:
             raise Failure(f"does not apply: its text stands {count} times in {self.header}, expected once")
         return text.replace(self.find, self.replace)
 
-    def source_of_its_test(self) -> str:
-        """The source with no other test in it, which compiles in half the time. Lines keep their numbers."""
+    def source_with(self, tests: set[str]) -> str:
+        """Its source with no others than these tests in it, which compiles faster. Lines keep their numbers."""
 
         def kept(test: re.Match[str]) -> str:
-            return test[0] if f'TEST_CASE("{self.test}"' in test[0] else "\n" * test[0].count("\n")
+            is_wanted = any(f'TEST_CASE("{name}"' in test[0] for name in tests)
+            return test[0] if is_wanted else "\n" * test[0].count("\n")
 
         # A test ends with a brace at the beginning of a line, or on its only one.
         return re.sub(r"^TEST_CASE\((?:[^\n]*\}|.*?^\})$", kept, (TESTS / self.source).read_text(), flags=re.M | re.S)
@@ -167,8 +168,10 @@ class Laboratory:
         if done.returncode != 0:
             raise Failure("does not compile:\n" + done.stdout[:4000])
 
-    def build(self, mutant: Mutant, directory: pathlib.Path, overlay: pathlib.Path | None = None) -> pathlib.Path:
-        """The program of a mutant's test; without an overlay: of all tests in its file, against the headers as they are."""
+    def build(
+        self, mutant: Mutant, tests: set[str], directory: pathlib.Path, overlay: pathlib.Path | None = None
+    ) -> pathlib.Path:
+        """The program of these tests in a mutant's file; without an overlay against the headers as they are."""
         directory.mkdir(parents=True, exist_ok=True)
         program = directory / "program"
         source = TESTS / mutant.source
@@ -176,9 +179,8 @@ class Laboratory:
             # They do much: to optimise them costs less than not to.
             arguments = ["-O1", str(source)]
         else:
-            if overlay is not None:
-                source = directory / source.name
-                source.write_text(mutant.source_of_its_test())
+            source = directory / source.name
+            source.write_text(mutant.source_with(tests))
             arguments = ["-O0", "-include", str(self.catch_header), str(source), *self.catch_main]
             if '"support/operator_new.hpp"' not in source.read_text():
                 arguments.append(str(self.operator_new))
@@ -238,7 +240,7 @@ class Laboratory:
         try:
             header.parent.mkdir(parents=True)
             header.write_text(mutant.mutated(self.include))
-            code, output = self.run_test(mutant, self.build(mutant, directory, overlay))
+            code, output = self.run_test(mutant, self.build(mutant, {mutant.test}, directory, overlay))
             if code == 0:
                 raise Failure(f"survives: {mutant.caught_by}")
             how = "did not end" if code is None else f"crashed: {signal.Signals(-code).name}" if code < 0 else "failed"
@@ -257,7 +259,7 @@ def try_all(laboratory: Laboratory, mutants: list[Mutant], jobs: int) -> list[Ve
         directory = laboratory.scratch / "without" / source
         failures: dict[str, str] = {}
         try:
-            program = laboratory.build(its_own[0], directory)
+            program = laboratory.build(its_own[0], {mutant.test for mutant in its_own}, directory)
             for test, mutant in {mutant.test: mutant for mutant in its_own}.items():
                 try:
                     laboratory.require_pass(mutant, program)
