@@ -2,14 +2,13 @@
 // fills the next ones.
 //
 //   write(bytes) --copied--> block 1, 2, 3, … --> one thread: checksum
-//                                            \--> another one: FileReplacement::append
+//                                            \--> another one: FileReplacement::append, several at once if they are there
 //
-// Invariants: a fixed number of blocks, each in use until it was checksummed and written; blocks reach the file in
-// their order, aligned in memory and in the file, so that it can be written past the page cache.
+// Invariants: a fixed number of blocks, one behind the other in memory, each in use until it was checksummed and written;
+// blocks reach the file in their order, aligned in memory and in the file, so that it can be written past the page cache.
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -43,7 +42,8 @@ class BlockStream final : public ByteSink {
       : file_(&file),
         unchecked_(unchecked),
         block_bytes_(static_cast<std::size_t>(block_end(block_bytes))),
-        helper_threads_(helper_threads) {}
+        helper_threads_(helper_threads),
+        rotation_(helper_threads == 0 ? 1 : most_blocks) {}
   BlockStream(const BlockStream&) = delete;
   BlockStream& operator=(const BlockStream&) = delete;
   ~BlockStream() override {
@@ -58,7 +58,7 @@ class BlockStream final : public ByteSink {
         await_free_block();
       }
       const std::size_t count = std::min(bytes.size(), block_bytes_ - used_);
-      std::memcpy(blocks_[filled_ % rotation_].buffer.bytes().data() + used_, bytes.data(), count);
+      std::memcpy(memory_of(filled_).data() + used_, bytes.data(), count);
       used_ += count;
       bytes = bytes.subspan(count);
       if (used_ == block_bytes_) {
@@ -91,13 +91,26 @@ class BlockStream final : public ByteSink {
   [[nodiscard]] std::uint64_t bytes() const noexcept { return passed_on_bytes_ + used_; }
 
  private:
-  struct Block {
-    AlignedBuffer buffer;
-    std::size_t bytes = 0;  // of it that are used
-  };
-
   // With threads: enough for the disk to have work while the checksum, or the caller, is behind.
-  static constexpr std::size_t most_blocks = 6;
+  static constexpr std::uint64_t most_blocks = 6;
+
+  // A disk is a little faster with several megabytes at a time; the others go on filling meanwhile.
+  static constexpr std::uint64_t most_written_at_once = most_blocks / 2;
+
+  // Where a block lies.
+  [[nodiscard]] std::span<std::byte> memory_of(std::uint64_t number) const noexcept {
+    return memory_.bytes().subspan(static_cast<std::size_t>(number % rotation_) * block_bytes_, block_bytes_);
+  }
+
+  // What lies in the blocks that were passed on, from `first` on, one behind the other in memory, of at most `most`. A last
+  // one that is not full comes alone: it cannot go past the page cache, those before it can. With mutex_ held, or by the
+  // caller.
+  [[nodiscard]] std::span<const std::byte> passed_on_from(std::uint64_t first, std::uint64_t most) const noexcept {
+    const std::uint64_t bytes = passed_on_bytes_ - first * block_bytes_;
+    const std::uint64_t full = std::max<std::uint64_t>(bytes / block_bytes_, 1);
+    const std::uint64_t count = std::min({most, full, rotation_ - first % rotation_});
+    return {memory_of(first).data(), static_cast<std::size_t>(std::min(bytes, count * block_bytes_))};
+  }
 
   void await_free_block() {
     {
@@ -107,44 +120,37 @@ class BlockStream final : public ByteSink {
         std::rethrow_exception(error_);
       }
     }
-    Block& block = blocks_[filled_ % rotation_];
-    if (block.buffer.size() == 0) {
-      block.buffer = AlignedBuffer(block_bytes_);
+    if (memory_.size() == 0) {
+      memory_ = AlignedBuffer(rotation_ * block_bytes_);  // of which a small file touches only what it fills
     }
   }
 
   // The block being filled is full, or the last one.
   void pass_on() {
     const std::uint64_t number = filled_;
-    blocks_[number % rotation_].bytes = std::exchange(used_, 0);
-    passed_on_bytes_ += blocks_[number % rotation_].bytes;
     {
       const std::lock_guard guard(mutex_);
+      passed_on_bytes_ += std::exchange(used_, 0);
       ++filled_;
     }
     moved_.notify_all();
+    const std::span<const std::byte> block = passed_on_from(number, 1);
     if (!summing_.joinable()) {
-      sum(number);
+      sum(number, block);
       const std::lock_guard guard(mutex_);
       ++summed_;
     }
     if (!writing_.joinable()) {
-      append(number);
+      file_->append(block);
       const std::lock_guard guard(mutex_);
       ++written_;
     }
   }
 
-  void sum(std::uint64_t number) {
-    const Block& block = blocks_[number % rotation_];
+  void sum(std::uint64_t number, std::span<const std::byte> block) noexcept {
     const std::uint64_t begin = number * block_bytes_;
-    const std::uint64_t skipped = std::min<std::uint64_t>(unchecked_ - std::min(unchecked_, begin), block.bytes);
-    checksum_.update(block.buffer.bytes().first(block.bytes).subspan(static_cast<std::size_t>(skipped)));
-  }
-
-  void append(std::uint64_t number) {
-    const Block& block = blocks_[number % rotation_];
-    file_->append(block.buffer.bytes().first(block.bytes));
+    const std::uint64_t skipped = std::min<std::uint64_t>(unchecked_ - std::min(unchecked_, begin), block.size());
+    checksum_.update(block.subspan(static_cast<std::size_t>(skipped)));
   }
 
   void start_threads() {
@@ -153,30 +159,33 @@ class BlockStream final : public ByteSink {
     }
     try {
       if (helper_threads_ >= 1) {
-        rotation_ = most_blocks;
-        writing_ = std::thread([this] { process(written_, [this](std::uint64_t number) { append(number); }); });
+        writing_ = std::thread([this] {
+          process(written_, most_written_at_once, [this](std::uint64_t, auto blocks) { file_->append(blocks); });
+        });
       }
       if (helper_threads_ >= 2) {
-        summing_ = std::thread([this] { process(summed_, [this](std::uint64_t number) { sum(number); }); });
+        summing_ = std::thread(
+            [this] { process(summed_, 1, [this](std::uint64_t number, auto block) { sum(number, block); }); });
       }
     } catch (const std::system_error&) {
       // There are no more threads to be had: the caller does what they would have done.
     }
   }
 
-  // Processes block after block; `done` counts them.
+  // Processes block after block, up to `most` at once; `done` counts them.
   template <class Process>
-  void process(std::uint64_t& done, Process&& process_block) noexcept {
+  void process(std::uint64_t& done, std::uint64_t most, Process&& process_blocks) noexcept {
     std::unique_lock guard(mutex_);
     for (;;) {
       moved_.wait(guard, [&] { return done < filled_ || ending_ || error_ || abandoned_; });
       if (error_ || abandoned_ || done == filled_) {
         return;
       }
+      const std::span<const std::byte> blocks = passed_on_from(done, most);
       guard.unlock();
       std::exception_ptr error;
       try {
-        process_block(done);
+        process_blocks(done, blocks);
       } catch (...) {
         error = std::current_exception();
       }
@@ -184,7 +193,7 @@ class BlockStream final : public ByteSink {
       if (error) {
         error_ = error;
       } else {
-        ++done;
+        done += (blocks.size() + block_bytes_ - 1) / block_bytes_;
       }
       moved_.notify_all();
     }
@@ -210,15 +219,15 @@ class BlockStream final : public ByteSink {
   std::uint64_t unchecked_;
   std::size_t block_bytes_;
   unsigned helper_threads_;
-  std::array<Block, most_blocks> blocks_;
-  std::size_t rotation_ = 1;           // how many of them are used; set before there are threads
-  std::size_t used_ = 0;               // bytes of the block being filled
-  std::uint64_t passed_on_bytes_ = 0;  // of the blocks before it
-  Crc32 checksum_;                     // of the blocks summed
+  std::uint64_t rotation_;  // how many blocks there are
+  AlignedBuffer memory_;    // of all of them
+  std::size_t used_ = 0;    // bytes of the block being filled
+  Crc32 checksum_;          // of the blocks summed
 
   std::mutex mutex_;  // guards what is below
   std::condition_variable moved_;
-  std::uint64_t filled_ = 0;  // blocks that were passed on; changed by the caller only
+  std::uint64_t filled_ = 0;           // blocks that were passed on; changed by the caller only
+  std::uint64_t passed_on_bytes_ = 0;  // in them; all but the last one are full
   std::uint64_t summed_ = 0;
   std::uint64_t written_ = 0;
   bool ending_ = false;     // no more blocks come
