@@ -32,6 +32,7 @@ HEADERS = [
     "index/slot_table.hpp",
     "persist/checksum.hpp",
     "persist/codec.hpp",
+    "persist/codec_workers.hpp",
     "persist/compression.hpp",
     "persist/format.hpp",
     "persist/inspect.hpp",
