@@ -112,8 +112,8 @@ bool save_job(const Shape& shape, const std::string& codec, const std::filesyste
   const iqdb::SnapshotInfo info = db.save();
   const double file = static_cast<double>(info.file_bytes) / mib;
   const double payload = static_cast<double>(info.payload_bytes) / mib;
-  return report("save", shape, codec, index, memory("VmHWM"), index + allowance + (codec == "lz4" ? file : 0),
-                file, payload, static_cast<double>(info.elapsed.count()) / 1e9);
+  return report("save", shape, codec, index, memory("VmHWM"), index + allowance + (codec == "lz4" ? file : 0), file,
+                payload, static_cast<double>(info.elapsed.count()) / 1e9);
 }
 
 bool load_job(const Shape& shape, const std::string& codec, const std::filesystem::path& path) {
