@@ -54,8 +54,10 @@ using Block = std::vector<std::byte>;
   for (const Block& block : blocks) {
     joiner.append(block, find_lz4_ends(block));
   }
+  joiner.finish();
   Block whole;
-  joiner.finish([&](std::span<const std::byte> piece) { whole.insert(whole.end(), piece.begin(), piece.end()); });
+  joiner.for_each([&](std::span<const std::byte> piece) { whole.insert(whole.end(), piece.begin(), piece.end()); });
+  CHECK(joiner.size() == whole.size());
   return whole;
 }
 

@@ -91,14 +91,19 @@ class Lz4BlockJoiner {
     literals_.append(block.subspan(ends.last.literals));
   }
 
-  /// Calls `take` with the pieces of the block that all blocks make together. They may be none: of nothing a block is an
-  /// empty sequence.
+  /// Ends the block that all blocks make together. They may be none: of nothing a block is an empty sequence. Nothing may
+  /// be appended afterwards. Throws std::bad_alloc.
+  void finish() { append_token(0, literals_.size()); }
+
+  /// Calls `take` with the pieces of the block, which is finished.
   template <class Take>
-  void finish(Take&& take) {
-    append_token(0, literals_.size());
+  void for_each(Take&& take) const {
     block_.for_each(take);
     literals_.for_each(take);
   }
+
+  /// How many bytes these are.
+  [[nodiscard]] std::uint64_t size() const noexcept { return block_.size() + literals_.size(); }
 
  private:
   void append_token(std::uint8_t match, std::uint64_t literals) {

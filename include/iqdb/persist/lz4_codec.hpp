@@ -17,7 +17,6 @@
 #include <string>
 #include <string_view>
 #include <tuple>
-#include <utility>
 #include <vector>
 
 #include "iqdb/persist/codec.hpp"
@@ -94,7 +93,8 @@ class Lz4Encoder final : public PayloadEncoder {
 
   void finish() override {
     if (frames_ == nullptr) {
-      finish_block([this](std::span<const std::byte> piece) { data_->write(piece); });
+      finish_block();
+      block_.for_each([this](std::span<const std::byte> piece) { data_->write(piece); });
     } else {
       pass_on(
           lz4_checked(LZ4F_compressEnd(frames_.get(), output_.data(), output_.size(), nullptr), "LZ4F_compressEnd"));
@@ -137,21 +137,23 @@ class Lz4Encoder final : public PayloadEncoder {
     used_ = 0;
   }
 
-  // Calls `take` with the pieces of the block.
-  template <class Take>
-  void finish_block(Take&& take) {
+  void finish_block() {
     if (used_ > 0) {
       compress_parts();
     }
-    block_.finish(std::forward<Take>(take));
+    block_.finish();
   }
 
   // What was compressed as a block is the only copy of the payload by now.
   void change_to_frames() {
     Lz4Buffer payload(payload_bytes_);
     if (payload_bytes_ > 0) {
-      Lz4Buffer block;
-      finish_block([&](std::span<const std::byte> piece) { block.insert(block.end(), piece.begin(), piece.end()); });
+      finish_block();
+      Lz4Buffer block(static_cast<std::size_t>(block_.size()));
+      block_.for_each([room = block.data()](std::span<const std::byte> piece) mutable {
+        std::memcpy(room, piece.data(), piece.size());
+        room += piece.size();
+      });
       block_ = {};
       const int decoded =
           LZ4_decompress_safe(reinterpret_cast<const char*>(block.data()), reinterpret_cast<char*>(payload.data()),
