@@ -471,14 +471,18 @@ TEST_CASE("Only what is wrong with a body becomes damage of its frame", "[wal_re
 }
 
 TEST_CASE("A frame that has only the length of an abort aborts nothing", "[wal_reader]") {
-  RawLog log = new_log();
-  log.frame(erase_body(1), 1).control(Bytes().append(close_body()).u64(1));
-  MemoryFile file(log.bytes());
-  iqdb::FrameReader reader(file, {.version = 2, .header = {.log_id = id, .base_lsn = 0, .base = base}},
-                           {.offset = 64, .next_lsn = 1}, least_buffer);
-  const auto frame = reader.next();
-  REQUIRE(frame.has_value());
-  CHECK(reader.abort_behind(*frame, 1) == std::nullopt);
+  // A close frame that is too long, and one of an op that there is not: what is wrong with them is told when they are read.
+  for (const unsigned op : {6U, 99U}) {
+    CAPTURE(op);
+    RawLog log = new_log();
+    log.frame(erase_body(1), 1).control(Bytes().u8(op).u64(1));
+    MemoryFile file(log.bytes());
+    iqdb::FrameReader reader(file, {.version = 2, .header = {.log_id = id, .base_lsn = 0, .base = base}},
+                             {.offset = 64, .next_lsn = 1}, least_buffer);
+    const auto frame = reader.next();
+    REQUIRE(frame.has_value());
+    CHECK(reader.abort_behind(*frame, 1) == std::nullopt);
+  }
 }
 
 TEST_CASE("An abort is one only where it is a valid frame and speaks of the frame before it", "[wal_reader]") {
