@@ -130,7 +130,8 @@ struct LogIdentity {
 
   /// Where its first frame stands.
   [[nodiscard]] LogPosition first_frame() const noexcept {
-    return {.offset = version == 1 ? log_header_1_bytes : log_header_bytes, .next_lsn = header.base_lsn + 1};
+    const std::uint64_t offset = version == 1 ? log_header_1_bytes : log_header_bytes;
+    return {.offset = offset, .next_lsn = header.base_lsn + 1};
   }
 
   /// Whether its first frame is behind the snapshot with this fingerprint. Version 1 has no link to its snapshot:
