@@ -39,7 +39,7 @@ struct Lz4Ends {
 inline constexpr std::uint8_t lz4_long = 15;       ///< in a token: the number goes on behind it
 inline constexpr std::uint8_t lz4_goes_on = 0xFF;  ///< there: and in the next byte as well
 
-/// Finds both ends of a block that LZ4 has made; of one that is not valid anything.
+/// Finds both ends of a block, which must be valid: one that LZ4 has made, and not one that was read from a file.
 [[nodiscard]] inline Lz4Ends find_lz4_ends(std::span<const std::byte> block) {
   const auto at = [&](std::size_t offset) { return std::to_integer<std::uint8_t>(block[offset]); };
   std::size_t next = 0;
