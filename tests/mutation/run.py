@@ -147,9 +147,16 @@ class Laboratory:
         # Without it nothing that a test says of allocations would be examined.
         self.operator_new = scratch / "operator_new.o"
         self.compile(["-O0", "-x", "c++", "-c", str(TESTS / "support" / "operator_new.hpp"), "-o", str(self.operator_new)])
-        self.catch_header = scratch / "catch.hpp"
-        shutil.copy(TESTS / "support" / "catch.hpp", self.catch_header)
-        self.compile(["-O0", "-x", "c++-header", str(self.catch_header), "-o", f"{self.catch_header}.gch"])
+        self.precompiled = scratch / "precompiled.hpp"
+        self.precompiled.write_text(self.what_does_not_change())
+        self.compile(["-O0", "-x", "c++-header", str(self.precompiled), "-o", f"{self.precompiled}.gch"])
+
+    def what_does_not_change(self) -> str:
+        """What every test includes that no mutant can touch: Catch2 and the standard library."""
+        headers = [header.read_text() for header in (self.include / "iqdb" / "persist").glob("*.hpp")]
+        of_the_standard_library = {name for text in headers for name in re.findall(r"^#include (<[a-z_]+>)", text, re.M)}
+        includes = ['"support/catch.hpp"', *sorted(of_the_standard_library)]
+        return "".join(f"#include {name}\n" for name in includes)
 
     def find_catch_main(self) -> list[str]:
         """Catch2 3 has a library with a main function, Catch2 2 a header that makes one."""
@@ -181,7 +188,7 @@ class Laboratory:
         else:
             source = directory / source.name
             source.write_text(mutant.source_with(tests))
-            arguments = ["-O0", "-include", str(self.catch_header), str(source), *self.catch_main]
+            arguments = ["-O0", "-include", str(self.precompiled), str(source), *self.catch_main]
             if '"support/operator_new.hpp"' not in source.read_text():
                 arguments.append(str(self.operator_new))
         self.compile([*arguments, "-o", str(program), *LIBRARIES], overlay)
