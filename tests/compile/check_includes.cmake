@@ -1,6 +1,7 @@
-# Checks what each header includes, in the order of the layers:
+# Checks what each header includes:
 #
-# - of this library's headers only those of layers below it, so that no two can ever include each other;
+# - of this library's headers only those above it in the list, so that no two can ever include each other, and of other
+#   floors only those that its own floor stands on;
 # - of other libraries' headers none, but for the few that exist to wrap one;
 # - of the standard library's, none that prints.
 #
@@ -9,27 +10,71 @@ cmake_minimum_required(VERSION 3.25)
 
 # Who may include what beside the standard library, as patterns. The system's own headers have the system layer to
 # themselves, but for the one hint about memory; nothing else may know which system it is.
-set(allowed_in_iqdb/persist/checksum.hpp "(zlib|isa-l/crc)\\.h")
-set(allowed_in_iqdb/persist/zstd_codec.hpp "zstd\\.h")
-set(allowed_in_iqdb/persist/lz4_codec.hpp "(lz4|lz4frame)\\.h")
+set(allowed_in_iqdb/persist/bytes/checksum.hpp "(zlib|isa-l/crc)\\.h")
+set(allowed_in_iqdb/persist/codec/zstd_codec.hpp "zstd\\.h")
+set(allowed_in_iqdb/persist/codec/lz4_codec.hpp "(lz4|lz4frame)\\.h")
 set(allowed_in_iqdb/index/hnswlib.hpp "hnswlib/hnswlib\\.h")
-set(allowed_in_iqdb/index/faiss_stream.hpp "(faiss/[A-Za-z_/]+|omp)\\.h")
-set(allowed_in_iqdb/index/faiss_parts.hpp "(faiss/[A-Za-z_/]+|omp)\\.h")
+set(allowed_in_iqdb/index/faiss/faiss_stream.hpp "(faiss/[A-Za-z_/]+|omp)\\.h")
+set(allowed_in_iqdb/index/faiss/faiss_parts.hpp "(faiss/[A-Za-z_/]+|omp)\\.h")
 set(allowed_in_iqdb/index/faiss.hpp "(faiss/[A-Za-z_/]+|omp)\\.h")
-set(allowed_in_iqdb/index/usearch_stream.hpp "usearch/index_dense\\.hpp")
+set(allowed_in_iqdb/index/usearch/usearch_stream.hpp "usearch/index_dense\\.hpp")
 set(allowed_in_iqdb/index/usearch.hpp "usearch/index_dense\\.hpp")
-set(allowed_in_iqdb/persist/huge_pages.hpp "sys/mman\\.h")
-set(allowed_in_iqdb/persist/file_system.hpp "(fcntl|unistd|pthread|sys/[a-z]+|linux/[a-z]+)\\.h")
+set(allowed_in_iqdb/persist/bytes/huge_pages.hpp "sys/mman\\.h")
+set(allowed_in_iqdb/persist/storage/posix_file_system.hpp "(fcntl|unistd|pthread|sys/[a-z]+|linux/[a-z]+)\\.h")
 
-# Headers that deal in bytes alone have no business with files and threads.
-set(codec_headers iqdb/text.hpp iqdb/persist/checksum.hpp iqdb/persist/huge_pages.hpp iqdb/persist/stream.hpp
-                  iqdb/persist/row_format.hpp iqdb/persist/codec.hpp iqdb/persist/zstd_codec.hpp iqdb/persist/lz4_block.hpp
-                  iqdb/persist/lz4_codec.hpp iqdb/persist/compression.hpp iqdb/persist/format.hpp)
+# The floors, and what each stands on. A header's floor is its folder. In the folder of the face lie also the names that every
+# floor uses, since users include them by those paths: they are the ground. What a snapshot asks of an index is a part of the
+# floor of snapshots.
+set(floors ground bytes codec storage snapshot wal face index testing)
+set(below_ground "")
+set(below_bytes ground)
+set(below_codec ground bytes)
+set(below_storage ground bytes)
+set(below_snapshot ground bytes codec storage)
+set(below_wal ground bytes storage snapshot)
+set(below_face ground bytes codec storage snapshot wal)
+set(below_index ground bytes storage snapshot)
+set(below_testing ground bytes codec storage snapshot wal face)
 
+set(ground
+    iqdb/text.hpp
+    iqdb/index_error.hpp
+    iqdb/types.hpp
+    iqdb/index.hpp
+    iqdb/insert_overloads.hpp
+    iqdb/persist/version.hpp
+    iqdb/persist/error.hpp
+    iqdb/persist/config.hpp
+    iqdb/persist/progress.hpp)
+
+function(floor_of header result)
+  if(header IN_LIST ground)
+    set(floor ground)
+  elseif(header STREQUAL "iqdb/persist/persistable.hpp")
+    set(floor snapshot)
+  elseif(header MATCHES "^iqdb/persist/([a-z]+)/")
+    set(floor ${CMAKE_MATCH_1})
+  elseif(header MATCHES "^iqdb/index/")
+    set(floor index)
+  elseif(header MATCHES "^iqdb/persist(/[a-z_]+)?\\.hpp$")
+    set(floor face)
+  else()
+    set(floor none)
+  endif()
+  if(NOT floor IN_LIST floors)
+    message(SEND_ERROR "${header} lies on no floor: ${floor}")
+  endif()
+  set(${result} ${floor} PARENT_SCOPE)
+endfunction()
+
+# Floors that deal in bytes alone have no business with files and threads. HelperThreads are where threads are made.
+set(byte_floors bytes codec)
+set(thread_headers iqdb/persist/bytes/helper_threads.hpp)
 
 file(STRINGS "${HEADERS}" headers)
 set(below "")
 foreach(header IN LISTS headers)
+  floor_of(${header} floor)
   file(STRINGS "${INCLUDE}/${header}" lines REGEX "^[ \t]*#[ \t]*include")
   foreach(line IN LISTS lines)
     if(NOT line MATCHES "include[ \t]*([<\"])([^>\"]+)[>\"]")
@@ -44,13 +89,18 @@ foreach(header IN LISTS headers)
         message(SEND_ERROR "${header} includes \"${included}\", which is not one of the library's other headers")
       elseif(NOT included IN_LIST below)
         message(SEND_ERROR "${header} includes ${included}, which is in a layer above it")
+      else()
+        floor_of(${included} included_floor)
+        if(NOT included_floor STREQUAL floor AND NOT included_floor IN_LIST below_${floor})
+          message(SEND_ERROR "${header} includes ${included}: ${floor} does not stand on ${included_floor}")
+        endif()
       endif()
     elseif(included MATCHES "^iqdb/")
       message(SEND_ERROR "${header} includes <${included}>: the library's own headers are included with quotes")
     elseif(included MATCHES "^[a-z_]+$") # a header of the standard library: those have no extension
       if(included MATCHES "^(iostream|cstdio|print)$")
         message(SEND_ERROR "${header} includes <${included}>: the library prints nothing")
-      elseif(header IN_LIST codec_headers AND included MATCHES "^(filesystem|fstream|thread)$")
+      elseif(floor IN_LIST byte_floors AND NOT header IN_LIST thread_headers AND included MATCHES "^(filesystem|fstream|thread)$")
         message(SEND_ERROR "${header} includes <${included}>: it deals in bytes, not in files or threads")
       endif()
     elseif(NOT DEFINED allowed_in_${header} OR NOT included MATCHES "^${allowed_in_${header}}$")

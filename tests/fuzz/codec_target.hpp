@@ -17,10 +17,10 @@
 #include "fuzz/fuzz_target.hpp"
 #include "fuzz/heap_meter.hpp"
 #include "fuzz/numbers.hpp"
-#include "iqdb/persist/compression.hpp"
+#include "iqdb/persist/bytes/stream.hpp"
+#include "iqdb/persist/codec/compression.hpp"
 #include "iqdb/persist/error.hpp"
-#include "iqdb/persist/format.hpp"
-#include "iqdb/persist/stream.hpp"
+#include "iqdb/persist/snapshot/snapshot_format.hpp"
 
 namespace iqdb_fuzz {
 

@@ -11,7 +11,7 @@
 #include "fuzz/log_target.hpp"
 #include "fuzz/pair_target.hpp"
 #include "fuzz/snapshot_target.hpp"
-#include "iqdb/persist/format.hpp"
+#include "iqdb/persist/snapshot/snapshot_format.hpp"
 
 namespace iqdb_fuzz {
 

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "iqdb/persist/error.hpp"
-#include "iqdb/persist/format.hpp"
-#include "iqdb/persist/wal_reader.hpp"
+#include "iqdb/persist/snapshot/snapshot_format.hpp"
+#include "iqdb/persist/wal/wal_reader.hpp"
 #include "support/bytes.hpp"
 #include "support/catch.hpp"
 #include "support/memory_storage.hpp"

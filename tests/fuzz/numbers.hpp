@@ -7,7 +7,7 @@
 #include <cstdint>
 
 #include "fuzz/fuzz_target.hpp"
-#include "iqdb/persist/stream.hpp"
+#include "iqdb/persist/bytes/stream.hpp"
 
 namespace iqdb_fuzz {
 

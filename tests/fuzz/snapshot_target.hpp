@@ -11,10 +11,10 @@
 #include "fuzz/durable_files.hpp"
 #include "fuzz/fuzz_target.hpp"
 #include "fuzz/numbers.hpp"
-#include "iqdb/persist/checksum.hpp"
-#include "iqdb/persist/compression.hpp"
-#include "iqdb/persist/format.hpp"
-#include "iqdb/persist/stream.hpp"
+#include "iqdb/persist/bytes/checksum.hpp"
+#include "iqdb/persist/bytes/stream.hpp"
+#include "iqdb/persist/codec/compression.hpp"
+#include "iqdb/persist/snapshot/snapshot_format.hpp"
 
 namespace iqdb_fuzz {
 

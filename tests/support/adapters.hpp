@@ -11,8 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "iqdb/persist/bytes/stream.hpp"
 #include "iqdb/persist/error.hpp"
-#include "iqdb/persist/stream.hpp"
 #include "iqdb/types.hpp"
 #include "support/catch.hpp"
 #include "support/sample_index.hpp"

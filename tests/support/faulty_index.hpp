@@ -17,11 +17,11 @@
 #include <vector>
 
 #include "iqdb/index.hpp"
+#include "iqdb/persist/bytes/row_format.hpp"
+#include "iqdb/persist/bytes/stream.hpp"
 #include "iqdb/persist/error.hpp"
-#include "iqdb/persist/format.hpp"
 #include "iqdb/persist/persistable.hpp"
-#include "iqdb/persist/row_format.hpp"
-#include "iqdb/persist/stream.hpp"
+#include "iqdb/persist/snapshot/snapshot_format.hpp"
 #include "iqdb/persist/testing/conformance_options.hpp"
 #include "iqdb/persist/testing/subject.hpp"
 #include "iqdb/persist/testing/violation.hpp"

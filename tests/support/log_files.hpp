@@ -5,9 +5,9 @@
 #include <cstdint>
 #include <vector>
 
-#include "iqdb/persist/checksum.hpp"
-#include "iqdb/persist/stream.hpp"
-#include "iqdb/persist/wal_format.hpp"
+#include "iqdb/persist/bytes/checksum.hpp"
+#include "iqdb/persist/bytes/stream.hpp"
+#include "iqdb/persist/wal/wal_format.hpp"
 
 namespace iqdb_test {
 

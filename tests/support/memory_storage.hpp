@@ -19,7 +19,7 @@
 #include <vector>
 
 #include "iqdb/persist/error.hpp"
-#include "iqdb/persist/storage.hpp"
+#include "iqdb/persist/storage/storage.hpp"
 
 namespace iqdb_test {
 

@@ -8,8 +8,8 @@
 #include <string_view>
 #include <utility>
 
+#include "iqdb/persist/bytes/stream.hpp"
 #include "iqdb/persist/persistable.hpp"
-#include "iqdb/persist/stream.hpp"
 #include "iqdb/types.hpp"
 
 namespace iqdb_test {

@@ -7,7 +7,7 @@
 #include <span>
 #include <vector>
 
-#include "iqdb/persist/stream.hpp"
+#include "iqdb/persist/bytes/stream.hpp"
 
 namespace iqdb_test {
 

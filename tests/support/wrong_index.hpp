@@ -11,8 +11,8 @@
 #include <utility>
 
 #include "iqdb/index/flat.hpp"
+#include "iqdb/persist/bytes/stream.hpp"
 #include "iqdb/persist/persistable.hpp"
-#include "iqdb/persist/stream.hpp"
 #include "iqdb/persist/testing/life.hpp"
 #include "iqdb/persist/testing/subject.hpp"
 #include "iqdb/types.hpp"

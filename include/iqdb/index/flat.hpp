@@ -16,13 +16,12 @@
 #include <vector>
 
 #include "iqdb/index.hpp"
-#include "iqdb/index/distance.hpp"
+#include "iqdb/index/support/distance.hpp"
 #include "iqdb/insert_overloads.hpp"
-#include "iqdb/persist/format.hpp"
-#include "iqdb/persist/huge_pages.hpp"
+#include "iqdb/persist/bytes/huge_pages.hpp"
+#include "iqdb/persist/bytes/row_format.hpp"
+#include "iqdb/persist/bytes/stream.hpp"
 #include "iqdb/persist/persistable.hpp"
-#include "iqdb/persist/row_format.hpp"
-#include "iqdb/persist/stream.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/types.hpp"
 

@@ -28,16 +28,16 @@
 #include <vector>
 
 #include "iqdb/index.hpp"
-#include "iqdb/index/distance.hpp"
-#include "iqdb/index/foreign_file.hpp"
-#include "iqdb/index/slot_table.hpp"
-#include "iqdb/index/usearch_stream.hpp"
+#include "iqdb/index/support/distance.hpp"
+#include "iqdb/index/support/foreign_file.hpp"
+#include "iqdb/index/support/slot_table.hpp"
+#include "iqdb/index/usearch/usearch_stream.hpp"
 #include "iqdb/insert_overloads.hpp"
+#include "iqdb/persist/bytes/row_format.hpp"
+#include "iqdb/persist/bytes/stream.hpp"
 #include "iqdb/persist/error.hpp"
-#include "iqdb/persist/format.hpp"
 #include "iqdb/persist/persistable.hpp"
-#include "iqdb/persist/storage.hpp"
-#include "iqdb/persist/stream.hpp"
+#include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/types.hpp"
 

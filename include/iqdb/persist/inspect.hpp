@@ -6,12 +6,12 @@
 #include <system_error>
 #include <utility>
 
+#include "iqdb/persist/bytes/stream.hpp"
 #include "iqdb/persist/config.hpp"
 #include "iqdb/persist/error.hpp"
-#include "iqdb/persist/file_storage.hpp"
-#include "iqdb/persist/format.hpp"
-#include "iqdb/persist/snapshot.hpp"
-#include "iqdb/persist/stream.hpp"
+#include "iqdb/persist/snapshot/snapshot.hpp"
+#include "iqdb/persist/snapshot/snapshot_format.hpp"
+#include "iqdb/persist/storage/file_storage.hpp"
 #include "iqdb/persist/version.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {

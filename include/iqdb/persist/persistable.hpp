@@ -10,7 +10,7 @@
 #include <type_traits>
 
 #include "iqdb/index.hpp"
-#include "iqdb/persist/stream.hpp"
+#include "iqdb/persist/bytes/stream.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/text.hpp"
 #include "iqdb/types.hpp"

@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "iqdb/insert_overloads.hpp"
-#include "iqdb/persist/row_format.hpp"
+#include "iqdb/persist/bytes/row_format.hpp"
 #include "iqdb/persist/version.hpp"
-#include "iqdb/persist/wal_format.hpp"
+#include "iqdb/persist/wal/wal_format.hpp"
 #include "iqdb/types.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {

@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "iqdb/index/flat.hpp"
-#include "iqdb/persist/row_format.hpp"
+#include "iqdb/persist/bytes/row_format.hpp"
 #include "support/catch.hpp"
 #include "support/faulty_index.hpp"
 #include "support/sanitized.hpp"

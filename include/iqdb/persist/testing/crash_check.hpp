@@ -14,7 +14,7 @@
 #include "iqdb/persist/testing/subject.hpp"
 #include "iqdb/persist/testing/violation.hpp"
 #include "iqdb/persist/version.hpp"
-#include "iqdb/persist/wal_format.hpp"
+#include "iqdb/persist/wal/wal_format.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 namespace testing {

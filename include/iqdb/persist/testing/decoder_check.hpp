@@ -17,8 +17,8 @@
 #include <vector>
 
 #include "iqdb/index.hpp"
+#include "iqdb/persist/bytes/stream.hpp"
 #include "iqdb/persist/persistable.hpp"
-#include "iqdb/persist/stream.hpp"
 #include "iqdb/persist/testing/conformance_options.hpp"
 #include "iqdb/persist/testing/observation.hpp"
 #include "iqdb/persist/testing/random.hpp"

@@ -21,7 +21,7 @@
 #include <utility>
 #include <vector>
 
-#include "iqdb/persist/file_system.hpp"
+#include "iqdb/persist/storage/file_system.hpp"
 #include "iqdb/persist/testing/random.hpp"
 #include "iqdb/persist/version.hpp"
 

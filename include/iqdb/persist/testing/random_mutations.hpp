@@ -22,7 +22,7 @@
 #include "iqdb/persist/testing/random.hpp"
 #include "iqdb/persist/testing/subject.hpp"
 #include "iqdb/persist/version.hpp"
-#include "iqdb/persist/wal_format.hpp"
+#include "iqdb/persist/wal/wal_format.hpp"
 #include "iqdb/types.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {

@@ -14,9 +14,9 @@
 #include "iqdb/index_error.hpp"
 #include "iqdb/persist/config.hpp"
 #include "iqdb/persist/error.hpp"
-#include "iqdb/persist/file_storage.hpp"
 #include "iqdb/persist/persistable.hpp"
 #include "iqdb/persist/persisted_index.hpp"
+#include "iqdb/persist/storage/file_storage.hpp"
 #include "iqdb/persist/testing/conformance_options.hpp"
 #include "iqdb/persist/testing/life.hpp"
 #include "iqdb/persist/testing/observation.hpp"
@@ -26,7 +26,7 @@
 #include "iqdb/persist/testing/simulated_file_system.hpp"
 #include "iqdb/persist/testing/subject.hpp"
 #include "iqdb/persist/version.hpp"
-#include "iqdb/persist/wal_format.hpp"
+#include "iqdb/persist/wal/wal_format.hpp"
 #include "iqdb/persist/write_batch.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {

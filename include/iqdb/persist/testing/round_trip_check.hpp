@@ -15,12 +15,12 @@
 #include <vector>
 
 #include "iqdb/index.hpp"
+#include "iqdb/persist/bytes/stream.hpp"
 #include "iqdb/persist/config.hpp"
 #include "iqdb/persist/error.hpp"
-#include "iqdb/persist/file_storage.hpp"
 #include "iqdb/persist/persistable.hpp"
-#include "iqdb/persist/snapshot.hpp"
-#include "iqdb/persist/stream.hpp"
+#include "iqdb/persist/snapshot/snapshot.hpp"
+#include "iqdb/persist/storage/file_storage.hpp"
 #include "iqdb/persist/testing/conformance_options.hpp"
 #include "iqdb/persist/testing/observation.hpp"
 #include "iqdb/persist/testing/random_mutations.hpp"
@@ -28,7 +28,7 @@
 #include "iqdb/persist/testing/subject.hpp"
 #include "iqdb/persist/testing/violation.hpp"
 #include "iqdb/persist/version.hpp"
-#include "iqdb/persist/wal_format.hpp"
+#include "iqdb/persist/wal/wal_format.hpp"
 #include "iqdb/types.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {

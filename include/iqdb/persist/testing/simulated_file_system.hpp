@@ -27,8 +27,8 @@
 #include <utility>
 #include <vector>
 
-#include "iqdb/persist/aligned_buffer.hpp"
-#include "iqdb/persist/file_system.hpp"
+#include "iqdb/persist/bytes/aligned_buffer.hpp"
+#include "iqdb/persist/storage/file_system.hpp"
 #include "iqdb/persist/testing/disk_model.hpp"
 #include "iqdb/persist/testing/file_call.hpp"
 #include "iqdb/persist/testing/random.hpp"

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "iqdb/persist/bytes/stream.hpp"
 #include "iqdb/persist/persistable.hpp"
-#include "iqdb/persist/stream.hpp"
 #include "iqdb/persist/testing/random.hpp"
 #include "iqdb/persist/version.hpp"
 

@@ -1,0 +1,209 @@
+// Identifiers, metadata and metric tags as they lie in files: the parts that payloads, snapshots and logs share.
+//
+// Bytes are decoded strictly: what no writer makes is refused, as PersistError invalid_payload.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+
+#include "iqdb/persist/bytes/stream.hpp"
+#include "iqdb/persist/error.hpp"
+#include "iqdb/persist/version.hpp"
+#include "iqdb/text.hpp"
+#include "iqdb/types.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+namespace row_format {
+inline constexpr std::uint8_t id_integer = 0;
+inline constexpr std::uint8_t id_bytes = 1;
+inline constexpr std::uint8_t no_metadata = 0;
+inline constexpr std::uint8_t has_metadata = 1;
+inline constexpr std::uint8_t value_string = 0;
+inline constexpr std::uint8_t value_integer = 1;
+inline constexpr std::uint8_t value_float = 2;
+inline constexpr std::uint8_t value_bool = 3;
+inline constexpr std::uint8_t value_null = 4;
+
+// Throws IndexError resource_limit where a length or a number of entries does not fit in its field.
+inline void require_storable_count(std::uint64_t count, std::string_view holder, std::string_view items) {
+  if (count > std::numeric_limits<std::uint32_t>::max()) {
+    throw IndexError(IndexErrorKind::resource_limit, std::string(holder) + " has " + std::to_string(count) + " " +
+                                                         std::string(items) + "; at most 4294967295 can be stored");
+  }
+}
+}  // namespace row_format
+
+/// The metric with this tag. Throws PersistError invalid_metric if there is none.
+[[nodiscard]] inline DistanceMetric metric_from_tag(std::uint8_t tag) {
+  const auto metric = static_cast<DistanceMetric>(tag);
+  if (!is_valid(metric)) {
+    throw_persist_error(PersistErrorKind::invalid_metric,
+                        "the metric has the tag " + std::to_string(tag) + "; expected 0 to 4");
+  }
+  return metric;
+}
+
+/// The least bytes that an identifier takes: kind and length.
+inline constexpr std::uint64_t smallest_id_bytes = 1 + 8;
+
+/// The least bytes that a metadata slot takes: the flag that there is none.
+inline constexpr std::uint64_t smallest_metadata_bytes = 1;
+
+/// Throws IndexError where `metadata` could not be stored and read again: invalid_config for a key or a string that is
+/// not UTF-8, resource_limit for one, or a number of entries, above 2^32-1. An index calls it before it takes a vector.
+inline void check_storable(const std::optional<Metadata>& metadata) {
+  const auto check = [](std::string_view text, std::string_view what) {
+    row_format::require_storable_count(text.size(), what, "bytes");
+    if (!is_utf8(text)) {
+      throw IndexError(IndexErrorKind::invalid_config,
+                       std::string(what) + " " + printable(text) + " is not UTF-8; encode other bytes, e.g. in base64");
+    }
+  };
+  if (!metadata) {
+    return;
+  }
+  row_format::require_storable_count(metadata->size(), "the metadata", "entries");
+  for (const auto& [key, value] : *metadata) {
+    check(key, "the metadata key");
+    if (const auto* text = std::get_if<std::string>(&value)) {
+      check(*text, "the metadata value");
+    }
+  }
+}
+
+/// Writes an identifier: kind, then the integer, or length and bytes.
+inline void write_id(Writer& writer, const VectorId& id) {
+  if (id.is_integer()) {
+    writer.write_le(row_format::id_integer);
+    writer.write_le(id.integer());
+  } else {
+    writer.write_le(row_format::id_bytes);
+    writer.write_le(std::uint64_t{id.bytes().size()});
+    writer.write_array(id.bytes());
+  }
+}
+
+/// Reads what write_id wrote. Throws PersistError invalid_payload for a kind there is not, truncated_payload past the
+/// end.
+[[nodiscard]] inline VectorId read_id(Reader& reader) {
+  const auto kind = reader.read_le<std::uint8_t>();
+  if (kind == row_format::id_integer) {
+    return reader.read_le<std::uint64_t>();
+  }
+  if (kind == row_format::id_bytes) {
+    return VectorId::from_stored_bytes(reader.read_string(reader.read_le<std::uint64_t>()));
+  }
+  reader.fail(PersistErrorKind::invalid_payload,
+              "an identifier has the kind " + std::to_string(kind) + "; expected 0 (integer) or 1 (bytes)");
+}
+
+namespace row_format {
+
+inline void write_text(Writer& writer, std::string_view text) {
+  writer.write_le(static_cast<std::uint32_t>(text.size()));
+  writer.write_array(text);
+}
+
+[[nodiscard]] inline std::string read_text(Reader& reader, std::string_view what) {
+  std::string text = reader.read_string(reader.read_le<std::uint32_t>());
+  if (!is_utf8(text)) {
+    reader.fail(PersistErrorKind::invalid_payload,
+                "the metadata " + std::string(what) + " " + printable(text) + " is not UTF-8");
+  }
+  return text;
+}
+
+inline void write_value(Writer& writer, const Value& value) {
+  struct Visitor {
+    Writer& writer;
+    void operator()(const std::string& text) const {
+      writer.write_le(value_string);
+      write_text(writer, text);
+    }
+    void operator()(std::int64_t integer) const {
+      writer.write_le(value_integer);
+      writer.write_le(integer);
+    }
+    void operator()(double number) const {
+      writer.write_le(value_float);
+      writer.write_le(number);
+    }
+    void operator()(bool truth) const {
+      writer.write_le(value_bool);
+      writer.write_le(static_cast<std::uint8_t>(truth));
+    }
+    void operator()(Null) const { writer.write_le(value_null); }
+  };
+  std::visit(Visitor{writer}, value);
+}
+
+[[nodiscard]] inline Value read_value(Reader& reader) {
+  const auto tag = reader.read_le<std::uint8_t>();
+  switch (tag) {
+    case value_string:
+      return read_text(reader, "value");
+    case value_integer:
+      return reader.read_le<std::int64_t>();
+    case value_float:
+      return reader.read_le<double>();
+    case value_bool: {
+      const auto truth = reader.read_le<std::uint8_t>();
+      if (truth > 1) {
+        reader.fail(PersistErrorKind::invalid_payload,
+                    "a metadata bool is " + std::to_string(truth) + "; expected 0 or 1");
+      }
+      return truth == 1;
+    }
+    case value_null:
+      return Null{};
+    default:
+      reader.fail(PersistErrorKind::invalid_payload,
+                  "a metadata value has the tag " + std::to_string(tag) + "; expected 0 to 4");
+  }
+}
+
+}  // namespace row_format
+
+/// Writes a metadata slot: a flag, then the entries in ascending byte order of their keys.
+/// Precondition: check_storable(metadata) does not throw.
+inline void write_metadata(Writer& writer, const std::optional<Metadata>& metadata) {
+  if (!metadata) {
+    writer.write_le(row_format::no_metadata);
+    return;
+  }
+  writer.write_le(row_format::has_metadata);
+  writer.write_le(static_cast<std::uint32_t>(metadata->size()));
+  for (const auto& [key, value] : *metadata) {
+    row_format::write_text(writer, key);
+    row_format::write_value(writer, value);
+  }
+}
+
+/// Reads what write_metadata wrote; entries may stand in any order, and of two with the same key the last counts.
+/// Throws PersistError invalid_payload for what is no metadata, truncated_payload past the end.
+[[nodiscard]] inline std::optional<Metadata> read_metadata(Reader& reader) {
+  const auto flag = reader.read_le<std::uint8_t>();
+  if (flag == row_format::no_metadata) {
+    return std::nullopt;
+  }
+  if (flag != row_format::has_metadata) {
+    reader.fail(PersistErrorKind::invalid_payload,
+                "a metadata slot begins with " + std::to_string(flag) + "; expected 0 (none) or 1");
+  }
+  const auto entries = reader.read_le<std::uint32_t>();
+  Metadata metadata;
+  for (std::uint32_t entry = 0; entry < entries; ++entry) {
+    std::string key = row_format::read_text(reader, "key");
+    Value value = row_format::read_value(reader);
+    metadata.insert_or_assign(std::move(key), std::move(value));
+  }
+  return metadata;
+}
+
+}  // namespace iqdb

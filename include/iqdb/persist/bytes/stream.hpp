@@ -1,0 +1,359 @@
+// Writer and Reader: what an index is saved to and loaded from.
+//
+// Invariants: everything is little-endian whatever the host is. The Writer holds one fixed buffer; a span larger than
+// that goes to the sink uncopied. The Reader never hands out a byte beyond the payload, checks before it allocates, and
+// sets memory aside only in proportion to bytes that are really there.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <ranges>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "iqdb/persist/bytes/huge_pages.hpp"
+#include "iqdb/persist/error.hpp"
+#include "iqdb/persist/version.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+/// What has a fixed little-endian form: integers but bool, float, double.
+template <class T>
+concept LittleEndianValue = (std::integral<T> && !std::same_as<std::remove_cv_t<T>, bool>) ||
+                            std::same_as<std::remove_cv_t<T>, float> || std::same_as<std::remove_cv_t<T>, double>;
+
+/// Where bytes go: the next stage of a save.
+class ByteSink {
+ public:
+  ByteSink() = default;
+  ByteSink(const ByteSink&) = delete;
+  ByteSink& operator=(const ByteSink&) = delete;
+  virtual ~ByteSink() = default;
+
+  /// Takes all of `bytes`, or throws.
+  virtual void write(std::span<const std::byte> bytes) = 0;
+};
+
+/// Where bytes come from: the previous stage of a load.
+class ByteSource {
+ public:
+  ByteSource() = default;
+  ByteSource(const ByteSource&) = delete;
+  ByteSource& operator=(const ByteSource&) = delete;
+  virtual ~ByteSource() = default;
+
+  /// Fills the beginning of `into`, which is not empty; returns how many bytes, 0 only at the end. Throws where the
+  /// bytes cannot be had.
+  virtual std::size_t read(std::span<std::byte> into) = 0;
+};
+
+/// A sink that keeps what is written in memory: for tests of an index's save_to.
+class MemorySink final : public ByteSink {
+ public:
+  void write(std::span<const std::byte> bytes) override { bytes_.insert(bytes_.end(), bytes.begin(), bytes.end()); }
+
+  /// Everything written so far.
+  [[nodiscard]] const std::vector<std::byte>& bytes() const noexcept { return bytes_; }
+
+ private:
+  std::vector<std::byte> bytes_;
+};
+
+/// `value` as it lies in a file.
+template <LittleEndianValue T>
+[[nodiscard]] std::array<std::byte, sizeof(T)> to_little_endian(T value) noexcept {
+  auto bytes = std::bit_cast<std::array<std::byte, sizeof(T)>>(value);
+  if constexpr (std::endian::native == std::endian::big) {
+    std::ranges::reverse(bytes);
+  }
+  return bytes;
+}
+
+/// The value that lies in a file as `bytes`.
+template <LittleEndianValue T>
+[[nodiscard]] T from_little_endian(std::array<std::byte, sizeof(T)> bytes) noexcept {
+  if constexpr (std::endian::native == std::endian::big) {
+    std::ranges::reverse(bytes);
+  }
+  return std::bit_cast<T>(bytes);
+}
+
+/// What an index writes its payload to. Small writes are gathered in a fixed buffer.
+class Writer {
+ public:
+  static constexpr std::size_t default_buffer_bytes = std::size_t{64} * 1024;
+
+  /// Writes to `sink`, which must outlive this, through a buffer of `buffer_bytes`, at least 1.
+  explicit Writer(ByteSink& sink, std::size_t buffer_bytes = default_buffer_bytes)
+      : sink_(&sink),
+        buffer_(std::make_unique_for_overwrite<std::byte[]>(buffer_bytes)),  // NOLINT(*-avoid-c-arrays)
+        capacity_(buffer_bytes) {}
+
+  /// Writes `bytes` as they are. Throws what the sink throws, e.g. PersistError io on a full disk.
+  void write(std::span<const std::byte> bytes) {
+    if (bytes.size() > capacity_ - used_) {
+      flush();
+      if (bytes.size() >= capacity_) {
+        sink_->write(bytes);
+        flushed_ += bytes.size();
+        return;
+      }
+    }
+    if (!bytes.empty()) {
+      std::memcpy(buffer_.get() + used_, bytes.data(), bytes.size());
+      used_ += bytes.size();
+    }
+  }
+
+  /// Writes one number, little-endian.
+  template <class T>
+    requires LittleEndianValue<T>
+  void write_le(T value) { write(to_little_endian(value)); }
+
+  /// Writes numbers one behind the other, each little-endian, with no count before them.
+  template <class T>
+    requires LittleEndianValue<T>
+  void write_array(std::span<const T> values) {
+    if constexpr (std::endian::native == std::endian::little) {
+      write(std::as_bytes(values));
+    } else {
+      for (const T value : values) {
+        write_le(value);
+      }
+    }
+  }
+
+  /// The same for any contiguous range: a vector, an array.
+  template <std::ranges::contiguous_range R>
+    requires LittleEndianValue<std::ranges::range_value_t<R>>
+  void write_array(const R& values) { write_array(std::span<const std::ranges::range_value_t<R>>(values)); }
+
+  /// Payload bytes written so far.
+  [[nodiscard]] std::uint64_t position() const noexcept { return flushed_ + used_; }
+
+  /// Hands what is buffered to the sink. Whoever made the Writer calls it at the end; save_to need not.
+  void flush() {
+    if (used_ > 0) {
+      sink_->write({buffer_.get(), used_});
+      flushed_ += used_;
+      used_ = 0;
+    }
+  }
+
+ private:
+  ByteSink* sink_;
+  std::unique_ptr<std::byte[]> buffer_;  // NOLINT(*-avoid-c-arrays)
+  std::size_t capacity_;
+  std::size_t used_ = 0;
+  std::uint64_t flushed_ = 0;
+};
+
+/// The bytes that `write(writer)` writes: for what is small.
+template <class Write>
+std::vector<std::byte> bytes_of(Write&& write) {
+  MemorySink sink;
+  Writer writer(sink);
+  std::forward<Write>(write)(writer);
+  writer.flush();
+  return sink.bytes();
+}
+
+/// How far the stated length of a payload can be believed.
+enum class LengthEvidence : std::uint8_t {
+  stored,  ///< so many bytes are there: the length was compared with the file's
+  stated,  ///< a compressed stream claims to decode to so many
+};
+
+/// What an index reads its payload from. Whatever a payload says, reading it never goes beyond its end.
+class Reader {
+ public:
+  static constexpr std::size_t default_buffer_bytes = std::size_t{64} * 1024;
+
+  /// Reads `bytes`, which must outlive this: for tests of an index's load_from.
+  explicit Reader(std::span<const std::byte> bytes) : ahead_(bytes), length_(bytes.size()) {}
+
+  /// Reads `length` bytes from `source`, which must outlive this, through a buffer of `buffer_bytes`, at least 1.
+  Reader(ByteSource& source, std::uint64_t length, LengthEvidence evidence,
+         std::size_t buffer_bytes = default_buffer_bytes)
+      : source_(&source),
+        buffer_(std::make_unique_for_overwrite<std::byte[]>(buffer_bytes)),  // NOLINT(*-avoid-c-arrays)
+        capacity_(buffer_bytes),
+        length_(length),
+        evidence_(evidence) {}
+
+  /// Fills `into`. Throws PersistError truncated_payload, having read nothing, if fewer bytes are left.
+  void read(std::span<std::byte> into) {
+    require(into.size());
+    while (!into.empty()) {
+      std::size_t taken = 0;
+      if (ahead_.empty() && into.size() >= capacity_) {
+        taken = pull(into);
+      } else {
+        if (ahead_.empty()) {
+          const std::span<std::byte> room(buffer_.get(), std::min<std::uint64_t>(capacity_, remaining()));
+          ahead_ = room.first(pull(room));
+        }
+        taken = std::min(into.size(), ahead_.size());
+        std::memcpy(into.data(), ahead_.data(), taken);
+        ahead_ = ahead_.subspan(taken);
+      }
+      position_ += taken;
+      into = into.subspan(taken);
+    }
+  }
+
+  /// Reads one number, little-endian. Throws PersistError truncated_payload if fewer bytes are left.
+  template <class T>
+    requires LittleEndianValue<T>
+  [[nodiscard]] T read_le() {
+    std::array<std::byte, sizeof(T)> bytes{};
+    read(bytes);
+    return from_little_endian<T>(bytes);
+  }
+
+  /// Fills `into` with numbers that stand one behind the other. Throws PersistError truncated_payload, having read
+  /// nothing, if fewer are left.
+  template <class T>
+    requires LittleEndianValue<T>
+  void read_array(std::span<T> into) {
+    read(std::as_writable_bytes(into));
+    if constexpr (std::endian::native == std::endian::big) {
+      for (T& value : into) {
+        value = from_little_endian<T>(std::bit_cast<std::array<std::byte, sizeof(T)>>(value));
+      }
+    }
+  }
+
+  /// The same for any contiguous range: a vector, an array.
+  template <std::ranges::contiguous_range R>
+    requires LittleEndianValue<std::ranges::range_value_t<R>>
+  void read_array(R&& into) { read_array(std::span<std::ranges::range_value_t<R>>(into)); }
+
+  /// `count` numbers that stand one behind the other, in a vector with that allocator: HugePageAllocator<T> for a large
+  /// array that is kept. Throws PersistError truncated_payload, having read and allocated nothing, if fewer are left.
+  template <class T, class Allocator = std::allocator<T>>
+    requires LittleEndianValue<T>
+  [[nodiscard]] std::vector<T, Allocator> read_vector(std::uint64_t count) {
+    require_items(count, sizeof(T));
+    std::vector<T, Allocator> values;
+    while (values.size() < count) {
+      make_room(values, count, sizeof(T));
+      const auto old_size = values.size();
+      auto step = std::min(count - old_size, std::uint64_t{values.capacity() - old_size});
+      if constexpr (!DefaultInitialising<Allocator>) {
+        // What is zeroed before it is filled should still be in the processor's cache then. Not smaller than this, so
+        // that a source gains something where it shares out a large read to several threads.
+        constexpr std::uint64_t piece = std::size_t{4} * 1024 * 1024 / sizeof(T);
+        step = std::min(step, piece);
+      }
+      values.resize(old_size + static_cast<std::size_t>(step));
+      read_array(std::span<T>(values).subspan(old_size));
+    }
+    return values;
+  }
+
+  /// `length` bytes as a string. Throws PersistError truncated_payload, having read and allocated nothing, if fewer are
+  /// left.
+  [[nodiscard]] std::string read_string(std::uint64_t length) {
+    // So short a one may be set aside on the word of a length alone.
+    constexpr std::uint64_t read_in_place = 4096;
+    if (length <= read_in_place) {
+      require(length);
+      std::string text(static_cast<std::size_t>(length), '\0');
+      read(std::as_writable_bytes(std::span(text)));
+      return text;
+    }
+    const std::vector<char> characters = read_vector<char>(length);
+    return {characters.begin(), characters.end()};
+  }
+
+  /// Makes room in `items` for at least one more of the `count` items that it is to hold in the end, of which each
+  /// takes at least `bytes_each` in the payload: room for all of them where that many bytes are known to be there,
+  /// otherwise as much as the bytes decoded so far make credible. Asks for huge pages where it is much. For decoders
+  /// that append to a vector in a loop.
+  template <class T, class Allocator>
+  void make_room(std::vector<T, Allocator>& items, std::uint64_t count, std::uint64_t bytes_each) const {
+    if (items.size() == items.capacity() && items.size() < count) {
+      const std::uint64_t credible = credible_bytes() / std::max<std::uint64_t>(bytes_each, 1);
+      const std::uint64_t more = std::max(credible, std::uint64_t{items.size()} / 2 + 1);
+      items.reserve(items.size() + static_cast<std::size_t>(std::min(count - items.size(), more)));
+      if constexpr (!std::same_as<T, bool>) {  // whose vector is no array
+        if (items.capacity() >= smallest_huge_allocation / sizeof(T)) {
+          advise_huge_pages({reinterpret_cast<std::byte*>(items.data()), items.capacity() * sizeof(T)});
+        }
+      }
+    }
+  }
+
+  /// Throws PersistError truncated_payload unless at least `bytes` are left.
+  void require(std::uint64_t bytes) const {
+    if (bytes > remaining()) {
+      throw_short(std::to_string(bytes) + " bytes were");
+    }
+  }
+
+  /// Throws PersistError truncated_payload unless at least `count` items of at least `bytes_each` are left: the check
+  /// to make before believing a count in a payload.
+  void require_items(std::uint64_t count, std::uint64_t bytes_each) const {
+    if (bytes_each != 0 && count > remaining() / bytes_each) {
+      throw_short(std::to_string(count) + " items of " + std::to_string(bytes_each) + " bytes each were");
+    }
+  }
+
+  /// Payload bytes left.
+  [[nodiscard]] std::uint64_t remaining() const noexcept { return length_ - position_; }
+
+  /// Payload bytes read so far.
+  [[nodiscard]] std::uint64_t position() const noexcept { return position_; }
+
+  /// Throws a PersistError of `kind` that names the position: for decoders that find something wrong.
+  [[noreturn]] void fail(PersistErrorKind kind, std::string message) const {
+    throw_persist_error(kind, std::move(message), {.path = {}, .code = {}, .offset = position_});
+  }
+
+ private:
+  std::size_t pull(std::span<std::byte> into) {
+    const std::size_t count = source_->read(into);
+    if (count == 0) {
+      throw_short("more bytes were");
+    }
+    return count;
+  }
+
+  // How many payload bytes memory may be set aside for before they are read. A compressed stream's length is a claim:
+  // what was decoded so far vouches for 256 times as much, so that a real payload is moved at most once on its way into
+  // memory while it is small, and a forged one gets address space but no memory.
+  [[nodiscard]] std::uint64_t credible_bytes() const noexcept {
+    constexpr std::uint64_t unproven = std::uint64_t{4} * 1024 * 1024;
+    constexpr std::uint64_t factor = 256;
+    if (evidence_ == LengthEvidence::stored || position_ > remaining() / factor) {
+      return remaining();
+    }
+    return std::min(remaining(), std::max(unproven, position_ * factor));
+  }
+
+  [[noreturn, gnu::cold, gnu::noinline]] void throw_short(const std::string& wanted) const {
+    fail(PersistErrorKind::truncated_payload,
+         "cannot read on: " + wanted + " expected, but " + std::to_string(remaining()) + " of " +
+             std::to_string(length_) + " bytes are left; the data is cut short or was made by something else");
+  }
+
+  ByteSource* source_ = nullptr;
+  std::unique_ptr<std::byte[]> buffer_;  // NOLINT(*-avoid-c-arrays)
+  std::size_t capacity_ = 0;
+  std::span<const std::byte> ahead_;  // read from the source, not yet handed out
+  std::uint64_t position_ = 0;
+  std::uint64_t length_ = 0;
+  LengthEvidence evidence_ = LengthEvidence::stored;
+};
+
+}  // namespace iqdb

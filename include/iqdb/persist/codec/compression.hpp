@@ -1,0 +1,87 @@
+// Which codec a payload goes through: zstd, LZ4 or none.
+//
+//   make_encoder -> PayloadEncoder: StoredEncoder, ZstdEncoder, Lz4Encoder
+//   make_decoder -> PayloadDecoder: StoredDecoder, ZstdDecoder, FrameDecoder<Lz4Frames>, Lz4BlockDecoder
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "iqdb/persist/bytes/stream.hpp"
+#include "iqdb/persist/codec/codec.hpp"
+#include "iqdb/persist/codec/compression_scheme.hpp"
+#include "iqdb/persist/codec/lz4_codec.hpp"
+#include "iqdb/persist/codec/zstd_codec.hpp"
+#include "iqdb/persist/config.hpp"
+#include "iqdb/persist/error.hpp"
+#include "iqdb/persist/version.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+/// An encoder for `compression` that passes data on to `data`, which must outlive it.
+/// Throws PersistError unsupported where the codec is not built in.
+[[nodiscard]] inline std::unique_ptr<PayloadEncoder> make_encoder(Compression compression, ByteSink& data,
+                                                                  [[maybe_unused]] CodingResources resources) {
+  switch (compression.codec()) {
+    case Compression::Codec::none:
+      return std::make_unique<coding::StoredEncoder>(data);
+    case Compression::Codec::zstd:
+#if IQDB_PERSIST_HAS_ZSTD
+      return std::make_unique<coding::ZstdEncoder>(data, compression.level(), resources);
+#else
+      break;
+#endif
+    case Compression::Codec::lz4:
+#if IQDB_PERSIST_HAS_LZ4
+      return std::make_unique<coding::Lz4Encoder>(data, resources);
+#else
+      break;
+#endif
+  }
+  throw_persist_error(PersistErrorKind::unsupported, "cannot compress: the program was built without this codec");
+}
+
+/// A decoder for the `data_bytes` that `data` gives, which are stated to decode by `preamble`; `data` must outlive it.
+/// Throws PersistError unsupported where the codec is not built in or there is none, invalid_payload or compression
+/// where the lengths cannot be right.
+[[nodiscard]] inline std::unique_ptr<PayloadDecoder> make_decoder(RegionPreamble preamble, ByteSource& data,
+                                                                  std::uint64_t data_bytes,
+                                                                  [[maybe_unused]] CodingResources resources) {
+  [[maybe_unused]] const auto refuse = [](std::string_view codec) {
+    throw_persist_error(PersistErrorKind::unsupported, "the snapshot is compressed with " + std::string(codec) +
+                                                           ", but the program was built without it; build it with " +
+                                                           std::string(codec));
+  };
+  switch (preamble.scheme) {
+    case CompressionScheme::none:
+      return std::make_unique<coding::StoredDecoder>(data, data_bytes, preamble.payload_bytes);
+    case CompressionScheme::zstd:
+#if IQDB_PERSIST_HAS_ZSTD
+      return std::make_unique<coding::ZstdDecoder>(data, preamble.payload_bytes, resources);
+#else
+      refuse("zstd");
+      break;
+#endif
+    case CompressionScheme::lz4_block:
+#if IQDB_PERSIST_HAS_LZ4
+      return std::make_unique<coding::Lz4BlockDecoder>(data, data_bytes, preamble.payload_bytes);
+#else
+      refuse("lz4");
+      break;
+#endif
+    case CompressionScheme::lz4_frames:
+#if IQDB_PERSIST_HAS_LZ4
+      return std::make_unique<coding::FrameDecoder<coding::Lz4Frames>>(data, preamble.payload_bytes,
+                                                                       resources.buffer_bytes);
+#else
+      refuse("lz4");
+      break;
+#endif
+  }
+  throw_persist_error(PersistErrorKind::unsupported, "the snapshot is compressed by a scheme that there is not");
+}
+
+}  // namespace iqdb

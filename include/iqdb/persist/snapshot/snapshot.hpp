@@ -1,0 +1,319 @@
+// One snapshot saved and loaded, through any Storage.
+//
+//   save:  index -> Writer -> PayloadSink -> encoder -> BlockStream (checksum, temporary file) -> header -> commit
+//   load:  file -> checksum of the whole region -> file again -> decoder -> Reader -> index -> compared with the header
+//
+// Invariants: memory is a few buffers, whatever the size of the index (an LZ4 block excepted). No byte of the region
+// reaches a decoder before the checksum of all of it was found right.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "iqdb/persist/bytes/checksum.hpp"
+#include "iqdb/persist/bytes/helper_threads.hpp"
+#include "iqdb/persist/bytes/stream.hpp"
+#include "iqdb/persist/codec/codec.hpp"
+#include "iqdb/persist/codec/compression.hpp"
+#include "iqdb/persist/codec/compression_scheme.hpp"
+#include "iqdb/persist/config.hpp"
+#include "iqdb/persist/error.hpp"
+#include "iqdb/persist/persistable.hpp"
+#include "iqdb/persist/progress.hpp"
+#include "iqdb/persist/snapshot/snapshot_format.hpp"
+#include "iqdb/persist/storage/block_stream.hpp"
+#include "iqdb/persist/storage/parallel_read.hpp"
+#include "iqdb/persist/storage/storage.hpp"
+#include "iqdb/persist/version.hpp"
+#include "iqdb/text.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+/// What a save has written.
+struct SnapshotInfo {
+  std::uint64_t file_bytes = 0;         ///< the size of the file
+  std::uint64_t payload_bytes = 0;      ///< the size of the payload before it was compressed
+  std::uint64_t vectors = 0;            ///< how many vectors it holds
+  std::uint64_t lsn = 0;                ///< the number of the last mutation it holds; 0 with the log off
+  std::chrono::nanoseconds elapsed{0};  ///< how long it took
+};
+
+/// What verification has found out about a snapshot.
+struct SnapshotReport {
+  FileHeader header;                                   ///< what the file says of itself
+  CompressionScheme scheme = CompressionScheme::none;  ///< how its payload is compressed
+  std::uint64_t file_bytes = 0;                        ///< the size of the file
+  std::uint64_t payload_bytes = 0;                     ///< the size of the payload when decompressed
+};
+
+namespace snapshot {
+
+// The header of the snapshot in `file`. Throws what read_header throws.
+template <ReadableFile F>
+[[nodiscard]] FileHeader read_header_of(F& file, std::optional<std::string_view> expected_type = {}) {
+  FileRange source(file, 0, file.size());
+  Reader reader(source, file.size(), LengthEvidence::stored, header_bytes(longest_index_type));
+  return read_header(reader, expected_type);
+}
+
+// The first stage of a save behind the Writer.
+class PayloadSink final : public ByteSink {
+ public:
+  PayloadSink(ByteSink& next, ProgressMeter& progress, std::size_t piece_bytes)
+      : next_(&next), progress_(&progress), piece_bytes_(piece_bytes) {}
+
+  void write(std::span<const std::byte> bytes) override {
+    // In pieces, so that a codec works while an earlier one is written, and progress shows.
+    while (!bytes.empty()) {
+      const auto piece = bytes.first(std::min(bytes.size(), piece_bytes_));
+      next_->write(piece);
+      progress_->advance(piece.size());
+      bytes = bytes.subspan(piece.size());
+    }
+  }
+
+ private:
+  ByteSink* next_;
+  ProgressMeter* progress_;
+  std::size_t piece_bytes_;
+};
+
+// The last stage of a load before the Reader.
+class MeteredSource final : public ByteSource {
+ public:
+  MeteredSource(ByteSource& source, ProgressMeter& progress) : source_(&source), progress_(&progress) {}
+
+  std::size_t read(std::span<std::byte> into) override {
+    // In pieces, so that progress shows.
+    const std::size_t count = source_->read(into.first(std::min<std::size_t>(into.size(), ProgressMeter::step)));
+    progress_->advance(count);
+    return count;
+  }
+
+ private:
+  ByteSource* source_;
+  ProgressMeter* progress_;
+};
+
+// A snapshot whose checksum was found right.
+template <ReadableFile F>
+class VerifiedFile {
+ public:
+  // `file` must outlive this. Throws what read_header throws, and checksum_mismatch.
+  VerifiedFile(F& file, std::optional<std::string_view> expected_type, const PersistConfig& config)
+      : file_(&file),
+        config_(&config),
+        helpers_(config.helper_threads),
+        header_(read_header_of(file, expected_type)),
+        region_(header_bytes(header_.index_type.size())) {
+    verify_checksum();
+    preamble_.payload_bytes = file_->size() - region_;
+    if (header_.version >= 2) {
+      FileRange source(*file_, region_, file_->size());
+      Reader reader(source, file_->size() - region_, LengthEvidence::stored, RegionPreamble::bytes);
+      preamble_ = read_preamble(reader);
+      preamble_bytes_ = reader.position();
+    }
+  }
+
+  // Calls `decode(reader, decoder, progress)` with the payload.
+  template <class Decode>
+  decltype(auto) decode(Decode&& decode) {
+    const std::uint64_t begin = region_ + preamble_bytes_;
+    SharedFileRange data(*file_, begin, helpers_.if_any());
+    const std::unique_ptr<PayloadDecoder> decoder =
+        make_decoder(preamble_, data, file_->size() - begin,
+                     {.buffer_bytes = config_->buffer_bytes, .helper_threads = config_->helper_threads});
+    ProgressMeter progress(config_->on_progress, Progress::Phase::load, preamble_.payload_bytes);
+    MeteredSource source(*decoder, progress);
+    Reader reader(source, preamble_.payload_bytes, decoder->evidence(), config_->buffer_bytes);
+    return std::forward<Decode>(decode)(reader, *decoder, progress);
+  }
+
+  [[nodiscard]] const FileHeader& header() const noexcept { return header_; }
+
+  [[nodiscard]] SnapshotReport report() const {
+    return {.header = header_,
+            .scheme = preamble_.scheme,
+            .file_bytes = file_->size(),
+            .payload_bytes = preamble_.payload_bytes};
+  }
+
+ private:
+  void verify_checksum() {
+    ProgressMeter progress(config_->on_progress, Progress::Phase::verify, file_->size() - region_);
+    const std::uint32_t found = checksum_of(*file_, region_, config_->buffer_bytes, helpers_.if_any(), progress);
+    progress.finish();
+    if (found != header_.crc32) {
+      throw_persist_error(PersistErrorKind::checksum_mismatch,
+                          "the snapshot is damaged: the checksum of its contents is " + hexadecimal(found) + ", but " +
+                              hexadecimal(header_.crc32) + " was written; restore the file from a copy");
+    }
+  }
+
+  F* file_;
+  const PersistConfig* config_;
+  HelperThreads helpers_;
+  FileHeader header_;
+  RegionPreamble preamble_;
+  std::uint64_t region_ = 0;          // where the region begins
+  std::uint64_t preamble_bytes_ = 0;  // how much of it stands before the data
+};
+
+// Makes the index; of several things wrong with a payload the first in the order of the checks is reported.
+template <Persistable I>
+I build(Reader& reader, PayloadDecoder& decoder, const ProgressMeter& progress) {
+  try {
+    return PersistTraits<I>::load_from(reader);
+  } catch (const PersistError& error) {
+    if (error.kind() != PersistErrorKind::compression && error.kind() != PersistErrorKind::io) {
+      decoder.finish();
+    }
+    throw;
+  } catch (const std::exception& error) {
+    if (progress.cancelled()) {
+      throw;
+    }
+    decoder.finish();
+    std::throw_with_nested(PersistError(PersistErrorKind::index_build,
+                                        std::string("the index could not be made from its payload: ") + error.what() +
+                                            " (the file is undamaged: was it saved by another version of the index?)"));
+  } catch (...) {
+    if (progress.cancelled()) {
+      throw;
+    }
+    decoder.finish();
+    std::throw_with_nested(PersistError(PersistErrorKind::index_build,
+                                        "the index could not be made from its payload: it threw what is no "
+                                        "std::exception"));
+  }
+}
+
+inline void require_agreement(std::string_view what, std::uint64_t in_header, std::uint64_t in_index) {
+  if (in_header != in_index) {
+    throw_persist_error(PersistErrorKind::invalid_payload,
+                        "the header states " + std::to_string(in_header) + " as the " + std::string(what) +
+                            ", but the index made from the payload has " + std::to_string(in_index) +
+                            "; the header is damaged, or the index decodes its payload wrongly");
+  }
+}
+
+}  // namespace snapshot
+
+/// A snapshot that is written under its temporary name, and has yet to be synced and to take the place of the old one.
+template <Storage S>
+struct WrittenSnapshot {
+  typename S::Replacement file;
+  Fingerprint fingerprint;
+  SnapshotInfo info;  ///< but for the time that putting it in place takes
+};
+
+/// Writes `index` beside the file at `path`, a resolved name, under its lock; put_in_place(result.file) then
+/// puts it in place. Throws PersistError io, and whatever the index's save_to or config.on_progress throws; then no
+/// temporary file is left.
+template <Persistable I, Storage S>
+[[nodiscard]] WrittenSnapshot<S> write_snapshot(const I& index, S& storage, const typename S::Lock& lock,
+                                                const std::filesystem::path& path, const PersistConfig& config) {
+  const auto started = std::chrono::steady_clock::now();
+  FileHeader header{.version = snapshot_version,
+                    .index_type = std::string(PersistTraits<I>::index_type),
+                    .dim = persisted_dim(index),
+                    .metric = persisted_metric(index),
+                    .vectors = persisted_size(index)};
+  auto file = storage.replace(path, lock);
+
+  // Written again at the end, when checksum and lengths are known.
+  RegionPreamble preamble;
+  const auto head = [&] {
+    return bytes_of([&](Writer& writer) {
+      write_header(writer, header);
+      write_preamble(writer, preamble);
+    });
+  };
+
+  const std::vector<std::byte> provisional_head = head();
+  BlockStream data(file, provisional_head.size(), buffers_in_block * config.buffer_bytes, config.helper_threads);
+  data.write(provisional_head);
+  const std::unique_ptr<PayloadEncoder> encoder = make_encoder(
+      config.compression, data, {.buffer_bytes = config.buffer_bytes, .helper_threads = config.helper_threads});
+  ProgressMeter progress(config.on_progress, Progress::Phase::save, 0);
+  snapshot::PayloadSink payload(*encoder, progress, config.buffer_bytes);
+  Writer writer(payload, config.buffer_bytes);
+  PersistTraits<I>::save_to(index, writer);
+  writer.flush();
+  encoder->finish();
+  data.finish();
+
+  preamble = {.scheme = encoder->scheme(), .payload_bytes = writer.position()};
+  Crc32 region(bytes_of([&](Writer& preamble_writer) { write_preamble(preamble_writer, preamble); }));
+  region.append(data.checksum());
+  header.crc32 = region.value();
+  const std::vector<std::byte> complete_head = head();
+  file.overwrite(0, complete_head);
+  progress.finish();
+
+  const std::uint64_t file_bytes = data.bytes();
+  return {.file = std::move(file),
+          .fingerprint = fingerprint(header, file_bytes),
+          .info = {.file_bytes = file_bytes,
+                   .payload_bytes = preamble.payload_bytes,
+                   .vectors = header.vectors,
+                   .lsn = 0,
+                   .elapsed = std::chrono::steady_clock::now() - started}};
+}
+
+/// Writes `index` in place of the file at `path`, a resolved name, under its lock: when it returns, that is durable. If
+/// it throws, the old file stands and no temporary file is left, but for a directory that could not be synced: then the
+/// new file is there and may not survive a crash. Throws as write_snapshot does.
+template <Persistable I, Storage S>
+SnapshotInfo save_snapshot(const I& index, S& storage, const typename S::Lock& lock, const std::filesystem::path& path,
+                           const PersistConfig& config) {
+  WrittenSnapshot<S> written = write_snapshot(index, storage, lock, path, config);
+  put_in_place(written.file);
+  return written.info;
+}
+
+/// An index made of a snapshot.
+template <Persistable I>
+struct LoadedSnapshot {
+  I index;
+  Fingerprint fingerprint;
+};
+
+/// Makes an index of the snapshot in `file`. Throws PersistError, each failure of its own kind, in the order:
+/// bad_magic, unsupported_version, invalid_payload for the index type's length, invalid_index_type, invalid_metric (and
+/// truncated_header in between), checksum_mismatch, truncated_payload, compression, what the index's decoder throws
+/// (index_build for what is no PersistError), invalid_payload for bytes left over or a header that does not agree.
+template <Persistable I, class F>
+  requires ReadableFile<std::remove_reference_t<F>>
+[[nodiscard]] LoadedSnapshot<I> load_snapshot(F&& file, const PersistConfig& config) {
+  snapshot::VerifiedFile verified(file, std::string_view(PersistTraits<I>::index_type), config);
+  return verified.decode([&](Reader& reader, PayloadDecoder& decoder, ProgressMeter& progress) -> LoadedSnapshot<I> {
+    I index = snapshot::build<I>(reader, decoder, progress);
+    decoder.finish();
+    if (reader.remaining() > 0) {
+      reader.fail(PersistErrorKind::invalid_payload,
+                  "the index left " + std::to_string(reader.remaining()) +
+                      " bytes of its payload unread; was it saved by another version of the index?");
+    }
+    const FileHeader& header = verified.header();
+    snapshot::require_agreement("number of dimensions", header.dim, persisted_dim(index));
+    snapshot::require_agreement("metric's tag", static_cast<std::uint64_t>(header.metric),
+                                static_cast<std::uint64_t>(persisted_metric(index)));
+    snapshot::require_agreement("number of vectors", header.vectors, persisted_size(index));
+    progress.finish();
+    return {.index = std::move(index), .fingerprint = fingerprint(header, verified.report().file_bytes)};
+  });
+}
+
+}  // namespace iqdb

@@ -1,0 +1,240 @@
+// A file's bytes on their way to the disk: gathered in blocks, which helper threads checksum and write while the caller
+// fills the next ones.
+//
+//   write(bytes) --copied--> block 1, 2, 3, … --> one thread: checksum
+//                                            \--> another one: FileReplacement::append, several at once if they are there
+//
+// Invariants: a fixed number of blocks, one behind the other in memory, each in use until it was checksummed and written;
+// blocks reach the file in their order, aligned in memory and in the file, so that it can be written past the page cache.
+#pragma once
+
+#include <algorithm>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <exception>
+#include <mutex>
+#include <span>
+#include <system_error>
+#include <thread>
+#include <utility>
+
+#include "iqdb/persist/bytes/aligned_buffer.hpp"
+#include "iqdb/persist/bytes/checksum.hpp"
+#include "iqdb/persist/bytes/stream.hpp"
+#include "iqdb/persist/storage/storage.hpp"
+#include "iqdb/persist/version.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+/// So many of PersistConfig::buffer_bytes make a block: by default 2 MiB, with which a disk is about at its fastest.
+inline constexpr std::size_t buffers_in_block = 8;
+
+/// Appends to a file that holds nothing yet, and takes the checksum of what is appended.
+template <FileReplacement R>
+class BlockStream final : public ByteSink {
+ public:
+  /// Appends to `file`, which must outlive this, in blocks of `block_bytes`, rounded up to a multiple of
+  /// direct_block_bytes. Of `helper_threads` threads besides the caller's up to two are used, from the first full block
+  /// on; with 0 of them everything is done by the caller. The first `unchecked` bytes are not taken into the checksum.
+  BlockStream(R& file, std::uint64_t unchecked, std::size_t block_bytes, unsigned helper_threads)
+      : file_(&file),
+        unchecked_(unchecked),
+        block_bytes_(static_cast<std::size_t>(block_end(block_bytes))),
+        helper_threads_(helper_threads),
+        rotation_(helper_threads == 0 ? 1 : most_blocks) {}
+  BlockStream(const BlockStream&) = delete;
+  BlockStream& operator=(const BlockStream&) = delete;
+  ~BlockStream() override {
+    abandon();
+    join();
+  }
+
+  /// Throws what the file throws, for this piece or an earlier one.
+  void write(std::span<const std::byte> bytes) override {
+    while (!bytes.empty()) {
+      if (used_ == 0) {
+        await_free_block();
+      }
+      const std::size_t count = std::min(bytes.size(), block_bytes_ - used_);
+      std::memcpy(memory_of(filled_).data() + used_, bytes.data(), count);
+      used_ += count;
+      bytes = bytes.subspan(count);
+      if (used_ == block_bytes_) {
+        start_threads();
+        pass_on();
+      }
+    }
+  }
+
+  /// Waits until everything is in the file; nothing may be written afterwards. Throws what the file throws.
+  void finish() {
+    if (used_ > 0) {
+      pass_on();
+    }
+    {
+      const std::lock_guard guard(mutex_);
+      ending_ = true;
+    }
+    moved_.notify_all();
+    join();
+    if (error_) {
+      std::rethrow_exception(error_);
+    }
+  }
+
+  /// The checksum of what was written; known after finish().
+  [[nodiscard]] const Crc32& checksum() const noexcept { return checksum_; }
+
+  /// How many bytes were written so far.
+  [[nodiscard]] std::uint64_t bytes() const noexcept { return passed_on_bytes_ + used_; }
+
+ private:
+  // With threads: enough for the disk to have work while the checksum, or the caller, is behind.
+  static constexpr std::uint64_t most_blocks = 6;
+
+  // A disk is a little faster with several megabytes at a time; the others go on filling meanwhile.
+  static constexpr std::uint64_t most_written_at_once = most_blocks / 2;
+
+  // Where a block lies.
+  [[nodiscard]] std::span<std::byte> memory_of(std::uint64_t number) const noexcept {
+    return memory_.bytes().subspan(static_cast<std::size_t>(number % rotation_) * block_bytes_, block_bytes_);
+  }
+
+  // What lies in the blocks that were passed on, from `first` on, one behind the other in memory, of at most `most`. A last
+  // one that is not full comes alone: it cannot go past the page cache, those before it can. With mutex_ held, or by the
+  // caller.
+  [[nodiscard]] std::span<const std::byte> passed_on_from(std::uint64_t first, std::uint64_t most) const noexcept {
+    const std::uint64_t bytes = passed_on_bytes_ - first * block_bytes_;
+    const std::uint64_t full = std::max<std::uint64_t>(bytes / block_bytes_, 1);
+    const std::uint64_t count = std::min({most, full, rotation_ - first % rotation_});
+    return {memory_of(first).data(), static_cast<std::size_t>(std::min(bytes, count * block_bytes_))};
+  }
+
+  void await_free_block() {
+    {
+      std::unique_lock guard(mutex_);
+      moved_.wait(guard, [this] { return filled_ < std::min(summed_, written_) + rotation_ || error_; });
+      if (error_) {
+        std::rethrow_exception(error_);
+      }
+    }
+    if (memory_.size() == 0) {
+      memory_ = AlignedBuffer(rotation_ * block_bytes_);  // of which a small file touches only what it fills
+    }
+  }
+
+  // The block being filled is full, or the last one.
+  void pass_on() {
+    const std::uint64_t number = filled_;
+    {
+      const std::lock_guard guard(mutex_);
+      passed_on_bytes_ += std::exchange(used_, 0);
+      ++filled_;
+    }
+    moved_.notify_all();
+    const std::span<const std::byte> block = passed_on_from(number, 1);
+    if (!summing_.joinable()) {
+      sum(number, block);
+      const std::lock_guard guard(mutex_);
+      ++summed_;
+    }
+    if (!writing_.joinable()) {
+      file_->append(block);
+      const std::lock_guard guard(mutex_);
+      ++written_;
+    }
+  }
+
+  void sum(std::uint64_t number, std::span<const std::byte> block) noexcept {
+    const std::uint64_t begin = number * block_bytes_;
+    const std::uint64_t skipped = std::min<std::uint64_t>(unchecked_ - std::min(unchecked_, begin), block.size());
+    checksum_.update(block.subspan(static_cast<std::size_t>(skipped)));
+  }
+
+  void start_threads() {
+    if (filled_ > 0) {
+      return;
+    }
+    try {
+      if (helper_threads_ >= 1) {
+        writing_ = std::thread([this] {
+          process(written_, most_written_at_once, [this](std::uint64_t, auto blocks) { file_->append(blocks); });
+        });
+      }
+      if (helper_threads_ >= 2) {
+        summing_ = std::thread(
+            [this] { process(summed_, 1, [this](std::uint64_t number, auto block) { sum(number, block); }); });
+      }
+    } catch (const std::system_error&) {
+      // There are no more threads to be had: the caller does what they would have done.
+    }
+  }
+
+  // Processes block after block, up to `most` at once; `done` counts them.
+  template <class Process>
+  void process(std::uint64_t& done, std::uint64_t most, Process&& process_blocks) noexcept {
+    std::unique_lock guard(mutex_);
+    for (;;) {
+      moved_.wait(guard, [&] { return done < filled_ || ending_ || error_ || abandoned_; });
+      if (error_ || abandoned_ || done == filled_) {
+        return;
+      }
+      const std::span<const std::byte> blocks = passed_on_from(done, most);
+      guard.unlock();
+      std::exception_ptr error;
+      try {
+        process_blocks(done, blocks);
+      } catch (...) {
+        error = std::current_exception();
+      }
+      guard.lock();
+      if (error) {
+        error_ = error;
+      } else {
+        done += (blocks.size() + block_bytes_ - 1) / block_bytes_;
+      }
+      moved_.notify_all();
+    }
+  }
+
+  void abandon() noexcept {
+    {
+      const std::lock_guard guard(mutex_);
+      abandoned_ = true;
+    }
+    moved_.notify_all();
+  }
+
+  void join() {
+    for (std::thread* thread : {&summing_, &writing_}) {
+      if (thread->joinable()) {
+        thread->join();
+      }
+    }
+  }
+
+  R* file_;
+  std::uint64_t unchecked_;
+  std::size_t block_bytes_;
+  unsigned helper_threads_;
+  std::uint64_t rotation_;  // how many blocks there are
+  AlignedBuffer memory_;    // of all of them
+  std::size_t used_ = 0;    // bytes of the block being filled
+  Crc32 checksum_;          // of the blocks summed
+
+  std::mutex mutex_;  // guards what is below
+  std::condition_variable moved_;
+  std::uint64_t filled_ = 0;           // blocks that were passed on; changed by the caller only
+  std::uint64_t passed_on_bytes_ = 0;  // in them; all but the last one are full
+  std::uint64_t summed_ = 0;
+  std::uint64_t written_ = 0;
+  bool ending_ = false;     // no more blocks come
+  bool abandoned_ = false;  // what was not written is not wanted any more
+  std::exception_ptr error_;
+  std::thread summing_;
+  std::thread writing_;
+};
+
+}  // namespace iqdb

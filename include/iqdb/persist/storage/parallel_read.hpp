@@ -1,0 +1,139 @@
+// A large part of a file read by several threads: to checksum it, or into memory.
+//
+// One thread alone is slower than a disk, or the page cache, can be: its time goes into copying, checksums and the
+// first touch of memory.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <span>
+#include <thread>
+#include <vector>
+
+#include "iqdb/persist/bytes/checksum.hpp"
+#include "iqdb/persist/bytes/helper_threads.hpp"
+#include "iqdb/persist/bytes/stream.hpp"
+#include "iqdb/persist/progress.hpp"
+#include "iqdb/persist/storage/storage.hpp"
+#include "iqdb/persist/version.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+namespace parallel_read {
+
+// Fills `into` from `offset` on.
+template <ReadableFile F>
+void read_all(F& file, std::uint64_t offset, std::span<std::byte> into) {
+  while (!into.empty()) {
+    const std::size_t count = file.read_at(offset, into);
+    offset += count;
+    into = into.subspan(count);
+  }
+}
+
+// The checksum of pieces, put together in their order, in whatever order they come.
+class OrderedChecksum {
+ public:
+  void add(std::uint64_t number, const Crc32& piece) {
+    const std::lock_guard guard(mutex_);
+    waiting_.emplace(number, piece);
+    while (!waiting_.empty() && waiting_.begin()->first == next_) {
+      whole_.append(waiting_.begin()->second);
+      waiting_.erase(waiting_.begin());
+      ++next_;
+    }
+  }
+
+  [[nodiscard]] std::uint32_t value() const { return whole_.value(); }
+
+ private:
+  std::mutex mutex_;
+  std::uint64_t next_ = 0;
+  std::map<std::uint64_t, Crc32> waiting_;
+  Crc32 whole_;
+};
+
+}  // namespace parallel_read
+
+/// The CRC32 of a file's bytes from `begin` to its end, read in pieces of `piece_bytes`, of which each thread holds
+/// one. Tells `progress`, in the calling thread. Throws what the file and `progress` throw.
+template <ReadableFile F>
+[[nodiscard]] std::uint32_t checksum_of(F& file, std::uint64_t begin, std::size_t piece_bytes, HelperThreads* helpers,
+                                        ProgressMeter& progress) {
+  const std::uint64_t end = file.size();
+  const std::uint64_t count = (end - begin + piece_bytes - 1) / piece_bytes;
+  Pieces pieces(count);
+  parallel_read::OrderedChecksum checksum;
+  std::atomic<std::uint64_t> done = 0;
+  const std::thread::id caller = std::this_thread::get_id();
+  const auto work = [&] {
+    std::vector<std::byte> buffer(static_cast<std::size_t>(std::min<std::uint64_t>(piece_bytes, end - begin)));
+    pieces.take_all([&](std::uint64_t number) {
+      const std::uint64_t at = begin + number * piece_bytes;
+      const auto piece =
+          std::span(buffer).first(static_cast<std::size_t>(std::min<std::uint64_t>(piece_bytes, end - at)));
+      parallel_read::read_all(file, at, piece);
+      checksum.add(number, Crc32(piece));
+      done += piece.size();
+      if (std::this_thread::get_id() == caller) {
+        progress.advance(done.exchange(0));
+      }
+    });
+  };
+  // For less than this, waking a thread takes longer than the work.
+  constexpr std::uint64_t fewest_shared = 4;
+  if (count < fewest_shared || helpers == nullptr) {
+    work();
+  } else {
+    helpers->run(work);
+  }
+  progress.advance(done);
+  return checksum.value();
+}
+
+/// Fills `into`, which the file must have bytes enough for, from `offset` on; a large one with `helpers`, if there are
+/// any. Throws what the file throws.
+template <ReadableFile F>
+void read_shared(F& file, std::uint64_t offset, std::span<std::byte> into, HelperThreads* helpers) {
+  // So large that waking a thread is little beside it.
+  constexpr std::size_t piece_bytes = std::size_t{512} * 1024;
+  if (into.size() < 2 * piece_bytes || helpers == nullptr) {
+    parallel_read::read_all(file, offset, into);
+    return;
+  }
+  Pieces pieces((into.size() + piece_bytes - 1) / piece_bytes);
+  helpers->run([&] {
+    pieces.take_all([&](std::uint64_t number) {
+      const auto at = static_cast<std::size_t>(number) * piece_bytes;
+      parallel_read::read_all(file, offset + at, into.subspan(at, std::min(piece_bytes, into.size() - at)));
+    });
+  });
+}
+
+/// The bytes of a file from `begin` to its end, as a source for a Reader; large reads are shared out to several
+/// threads.
+template <ReadableFile F>
+class SharedFileRange final : public ByteSource {
+ public:
+  /// `file` and `helpers`, if there are any, must outlive this.
+  SharedFileRange(F& file, std::uint64_t begin, HelperThreads* helpers)
+      : file_(&file), helpers_(helpers), position_(begin) {}
+
+  std::size_t read(std::span<std::byte> into) override {
+    const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(into.size(), file_->size() - position_));
+    read_shared(*file_, position_, into.first(count), helpers_);
+    position_ += count;
+    return count;
+  }
+
+ private:
+  F* file_;
+  HelperThreads* helpers_;
+  std::uint64_t position_;
+};
+
+}  // namespace iqdb

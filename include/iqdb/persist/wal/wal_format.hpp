@@ -1,0 +1,412 @@
+// The write-ahead log's header and frames: fields <-> bytes. docs/format.md has the picture and the rules.
+//
+//   header, 64: magic 8 | version 4 | CRC32 4 | log id 8 | base LSN 8 | base fingerprint 16 | zero 16
+//   frame: body length 4 | CRC32 4 | LSN 8 | durable 8 | body …
+//   body:  op 1 | …
+//
+// Version 1, which is only read: magic 8 | version 4, then frames: body length 4 | CRC32 4 | body …
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "iqdb/persist/bytes/checksum.hpp"
+#include "iqdb/persist/bytes/row_format.hpp"
+#include "iqdb/persist/bytes/stream.hpp"
+#include "iqdb/persist/error.hpp"
+#include "iqdb/persist/snapshot/snapshot_format.hpp"
+#include "iqdb/persist/version.hpp"
+#include "iqdb/types.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+/// The first bytes of a log.
+inline constexpr std::string_view log_magic("IQDBWAL\0", 8);
+
+/// The version that is written.
+inline constexpr std::uint32_t log_version = 2;
+
+/// The bytes of a version-1 header: magic and version, with which a version-2 header begins too.
+inline constexpr std::uint64_t log_header_1_bytes = 12;
+
+/// The bytes of a version-2 header.
+inline constexpr std::uint64_t log_header_bytes = 64;
+
+/// The largest body of a frame. A mutation that would need a larger one is refused before it is written.
+inline constexpr std::uint64_t largest_frame_body = std::uint64_t{256} * 1024 * 1024;
+
+/// The largest number a mutation can have: so large that none ever gets there, so small that no sum overflows.
+inline constexpr std::uint64_t largest_lsn = std::uint64_t{1} << 62U;
+
+/// What a version-2 log begins with.
+struct LogHeader {
+  std::uint64_t log_id = 0;    ///< random, new for every log file: part of every frame's checksum
+  std::uint64_t base_lsn = 0;  ///< the number of the last mutation that the base snapshot holds
+  Fingerprint base;            ///< of the snapshot that the log continues
+
+  friend bool operator==(const LogHeader&, const LogHeader&) = default;
+};
+
+/// What a body begins with.
+enum class FrameOp : std::uint8_t { insert = 1, erase = 2, batch = 3, abort = 4, checkpoint = 5, close = 6 };
+
+/// What a version-2 frame begins with.
+struct FrameHeader {
+  std::uint32_t body_bytes = 0;
+  std::uint32_t crc32 = 0;    ///< see frame_checksum
+  std::uint64_t lsn = 0;      ///< of its first mutation; of a control frame: of the mutation that follows
+  std::uint64_t durable = 0;  ///< up to this offset the log was known to be on stable storage when it was written
+
+  /// How many bytes it takes.
+  static constexpr std::uint64_t bytes = 4 + 4 + 8 + 8;
+};
+
+/// The bytes of a version-1 frame's header: body length and CRC32 of the body.
+inline constexpr std::uint64_t frame_header_1_bytes = 4 + 4;
+
+namespace wal_format {
+
+// Numbers one behind the other, which have `count` bytes together.
+template <std::size_t count, LittleEndianValue... Ts>
+[[nodiscard]] std::array<std::byte, count> packed(const Ts&... values) noexcept {
+  static_assert((sizeof(Ts) + ...) == count);
+  std::array<std::byte, count> bytes{};
+  std::byte* at = bytes.data();
+  const auto put = [&at](const auto& field) {
+    std::memcpy(at, field.data(), field.size());
+    at += field.size();
+  };
+  (put(to_little_endian(values)), ...);
+  return bytes;
+}
+
+}  // namespace wal_format
+
+/// The checksum of what a frame's is over before the body: the log's id, so that a frame of another log or of an
+/// earlier life of the same blocks never validates, and the header's other fields.
+[[nodiscard]] inline Crc32 checksum_of_fields(std::uint64_t log_id, const FrameHeader& header) noexcept {
+  return Crc32(wal_format::packed<8 + 4 + 8 + 8>(log_id, header.body_bytes, header.lsn, header.durable));
+}
+
+/// The checksum of a frame: over these fields, and the body.
+[[nodiscard]] inline std::uint32_t frame_checksum(std::uint64_t log_id, const FrameHeader& header,
+                                                  std::span<const std::byte> body) noexcept {
+  Crc32 checksum = checksum_of_fields(log_id, header);
+  checksum.update(body);
+  return checksum.value();
+}
+
+/// A frame's header as it lies in a log.
+[[nodiscard]] inline std::array<std::byte, FrameHeader::bytes> encoded(const FrameHeader& header) noexcept {
+  return wal_format::packed<FrameHeader::bytes>(header.body_bytes, header.crc32, header.lsn, header.durable);
+}
+
+/// Reads a frame's header; nothing of it is checked.
+[[nodiscard]] inline FrameHeader read_frame_header(std::span<const std::byte, FrameHeader::bytes> bytes) noexcept {
+  const std::byte* at = bytes.data();
+  const auto take = [&at]<class T>(T& field) {
+    std::array<std::byte, sizeof(T)> raw{};
+    std::memcpy(raw.data(), at, raw.size());
+    field = from_little_endian<T>(raw);
+    at += raw.size();
+  };
+  FrameHeader header;
+  take(header.body_bytes);
+  take(header.crc32);
+  take(header.lsn);
+  take(header.durable);
+  return header;
+}
+
+/// Writes the fingerprint of a snapshot.
+inline void write_fingerprint(Writer& writer, const Fingerprint& fingerprint) {
+  writer.write_le(fingerprint.file_bytes);
+  writer.write_le(fingerprint.header_crc32);
+  writer.write_le(fingerprint.region_crc32);
+}
+
+/// Reads the fingerprint of a snapshot.
+[[nodiscard]] inline Fingerprint read_fingerprint(Reader& reader) {
+  return {.file_bytes = reader.read_le<std::uint64_t>(),
+          .header_crc32 = reader.read_le<std::uint32_t>(),
+          .region_crc32 = reader.read_le<std::uint32_t>()};
+}
+
+/// Writes a version-2 header, with its checksum.
+inline void write_log_header(Writer& writer, const LogHeader& header) {
+  const auto encode = [&header](std::uint32_t crc32) {
+    return bytes_of([&](Writer& to) {
+      to.write_array(log_magic);
+      to.write_le(log_version);
+      to.write_le(crc32);
+      to.write_le(header.log_id);
+      to.write_le(header.base_lsn);
+      write_fingerprint(to, header.base);
+      to.write(std::array<std::byte, 16>{});
+    });
+  };
+  writer.write(encode(Crc32(encode(0)).value()));
+}
+
+namespace wal_format {
+
+[[noreturn, gnu::cold, gnu::noinline]] inline void throw_damaged_header(const std::string& found) {
+  throw_persist_error(PersistErrorKind::log_corrupted,
+                      "the log's header is damaged: " + found +
+                          "; restore the log from a copy, or move it away to load the snapshot without it",
+                      {.path = {}, .code = {}, .offset = 0});
+}
+
+// The fields of a version-2 header, from its 64 bytes; nothing is checked.
+[[nodiscard]] inline LogHeader fields_of(std::span<const std::byte> bytes) {
+  Reader reader(bytes.subspan(log_magic.size() + 4 + 4));
+  LogHeader header;
+  header.log_id = reader.read_le<std::uint64_t>();
+  header.base_lsn = reader.read_le<std::uint64_t>();
+  header.base = read_fingerprint(reader);
+  return header;
+}
+
+[[nodiscard]] inline std::vector<std::byte> encoded(const LogHeader& header) {
+  return bytes_of([&](Writer& writer) { write_log_header(writer, header); });
+}
+
+}  // namespace wal_format
+
+/// The version of the log that begins with `bytes`: its first log_header_bytes, or all of it, at least
+/// log_header_1_bytes. Throws PersistError bad_magic where it is no log, unsupported_version where it is one of a
+/// version there is not; log_corrupted where it would be of version 2 if magic and version were put right: then these
+/// are damaged.
+[[nodiscard]] inline std::uint32_t read_log_version(std::span<const std::byte> bytes) {
+  Reader reader(bytes);
+  const std::string magic = reader.read_string(log_magic.size());
+  const auto version = reader.read_le<std::uint32_t>();
+  if (magic == log_magic && version == log_version) {
+    return version;
+  }
+  if (bytes.size() == log_header_bytes) {
+    const auto repaired = wal_format::encoded(wal_format::fields_of(bytes));
+    if (std::ranges::equal(std::span(repaired).subspan(log_header_1_bytes), bytes.subspan(log_header_1_bytes))) {
+      wal_format::throw_damaged_header("its magic is " + printable(magic) + " and its version " +
+                                       std::to_string(version));
+    }
+  }
+  if (magic != log_magic) {
+    throw_persist_error(PersistErrorKind::bad_magic,
+                        "this is no log: it begins with " + printable(magic) + ", expected " + printable(log_magic));
+  }
+  if (version != 1) {
+    throw_persist_error(PersistErrorKind::unsupported_version,
+                        "the log has format version " + std::to_string(version) + ", but this library reads 1 to " +
+                            std::to_string(log_version) + "; it needs a newer library, or the file is damaged");
+  }
+  return version;
+}
+
+/// Reads a version-2 header. Throws PersistError log_corrupted where it is not whole: a log is created whole, so that
+/// is never a log that was only begun.
+[[nodiscard]] inline LogHeader read_log_header(std::span<const std::byte> bytes) {
+  if (bytes.size() != log_header_bytes) {
+    wal_format::throw_damaged_header("it has " + std::to_string(bytes.size()) + " bytes, expected " +
+                                     std::to_string(log_header_bytes));
+  }
+  const LogHeader header = wal_format::fields_of(bytes);
+  // Magic and version, the checksum, the zeros behind the fields: all are right if encoding it again gives these bytes.
+  if (!std::ranges::equal(wal_format::encoded(header), bytes)) {
+    wal_format::throw_damaged_header("its checksum is wrong");
+  }
+  if (header.base_lsn > largest_lsn) {
+    wal_format::throw_damaged_header("its base LSN is " + std::to_string(header.base_lsn));
+  }
+  return header;
+}
+
+/// Writes the body of an insert. Precondition: check_storable(metadata) does not throw.
+inline void write_insert(Writer& writer, const VectorId& id, std::span<const float> vector,
+                         const std::optional<Metadata>& metadata) {
+  writer.write_le(static_cast<std::uint8_t>(FrameOp::insert));
+  write_id(writer, id);
+  writer.write_le(static_cast<std::uint32_t>(vector.size()));
+  writer.write_array(vector);
+  write_metadata(writer, metadata);
+}
+
+/// Writes the body of an erase.
+inline void write_erase(Writer& writer, const VectorId& id) {
+  writer.write_le(static_cast<std::uint8_t>(FrameOp::erase));
+  write_id(writer, id);
+}
+
+/// Writes the body of an abort of the mutation `lsn`.
+inline void write_abort(Writer& writer, std::uint64_t lsn) {
+  writer.write_le(static_cast<std::uint8_t>(FrameOp::abort));
+  writer.write_le(lsn);
+}
+
+/// Writes the body of a close frame.
+inline void write_close(Writer& writer) { writer.write_le(static_cast<std::uint8_t>(FrameOp::close)); }
+
+/// Writes the body of a checkpoint: the snapshot with this fingerprint holds exactly the mutations before it.
+inline void write_checkpoint(Writer& writer, const Fingerprint& snapshot) {
+  writer.write_le(static_cast<std::uint8_t>(FrameOp::checkpoint));
+  write_fingerprint(writer, snapshot);
+}
+
+/// One mutation as it stands in a log. One object is used for many, so that its memory is.
+struct Mutation {
+  FrameOp op = FrameOp::erase;       ///< insert or erase
+  VectorId id = 0;                   ///< of which vector
+  std::vector<float> vector;         ///< for an insert
+  std::optional<Metadata> metadata;  ///< for an insert
+};
+
+/// Writes the body of a batch.
+inline void write_batch(Writer& writer, std::span<const Mutation> mutations) {
+  writer.write_le(static_cast<std::uint8_t>(FrameOp::batch));
+  writer.write_le(static_cast<std::uint32_t>(mutations.size()));
+  for (const Mutation& mutation : mutations) {
+    if (mutation.op == FrameOp::insert) {
+      write_insert(writer, mutation.id, mutation.vector, mutation.metadata);
+    } else {
+      write_erase(writer, mutation.id);
+    }
+  }
+}
+
+/// Reads the fields behind the op byte of an insert or erase. Throws as read_id and read_metadata do.
+inline void read_mutation(Reader& reader, FrameOp op, Mutation& mutation) {
+  mutation.op = op;
+  mutation.id = read_id(reader);
+  if (op == FrameOp::insert) {
+    const auto components = reader.read_le<std::uint32_t>();
+    reader.require_items(components, sizeof(float));
+    mutation.vector.resize(components);
+    reader.read_array(std::span<float>(mutation.vector));
+    mutation.metadata = read_metadata(reader);
+  }
+}
+
+/// A body taken apart, except for its mutations, which are read one by one with read_next.
+class FrameBody {
+ public:
+  /// Throws PersistError invalid_payload or truncated_payload for what is no body.
+  explicit FrameBody(std::span<const std::byte> bytes, std::uint32_t version) : reader_(bytes), op_(read_op()) {
+    const bool known = version == 1 ? is_mutation(op_) : op_ >= FrameOp::insert && op_ <= FrameOp::close;
+    if (!known) {
+      reader_.fail(PersistErrorKind::invalid_payload,
+                   "a record has the op " + std::to_string(static_cast<unsigned>(op_)) + ", which is none");
+    }
+    if (is_mutation(op_)) {
+      mutations_ = 1;
+    } else if (op_ == FrameOp::batch) {
+      mutations_ = reader_.read_le<std::uint32_t>();
+      if (mutations_ == 0) {
+        reader_.fail(PersistErrorKind::invalid_payload, "a batch has no mutation");
+      }
+    } else if (op_ == FrameOp::abort) {
+      aborted_lsn_ = reader_.read_le<std::uint64_t>();
+    } else if (op_ == FrameOp::checkpoint) {
+      fingerprint_ = read_fingerprint(reader_);
+    }
+  }
+
+  [[nodiscard]] FrameOp op() const noexcept { return op_; }
+
+  /// How many mutations it holds: 0 for a control frame.
+  [[nodiscard]] std::uint32_t mutations() const noexcept { return mutations_; }
+
+  /// For an abort: the mutation that it speaks of.
+  [[nodiscard]] std::uint64_t aborted_lsn() const noexcept { return aborted_lsn_; }
+
+  /// For a checkpoint: the snapshot that it speaks of.
+  [[nodiscard]] const Fingerprint& fingerprint() const noexcept { return fingerprint_; }
+
+  /// Reads the next of its mutations. Throws PersistError invalid_payload or truncated_payload where it is none.
+  void read_next(Mutation& mutation) {
+    FrameOp op = op_;
+    if (op_ == FrameOp::batch) {
+      op = read_op();
+      if (!is_mutation(op)) {
+        reader_.fail(PersistErrorKind::invalid_payload,
+                     "a batch holds the op " + std::to_string(static_cast<unsigned>(op)) + "; expected 1 or 2");
+      }
+    }
+    read_mutation(reader_, op, mutation);
+  }
+
+  /// Throws PersistError invalid_payload where bytes are left over.
+  void require_end() const {
+    if (reader_.remaining() > 0) {
+      reader_.fail(PersistErrorKind::invalid_payload,
+                   "a record has " + std::to_string(reader_.remaining()) + " bytes too many");
+    }
+  }
+
+ private:
+  static bool is_mutation(FrameOp op) noexcept { return op == FrameOp::insert || op == FrameOp::erase; }
+
+  FrameOp read_op() { return static_cast<FrameOp>(reader_.read_le<std::uint8_t>()); }
+
+  Reader reader_;
+  FrameOp op_;
+  std::uint32_t mutations_ = 0;
+  std::uint64_t aborted_lsn_ = 0;
+  Fingerprint fingerprint_;
+};
+
+/// Makes frames in one buffer that is used again for each.
+class FrameEncoder {
+ public:
+  /// Begins a frame: its body is to be written to the result.
+  [[nodiscard]] Writer& begin() {
+    writer_.flush();  // what is left of a body whose encoding failed
+    body_.clear_to(FrameHeader::bytes);
+    return writer_;
+  }
+
+  /// Ends it; the result is valid until the next begin(). Throws PersistError record_too_large where the body is larger
+  /// than a log's reader takes.
+  [[nodiscard]] std::span<const std::byte> finish(std::uint64_t log_id, std::uint64_t lsn, std::uint64_t durable) {
+    writer_.flush();
+    const std::span<std::byte> frame = body_.bytes();
+    const std::span<const std::byte> body = frame.subspan(FrameHeader::bytes);
+    if (body.size() > largest_frame_body) {
+      throw_persist_error(PersistErrorKind::record_too_large,
+                          "the record has " + std::to_string(body.size()) + " bytes, but a log takes at most " +
+                              std::to_string(largest_frame_body) + "; split the batch, or store less metadata");
+    }
+    FrameHeader header{
+        .body_bytes = static_cast<std::uint32_t>(body.size()), .crc32 = 0, .lsn = lsn, .durable = durable};
+    header.crc32 = frame_checksum(log_id, header, body);
+    std::ranges::copy(encoded(header), frame.begin());
+    return frame;
+  }
+
+ private:
+  class Buffer final : public ByteSink {
+   public:
+    void clear_to(std::size_t size) { bytes_.resize(size); }
+    void write(std::span<const std::byte> bytes) override { bytes_.insert(bytes_.end(), bytes.begin(), bytes.end()); }
+    [[nodiscard]] std::span<std::byte> bytes() noexcept { return bytes_; }
+
+   private:
+    std::vector<std::byte> bytes_;
+  };
+
+  static constexpr std::size_t writer_buffer_bytes = 4096;
+
+  Buffer body_;
+  Writer writer_{body_, writer_buffer_bytes};
+};
+
+}  // namespace iqdb

@@ -1,0 +1,193 @@
+// Which slot a vector gets, what is left where its library refuses it, and the bytes of the table.
+#include "iqdb/index/support/slot_table.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "support/allocations.hpp"
+#include "support/bytes.hpp"
+#include "support/catch.hpp"
+#include "support/expect_error.hpp"
+#include "support/streams.hpp"
+
+namespace {
+
+using iqdb::IndexErrorKind;
+using iqdb::Metadata;
+using iqdb::PersistErrorKind;
+using iqdb::SlotTable;
+using iqdb::Writer;
+using iqdb_test::Bytes;
+using iqdb_test::hex;
+using iqdb_test::require_kind;
+
+// Adds a vector that the library takes; gives its slot.
+std::size_t add(SlotTable& table, std::uint64_t id, std::optional<Metadata> metadata = {}) {
+  auto addition = table.add(id, std::move(metadata));
+  addition.keep();
+  return addition.slot();
+}
+
+// The identifiers 0 to count - 1, each in the slot of its number.
+SlotTable filled(std::uint64_t count) {
+  SlotTable table;
+  for (std::uint64_t id = 0; id < count; ++id) {
+    add(table, id);
+  }
+  return table;
+}
+
+std::vector<std::byte> saved(const SlotTable& table) {
+  return iqdb_test::written_by([&](Writer& writer) { table.save_to(writer); });
+}
+
+SlotTable load(std::span<const std::byte> bytes) {
+  iqdb::Reader reader(bytes);
+  SlotTable table = SlotTable::load_from(reader);
+  CHECK(reader.remaining() == 0);
+  return table;
+}
+
+// A table of a taken slot, a free one, and a taken one with metadata.
+Bytes bytes_of_three() {
+  return Bytes().u64(3).u8(1).u8(0).u64(5).u8(0).u8(0).u8(1).u8(0).u64(7).u8(1).u32(1).u32(1).text("k").u8(4);
+}
+
+}  // namespace
+
+TEST_CASE("SlotTable: slots count up and the lowest free one is taken first", "[slot_table]") {
+  SlotTable table = filled(20);
+  table.remove(11);
+  table.remove(3);
+  table.remove(7);
+  CHECK(table.is_free(3));
+  CHECK(table.size() == 17);
+  CHECK(table.slots() == 20);
+  CHECK(add(table, 100) == 3);
+  CHECK(add(table, 101) == 7);
+  CHECK(add(table, 102) == 11);
+  CHECK(add(table, 103) == 20);
+  CHECK_FALSE(table.is_free(3));
+  CHECK(table.id(3) == iqdb::VectorId(100));
+}
+
+TEST_CASE("SlotTable: finds the slot of a vector and knows what is stored with it", "[slot_table]") {
+  SlotTable table = filled(2);
+  add(table, 9, Metadata{{"k", true}});
+  CHECK(table.find(9) == std::size_t{2});
+  CHECK(table.at(9) == 2);
+  CHECK(table.metadata(2) == Metadata{{"k", true}});
+  CHECK(table.metadata(1) == std::nullopt);
+  CHECK(table.find(10) == std::nullopt);
+  require_kind(IndexErrorKind::not_found, [&] { return table.at(10); });
+}
+
+TEST_CASE("SlotTable: a known identifier and metadata that cannot be stored are refused and change nothing",
+          "[slot_table]") {
+  SlotTable table = filled(2);
+  const auto before = saved(table);
+  require_kind(IndexErrorKind::duplicate, [&] { add(table, 1); });
+  require_kind(IndexErrorKind::duplicate, [&] { table.append(1, std::nullopt); });
+  require_kind(IndexErrorKind::invalid_config, [&] { add(table, 2, Metadata{{"\xFF", 1}}); });
+  CHECK(saved(table) == before);
+}
+
+TEST_CASE("SlotTable: an addition that is not kept leaves neither vector nor slot", "[slot_table]") {
+  SlotTable table = filled(2);
+  {
+    const auto addition = table.add(5, std::nullopt);
+    CHECK(addition.slot() == 2);
+    CHECK_FALSE(addition.reused());
+    CHECK(table.find(5));
+  }
+  CHECK_FALSE(table.find(5));
+  CHECK(table.slots() == 2);
+}
+
+TEST_CASE("SlotTable: an addition to a used slot that is not kept leaves the slot free", "[slot_table]") {
+  SlotTable table = filled(2);
+  table.remove(0);
+  {
+    const auto addition = table.add(5, std::nullopt);
+    CHECK(addition.slot() == 0);
+    CHECK(addition.reused());
+  }
+  CHECK_FALSE(table.find(5));
+  CHECK(table.is_free(0));
+  CHECK(table.slots() == 2);
+  CHECK(add(table, 6) == 0);
+}
+
+TEST_CASE("SlotTable: a slot that the library made stays though the vector does not", "[slot_table]") {
+  SlotTable table = filled(2);
+  {
+    auto addition = table.add(5, std::nullopt);
+    addition.keep_slot();
+  }
+  CHECK_FALSE(table.find(5));
+  CHECK(table.slots() == 3);
+  CHECK(table.is_free(2));
+}
+
+TEST_CASE("SlotTable: freeing slots allocates nothing", "[slot_table]") {
+  SlotTable table = filled(100);
+  const auto seen = iqdb_test::allocated_by([&] {
+    for (std::size_t slot = 0; slot < 100; ++slot) {
+      table.remove(slot);
+    }
+  });
+  CHECK(seen.count == 0);
+  CHECK(table.size() == 0);
+}
+
+TEST_CASE("SlotTable: a slot freed by the last one holds what was there and leaves no gap", "[slot_table]") {
+  SlotTable table = filled(4);
+  table.remove_by_last(1);
+  CHECK(table.slots() == 3);
+  CHECK(table.find(3) == std::size_t{1});
+  CHECK(table.id(1) == iqdb::VectorId(3));
+  CHECK_FALSE(table.find(1));
+  table.remove_by_last(2);
+  CHECK(table.slots() == 2);
+  CHECK_FALSE(table.find(2));
+  CHECK(table.find(0) == std::size_t{0});
+}
+
+TEST_CASE("SlotTable: the bytes of a table with a free slot", "[slot_table]") {
+  SlotTable table;
+  table.append(5, std::nullopt);
+  table.append_free();
+  table.append(7, Metadata{{"k", iqdb::Null{}}});
+  CHECK(hex(saved(table)) == hex(bytes_of_three()));
+}
+
+TEST_CASE("SlotTable: reads what it wrote and goes on with the same slots", "[slot_table]") {
+  SlotTable table = load(bytes_of_three());
+  CHECK(table.size() == 2);
+  CHECK(table.slots() == 3);
+  CHECK(hex(saved(table)) == hex(bytes_of_three()));
+  CHECK(table.find(7) == std::size_t{2});
+  CHECK(add(table, 8) == 1);
+  CHECK(add(table, 9) == 3);
+}
+
+TEST_CASE("SlotTable: two vectors of the same identifier are invalid_payload", "[slot_table]") {
+  const Bytes twice = Bytes().u64(2).u8(1).u8(0).u64(5).u8(0).u8(1).u8(0).u64(5).u8(0);
+  require_kind(PersistErrorKind::invalid_payload, [&] { return load(twice); });
+}
+
+TEST_CASE("SlotTable: a slot that is neither free nor taken is invalid_payload", "[slot_table]") {
+  require_kind(PersistErrorKind::invalid_payload, [] { return load(Bytes().u64(1).u8(2)); });
+}
+
+TEST_CASE("SlotTable: cut at any byte it is truncated_payload", "[slot_table]") {
+  const std::vector<std::byte> whole = bytes_of_three();
+  for (std::size_t size = 0; size < whole.size(); ++size) {
+    CAPTURE(size);
+    require_kind(PersistErrorKind::truncated_payload, [&] { return load(std::span(whole).first(size)); });
+  }
+}
