@@ -13,7 +13,6 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
-#include <ranges>
 #include <span>
 #include <string>
 #include <type_traits>
@@ -30,6 +29,12 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 template <class T>
 concept LittleEndianValue = (std::integral<T> && !std::same_as<std::remove_cv_t<T>, bool>) ||
                             std::same_as<std::remove_cv_t<T>, float> || std::same_as<std::remove_cv_t<T>, double>;
+
+/// Numbers of fixed form that stand one behind the other: what std::span can be made of, such as a vector or an array.
+template <class R>
+concept LittleEndianArray = requires(R& range) {
+  requires LittleEndianValue<typename decltype(std::span(range))::element_type>;
+};
 
 /// Where bytes go: the next stage of a save.
 class ByteSink {
@@ -133,9 +138,10 @@ class Writer {
   }
 
   /// The same for any contiguous range: a vector, an array.
-  template <std::ranges::contiguous_range R>
-    requires LittleEndianValue<std::ranges::range_value_t<R>>
-  void write_array(const R& values) { write_array(std::span<const std::ranges::range_value_t<R>>(values)); }
+  template <LittleEndianArray R>
+  void write_array(const R& values) {
+    write_array(std::span<const typename decltype(std::span(values))::value_type>(values));
+  }
 
   /// Payload bytes written so far.
   [[nodiscard]] std::uint64_t position() const noexcept { return flushed_ + used_; }
@@ -234,9 +240,10 @@ class Reader {
   }
 
   /// The same for any contiguous range: a vector, an array.
-  template <std::ranges::contiguous_range R>
-    requires LittleEndianValue<std::ranges::range_value_t<R>>
-  void read_array(R&& into) { read_array(std::span<std::ranges::range_value_t<R>>(into)); }
+  template <LittleEndianArray R>
+  void read_array(R&& into) {
+    read_array(std::span<typename decltype(std::span(into))::value_type>(into));
+  }
 
   /// `count` numbers that stand one behind the other, in a vector with that allocator: HugePageAllocator<T> for a large
   /// array that is kept. Throws PersistError truncated_payload, having read and allocated nothing, if fewer are left.
