@@ -1,3 +1,3 @@
 #pragma once
-#pragma message("iqdb/index/usearch_stream.hpp is now iqdb/index/usearch/usearch_stream.hpp; version 0.3 has only that path")
+#pragma message("this header is now iqdb/index/usearch/usearch_stream.hpp; the old path goes with version 0.3")
 #include "iqdb/index/usearch/usearch_stream.hpp"
