@@ -126,14 +126,14 @@ class FlatIndex : public InsertOverloads<FlatIndex> {
       const Candidate candidate{.distance = distance(metric_, query, vector_at(row)), .row = row};
       if (nearest.size() < most) {
         nearest.push_back(candidate);
-        std::ranges::push_heap(nearest, nearer);
+        std::push_heap(nearest.begin(), nearest.end(), nearer);
       } else if (nearer(candidate, nearest.front())) {
-        std::ranges::pop_heap(nearest, nearer);
+        std::pop_heap(nearest.begin(), nearest.end(), nearer);
         nearest.back() = candidate;
-        std::ranges::push_heap(nearest, nearer);
+        std::push_heap(nearest.begin(), nearest.end(), nearer);
       }
     }
-    std::ranges::sort_heap(nearest, nearer);
+    std::sort_heap(nearest.begin(), nearest.end(), nearer);
 
     std::vector<Hit> hits;
     hits.reserve(nearest.size());
@@ -265,7 +265,8 @@ class FlatIndex : public InsertOverloads<FlatIndex> {
         continue;
       }
       if (kept != row) {
-        std::ranges::copy(vector_at(row), vectors_.begin() + static_cast<std::ptrdiff_t>(kept * dim_));
+        const std::span<const float> vector = vector_at(row);
+        std::copy(vector.begin(), vector.end(), vectors_.begin() + static_cast<std::ptrdiff_t>(kept * dim_));
         rows_[kept] = std::move(rows_[row]);
         row_of_.find(rows_[kept].id)->second = kept;
       }

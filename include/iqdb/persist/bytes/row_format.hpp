@@ -120,27 +120,21 @@ inline void write_text(Writer& writer, std::string_view text) {
 }
 
 inline void write_value(Writer& writer, const Value& value) {
-  struct Visitor {
-    Writer& writer;
-    void operator()(const std::string& text) const {
-      writer.write_le(value_string);
-      write_text(writer, text);
-    }
-    void operator()(std::int64_t integer) const {
-      writer.write_le(value_integer);
-      writer.write_le(integer);
-    }
-    void operator()(double number) const {
-      writer.write_le(value_float);
-      writer.write_le(number);
-    }
-    void operator()(bool truth) const {
-      writer.write_le(value_bool);
-      writer.write_le(static_cast<std::uint8_t>(truth));
-    }
-    void operator()(Null) const { writer.write_le(value_null); }
-  };
-  std::visit(Visitor{writer}, value);
+  if (const auto* text = std::get_if<std::string>(&value)) {
+    writer.write_le(value_string);
+    write_text(writer, *text);
+  } else if (const auto* integer = std::get_if<std::int64_t>(&value)) {
+    writer.write_le(value_integer);
+    writer.write_le(*integer);
+  } else if (const auto* number = std::get_if<double>(&value)) {
+    writer.write_le(value_float);
+    writer.write_le(*number);
+  } else if (const auto* truth = std::get_if<bool>(&value)) {
+    writer.write_le(value_bool);
+    writer.write_le(static_cast<std::uint8_t>(*truth));
+  } else {
+    writer.write_le(value_null);
+  }
 }
 
 [[nodiscard]] inline Value read_value(Reader& reader) {

@@ -78,7 +78,7 @@ template <LittleEndianValue T>
 [[nodiscard]] std::array<std::byte, sizeof(T)> to_little_endian(T value) noexcept {
   auto bytes = std::bit_cast<std::array<std::byte, sizeof(T)>>(value);
   if constexpr (std::endian::native == std::endian::big) {
-    std::ranges::reverse(bytes);
+    std::reverse(bytes.begin(), bytes.end());
   }
   return bytes;
 }
@@ -87,7 +87,7 @@ template <LittleEndianValue T>
 template <LittleEndianValue T>
 [[nodiscard]] T from_little_endian(std::array<std::byte, sizeof(T)> bytes) noexcept {
   if constexpr (std::endian::native == std::endian::big) {
-    std::ranges::reverse(bytes);
+    std::reverse(bytes.begin(), bytes.end());
   }
   return std::bit_cast<T>(bytes);
 }

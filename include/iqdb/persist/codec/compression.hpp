@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "iqdb/persist/bytes/stream.hpp"
 #include "iqdb/persist/codec/codec.hpp"
@@ -21,22 +22,37 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
+namespace coding {
+
+// Pointers to the interface from the start: one std::unique_ptr for each codec would be forty functions each.
+template <class Encoder, class... Arguments>
+std::unique_ptr<PayloadEncoder> made_encoder(Arguments&&... arguments) {
+  return std::unique_ptr<PayloadEncoder>(new Encoder(std::forward<Arguments>(arguments)...));
+}
+
+template <class Decoder, class... Arguments>
+std::unique_ptr<PayloadDecoder> made_decoder(Arguments&&... arguments) {
+  return std::unique_ptr<PayloadDecoder>(new Decoder(std::forward<Arguments>(arguments)...));
+}
+
+}  // namespace coding
+
 /// An encoder for `compression` that passes data on to `data`, which must outlive it.
 /// Throws PersistError unsupported where the codec is not built in.
 [[nodiscard]] inline std::unique_ptr<PayloadEncoder> make_encoder(Compression compression, ByteSink& data,
                                                                   [[maybe_unused]] CodingResources resources) {
   switch (compression.codec()) {
     case Compression::Codec::none:
-      return std::make_unique<coding::StoredEncoder>(data);
+      return coding::made_encoder<coding::StoredEncoder>(data);
     case Compression::Codec::zstd:
 #if IQDB_PERSIST_HAS_ZSTD
-      return std::make_unique<coding::ZstdEncoder>(data, compression.level(), resources);
+      return coding::made_encoder<coding::ZstdEncoder>(data, compression.level(), resources);
 #else
       break;
 #endif
     case Compression::Codec::lz4:
 #if IQDB_PERSIST_HAS_LZ4
-      return std::make_unique<coding::Lz4Encoder>(data, resources);
+      return coding::made_encoder<coding::Lz4Encoder>(data, resources);
 #else
       break;
 #endif
@@ -57,25 +73,25 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
   };
   switch (preamble.scheme) {
     case CompressionScheme::none:
-      return std::make_unique<coding::StoredDecoder>(data, data_bytes, preamble.payload_bytes);
+      return coding::made_decoder<coding::StoredDecoder>(data, data_bytes, preamble.payload_bytes);
     case CompressionScheme::zstd:
 #if IQDB_PERSIST_HAS_ZSTD
-      return std::make_unique<coding::ZstdDecoder>(data, preamble.payload_bytes, resources);
+      return coding::made_decoder<coding::ZstdDecoder>(data, preamble.payload_bytes, resources);
 #else
       refuse("zstd");
       break;
 #endif
     case CompressionScheme::lz4_block:
 #if IQDB_PERSIST_HAS_LZ4
-      return std::make_unique<coding::Lz4BlockDecoder>(data, data_bytes, preamble.payload_bytes);
+      return coding::made_decoder<coding::Lz4BlockDecoder>(data, data_bytes, preamble.payload_bytes);
 #else
       refuse("lz4");
       break;
 #endif
     case CompressionScheme::lz4_frames:
 #if IQDB_PERSIST_HAS_LZ4
-      return std::make_unique<coding::FrameDecoder<coding::Lz4Frames>>(data, preamble.payload_bytes,
-                                                                       resources.buffer_bytes);
+      return coding::made_decoder<coding::FrameDecoder<coding::Lz4Frames>>(data, preamble.payload_bytes,
+                                                                           resources.buffer_bytes);
 #else
       refuse("lz4");
       break;

@@ -191,7 +191,7 @@ namespace wal_format {
   }
   if (bytes.size() == log_header_bytes) {
     const auto repaired = wal_format::encoded(wal_format::fields_of(bytes));
-    if (std::ranges::equal(std::span(repaired).subspan(log_header_1_bytes), bytes.subspan(log_header_1_bytes))) {
+    if (std::equal(repaired.begin() + log_header_1_bytes, repaired.end(), bytes.begin() + log_header_1_bytes)) {
       wal_format::throw_damaged_header("its magic is " + printable(magic) + " and its version " +
                                        std::to_string(version));
     }
@@ -217,7 +217,7 @@ namespace wal_format {
   }
   const LogHeader header = wal_format::fields_of(bytes);
   // Magic and version, the checksum, the zeros behind the fields: all are right if encoding it again gives these bytes.
-  if (!std::ranges::equal(wal_format::encoded(header), bytes)) {
+  if (const auto right = wal_format::encoded(header); !std::equal(right.begin(), right.end(), bytes.begin())) {
     wal_format::throw_damaged_header("its checksum is wrong");
   }
   if (header.base_lsn > largest_lsn) {
