@@ -62,6 +62,12 @@ set(iqdb_persist_headers
     iqdb/index/support/foreign_file.hpp
     iqdb/index/support/foreign_index.hpp
     iqdb/index/flat.hpp
+    iqdb/index/hnswlib/config.hpp
+    iqdb/index/hnswlib/library.hpp
+    iqdb/index/hnswlib/graph.hpp
+    iqdb/index/hnswlib/graph_reader.hpp
+    iqdb/index/hnswlib/insertion.hpp
+    iqdb/index/hnswlib/file.hpp
     iqdb/index/hnswlib.hpp
     iqdb/index/faiss/faiss_stream.hpp
     iqdb/index/faiss/faiss_parts.hpp
