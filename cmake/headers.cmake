@@ -69,8 +69,17 @@ set(iqdb_persist_headers
     iqdb/index/hnswlib/insertion.hpp
     iqdb/index/hnswlib/file.hpp
     iqdb/index/hnswlib.hpp
-    iqdb/index/faiss/faiss_stream.hpp
-    iqdb/index/faiss/faiss_parts.hpp
+    iqdb/index/faiss/native.hpp
+    iqdb/index/faiss/stream.hpp
+    iqdb/index/faiss/part.hpp
+    iqdb/index/faiss/flat_part.hpp
+    iqdb/index/faiss/hnsw_graph.hpp
+    iqdb/index/faiss/hnsw_insertion.hpp
+    iqdb/index/faiss/hnsw_part.hpp
+    iqdb/index/faiss/ivf_lists.hpp
+    iqdb/index/faiss/ivf_part.hpp
+    iqdb/index/faiss/parts.hpp
+    iqdb/index/faiss/whole_index.hpp
     iqdb/index/faiss.hpp
     iqdb/index/usearch/usearch_stream.hpp
     iqdb/index/usearch.hpp
