@@ -81,7 +81,13 @@ set(iqdb_persist_headers
     iqdb/index/faiss/parts.hpp
     iqdb/index/faiss/whole_index.hpp
     iqdb/index/faiss.hpp
-    iqdb/index/usearch/usearch_stream.hpp
+    iqdb/index/usearch/config.hpp
+    iqdb/index/usearch/stream_layout.hpp
+    iqdb/index/usearch/checked_stream.hpp
+    iqdb/index/usearch/output_stream.hpp
+    iqdb/index/usearch/file_shape.hpp
+    iqdb/index/usearch/workplaces.hpp
+    iqdb/index/usearch/slot_graph.hpp
     iqdb/index/usearch.hpp
     # The laboratory and the conformance kit.
     iqdb/persist/testing/violation.hpp
