@@ -32,20 +32,41 @@ set(iqdb_persist_headers
     iqdb/persist/storage/storage.hpp
     iqdb/persist/storage/file_system.hpp
     iqdb/persist/storage/posix_file_system.hpp
+    iqdb/persist/storage/file_errors.hpp
+    iqdb/persist/storage/file_handle.hpp
+    iqdb/persist/storage/direct_mode.hpp
     iqdb/persist/storage/block_appender.hpp
+    iqdb/persist/storage/space_ahead.hpp
+    iqdb/persist/storage/stored_file.hpp
+    iqdb/persist/storage/file_lock.hpp
+    iqdb/persist/storage/file_log.hpp
+    iqdb/persist/storage/temporary_file.hpp
     iqdb/persist/storage/file_storage.hpp
     iqdb/persist/storage/block_stream.hpp
     iqdb/persist/storage/parallel_read.hpp
+    iqdb/persist/storage/file_window.hpp
+    iqdb/persist/storage/part_checksums.hpp
     # Snapshots.
     iqdb/persist/persistable.hpp
     iqdb/persist/snapshot/snapshot_format.hpp
     iqdb/persist/snapshot/snapshot.hpp
     # The write-ahead log.
+    iqdb/persist/wal/log_paths.hpp
     iqdb/persist/wal/wal_format.hpp
+    iqdb/persist/wal/frame_body.hpp
+    iqdb/persist/wal/frame_encoder.hpp
+    iqdb/persist/wal/log_identity.hpp
+    iqdb/persist/wal/log_frame.hpp
+    iqdb/persist/wal/torn_tail.hpp
+    iqdb/persist/wal/frame_reader.hpp
     iqdb/persist/wal/wal_reader.hpp
+    iqdb/persist/wal/new_log.hpp
     iqdb/persist/wal/wal_writer.hpp
+    iqdb/persist/wal/recovery_report.hpp
+    iqdb/persist/wal/replay.hpp
     iqdb/persist/wal/recovery.hpp
     iqdb/persist/wal/log_guard.hpp
+    iqdb/persist/wal/checkpoint.hpp
     # The face.
     iqdb/persist/inspect.hpp
     iqdb/persist/write_batch.hpp
@@ -95,6 +116,8 @@ set(iqdb_persist_headers
     iqdb/persist/testing/subject.hpp
     iqdb/persist/testing/file_call.hpp
     iqdb/persist/testing/disk_model.hpp
+    iqdb/persist/testing/simulated_names.hpp
+    iqdb/persist/testing/simulated_disk.hpp
     iqdb/persist/testing/simulated_file_system.hpp
     iqdb/persist/testing/crash_states.hpp
     iqdb/persist/testing/life.hpp
