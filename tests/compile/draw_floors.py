@@ -48,12 +48,13 @@ def box(floor: str) -> tuple[float, float, float]:
     return LEFT + column * COLUMN, TOP + (ROWS - 1 - row) * ROW, columns * COLUMN - 20
 
 
-def crossing(upper: str, lower: str, place: int, places: int) -> float:
-    """Where the arrow between two floors is, from left to right: spread out over the lower one, but below the upper one."""
+def crossing(upper: str, lower: str, place: int, places: int, least: float) -> float:
+    """Where the arrow between two floors is, from left to right: spread out over the lower one, but below the upper
+    one, and not left of `least` where it has the room."""
     left, _, width = box(upper)
     lower_left, _, lower_width = box(lower)
     begin, end = max(left, lower_left) + 15, min(left + width, lower_left + lower_width) - 75
-    return min(max(lower_left + lower_width * (place + 0.5) / places, begin), end)
+    return min(max(lower_left + lower_width * (place + 0.5) / places, begin, least), end)
 
 
 def draw(lines, includes) -> str:
@@ -72,7 +73,7 @@ def draw(lines, includes) -> str:
     for pairs in below.values():
         x = 0.0
         for place, (upper, lower) in enumerate(pairs):
-            x = max(crossing(upper, lower, place, len(pairs)), x + 75)
+            x = crossing(upper, lower, place, len(pairs), x + 75)
             begin, end = box(upper)[1] + ROOM, box(lower)[1]
             colour = "#c0392b" if (upper, lower) in upwards else "#8fa8bf"
             thick = min(1 + includes[upper, lower] / 12, 6)
