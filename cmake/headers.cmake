@@ -73,15 +73,42 @@ set(iqdb_persist_headers
     iqdb/persist/persisted_index.hpp
     iqdb/persist.hpp
     # Indexes.
+    iqdb/index/support/argument_checks.hpp
     iqdb/index/support/distance.hpp
+    iqdb/index/support/direction.hpp
     iqdb/index/support/slot_table.hpp
+    iqdb/index/support/nearest.hpp
+    iqdb/index/support/payload.hpp
+    iqdb/index/support/slot_index.hpp
     iqdb/index/support/foreign_file.hpp
+    iqdb/index/support/foreign_index.hpp
     iqdb/index/flat.hpp
+    iqdb/index/hnswlib/config.hpp
+    iqdb/index/hnswlib/library.hpp
+    iqdb/index/hnswlib/graph.hpp
+    iqdb/index/hnswlib/graph_reader.hpp
+    iqdb/index/hnswlib/insertion.hpp
+    iqdb/index/hnswlib/file.hpp
     iqdb/index/hnswlib.hpp
-    iqdb/index/faiss/faiss_stream.hpp
-    iqdb/index/faiss/faiss_parts.hpp
+    iqdb/index/faiss/native.hpp
+    iqdb/index/faiss/stream.hpp
+    iqdb/index/faiss/part.hpp
+    iqdb/index/faiss/flat_part.hpp
+    iqdb/index/faiss/hnsw_graph.hpp
+    iqdb/index/faiss/hnsw_insertion.hpp
+    iqdb/index/faiss/hnsw_part.hpp
+    iqdb/index/faiss/ivf_lists.hpp
+    iqdb/index/faiss/ivf_part.hpp
+    iqdb/index/faiss/parts.hpp
+    iqdb/index/faiss/whole_index.hpp
     iqdb/index/faiss.hpp
-    iqdb/index/usearch/usearch_stream.hpp
+    iqdb/index/usearch/config.hpp
+    iqdb/index/usearch/stream_layout.hpp
+    iqdb/index/usearch/checked_stream.hpp
+    iqdb/index/usearch/output_stream.hpp
+    iqdb/index/usearch/file_shape.hpp
+    iqdb/index/usearch/workplaces.hpp
+    iqdb/index/usearch/slot_graph.hpp
     iqdb/index/usearch.hpp
     # The laboratory and the conformance kit.
     iqdb/persist/testing/violation.hpp

@@ -29,6 +29,12 @@ HEADERS_ROOT = HERE.parent.parent / "include" / "iqdb"
 # What turns bytes of files into an index: a mistake here loads what was never written, or loses what was.
 HEADERS = [
     "index/flat.hpp",
+    "index/support/argument_checks.hpp",
+    "index/support/direction.hpp",
+    "index/support/foreign_index.hpp",
+    "index/support/nearest.hpp",
+    "index/support/payload.hpp",
+    "index/support/slot_index.hpp",
     "index/support/slot_table.hpp",
     "persist/bytes/checksum.hpp",
     "persist/bytes/row_format.hpp",
