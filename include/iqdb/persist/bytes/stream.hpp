@@ -197,25 +197,7 @@ class Reader {
         evidence_(evidence) {}
 
   /// Fills `into`. Throws PersistError truncated_payload, having read nothing, if fewer bytes are left.
-  void read(std::span<std::byte> into) {
-    require(into.size());
-    while (!into.empty()) {
-      std::size_t taken = 0;
-      if (ahead_.empty() && into.size() >= capacity_) {
-        taken = pull(into);
-      } else {
-        if (ahead_.empty()) {
-          const std::span<std::byte> room(buffer_.get(), std::min<std::uint64_t>(capacity_, remaining()));
-          ahead_ = room.first(pull(room));
-        }
-        taken = std::min(into.size(), ahead_.size());
-        std::memcpy(into.data(), ahead_.data(), taken);
-        ahead_ = ahead_.subspan(taken);
-      }
-      position_ += taken;
-      into = into.subspan(taken);
-    }
-  }
+  void read(std::span<std::byte> into);
 
   /// Reads one number, little-endian. Throws PersistError truncated_payload if fewer bytes are left.
   template <class T>
@@ -270,18 +252,7 @@ class Reader {
 
   /// `length` bytes as a string. Throws PersistError truncated_payload, having read and allocated nothing, if fewer are
   /// left.
-  [[nodiscard]] std::string read_string(std::uint64_t length) {
-    // So short a one may be set aside on the word of a length alone.
-    constexpr std::uint64_t read_in_place = 4096;
-    if (length <= read_in_place) {
-      require(length);
-      std::string text(static_cast<std::size_t>(length), '\0');
-      read(std::as_writable_bytes(std::span(text)));
-      return text;
-    }
-    const std::vector<char> characters = read_vector<char>(length);
-    return {characters.begin(), characters.end()};
-  }
+  [[nodiscard]] std::string read_string(std::uint64_t length);
 
   /// Makes room in `items` for at least one more of the `count` items that it is to hold in the end, of which each
   /// takes at least `bytes_each` in the payload: room for all of them where that many bytes are known to be there,
@@ -328,13 +299,7 @@ class Reader {
   }
 
  private:
-  std::size_t pull(std::span<std::byte> into) {
-    const std::size_t count = source_->read(into);
-    if (count == 0) {
-      throw_short("more bytes were");
-    }
-    return count;
-  }
+  std::size_t pull(std::span<std::byte> into);
 
   // How many payload bytes memory may be set aside for before they are read. A compressed stream's length is a claim:
   // what was decoded so far vouches for 256 times as much, so that a real payload is moved at most once on its way into
@@ -348,11 +313,7 @@ class Reader {
     return std::min(remaining(), std::max(unproven, position_ * factor));
   }
 
-  [[noreturn, gnu::cold, gnu::noinline]] void throw_short(const std::string& wanted) const {
-    fail(PersistErrorKind::truncated_payload,
-         "cannot read on: " + wanted + " expected, but " + std::to_string(remaining()) + " of " +
-             std::to_string(length_) + " bytes are left; the data is cut short or was made by something else");
-  }
+  [[noreturn, gnu::cold, gnu::noinline]] IQDB_PERSIST_INLINE void throw_short(const std::string& wanted) const;
 
   ByteSource* source_ = nullptr;
   std::unique_ptr<std::byte[]> buffer_;  // NOLINT(*-avoid-c-arrays)
@@ -362,5 +323,56 @@ class Reader {
   std::uint64_t length_ = 0;
   LengthEvidence evidence_ = LengthEvidence::stored;
 };
+
+#if IQDB_PERSIST_DEFINITIONS
+
+IQDB_PERSIST_INLINE void Reader::read(std::span<std::byte> into) {
+  require(into.size());
+  while (!into.empty()) {
+    std::size_t taken = 0;
+    if (ahead_.empty() && into.size() >= capacity_) {
+      taken = pull(into);
+    } else {
+      if (ahead_.empty()) {
+        const std::span<std::byte> room(buffer_.get(), std::min<std::uint64_t>(capacity_, remaining()));
+        ahead_ = room.first(pull(room));
+      }
+      taken = std::min(into.size(), ahead_.size());
+      std::memcpy(into.data(), ahead_.data(), taken);
+      ahead_ = ahead_.subspan(taken);
+    }
+    position_ += taken;
+    into = into.subspan(taken);
+  }
+}
+
+IQDB_PERSIST_INLINE std::string Reader::read_string(std::uint64_t length) {
+  // So short a one may be set aside on the word of a length alone.
+  constexpr std::uint64_t read_in_place = 4096;
+  if (length <= read_in_place) {
+    require(length);
+    std::string text(static_cast<std::size_t>(length), '\0');
+    read(std::as_writable_bytes(std::span(text)));
+    return text;
+  }
+  const std::vector<char> characters = read_vector<char>(length);
+  return {characters.begin(), characters.end()};
+}
+
+IQDB_PERSIST_INLINE std::size_t Reader::pull(std::span<std::byte> into) {
+  const std::size_t count = source_->read(into);
+  if (count == 0) {
+    throw_short("more bytes were");
+  }
+  return count;
+}
+
+IQDB_PERSIST_INLINE void Reader::throw_short(const std::string& wanted) const {
+  fail(PersistErrorKind::truncated_payload, "cannot read on: " + wanted + " expected, but " +
+                                                std::to_string(remaining()) + " of " + std::to_string(length_) +
+                                                " bytes are left; the data is cut short or was made by something else");
+}
+
+#endif  // IQDB_PERSIST_DEFINITIONS
 
 }  // namespace iqdb

@@ -14,13 +14,29 @@
 #include "iqdb/persist/bytes/stream.hpp"
 #include "iqdb/persist/codec/codec.hpp"
 #include "iqdb/persist/codec/compression_scheme.hpp"
-#include "iqdb/persist/codec/lz4_codec.hpp"
-#include "iqdb/persist/codec/zstd_codec.hpp"
 #include "iqdb/persist/config.hpp"
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/version.hpp"
 
+#if IQDB_PERSIST_DEFINITIONS
+#include "iqdb/persist/codec/lz4_codec.hpp"
+#include "iqdb/persist/codec/zstd_codec.hpp"
+#endif
+
 namespace iqdb::inline IQDB_PERSIST_ABI {
+
+/// An encoder for `compression` that passes data on to `data`, which must outlive it.
+/// Throws PersistError unsupported where the codec is not built in.
+[[nodiscard]] IQDB_PERSIST_INLINE std::unique_ptr<PayloadEncoder> make_encoder(
+    Compression compression, ByteSink& data, [[maybe_unused]] CodingResources resources);
+
+/// A decoder for the `data_bytes` that `data` gives, which are stated to decode by `preamble`; `data` must outlive it.
+/// Throws PersistError unsupported where the codec is not built in or there is none, invalid_payload or compression
+/// where the lengths cannot be right.
+[[nodiscard]] IQDB_PERSIST_INLINE std::unique_ptr<PayloadDecoder> make_decoder(
+    RegionPreamble preamble, ByteSource& data, std::uint64_t data_bytes, [[maybe_unused]] CodingResources resources);
+
+#if IQDB_PERSIST_DEFINITIONS
 
 namespace coding {
 
@@ -37,10 +53,8 @@ std::unique_ptr<PayloadDecoder> made_decoder(Arguments&&... arguments) {
 
 }  // namespace coding
 
-/// An encoder for `compression` that passes data on to `data`, which must outlive it.
-/// Throws PersistError unsupported where the codec is not built in.
-[[nodiscard]] inline std::unique_ptr<PayloadEncoder> make_encoder(Compression compression, ByteSink& data,
-                                                                  [[maybe_unused]] CodingResources resources) {
+IQDB_PERSIST_INLINE std::unique_ptr<PayloadEncoder> make_encoder(Compression compression, ByteSink& data,
+                                                                 [[maybe_unused]] CodingResources resources) {
   switch (compression.codec()) {
     case Compression::Codec::none:
       return coding::made_encoder<coding::StoredEncoder>(data);
@@ -60,12 +74,9 @@ std::unique_ptr<PayloadDecoder> made_decoder(Arguments&&... arguments) {
   throw_persist_error(PersistErrorKind::unsupported, "cannot compress: the program was built without this codec");
 }
 
-/// A decoder for the `data_bytes` that `data` gives, which are stated to decode by `preamble`; `data` must outlive it.
-/// Throws PersistError unsupported where the codec is not built in or there is none, invalid_payload or compression
-/// where the lengths cannot be right.
-[[nodiscard]] inline std::unique_ptr<PayloadDecoder> make_decoder(RegionPreamble preamble, ByteSource& data,
-                                                                  std::uint64_t data_bytes,
-                                                                  [[maybe_unused]] CodingResources resources) {
+IQDB_PERSIST_INLINE std::unique_ptr<PayloadDecoder> make_decoder(RegionPreamble preamble, ByteSource& data,
+                                                                 std::uint64_t data_bytes,
+                                                                 [[maybe_unused]] CodingResources resources) {
   [[maybe_unused]] const auto refuse = [](std::string_view codec) {
     throw_persist_error(PersistErrorKind::unsupported, "the snapshot is compressed with " + std::string(codec) +
                                                            ", but the program was built without it; build it with " +
@@ -99,5 +110,7 @@ std::unique_ptr<PayloadDecoder> made_decoder(Arguments&&... arguments) {
   }
   throw_persist_error(PersistErrorKind::unsupported, "the snapshot is compressed by a scheme that there is not");
 }
+
+#endif  // IQDB_PERSIST_DEFINITIONS
 
 }  // namespace iqdb
