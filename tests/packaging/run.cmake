@@ -125,6 +125,27 @@ elseif(CASE STREQUAL "pkg_config")
   run("${CXX}" -std=c++20 "${consumer_source}/main.cpp" -o consumer ${flags})
   run("${work}/consumer" 1 1 0)
 
+elseif(CASE STREQUAL "compiled")
+  # The library that the headers do without: found as a component, and built on demand within another project.
+  run(${configure} -S "${SOURCE}" -B build -DBUILD_TESTING=OFF -DIQDB_PERSIST_BUILD_EXAMPLES=OFF -DIQDB_PERSIST_COMPILED=ON)
+  run("${CMAKE_COMMAND}" --build build)
+  run("${CMAKE_COMMAND}" --install build --prefix "${work}/first")
+  file(RENAME "${work}/first" "${work}/moved")
+  consume(1 1 0 -DHOW=find_package -DCOMPONENT=compiled -DTARGET=iqdb::persist_compiled "-DCMAKE_PREFIX_PATH=${work}/moved")
+  if(PKG_CONFIG)
+    set(ENV{PKG_CONFIG_PATH} "${work}/moved/share/pkgconfig")
+    run("${PKG_CONFIG}" --cflags --libs iqdb-persist-compiled)
+    separate_arguments(flags UNIX_COMMAND "${output}")
+    run("${CXX}" -std=c++20 "${consumer_source}/main.cpp" -o pkg_config_consumer ${flags})
+    run("${work}/pkg_config_consumer" 1 1 0)
+  endif()
+  file(REMOVE_RECURSE "${work}/consumer")
+  consume(1 1 0 -DHOW=add_subdirectory "-DIQDB_SOURCE=${SOURCE}" -DTARGET=iqdb::persist_compiled)
+
+elseif(CASE STREQUAL "says_that_it_is_not_compiled")
+  run_refused("compiled" ${configure} -S "${consumer_source}" -B consumer -DHOW=find_package -DCOMPONENT=compiled
+              "-DCMAKE_PREFIX_PATH=${installed}")
+
 elseif(CASE STREQUAL "refuses_other_versions")
   math(EXPR next_major "${major} + 1")
   set(wanted_versions "${next_major}.0")

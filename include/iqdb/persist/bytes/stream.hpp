@@ -367,7 +367,7 @@ IQDB_PERSIST_INLINE std::size_t Reader::pull(std::span<std::byte> into) {
   return count;
 }
 
-IQDB_PERSIST_INLINE void Reader::throw_short(const std::string& wanted) const {
+void Reader::throw_short(const std::string& wanted) const {
   fail(PersistErrorKind::truncated_payload, "cannot read on: " + wanted + " expected, but " +
                                                 std::to_string(remaining()) + " of " + std::to_string(length_) +
                                                 " bytes are left; the data is cut short or was made by something else");
