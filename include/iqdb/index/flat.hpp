@@ -181,7 +181,7 @@ class FlatIndex : public InsertOverloads<FlatIndex> {
     for_each([&](const VectorId&, auto, const auto& metadata) { write_metadata(writer, metadata); });
   }
 
-  /// Makes an index of a payload. Throws PersistError invalid_payload, invalid_metric for what is none.
+  /// Makes an index of a payload. Throws PersistError invalid_payload, invalid_metric for one that save_to did not write.
   [[nodiscard]] static FlatIndex load_from(Reader& reader) {
     return index_support::decode_whole(reader, index_type, [&reader] { return decode(reader); });
   }

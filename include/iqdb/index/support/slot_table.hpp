@@ -165,7 +165,7 @@ class SlotTable {
     }
   }
 
-  /// Reads what save_to wrote. Throws PersistError invalid_payload, truncated_payload for what is none.
+  /// Reads what save_to wrote. Throws PersistError invalid_payload, truncated_payload for other bytes.
   [[nodiscard]] static SlotTable load_from(Reader& reader) {
     SlotTable table;
     const auto slots = reader.read_le<std::uint64_t>();
