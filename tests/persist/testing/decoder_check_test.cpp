@@ -2,6 +2,7 @@
 #include "iqdb/persist/testing/decoder_check.hpp"
 
 #include <cstddef>
+#include <set>
 #include <string>
 #include <vector>
 
