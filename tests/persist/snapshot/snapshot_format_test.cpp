@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "iqdb/persist/codec/compression_scheme.hpp"
 #include "support/bytes.hpp"
 #include "support/catch.hpp"
 #include "support/expect_error.hpp"
