@@ -32,35 +32,83 @@ set(iqdb_persist_headers
     iqdb/persist/storage/storage.hpp
     iqdb/persist/storage/file_system.hpp
     iqdb/persist/storage/posix_file_system.hpp
+    iqdb/persist/storage/file_errors.hpp
+    iqdb/persist/storage/file_handle.hpp
+    iqdb/persist/storage/direct_mode.hpp
     iqdb/persist/storage/block_appender.hpp
+    iqdb/persist/storage/space_ahead.hpp
+    iqdb/persist/storage/stored_file.hpp
+    iqdb/persist/storage/file_lock.hpp
+    iqdb/persist/storage/file_log.hpp
+    iqdb/persist/storage/temporary_file.hpp
     iqdb/persist/storage/file_storage.hpp
     iqdb/persist/storage/block_stream.hpp
     iqdb/persist/storage/parallel_read.hpp
+    iqdb/persist/storage/file_window.hpp
+    iqdb/persist/storage/part_checksums.hpp
     # Snapshots.
     iqdb/persist/persistable.hpp
     iqdb/persist/snapshot/snapshot_format.hpp
     iqdb/persist/snapshot/snapshot.hpp
     # The write-ahead log.
+    iqdb/persist/wal/log_paths.hpp
     iqdb/persist/wal/wal_format.hpp
+    iqdb/persist/wal/frame_body.hpp
+    iqdb/persist/wal/frame_encoder.hpp
+    iqdb/persist/wal/log_identity.hpp
+    iqdb/persist/wal/log_frame.hpp
+    iqdb/persist/wal/torn_tail.hpp
+    iqdb/persist/wal/frame_reader.hpp
     iqdb/persist/wal/wal_reader.hpp
+    iqdb/persist/wal/new_log.hpp
     iqdb/persist/wal/wal_writer.hpp
+    iqdb/persist/wal/recovery_report.hpp
+    iqdb/persist/wal/replay.hpp
     iqdb/persist/wal/recovery.hpp
     iqdb/persist/wal/log_guard.hpp
+    iqdb/persist/wal/checkpoint.hpp
     # The face.
     iqdb/persist/inspect.hpp
     iqdb/persist/write_batch.hpp
     iqdb/persist/persisted_index.hpp
     iqdb/persist.hpp
     # Indexes.
+    iqdb/index/support/argument_checks.hpp
     iqdb/index/support/distance.hpp
+    iqdb/index/support/direction.hpp
     iqdb/index/support/slot_table.hpp
+    iqdb/index/support/nearest.hpp
+    iqdb/index/support/payload.hpp
+    iqdb/index/support/slot_index.hpp
     iqdb/index/support/foreign_file.hpp
+    iqdb/index/support/foreign_index.hpp
     iqdb/index/flat.hpp
+    iqdb/index/hnswlib/config.hpp
+    iqdb/index/hnswlib/library.hpp
+    iqdb/index/hnswlib/graph.hpp
+    iqdb/index/hnswlib/graph_reader.hpp
+    iqdb/index/hnswlib/insertion.hpp
+    iqdb/index/hnswlib/file.hpp
     iqdb/index/hnswlib.hpp
-    iqdb/index/faiss/faiss_stream.hpp
-    iqdb/index/faiss/faiss_parts.hpp
+    iqdb/index/faiss/native.hpp
+    iqdb/index/faiss/stream.hpp
+    iqdb/index/faiss/part.hpp
+    iqdb/index/faiss/flat_part.hpp
+    iqdb/index/faiss/hnsw_graph.hpp
+    iqdb/index/faiss/hnsw_insertion.hpp
+    iqdb/index/faiss/hnsw_part.hpp
+    iqdb/index/faiss/ivf_lists.hpp
+    iqdb/index/faiss/ivf_part.hpp
+    iqdb/index/faiss/parts.hpp
+    iqdb/index/faiss/whole_index.hpp
     iqdb/index/faiss.hpp
-    iqdb/index/usearch/usearch_stream.hpp
+    iqdb/index/usearch/config.hpp
+    iqdb/index/usearch/stream_layout.hpp
+    iqdb/index/usearch/checked_stream.hpp
+    iqdb/index/usearch/output_stream.hpp
+    iqdb/index/usearch/file_shape.hpp
+    iqdb/index/usearch/workplaces.hpp
+    iqdb/index/usearch/slot_graph.hpp
     iqdb/index/usearch.hpp
     # The laboratory and the conformance kit.
     iqdb/persist/testing/violation.hpp
@@ -68,6 +116,8 @@ set(iqdb_persist_headers
     iqdb/persist/testing/subject.hpp
     iqdb/persist/testing/file_call.hpp
     iqdb/persist/testing/disk_model.hpp
+    iqdb/persist/testing/simulated_names.hpp
+    iqdb/persist/testing/simulated_disk.hpp
     iqdb/persist/testing/simulated_file_system.hpp
     iqdb/persist/testing/crash_states.hpp
     iqdb/persist/testing/life.hpp

@@ -47,6 +47,18 @@ enum class DistanceMetric : std::uint8_t { cosine = 0, dot_product = 1, euclidea
   return "unknown";
 }
 
+/// A copy of a variant, for where memory may run out: to copy a std::variant that holds a string is then undefined
+/// behaviour with libstdc++, which believes that such a variant always has a value, and destroys the string that was not
+/// made. So the string is copied before there is a variant to hold it.
+template <class... Ts>
+[[nodiscard]] std::variant<Ts...> copied(const std::variant<Ts...>& value) {
+  if (const auto* text = std::get_if<std::string>(&value)) {
+    std::string copy = *text;
+    return std::variant<Ts...>(std::in_place_type<std::string>, std::move(copy));
+  }
+  return value;
+}
+
 /// What a vector is known by: an unsigned 64-bit integer or a non-empty string of bytes.
 ///
 /// Integers and bytes never compare equal; all integers order before all bytes, integers by value and bytes
@@ -70,8 +82,6 @@ class VectorId {
   /// As from_bytes, but takes the empty string too: a file may hold one, so a decoder must be able to make one.
   [[nodiscard]] static VectorId from_stored_bytes(std::string bytes) { return VectorId(std::move(bytes)); }
 
-  // The string is copied before there is a variant to hold it: libstdc++'s has undefined behaviour if that throws
-  // within.
   VectorId(const VectorId& other) : value_(copied(other.value_)) {}
   VectorId& operator=(const VectorId& other) {
     if (this != &other) {
@@ -99,14 +109,6 @@ class VectorId {
   using Content = std::variant<std::uint64_t, std::string>;
 
   explicit VectorId(std::string bytes) : value_(std::move(bytes)) {}
-
-  static Content copied(const Content& content) {
-    if (const auto* bytes = std::get_if<std::string>(&content)) {
-      std::string copy = *bytes;
-      return Content(std::move(copy));
-    }
-    return Content(*std::get_if<std::uint64_t>(&content));
-  }
 
   template <std::integral T>
   static std::uint64_t checked(T value) {
@@ -145,17 +147,7 @@ using Value = std::variant<std::string, std::int64_t, double, bool, Null>;
 /// Metadata of a vector: values by key, in ascending byte order of the key. Keys are UTF-8.
 using Metadata = std::map<std::string, Value, std::less<>>;
 
-/// A copy of a value, for where memory may run out: copying a std::variant that holds a string is then undefined
-/// behaviour with libstdc++, which takes it for one that is never without a value and destroys the string that was not
-/// made.
-[[nodiscard]] inline Value copied(const Value& value) {
-  if (const auto* text = std::get_if<std::string>(&value)) {
-    return Value(std::in_place_type<std::string>, *text);
-  }
-  return value;
-}
-
-/// The same for metadata.
+/// A copy of metadata whose values are copied like that.
 [[nodiscard]] inline std::optional<Metadata> copied(const std::optional<Metadata>& metadata) {
   std::optional<Metadata> copy;
   if (metadata) {

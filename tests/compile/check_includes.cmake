@@ -5,7 +5,13 @@
 # - of other libraries' headers none, but for the few that exist to wrap one;
 # - of the standard library's, none that prints.
 #
-#   cmake -DINCLUDE=<directory> -DHEADERS=<file: one header a line, from the bottom layer up> -P check_includes.cmake
+# - No header has more than 400 lines: what grew beyond that holds more than one idea.
+#
+#   cmake -DINCLUDE=<directory> -DHEADERS=<file: one header a line, from the bottom layer up> [-DEDGES=<file>]
+#         -P check_includes.cmake
+#
+# EDGES is written: a line "floor header lines" for each header, and a line "floor header > floor header" for each include. The
+# picture in docs/architecture.md is drawn from it.
 cmake_minimum_required(VERSION 3.25)
 
 # Who may include what beside the standard library, as patterns. The system's own headers have the system layer to
@@ -13,12 +19,19 @@ cmake_minimum_required(VERSION 3.25)
 set(allowed_in_iqdb/persist/bytes/checksum.hpp "(zlib|isa-l/crc)\\.h")
 set(allowed_in_iqdb/persist/codec/zstd_codec.hpp "zstd\\.h")
 set(allowed_in_iqdb/persist/codec/lz4_codec.hpp "(lz4|lz4frame)\\.h")
-set(allowed_in_iqdb/index/hnswlib.hpp "hnswlib/hnswlib\\.h")
-set(allowed_in_iqdb/index/faiss/faiss_stream.hpp "(faiss/[A-Za-z_/]+|omp)\\.h")
-set(allowed_in_iqdb/index/faiss/faiss_parts.hpp "(faiss/[A-Za-z_/]+|omp)\\.h")
-set(allowed_in_iqdb/index/faiss.hpp "(faiss/[A-Za-z_/]+|omp)\\.h")
-set(allowed_in_iqdb/index/usearch/usearch_stream.hpp "usearch/index_dense\\.hpp")
-set(allowed_in_iqdb/index/usearch.hpp "usearch/index_dense\\.hpp")
+set(allowed_in_iqdb/index/hnswlib/library.hpp "hnswlib/hnswlib\\.h")
+set(allowed_in_iqdb/index/faiss/native.hpp "(faiss/[A-Za-z_/]+|omp)\\.h")
+set(allowed_in_iqdb/index/faiss/stream.hpp "faiss/[A-Za-z_/]+\\.h")
+set(allowed_in_iqdb/index/faiss/part.hpp "faiss/[A-Za-z_/]+\\.h")
+set(allowed_in_iqdb/index/faiss/flat_part.hpp "faiss/[A-Za-z_/]+\\.h")
+set(allowed_in_iqdb/index/faiss/hnsw_graph.hpp "faiss/[A-Za-z_/]+\\.h")
+set(allowed_in_iqdb/index/faiss/hnsw_insertion.hpp "(faiss/[A-Za-z_/]+|omp)\\.h")
+set(allowed_in_iqdb/index/faiss/hnsw_part.hpp "(faiss/[A-Za-z_/]+|omp)\\.h")
+set(allowed_in_iqdb/index/faiss/ivf_lists.hpp "faiss/[A-Za-z_/]+\\.h")
+set(allowed_in_iqdb/index/faiss/ivf_part.hpp "faiss/[A-Za-z_/]+\\.h")
+set(allowed_in_iqdb/index/faiss.hpp "faiss/[A-Za-z_/]+\\.h")
+set(allowed_in_iqdb/index/usearch/stream_layout.hpp "usearch/index_dense\\.hpp")
+set(allowed_in_iqdb/index/usearch/slot_graph.hpp "usearch/index_dense\\.hpp")
 set(allowed_in_iqdb/persist/bytes/huge_pages.hpp "sys/mman\\.h")
 set(allowed_in_iqdb/persist/storage/posix_file_system.hpp "(fcntl|unistd|pthread|sys/[a-z]+|linux/[a-z]+)\\.h")
 
@@ -73,8 +86,16 @@ set(thread_headers iqdb/persist/bytes/helper_threads.hpp)
 
 file(STRINGS "${HEADERS}" headers)
 set(below "")
+set(edges "")
 foreach(header IN LISTS headers)
   floor_of(${header} floor)
+  file(READ "${INCLUDE}/${header}" text)
+  string(REGEX REPLACE "[^\n]" "" newlines "${text}")
+  string(LENGTH "${newlines}" line_count)
+  if(line_count GREATER 400)
+    message(SEND_ERROR "${header} has ${line_count} lines, more than 400: cut it where its parts have names")
+  endif()
+  string(APPEND edges "${floor} ${header} ${line_count}\n")
   file(STRINGS "${INCLUDE}/${header}" lines REGEX "^[ \t]*#[ \t]*include")
   foreach(line IN LISTS lines)
     if(NOT line MATCHES "include[ \t]*([<\"])([^>\"]+)[>\"]")
@@ -91,6 +112,7 @@ foreach(header IN LISTS headers)
         message(SEND_ERROR "${header} includes ${included}, which is in a layer above it")
       else()
         floor_of(${included} included_floor)
+        string(APPEND edges "${floor} ${header} > ${included_floor} ${included}\n")
         if(NOT included_floor STREQUAL floor AND NOT included_floor IN_LIST below_${floor})
           message(SEND_ERROR "${header} includes ${included}: ${floor} does not stand on ${included_floor}")
         endif()
@@ -109,3 +131,6 @@ foreach(header IN LISTS headers)
   endforeach()
   list(APPEND below ${header})
 endforeach()
+if(DEFINED EDGES)
+  file(WRITE "${EDGES}" "${edges}")
+endif()

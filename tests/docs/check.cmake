@@ -20,25 +20,45 @@ if(CHECK STREQUAL "quickstart")
   endif()
 endif()
 
-# docs/api.md names every public name: what stands at the left margin of a header behind a comment of three slashes.
-# docs/testing.md does so for the headers in persist/testing/.
+# Every public name is on the page where one looks for it. A public name stands at the left margin of a header behind a
+# comment of three slashes.
+#
+#   headers of the face, the ground, the indexes       docs/api.md or docs/adapters.md
+#   floors below the face                               docs/building-blocks.md, which names each header by its path too
+#   persist/testing/                                    docs/testing.md
 if(CHECK STREQUAL "names")
-  file(READ "${SOURCE}/docs/api.md" api_page)
-  file(READ "${SOURCE}/docs/testing.md" testing_page)
-  file(GLOB_RECURSE headers "${SOURCE}/include/*.hpp")
+  foreach(name IN ITEMS api adapters building-blocks testing)
+    file(READ "${SOURCE}/docs/${name}.md" page_${name})
+  endforeach()
+  # Headers of the ground with names for those who build on the library.
+  set(ground_blocks iqdb/text.hpp iqdb/persist/error.hpp iqdb/persist/progress.hpp)
+  file(GLOB_RECURSE headers RELATIVE "${SOURCE}/include" "${SOURCE}/include/*.hpp")
   set(missing "")
   set(count 0)
   foreach(header IN LISTS headers)
-    file(READ "${header}" text)
-    set(page_name docs/api.md)
-    set(page "${api_page}")
-    if(header MATCHES "/persist/testing/")
-      set(page_name docs/testing.md)
-      set(page "${testing_page}")
+    file(READ "${SOURCE}/include/${header}" text)
+    set(where api adapters)
+    if(header MATCHES "^iqdb/persist/testing/")
+      set(where testing)
       # The one inner namespace that is for users.
       string(REPLACE "\nnamespace testing {\n" "\n" text "${text}")
       string(REPLACE "\n}  // namespace testing\n" "\n" text "${text}")
+    elseif(header MATCHES "^iqdb/persist/[a-z]+/")
+      set(where building-blocks)
+      string(FIND "${page_building-blocks}" "`${header}`" found)
+      if(found EQUAL -1)
+        list(APPEND missing "${header} itself in docs/building-blocks.md")
+      endif()
+    elseif(header IN_LIST ground_blocks)
+      list(APPEND where building-blocks)
     endif()
+    set(page "")
+    foreach(name IN LISTS where)
+      string(APPEND page "${page_${name}}")
+    endforeach()
+    list(TRANSFORM where PREPEND docs/)
+    list(JOIN where ".md or " page_name)
+    string(APPEND page_name .md)
     string(REGEX REPLACE "\\[\\[[^]]*\\]\\] *" "" text "${text}") # attributes
     string(REPLACE "sizeof(" "sizeof<" text "${text}") # no name of a function
     string(REGEX REPLACE "[][;]" " " text "${text}") # what would fall apart as a list
@@ -81,19 +101,57 @@ if(CHECK STREQUAL "names")
   message(STATUS "${count} names")
 endif()
 
-# Links to files of the repository lead somewhere.
+# The anchors of a page's headings, as GitHub makes them.
+function(anchors_of page result)
+  file(READ "${page}" text)
+  string(REGEX REPLACE "[][;]" " " text "\n${text}") # which mean something in lists
+  string(REGEX MATCHALL "\n#+ [^\n]*" headings "${text}")
+  set(anchors "")
+  foreach(heading IN LISTS headings)
+    string(REGEX REPLACE "^\n#+ +" "" anchor "${heading}")
+    string(TOLOWER "${anchor}" anchor)
+    string(REGEX REPLACE "[^a-z0-9 _-]" "" anchor "${anchor}")
+    string(REPLACE " " "-" anchor "${anchor}")
+    list(APPEND anchors "${anchor}")
+  endforeach()
+  set(${result} "${anchors}" PARENT_SCOPE)
+endfunction()
+
+# Links to files of the repository and to headings of its pages lead somewhere, and headers that a page names exist.
 if(CHECK STREQUAL "links")
-  foreach(page IN ITEMS README.md CHANGELOG.md docs/adapters.md docs/api.md docs/format.md docs/performance.md
-                        docs/reliability.md docs/testing.md)
+  file(GLOB pages RELATIVE "${SOURCE}" "${SOURCE}/*.md" "${SOURCE}/docs/*.md")
+  foreach(page IN LISTS pages)
     file(READ "${SOURCE}/${page}" text)
     string(REPLACE "](" "<link>(" text "${text}")
-    string(REGEX REPLACE "[][;]" " " text "${text}")  # which mean something in lists
-    string(REGEX MATCHALL "<link>\\(([^() #`]+)(#[^()]*)?\\)" links "${text}")
+    string(REGEX REPLACE "[][;]" " " text "${text}") # which mean something in lists
     cmake_path(GET page PARENT_PATH folder)
+
+    string(REGEX MATCHALL "<link>\\([^() `]+\\)" links "${text}")
     foreach(link IN LISTS links)
-      string(REGEX REPLACE "^<link>\\(([^()#]+).*" "\\1" target "${link}")
-      if(NOT target MATCHES "^https?:" AND target MATCHES "[./]" AND NOT EXISTS "${SOURCE}/${folder}/${target}")
+      string(REGEX REPLACE "^<link>\\(([^#]*)(#(.*))?\\)$" "\\1" target "${link}")
+      set(anchor "${CMAKE_MATCH_3}")
+      if(target MATCHES "^https?:")
+        continue()
+      endif()
+      set(file "${SOURCE}/${page}")
+      if(NOT target STREQUAL "")
+        set(file "${SOURCE}/${folder}/${target}")
+      endif()
+      if(NOT EXISTS "${file}")
         message(SEND_ERROR "${page}: nothing at ${target}")
+      elseif(NOT anchor STREQUAL "" AND file MATCHES "\\.md$")
+        anchors_of("${file}" anchors)
+        if(NOT anchor IN_LIST anchors)
+          message(SEND_ERROR "${page}: no heading for ${target}#${anchor}")
+        endif()
+      endif()
+    endforeach()
+
+    string(REGEX MATCHALL "[<`](iqdb|persist|index)/[a-z0-9_/]+\\.hpp[>`]" named "${text}")
+    foreach(header IN LISTS named)
+      string(REGEX REPLACE "^.(iqdb/)?(.*).$" "iqdb/\\2" header "${header}")
+      if(NOT EXISTS "${SOURCE}/include/${header}" AND NOT EXISTS "${SOURCE}/deprecated/${header}")
+        message(SEND_ERROR "${page}: there is no header ${header}")
       endif()
     endforeach()
   endforeach()

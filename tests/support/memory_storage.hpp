@@ -110,20 +110,17 @@ class MemoryStorage {
    public:
     Log(std::shared_ptr<State> state, std::filesystem::path path) : state_(std::move(state)), path_(std::move(path)) {}
 
-    void write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
+    void append(std::span<const std::byte> bytes) {
       state_->announce("write the log");
       Bytes& file = state_->files[path_];
-      file.resize(std::max<std::size_t>(file.size(), static_cast<std::size_t>(offset) + bytes.size()));
-      std::ranges::copy(bytes, file.begin() + static_cast<std::ptrdiff_t>(offset));
-    }
-    void write_zeros(std::uint64_t offset, std::uint64_t bytes) {
-      write_at(offset, std::vector<std::byte>(static_cast<std::size_t>(bytes)));
-    }
-    void truncate(std::uint64_t offset) {
-      state_->announce("truncate the log");
-      state_->files[path_].resize(static_cast<std::size_t>(offset));
+      file.insert(file.end(), bytes.begin(), bytes.end());
     }
     void sync() { state_->announce("sync the log"); }
+    void finish(std::span<const std::byte> bytes) {
+      append(bytes);
+      sync();
+    }
+    [[nodiscard]] bool usable() const noexcept { return true; }
 
    private:
     std::shared_ptr<State> state_;
@@ -152,7 +149,7 @@ class MemoryStorage {
 
   void remove(const std::filesystem::path& path, const Lock& /*held*/) { state().files.erase(path); }
 
-  [[nodiscard]] Log open_log(Replacement&& replacement, iqdb::LogSync /*synced*/) {
+  [[nodiscard]] Log open_log(Replacement&& replacement, iqdb::LogOptions /*options*/) {
     static_cast<void>(state());
     return {state_, std::move(replacement.path_)};
   }

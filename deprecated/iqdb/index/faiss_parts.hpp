@@ -1,3 +1,3 @@
 #pragma once
-#pragma message("iqdb/index/faiss_parts.hpp is now iqdb/index/faiss/faiss_parts.hpp; version 0.3 has only that path")
-#include "iqdb/index/faiss/faiss_parts.hpp"
+#pragma message("this header is now iqdb/index/faiss/parts.hpp; the old path goes with version 0.3")
+#include "iqdb/index/faiss/parts.hpp"

@@ -1,3 +1,3 @@
 #pragma once
-#pragma message("iqdb/index/faiss_stream.hpp is now iqdb/index/faiss/faiss_stream.hpp; version 0.3 has only that path")
-#include "iqdb/index/faiss/faiss_stream.hpp"
+#pragma message("this header is now iqdb/index/faiss/stream.hpp; the old path goes with version 0.3")
+#include "iqdb/index/faiss/stream.hpp"

@@ -1,3 +1,3 @@
 #pragma once
-#pragma message("iqdb/index/slot_table.hpp is now iqdb/index/support/slot_table.hpp; version 0.3 has only that path")
+#pragma message("this header is now iqdb/index/support/slot_table.hpp; the old path goes with version 0.3")
 #include "iqdb/index/support/slot_table.hpp"

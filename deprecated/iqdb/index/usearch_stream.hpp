@@ -1,3 +1,6 @@
 #pragma once
-#pragma message("iqdb/index/usearch_stream.hpp is now iqdb/index/usearch/usearch_stream.hpp; version 0.3 has only that path")
-#include "iqdb/index/usearch/usearch_stream.hpp"
+#pragma message("this header is now iqdb/index/usearch/checked_stream.hpp; the old path goes with version 0.3")
+#include "iqdb/index/usearch/checked_stream.hpp"
+#include "iqdb/index/usearch/file_shape.hpp"
+#include "iqdb/index/usearch/output_stream.hpp"
+#include "iqdb/index/usearch/stream_layout.hpp"

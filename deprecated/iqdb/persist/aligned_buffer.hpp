@@ -1,3 +1,3 @@
 #pragma once
-#pragma message("iqdb/persist/aligned_buffer.hpp is now iqdb/persist/bytes/aligned_buffer.hpp; version 0.3 has only that path")
+#pragma message("this header is now iqdb/persist/bytes/aligned_buffer.hpp; the old path goes with version 0.3")
 #include "iqdb/persist/bytes/aligned_buffer.hpp"

@@ -1,3 +1,3 @@
 #pragma once
-#pragma message("iqdb/persist/block_stream.hpp is now iqdb/persist/storage/block_stream.hpp; version 0.3 has only that path")
+#pragma message("this header is now iqdb/persist/storage/block_stream.hpp; the old path goes with version 0.3")
 #include "iqdb/persist/storage/block_stream.hpp"

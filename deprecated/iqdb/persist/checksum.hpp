@@ -1,3 +1,3 @@
 #pragma once
-#pragma message("iqdb/persist/checksum.hpp is now iqdb/persist/bytes/checksum.hpp; version 0.3 has only that path")
+#pragma message("this header is now iqdb/persist/bytes/checksum.hpp; the old path goes with version 0.3")
 #include "iqdb/persist/bytes/checksum.hpp"

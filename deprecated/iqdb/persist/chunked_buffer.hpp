@@ -1,3 +1,3 @@
 #pragma once
-#pragma message("iqdb/persist/chunked_buffer.hpp is now iqdb/persist/bytes/chunked_buffer.hpp; version 0.3 has only that path")
+#pragma message("this header is now iqdb/persist/bytes/chunked_buffer.hpp; the old path goes with version 0.3")
 #include "iqdb/persist/bytes/chunked_buffer.hpp"

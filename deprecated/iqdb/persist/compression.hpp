@@ -1,3 +1,3 @@
 #pragma once
-#pragma message("iqdb/persist/compression.hpp is now iqdb/persist/codec/compression.hpp; version 0.3 has only that path")
+#pragma message("this header is now iqdb/persist/codec/compression.hpp; the old path goes with version 0.3")
 #include "iqdb/persist/codec/compression.hpp"

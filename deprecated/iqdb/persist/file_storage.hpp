@@ -1,3 +1,3 @@
 #pragma once
-#pragma message("iqdb/persist/file_storage.hpp is now iqdb/persist/storage/file_storage.hpp; version 0.3 has only that path")
+#pragma message("this header is now iqdb/persist/storage/file_storage.hpp; the old path goes with version 0.3")
 #include "iqdb/persist/storage/file_storage.hpp"

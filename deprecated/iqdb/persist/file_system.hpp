@@ -1,3 +1,4 @@
 #pragma once
-#pragma message("iqdb/persist/file_system.hpp is now iqdb/persist/storage/posix_file_system.hpp; version 0.3 has only that path")
+#pragma message("this header is now iqdb/persist/storage/posix_file_system.hpp; the old path goes with version 0.3")
+#include "iqdb/persist/storage/file_system.hpp"
 #include "iqdb/persist/storage/posix_file_system.hpp"

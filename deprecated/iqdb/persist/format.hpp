@@ -1,3 +1,5 @@
 #pragma once
-#pragma message("iqdb/persist/format.hpp is now iqdb/persist/snapshot/snapshot_format.hpp; version 0.3 has only that path")
+#pragma message("this header is now iqdb/persist/snapshot/snapshot_format.hpp; the old path goes with version 0.3")
+#include "iqdb/persist/bytes/row_format.hpp"
+#include "iqdb/persist/codec/compression_scheme.hpp"
 #include "iqdb/persist/snapshot/snapshot_format.hpp"

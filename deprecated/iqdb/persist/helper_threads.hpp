@@ -1,3 +1,3 @@
 #pragma once
-#pragma message("iqdb/persist/helper_threads.hpp is now iqdb/persist/bytes/helper_threads.hpp; version 0.3 has only that path")
+#pragma message("this header is now iqdb/persist/bytes/helper_threads.hpp; the old path goes with version 0.3")
 #include "iqdb/persist/bytes/helper_threads.hpp"

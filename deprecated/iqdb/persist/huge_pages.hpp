@@ -1,3 +1,3 @@
 #pragma once
-#pragma message("iqdb/persist/huge_pages.hpp is now iqdb/persist/bytes/huge_pages.hpp; version 0.3 has only that path")
+#pragma message("this header is now iqdb/persist/bytes/huge_pages.hpp; the old path goes with version 0.3")
 #include "iqdb/persist/bytes/huge_pages.hpp"

@@ -1,3 +1,3 @@
 #pragma once
-#pragma message("iqdb/persist/log_guard.hpp is now iqdb/persist/wal/log_guard.hpp; version 0.3 has only that path")
+#pragma message("this header is now iqdb/persist/wal/log_guard.hpp; the old path goes with version 0.3")
 #include "iqdb/persist/wal/log_guard.hpp"

@@ -1,3 +1,3 @@
 #pragma once
-#pragma message("iqdb/persist/lz4_codec.hpp is now iqdb/persist/codec/lz4_codec.hpp; version 0.3 has only that path")
+#pragma message("this header is now iqdb/persist/codec/lz4_codec.hpp; the old path goes with version 0.3")
 #include "iqdb/persist/codec/lz4_codec.hpp"

@@ -1,3 +1,3 @@
 #pragma once
-#pragma message("iqdb/persist/parallel_read.hpp is now iqdb/persist/storage/parallel_read.hpp; version 0.3 has only that path")
+#pragma message("this header is now iqdb/persist/storage/parallel_read.hpp; the old path goes with version 0.3")
 #include "iqdb/persist/storage/parallel_read.hpp"

@@ -1,3 +1,3 @@
 #pragma once
-#pragma message("iqdb/persist/row_format.hpp is now iqdb/persist/bytes/row_format.hpp; version 0.3 has only that path")
+#pragma message("this header is now iqdb/persist/bytes/row_format.hpp; the old path goes with version 0.3")
 #include "iqdb/persist/bytes/row_format.hpp"

@@ -1,3 +1,3 @@
 #pragma once
-#pragma message("iqdb/persist/snapshot.hpp is now iqdb/persist/snapshot/snapshot.hpp; version 0.3 has only that path")
+#pragma message("this header is now iqdb/persist/snapshot/snapshot.hpp; the old path goes with version 0.3")
 #include "iqdb/persist/snapshot/snapshot.hpp"

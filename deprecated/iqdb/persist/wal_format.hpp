@@ -1,3 +1,5 @@
 #pragma once
-#pragma message("iqdb/persist/wal_format.hpp is now iqdb/persist/wal/wal_format.hpp; version 0.3 has only that path")
+#pragma message("this header is now iqdb/persist/wal/wal_format.hpp; the old path goes with version 0.3")
+#include "iqdb/persist/wal/frame_body.hpp"
+#include "iqdb/persist/wal/frame_encoder.hpp"
 #include "iqdb/persist/wal/wal_format.hpp"

@@ -1,3 +1,3 @@
 #pragma once
-#pragma message("iqdb/persist/zstd_codec.hpp is now iqdb/persist/codec/zstd_codec.hpp; version 0.3 has only that path")
+#pragma message("this header is now iqdb/persist/codec/zstd_codec.hpp; the old path goes with version 0.3")
 #include "iqdb/persist/codec/zstd_codec.hpp"

@@ -5,22 +5,14 @@
 #pragma once
 
 #include <faiss/Index.h>
-#include <faiss/IndexFlat.h>
-#include <faiss/IndexHNSW.h>
-#include <faiss/IndexIVFFlat.h>
 #include <faiss/impl/io.h>
 #include <faiss/index_io.h>
 
-#include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <initializer_list>
 #include <limits>
 #include <memory>
-#include <new>
-#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -29,39 +21,48 @@
 #include <vector>
 
 #include "iqdb/index.hpp"
-#include "iqdb/index/faiss/faiss_parts.hpp"
-#include "iqdb/index/faiss/faiss_stream.hpp"
-#include "iqdb/index/support/distance.hpp"
+#include "iqdb/index/faiss/flat_part.hpp"
+#include "iqdb/index/faiss/hnsw_part.hpp"
+#include "iqdb/index/faiss/ivf_part.hpp"
+#include "iqdb/index/faiss/native.hpp"
+#include "iqdb/index/faiss/part.hpp"
+#include "iqdb/index/faiss/parts.hpp"
+#include "iqdb/index/faiss/stream.hpp"
+#include "iqdb/index/faiss/whole_index.hpp"
+#include "iqdb/index/support/argument_checks.hpp"
+#include "iqdb/index/support/direction.hpp"
 #include "iqdb/index/support/foreign_file.hpp"
+#include "iqdb/index/support/foreign_index.hpp"
+#include "iqdb/index/support/nearest.hpp"
+#include "iqdb/index/support/payload.hpp"
+#include "iqdb/index/support/slot_index.hpp"
 #include "iqdb/index/support/slot_table.hpp"
-#include "iqdb/insert_overloads.hpp"
-#include "iqdb/persist/bytes/row_format.hpp"
+#include "iqdb/index_error.hpp"
 #include "iqdb/persist/bytes/stream.hpp"
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/persistable.hpp"
-#include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/types.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// A flat, HNSW or IVF index of faiss' with identifiers of both kinds, metadata, and a payload.
+/// A flat, HNSW or IVF index of faiss' with identifiers of both kinds, metadata, and a payload. `SearchParams::ef` is
+/// for HNSW how many candidates a search looks at, for IVF into how many lists; a flat index compares with all.
 ///
 /// Takes vectors whose components are finite. Metrics are euclidean, dot_product and cosine, for which the direction of
 /// a vector is kept and not its length. A flat index is exact; from an HNSW index nothing can be erased; an IVF index
 /// is trained when it is made. Searches may run at the same time as each other.
-class FaissIndex : public InsertOverloads<FaissIndex> {
+class FaissIndex : public index_support::SlotIndex<FaissIndex> {
  public:
   /// The identity on disk.
   static constexpr std::string_view index_type = "faiss";
 
   /// An empty flat index for vectors of `dim` components: exact search. Throws IndexError invalid_config for a
-  /// dimension out of its range, invalid_metric for a metric that it has not.
+  /// dimension out of its range, invalid_metric for a metric that it does not have.
   [[nodiscard]] static FaissIndex flat(std::size_t dim, DistanceMetric metric) {
     const ::faiss::MetricType native_metric = faiss_parts::metric_for(metric);
     faiss_parts::check_range(dim, 1, faiss_parts::most_dim, "dimension");
-    auto index = std::make_unique<::faiss::IndexFlat>(static_cast<faiss_parts::Id>(dim), native_metric);
-    return {metric, std::make_unique<faiss_parts::FlatPart>(std::move(index))};
+    return {metric, faiss_parts::FlatPart::make(dim, native_metric)};
   }
 
   /// An empty HNSW index: `links` of a vector in each upper level, 2 to 1024, and twice as many in the lowest (faiss'
@@ -73,11 +74,7 @@ class FaissIndex : public InsertOverloads<FaissIndex> {
     faiss_parts::check_range(links, 2, faiss_parts::most_links, "number of links");
     faiss_parts::check_range(ef_construction, 1, faiss_parts::most_candidates, "setting ef_construction");
     faiss_parts::check_range(ef, 1, faiss_parts::most_candidates, "setting ef");
-    auto index =
-        std::make_unique<::faiss::IndexHNSWFlat>(static_cast<int>(dim), static_cast<int>(links), native_metric);
-    index->hnsw.efConstruction = static_cast<int>(ef_construction);
-    index->hnsw.efSearch = static_cast<int>(ef);
-    return {metric, std::make_unique<faiss_parts::HnswPart>(std::move(index))};
+    return {metric, faiss_parts::HnswPart::make(dim, native_metric, links, ef_construction, ef)};
   }
 
   /// An IVF index without vectors, of `lists` lists, whose centroids are trained with `training`: vectors one behind
@@ -96,28 +93,14 @@ class FaissIndex : public InsertOverloads<FaissIndex> {
                            std::to_string(dim) + " with " + std::to_string(training.size()) +
                            " components; give whole vectors, at least one for each list and better 40");
     }
+    index_support::check_components(training, "training vectors");
     std::vector<float> kept;
     kept.reserve(training.size());
     for (std::size_t at = 0; at < training.size(); at += dim) {
-      const std::vector<float> each = kept_form(training.subspan(at, dim), dim, metric, "training vector");
+      const std::vector<float> each = index_support::direction_for(metric, training.subspan(at, dim));
       kept.insert(kept.end(), each.begin(), each.end());
     }
-    auto quantizer = std::make_unique<::faiss::IndexFlat>(static_cast<faiss_parts::Id>(dim), native_metric);
-    auto index = std::make_unique<::faiss::IndexIVFFlat>(quantizer.get(), dim, lists, native_metric);
-    std::ignore = quantizer.release();
-    index->own_fields = true;
-    index->nprobe = std::min(probes, lists);
-    index->cp.min_points_per_centroid = 1;  // with fewer than that faiss prints
-    faiss_parts::guarded([&] { index->train(static_cast<faiss_parts::Id>(kept.size() / dim), kept.data()); });
-    const auto& centroids =
-        static_cast<const ::faiss::IndexFlat&>(*index->quantizer);  // NOLINT(*-static-cast-downcast)
-    for (std::size_t list = 0; list < lists; ++list) {
-      if (!is_finite(faiss_parts::vector_at(centroids.codes, list, dim))) {
-        throw IndexError(IndexErrorKind::invalid_vector,
-                         "the training vectors are so large that their mean is not finite; scale them down");
-      }
-    }
-    return {metric, std::make_unique<faiss_parts::IvfPart>(std::move(index))};
+    return {metric, faiss_parts::IvfPart::train(dim, native_metric, lists, kept, probes)};
   }
 
   /// A copy of an index that was made with faiss, with its settings and whatever it holds: an IndexFlat, IndexHNSWFlat
@@ -128,16 +111,7 @@ class FaissIndex : public InsertOverloads<FaissIndex> {
   ///
   /// Throws IndexError invalid_metric where the metric is another, invalid_config for an index of another type, or one
   /// that is not trained.
-  FaissIndex(const ::faiss::Index& index, DistanceMetric metric) : FaissIndex(copy_of(index, metric)) {}
-
-  /// How many vectors there are.
-  [[nodiscard]] std::size_t size() const noexcept { return slots_.size(); }
-
-  /// How many components each vector has.
-  [[nodiscard]] std::size_t dim() const noexcept { return dim_; }
-
-  /// How distances are measured.
-  [[nodiscard]] DistanceMetric metric() const noexcept { return metric_; }
+  FaissIndex(const ::faiss::Index& index, DistanceMetric metric) : FaissIndex(metric, copy_of(index, metric)) {}
 
   /// Which of faiss' indexes it is. Precondition: the index was not moved from.
   [[nodiscard]] FaissKind kind() const noexcept { return part_->kind(); }
@@ -146,181 +120,80 @@ class FaissIndex : public InsertOverloads<FaissIndex> {
   /// this class's own. Precondition: the index was not moved from.
   [[nodiscard]] const ::faiss::Index& native() const noexcept { return part_->index(); }
 
-  /// Whether there is a vector with this identifier.
-  [[nodiscard]] bool contains(const VectorId& id) const { return slots_.find(id).has_value(); }
-
-  using InsertOverloads<FaissIndex>::insert;
-
-  /// Adds a vector of dim() finite components. If it throws, nothing has changed: IndexError dimension_mismatch;
-  /// invalid_vector for a component that is not finite; duplicate where the identifier is taken; invalid_config or
-  /// resource_limit for metadata that cannot be stored (check_storable); resource_limit where faiss refuses;
-  /// std::bad_alloc.
-  void insert(VectorId id, std::span<const float> vector, std::optional<Metadata> metadata = {}) {
-    const std::vector<float> kept = kept_form(vector, dim_, metric_, "vector");
-    SlotTable::Addition addition = slots_.add(std::move(id), std::move(metadata));
-    if (addition.slot() >= faiss_parts::most_vectors) {
-      throw IndexError(IndexErrorKind::resource_limit, "the index holds " + std::to_string(faiss_parts::most_vectors) +
-                                                           " vectors, the most that it has numbers for");
-    }
-    part_->add(addition.slot(), kept);
-    addition.keep();
-  }
-
   /// Removes a vector. Throws IndexError not_found where there is none, invalid_config for an HNSW index: faiss' cannot
   /// remove.
   void erase(const VectorId& id) { part_->remove(slots_, slots_.at(id)); }
 
-  /// The `params.k` vectors that were found to be nearest to `query`, nearest first, or all if there are fewer.
-  /// `params.ef` is for HNSW how many candidates are looked at, for IVF into how many lists; a flat index compares with
-  /// all. Distances are those of FlatIndex::search, for the cosine between directions. Throws IndexError
-  /// dimension_mismatch, and invalid_vector for a query that insert would not take.
-  [[nodiscard]] std::vector<Hit> search(std::span<const float> query, const SearchParams& params = {}) const {
-    const std::vector<float> kept = kept_form(query, dim_, metric_, "query");
-    const std::size_t most = std::min(params.k, size());
-    if (most == 0) {
-      return {};
-    }
-    std::vector<Found> nearest;
-    for (const faiss_parts::Id slot : part_->search(kept, most, params.ef)) {
-      nearest.push_back({.slot = static_cast<std::size_t>(slot)});
-    }
-    if (nearest.size() < most) {
-      // The lists that were looked into hold too few, no link leads to the others, or they are too far for a float.
-      nearest.clear();
-      for (std::size_t slot = 0; slot < slots_.slots(); ++slot) {
-        if (!slots_.is_free(slot)) {
-          nearest.push_back({.slot = slot});
-        }
-      }
-    }
-    measure(nearest, kept);
-    nearest.resize(most);
-
-    std::vector<Hit> hits;
-    hits.reserve(most);
-    for (const Found& found : nearest) {
-      hits.push_back(
-          {.id = slots_.id(found.slot), .distance = found.distance, .metadata = copied(slots_.metadata(found.slot))});
-    }
-    return hits;
-  }
-
-  /// The same for a query written as a braced list of its components.
-  [[nodiscard]] std::vector<Hit> search(std::initializer_list<float> query, const SearchParams& params = {}) const {
-    return search(std::span<const float>(query.begin(), query.size()), params);
-  }
-
-  /// Calls `visit(id, vector, metadata)` for each vector as it is kept, for the cosine with a length of 1: a
-  /// `const VectorId&`, a `std::span<const float>` and a `const std::optional<Metadata>&`.
-  template <class Visit>
-  void for_each(Visit&& visit) const {
-    for (std::size_t slot = 0; slot < slots_.slots(); ++slot) {
-      if (!slots_.is_free(slot)) {
-        visit(slots_.id(slot), part_->vector(slot), slots_.metadata(slot));
-      }
-    }
-  }
-
   /// Writes the payload: layout version 1 | dim 8 | metric 1 | SlotTable | the index in faiss' format, trained state
   /// and settings included, in which the number of a vector is its slot. Numbers are little-endian.
   void save_to(Writer& writer) const {
-    writer.write_le(layout_version);
-    writer.write_le(std::uint64_t{dim_});
-    writer.write_le(static_cast<std::uint8_t>(metric_));
+    index_support::write_head(writer, {.dim = dim(), .metric = metric()});
     slots_.save_to(writer);
     part_->save_to(writer);
   }
 
-  /// Makes an index of a payload. Throws PersistError invalid_payload, invalid_metric for what is none.
-  [[nodiscard]] static FaissIndex load_from(Reader& reader) {
-    try {
-      return decode(reader);
-    } catch (const PersistError& error) {
-      if (error.kind() != PersistErrorKind::truncated_payload) {
-        throw;
-      }
-      // The payload is whole, or its checksum would have told: it states more than it holds.
-      reader.fail(PersistErrorKind::invalid_payload,
-                  "the faiss index's payload ends early: it states more vectors, dimensions, links, lists or metadata "
-                  "than it holds");
-    }
-  }
-
  private:
+  friend SlotIndex;
   friend FaissIndex faiss_import(const std::filesystem::path& path, DistanceMetric metric);
   friend void faiss_export(const FaissIndex& index, const std::filesystem::path& path);
 
-  struct Found {
-    std::size_t slot = 0;
-    float distance = 0.0F;
-  };
-
-  static constexpr std::uint8_t layout_version = 1;
+  using Found = index_support::Found;
+  using Id = faiss_parts::Id;
 
   FaissIndex(DistanceMetric metric, std::unique_ptr<faiss_parts::Part> part)
-      : dim_(static_cast<std::size_t>(part->index().d)), metric_(metric), part_(std::move(part)) {}
+      : SlotIndex(static_cast<std::size_t>(part->index().d), metric), part_(std::move(part)) {}
 
-  [[nodiscard]] static bool is_finite(std::span<const float> vector) {
-    return std::ranges::all_of(vector, [](float component) { return std::isfinite(component); });
+  FaissIndex(DistanceMetric metric, faiss_parts::WholeIndex index) : FaissIndex(metric, std::move(index.part)) {
+    slots_ = std::move(index.slots);
   }
 
-  // What faiss is given: for the cosine, which it does not have, the direction.
-  [[nodiscard]] static std::vector<float> kept_form(std::span<const float> vector, std::size_t dim,
-                                                    DistanceMetric metric, std::string_view what) {
-    if (vector.size() != dim) {
-      throw IndexError(IndexErrorKind::dimension_mismatch,
-                       "the " + std::string(what) + " has " + std::to_string(vector.size()) +
-                           " components, but the index has dimension " + std::to_string(dim));
-    }
-    if (!is_finite(vector)) {
-      throw IndexError(IndexErrorKind::invalid_vector,
-                       "a component of the " + std::string(what) +
-                           " is infinite or not a number; a faiss index takes finite numbers");
-    }
-    std::vector<float> kept(vector.begin(), vector.end());
-    const double norm = metric == DistanceMetric::cosine ? std::sqrt(squared_norm(vector)) : 0.0;
-    if (norm > 0.0) {  // a vector of zeros has no direction, and is as far from all
-      std::ranges::transform(kept, kept.begin(),
-                             [norm](float component) { return static_cast<float>(component / norm); });
-    }
-    return kept;
+  // ---- what SlotIndex asks for ----------------------------------------------------------------------------------------
+
+  [[nodiscard]] std::vector<float> kept_form(std::span<const float> vector, std::string_view what) const {
+    index_support::check_dimension(vector.size(), dim(), what);
+    index_support::check_components(vector, what);
+    return index_support::direction_for(metric(), vector);
   }
 
-  // In the order of our distances: faiss' are others, and rounded otherwise. What is not a number, as the product of
-  // huge vectors may be, comes last.
-  void measure(std::vector<Found>& found, std::span<const float> query) const {
-    for (Found& each : found) {
-      each.distance = distance(metric_, query, part_->vector(each.slot));
+  void place(const SlotTable::Addition& addition, std::span<const float> vector) {
+    if (addition.slot() >= faiss_parts::most_vectors) {
+      throw IndexError(IndexErrorKind::resource_limit, "the index holds " + std::to_string(faiss_parts::most_vectors) +
+                                                           " vectors, the most that it has numbers for");
     }
-    const auto key = [](const Found& each) {
-      const bool is_number = !std::isnan(each.distance);
-      return std::tuple(!is_number, is_number ? each.distance : 0.0F, each.slot);
-    };
-    std::ranges::sort(found, {}, key);
+    part_->add(addition.slot(), vector);
+  }
+
+  [[nodiscard]] std::vector<Found> near(std::span<const float> query, std::size_t most,
+                                        const SearchParams& params) const {
+    const std::vector<Id> slots = part_->search(query, most, params.ef);
+    std::vector<Found> found;
+    found.reserve(slots.size());
+    for (const Id slot : slots) {
+      found.push_back({.slot = static_cast<std::size_t>(slot)});
+    }
+    return found;
+  }
+
+  [[nodiscard]] auto vectors() const noexcept {
+    return [this](std::size_t slot) { return part_->vector(slot); };
   }
 
   [[nodiscard]] static FaissIndex decode(Reader& reader) {
-    if (const auto version = reader.read_le<std::uint8_t>(); version != layout_version) {
-      reader.fail(PersistErrorKind::invalid_payload,
-                  "the faiss index's payload has the layout version " + std::to_string(version) + "; expected " +
-                      std::to_string(layout_version) + "; it needs a newer library, or it is damaged");
-    }
-    const auto dim = reader.read_le<std::uint64_t>();
-    const DistanceMetric metric = metric_from_tag(reader.read_le<std::uint8_t>());
+    const auto head = index_support::read_head(reader, index_type);
     SlotTable slots = SlotTable::load_from(reader);
-    FaissIndex index(metric, faiss_parts::read_part(reader, reader.read_le<std::uint32_t>(), "the index"));
-    if (dim != index.dim_) {
-      faiss_parts::fail(reader,
-                        "it has the dimension " + std::to_string(index.dim_) + "; expected " + std::to_string(dim));
+    FaissIndex index(head.metric, faiss_parts::read_part(reader, reader.read_le<std::uint32_t>(), "the index"));
+    if (head.dim != index.dim()) {
+      faiss_parts::fail(
+          reader, "it has the dimension " + std::to_string(index.dim()) + "; expected " + std::to_string(head.dim));
     }
-    index.require_metric(reader);
+    faiss_parts::require_metric(reader, index.native(), head.metric);
     index.slots_ = std::move(slots);
     if (static_cast<std::uint64_t>(index.native().ntotal) != index.size()) {
       faiss_parts::fail(reader, "it holds " + std::to_string(index.native().ntotal) + " vectors; expected " +
                                     std::to_string(index.size()) + ", one for each identifier");
     }
     // So many different slots, all of them taken, as there are taken ones: each has its vector.
-    index.part_->take_slots(reader, index.slots_.slots(), [&](faiss_parts::Id number) {
+    index.part_->take_slots(reader, index.slots_.slots(), [&](Id number) {
       const auto slot = static_cast<std::uint64_t>(number);
       if (number < 0 || slot >= index.slots_.slots() || index.slots_.is_free(static_cast<std::size_t>(slot))) {
         faiss_parts::fail(reader, "a vector has the number " + std::to_string(number) + ", which is no slot in use");
@@ -330,77 +203,9 @@ class FaissIndex : public InsertOverloads<FaissIndex> {
     return index;
   }
 
-  void require_metric(const Reader& reader) const {
-    const bool known = metric_ == DistanceMetric::euclidean || metric_ == DistanceMetric::dot_product ||
-                       metric_ == DistanceMetric::cosine;
-    if (!known || faiss_parts::metric_for(metric_) != native().metric_type) {
-      faiss_parts::fail(reader, "its vectors are compared by " + faiss_parts::name_of(native().metric_type) +
-                                    ", but the metric is " + std::string(to_string(metric_)) +
-                                    "; L2 is euclidean, inner product dot_product or cosine");
-    }
-  }
+  // ---- faiss' objects and files ---------------------------------------------------------------------------------------
 
-  // What faiss::write_index wrote, to its end.
-  [[nodiscard]] static FaissIndex decode_stream(Reader& reader, DistanceMetric metric) {
-    auto type = reader.read_le<std::uint32_t>();
-    std::optional<faiss_parts::Header> map;
-    if (type == faiss_parts::map_tag || type == faiss_parts::two_way_map_tag) {
-      map = faiss_parts::read_head(reader);
-      type = reader.read_le<std::uint32_t>();
-    }
-    FaissIndex index(metric, faiss_parts::read_part(reader, type, map ? "the index in the id map" : "the index"));
-    index.require_metric(reader);
-    std::vector<faiss_parts::Id> numbers;
-    if (map) {
-      const auto count = reader.read_le<std::uint64_t>();
-      if (*map != faiss_parts::header_of(index.native()) || count != map->vectors) {
-        faiss_parts::fail(reader, "its id map is stated to be of " + std::to_string(map->vectors) + " vectors of " +
-                                      std::to_string(map->dim) + " components by " + faiss_parts::name_of(map->metric) +
-                                      ", with " + std::to_string(count) + " numbers; what is in it is another");
-      }
-      numbers = reader.read_vector<faiss_parts::Id>(count);
-    }
-    index.part_->take_slots(reader, 0, [&](faiss_parts::Id number) {
-      if (map) {
-        if (number < 0 || static_cast<std::uint64_t>(number) >= numbers.size()) {
-          faiss_parts::fail(reader, "a vector has the number " + std::to_string(number) + " of " +
-                                        std::to_string(numbers.size()) + " in the id map");
-        }
-        number = numbers[static_cast<std::size_t>(number)];
-      }
-      if (number < 0) {
-        faiss_parts::fail(reader, "a vector has the number " + std::to_string(number) +
-                                      "; identifiers are not negative; give it another");
-      }
-      const auto id = static_cast<std::uint64_t>(number);
-      if (index.contains(id)) {
-        faiss_parts::fail(reader, "two vectors have the number " + std::to_string(number));
-      }
-      index.slots_.append(id, {});
-      return index.slots_.slots() - 1;
-    });
-    index.require_directions(reader);
-    if (reader.remaining() > 0) {
-      faiss_parts::fail(reader, std::to_string(reader.remaining()) + " bytes stand behind it; expected none");
-    }
-    return index;
-  }
-
-  // faiss leaves it to the program to give vectors a length of 1 for the cosine.
-  void require_directions(const Reader& reader) const {
-    constexpr double tolerance = 1e-3;
-    for (std::size_t slot = 0; slot < slots_.slots() && metric_ == DistanceMetric::cosine; ++slot) {
-      const double square = squared_norm(part_->vector(slot));
-      if (square != 0.0 && std::abs(square - 1.0) > tolerance) {
-        faiss_parts::fail(reader,
-                          "the vector " + to_string(slots_.id(slot)) + " has the length " +
-                              std::to_string(std::sqrt(square)) +
-                              "; for the cosine faiss' vectors must have a length of 1; take it as dot_product");
-      }
-    }
-  }
-
-  [[nodiscard]] static FaissIndex copy_of(const ::faiss::Index& index, DistanceMetric metric) {
+  [[nodiscard]] static faiss_parts::WholeIndex copy_of(const ::faiss::Index& index, DistanceMetric metric) {
     if (const auto wanted = faiss_parts::metric_for(metric); index.metric_type != wanted) {
       throw IndexError(IndexErrorKind::invalid_metric,
                        "the index compares by " + faiss_parts::name_of(index.metric_type) + ", but " +
@@ -415,20 +220,19 @@ class FaissIndex : public InsertOverloads<FaissIndex> {
     faiss_parts::guarded([&] { ::faiss::write_index(&index, &stream); });
     try {
       Reader reader(std::as_bytes(std::span(stream.data)));
-      return decode_stream(reader, metric);
+      return faiss_parts::read_whole_index(reader, metric);
     } catch (const PersistError& error) {
       throw IndexError(IndexErrorKind::invalid_config, error.what());
     }
   }
 
-  void export_to(Writer& writer) const {
-    part_->export_to(writer,
-                     [this](std::size_t slot) { return static_cast<faiss_parts::Id>(slots_.id(slot).integer()); });
+  void export_to(const std::filesystem::path& path) const {
+    index_support::check_exportable(slots_, std::numeric_limits<Id>::max(), "faiss", "numbers");
+    write_foreign_file(path, [this](Writer& writer) {
+      part_->export_to(writer, [this](std::size_t slot) { return static_cast<Id>(slots_.id(slot).integer()); });
+    });
   }
 
-  std::size_t dim_;
-  DistanceMetric metric_;
-  SlotTable slots_;
   std::unique_ptr<faiss_parts::Part> part_;
 };
 
@@ -443,13 +247,13 @@ static_assert(Persistable<FaissIndex>);
 ///
 /// Throws PersistError io where the file cannot be read, truncated_payload where it ends early, invalid_payload where
 /// it is damaged, of another metric, or of a type that is not supported; IndexError invalid_metric for a metric that
-/// faiss has not.
+/// faiss does not have.
 [[nodiscard]] inline FaissIndex faiss_import(const std::filesystem::path& path, DistanceMetric metric) {
   std::ignore = faiss_parts::metric_for(metric);  // what is wrong here is the caller's, and not the file's
   return read_foreign_file(path, "an index of faiss'", [&](auto& file) {
-    FileRange source(file, 0, file.size());
-    Reader reader(source, file.size(), LengthEvidence::stored);
-    return FaissIndex::decode_stream(reader, metric);
+    return index_support::read_whole(file, "faiss", [&](Reader& reader) {
+      return FaissIndex(metric, faiss_parts::read_whole_index(reader, metric));
+    });
   });
 }
 
@@ -459,15 +263,6 @@ static_assert(Persistable<FaissIndex>);
 ///
 /// Throws IndexError invalid_config where an identifier is bytes, or beyond faiss' numbers, which have 63 bits;
 /// PersistError locked where something else writes to that path, io where the file cannot be written.
-inline void faiss_export(const FaissIndex& index, const std::filesystem::path& path) {
-  index.for_each([](const VectorId& id, auto, const auto&) {
-    if (!id.is_integer() || id.integer() > std::uint64_t{std::numeric_limits<faiss_parts::Id>::max()}) {
-      throw IndexError(IndexErrorKind::invalid_config,
-                       "the vector " + to_string(id) +
-                           " cannot be exported: faiss' numbers are integers below 2^63; insert it under such a one");
-    }
-  });
-  write_foreign_file(path, [&](Writer& writer) { index.export_to(writer); });
-}
+inline void faiss_export(const FaissIndex& index, const std::filesystem::path& path) { index.export_to(path); }
 
 }  // namespace iqdb::inline IQDB_PERSIST_ABI

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
@@ -16,7 +15,10 @@
 #include <vector>
 
 #include "iqdb/index.hpp"
+#include "iqdb/index/support/argument_checks.hpp"
 #include "iqdb/index/support/distance.hpp"
+#include "iqdb/index/support/nearest.hpp"
+#include "iqdb/index/support/payload.hpp"
 #include "iqdb/insert_overloads.hpp"
 #include "iqdb/persist/bytes/huge_pages.hpp"
 #include "iqdb/persist/bytes/row_format.hpp"
@@ -66,7 +68,7 @@ class FlatIndex : public InsertOverloads<FlatIndex> {
   /// duplicate where the identifier is taken, invalid_config or resource_limit for metadata that cannot be stored
   /// (check_storable).
   void insert(VectorId id, std::span<const float> vector, std::optional<Metadata> metadata = {}) {
-    require_dimension(vector.size(), "vector");
+    index_support::check_dimension(vector.size(), dim_, "vector");
     check_storable(metadata);
     const auto [place, is_new] = row_of_.try_emplace(id, rows_.size());
     if (!is_new) {
@@ -115,15 +117,16 @@ class FlatIndex : public InsertOverloads<FlatIndex> {
   /// A distance that is not a number ranks behind all that are. Throws IndexError dimension_mismatch for a query that
   /// has not dim() components.
   [[nodiscard]] std::vector<Hit> search(std::span<const float> query, const SearchParams& params = {}) const {
-    require_dimension(query.size(), "query");
-    std::vector<Candidate> nearest;  // a heap: the farthest of the nearest first
+    using index_support::nearer;
+    index_support::check_dimension(query.size(), dim_, "query");
+    std::vector<index_support::Found> nearest;  // a heap: the farthest of the nearest first
     const std::size_t most = std::min(params.k, size());
     nearest.reserve(most);
     for (std::size_t row = 0; row < rows_.size() && most > 0; ++row) {
       if (rows_[row].erased) {
         continue;
       }
-      const Candidate candidate{.distance = distance(metric_, query, vector_at(row)), .row = row};
+      const index_support::Found candidate{.slot = row, .distance = distance(metric_, query, vector_at(row))};
       if (nearest.size() < most) {
         nearest.push_back(candidate);
         std::ranges::push_heap(nearest, nearer);
@@ -137,8 +140,8 @@ class FlatIndex : public InsertOverloads<FlatIndex> {
 
     std::vector<Hit> hits;
     hits.reserve(nearest.size());
-    for (const Candidate& candidate : nearest) {
-      const Row& row = rows_[candidate.row];
+    for (const index_support::Found& candidate : nearest) {
+      const Row& row = rows_[candidate.slot];
       hits.push_back({.id = row.id, .distance = candidate.distance, .metadata = copied(row.metadata)});
     }
     return hits;
@@ -180,17 +183,7 @@ class FlatIndex : public InsertOverloads<FlatIndex> {
 
   /// Makes an index of a payload. Throws PersistError invalid_payload, invalid_metric for what is none.
   [[nodiscard]] static FlatIndex load_from(Reader& reader) {
-    try {
-      return decode(reader);
-    } catch (const PersistError& error) {
-      if (error.kind() != PersistErrorKind::truncated_payload) {
-        throw;
-      }
-      // The payload is whole, or its checksum would have told: it states more than it holds.
-      reader.fail(PersistErrorKind::invalid_payload,
-                  "the flat index's payload ends early: it states more vectors, "
-                  "dimensions or metadata than it holds");
-    }
+    return index_support::decode_whole(reader, index_type, [&reader] { return decode(reader); });
   }
 
  private:
@@ -199,18 +192,6 @@ class FlatIndex : public InsertOverloads<FlatIndex> {
     std::optional<Metadata> metadata;
     bool erased;
   };
-
-  struct Candidate {
-    float distance;
-    std::size_t row;
-  };
-
-  static bool nearer(const Candidate& a, const Candidate& b) noexcept {
-    if (std::isnan(a.distance) != std::isnan(b.distance)) {
-      return std::isnan(b.distance);
-    }
-    return a.distance < b.distance || (!(b.distance < a.distance) && a.row < b.row);
-  }
 
   [[nodiscard]] static FlatIndex decode(Reader& reader) {
     const auto dim = reader.read_le<std::uint64_t>();
@@ -243,14 +224,6 @@ class FlatIndex : public InsertOverloads<FlatIndex> {
       row.metadata = read_metadata(reader);
     }
     return index;
-  }
-
-  void require_dimension(std::size_t components, std::string_view what) const {
-    if (components != dim_) {
-      throw IndexError(IndexErrorKind::dimension_mismatch,
-                       "the " + std::string(what) + " has " + std::to_string(components) +
-                           " components, but the index has dimension " + std::to_string(dim_));
-    }
   }
 
   [[nodiscard]] std::span<const float> vector_at(std::size_t row) const {

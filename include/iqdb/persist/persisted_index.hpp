@@ -18,6 +18,7 @@
 #include "iqdb/index.hpp"
 #include "iqdb/insert_overloads.hpp"
 #include "iqdb/persist/bytes/row_format.hpp"
+#include "iqdb/persist/bytes/stream.hpp"
 #include "iqdb/persist/config.hpp"
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/persistable.hpp"
@@ -25,9 +26,13 @@
 #include "iqdb/persist/storage/file_storage.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
+#include "iqdb/persist/wal/checkpoint.hpp"
+#include "iqdb/persist/wal/frame_body.hpp"
 #include "iqdb/persist/wal/log_guard.hpp"
+#include "iqdb/persist/wal/log_paths.hpp"
+#include "iqdb/persist/wal/new_log.hpp"
 #include "iqdb/persist/wal/recovery.hpp"
-#include "iqdb/persist/wal/wal_format.hpp"
+#include "iqdb/persist/wal/recovery_report.hpp"
 #include "iqdb/persist/wal/wal_writer.hpp"
 #include "iqdb/persist/write_batch.hpp"
 #include "iqdb/types.hpp"
@@ -210,7 +215,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
   SnapshotInfo save() {
     const auto started = std::chrono::steady_clock::now();
     return naming_file(path_, [&] {
-      SnapshotInfo info = config_.wal_enabled ? save_beside_log().info : save_alone();
+      SnapshotInfo info = config_.wal_enabled ? save_logged().info : save_alone();
       info.elapsed = std::chrono::steady_clock::now() - started;
       return info;
     });
@@ -223,8 +228,8 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
     }
     const auto started = std::chrono::steady_clock::now();
     return naming_file(path_, [&] {
-      const WrittenSnapshot<S> saved = save_beside_log();
-      begin_log(saved.fingerprint, lsn());
+      const WrittenSnapshot<S> saved = save_logged();
+      begin_new_log(saved.fingerprint, storage_, path_, *logging_, config_);
       SnapshotInfo info = saved.info;
       info.elapsed = std::chrono::steady_clock::now() - started;
       return info;
@@ -236,7 +241,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
   /// same.
   void close() {
     last_lsn_ = lsn();
-    if (std::unique_ptr<Logging> closing = std::move(logging_)) {
+    if (std::unique_ptr<OpenLog<S>> closing = std::move(logging_)) {
       if (closing->lock.inherited()) {
         // A fork: the files are the parent's, and the thread that syncs them does not exist here, so nothing of this
         // can be taken apart.
@@ -248,12 +253,6 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
   }
 
  private:
-  // What there is with the log on.
-  struct Logging {
-    typename S::Lock lock;                 // held until after the last sync
-    std::unique_ptr<LogWriter<S>> writer;  // goes first
-  };
-
   static constexpr std::chrono::milliseconds patience{5000};  // of a save for others that save
 
   PersistedIndex(I index, PersistConfig config, S storage, std::filesystem::path path)
@@ -290,7 +289,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
       }
       if constexpr (Index<I>) {
         if (config.wal_enabled) {
-          std::unique_ptr<Logging> logging = prepare_logging(std::move(*lock), config);
+          std::unique_ptr<OpenLog<S>> logging = prepare_logging(std::move(*lock), config);
           std::filesystem::path name = path;
           // The last step puts the new log in place: behind it nothing may fail, or what it has found would not be
           // told.
@@ -315,23 +314,23 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
     WrittenSnapshot<S> base = write_snapshot(index_, storage_, lock, path_, config_);
     NewLog<S> log(storage_, log_path(path_), lock, base.fingerprint, 0, config_);
     log.finish();
-    std::unique_ptr<Logging> logging = prepare_logging(std::move(lock), config_);
+    std::unique_ptr<OpenLog<S>> logging = prepare_logging(std::move(lock), config_);
     put_in_place(base.file);
     put_in_place(log.file());
     start_logging(std::move(logging), log);
   }
 
-  static std::unique_ptr<Logging> prepare_logging(typename S::Lock lock, const PersistConfig& config) {
+  static std::unique_ptr<OpenLog<S>> prepare_logging(typename S::Lock lock, const PersistConfig& config) {
     auto writer = std::make_unique<LogWriter<S>>(config);
-    return std::make_unique<Logging>(Logging{.lock = std::move(lock), .writer = std::move(writer)});
+    return std::make_unique<OpenLog<S>>(OpenLog<S>{.lock = std::move(lock), .writer = std::move(writer)});
   }
 
-  void start_logging(std::unique_ptr<Logging> logging, NewLog<S>& log) {
+  void start_logging(std::unique_ptr<OpenLog<S>> logging, NewLog<S>& log) {
     logging->writer->go_on_with(storage_, log);
     logging_ = std::move(logging);
   }
 
-  Logging& logging() {
+  OpenLog<S>& logging() {
     if (!logging_) {
       throw_moved_from();
     }
@@ -379,43 +378,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
     return save_snapshot(index_, storage_, lock, path_, config_);
   }
 
-  WrittenSnapshot<S> save_beside_log() {
-    Logging& logging = this->logging();
-    logging.writer->require_not_poisoned();
-    WrittenSnapshot<S> written = write_snapshot(index_, storage_, logging.lock, path_, config_);
-    written.info.lsn = lsn();
-    // Without it the checkpoint frame, and the rename, could reach the disk before the bytes of the snapshot.
-    or_poison([&] { written.file.sync(); });
-    // Before the rename: whichever of the two snapshots is there after a crash, the log knows where to go on from it.
-    logging.writer->checkpoint(written.fingerprint);
-    written.file.rename();
-    // Without it the new log of a checkpoint could survive a crash and the snapshot that it continues could not.
-    or_poison([&] { written.file.sync_directory(); });
-    return written;
-  }
-
-  // A log that continues the snapshot `base`, in place of the present one.
-  void begin_log(const Fingerprint& base, std::uint64_t base_lsn) {
-    NewLog<S> log(storage_, log_path(path_), logging_->lock, base, base_lsn, config_);
-    log.finish();
-    or_poison([&] { log.file().sync(); });
-    log.file().rename();
-    or_poison([&] {
-      log.file().sync_directory();
-      logging_->writer->go_on_with(storage_, log);
-    });
-  }
-
-  // A failed sync is never tried again: the system may have dropped what it could not write.
-  template <class Action>
-  void or_poison(Action&& action) {
-    try {
-      std::forward<Action>(action)();
-    } catch (const std::exception& error) {
-      logging_->writer->poison("a snapshot or a log could not be made durable", error.what());
-      throw;
-    }
-  }
+  WrittenSnapshot<S> save_logged() { return save_beside_log(index_, storage_, path_, logging(), config_); }
 
   void close_quietly() noexcept {
     try {
@@ -430,8 +393,8 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
   S storage_;
   std::filesystem::path path_;  // what config_.path led to when this was made
   RecoveryReport report_;
-  std::unique_ptr<Logging> logging_;  // none with the log off, or after close
-  std::uint64_t last_lsn_ = 0;        // what there was before close
+  std::unique_ptr<OpenLog<S>> logging_;  // none with the log off, or after close
+  std::uint64_t last_lsn_ = 0;           // what there was before close
 };
 
 }  // namespace iqdb

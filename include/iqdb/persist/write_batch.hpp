@@ -10,7 +10,7 @@
 #include "iqdb/insert_overloads.hpp"
 #include "iqdb/persist/bytes/row_format.hpp"
 #include "iqdb/persist/version.hpp"
-#include "iqdb/persist/wal/wal_format.hpp"
+#include "iqdb/persist/wal/frame_body.hpp"
 #include "iqdb/types.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {

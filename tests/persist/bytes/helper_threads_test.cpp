@@ -107,3 +107,34 @@ TEST_CASE("A job that failed does not spoil the next one", "[helper_threads]") {
   CHECK_NOTHROW(helpers.run([&] { ++calls; }));
   CHECK(calls == 3);
 }
+
+TEST_CASE("Helpers do a job while the caller goes on and each knows its number", "[helper_threads]") {
+  HelperThreads helpers(3);
+  std::mutex mutex;
+  std::set<unsigned> numbers;
+  std::atomic<bool> may_end = false;
+  const unsigned begun = helpers.begin([&](unsigned number) {
+    while (!may_end) {
+      std::this_thread::yield();
+    }
+    const std::lock_guard guard(mutex);
+    numbers.insert(number);
+  });
+  CHECK(begun == 3);
+  may_end = true;
+  helpers.end();
+  CHECK(numbers == std::set<unsigned>{0, 1, 2});
+}
+
+TEST_CASE("What a helper throws while the caller goes on is thrown by end and only once", "[helper_threads]") {
+  HelperThreads helpers(1);
+  helpers.begin([](unsigned /*number*/) { throw std::runtime_error("of a helper"); });
+  CHECK_THROWS_WITH(helpers.end(), "of a helper");
+  CHECK_NOTHROW(helpers.end());
+}
+
+TEST_CASE("Without helpers nothing is begun", "[helper_threads]") {
+  HelperThreads none(0);
+  CHECK(none.begin([](unsigned /*number*/) {}) == 0);
+  CHECK_NOTHROW(none.end());
+}

@@ -274,3 +274,15 @@ TEST_CASE("check_storable: refuses a key or a string that is not UTF-8", "[row_f
     iqdb::check_storable(Metadata{{"a", 1}, {"k", "fine"}, {"z", "\xC3"}});
   });
 }
+
+TEST_CASE("metric_from_tag: gives the five metrics and throws invalid_metric for every other tag", "[row_format]") {
+  for (unsigned tag = 0; tag <= 255; ++tag) {
+    CAPTURE(tag);
+    if (tag < 5) {
+      CHECK(static_cast<unsigned>(iqdb::metric_from_tag(static_cast<std::uint8_t>(tag))) == tag);
+    } else {
+      require_kind(PersistErrorKind::invalid_metric,
+                   [&] { return iqdb::metric_from_tag(static_cast<std::uint8_t>(tag)); });
+    }
+  }
+}

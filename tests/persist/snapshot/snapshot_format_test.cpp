@@ -8,7 +8,6 @@
 #include <string_view>
 #include <vector>
 
-#include "iqdb/persist/codec/compression_scheme.hpp"
 #include "support/bytes.hpp"
 #include "support/catch.hpp"
 #include "support/expect_error.hpp"
@@ -16,12 +15,10 @@
 
 namespace {
 
-using iqdb::CompressionScheme;
 using iqdb::DistanceMetric;
 using iqdb::FileHeader;
 using iqdb::PersistErrorKind;
 using iqdb::Reader;
-using iqdb::RegionPreamble;
 using iqdb_test::Bytes;
 using iqdb_test::hex;
 using iqdb_test::require_kind;
@@ -231,66 +228,9 @@ TEST_CASE("read_header: a wrong field is reported before the end of the file beh
   require_kind(PersistErrorKind::invalid_metric, first({.metric = 5}, 33));
 }
 
-TEST_CASE("metric_from_tag: gives the five metrics and throws invalid_metric for every other tag", "[format]") {
-  for (unsigned tag = 0; tag <= 255; ++tag) {
-    CAPTURE(tag);
-    if (tag < 5) {
-      CHECK(static_cast<unsigned>(iqdb::metric_from_tag(static_cast<std::uint8_t>(tag))) == tag);
-    } else {
-      require_kind(PersistErrorKind::invalid_metric,
-                   [&] { return iqdb::metric_from_tag(static_cast<std::uint8_t>(tag)); });
-    }
-  }
-}
-
 TEST_CASE("header_bytes: 41 and the index type", "[format]") {
   static_assert(iqdb::header_bytes(0) == 41);
   static_assert(iqdb::header_bytes(4) == 45);
   static_assert(iqdb::header_bytes(4096) == 4137);
   CHECK(RawHeader{}.bytes().size() == 45);
-}
-
-TEST_CASE("to_string: names the four schemes and calls every other unknown", "[format]") {
-  CHECK(to_string(CompressionScheme::none) == "none");
-  CHECK(to_string(CompressionScheme::zstd) == "zstd");
-  CHECK(to_string(CompressionScheme::lz4_block) == "lz4_block");
-  CHECK(to_string(CompressionScheme::lz4_frames) == "lz4_frames");
-  CHECK(to_string(static_cast<CompressionScheme>(4)) == "unknown");
-}
-
-TEST_CASE("write_preamble: the bytes of each scheme", "[format]") {
-  const auto bytes_of = [](CompressionScheme scheme) {
-    return hex(written_by([&](iqdb::Writer& writer) {
-      write_preamble(writer, {.scheme = scheme, .payload_bytes = 0x0102030405060708});
-    }));
-  };
-  CHECK(bytes_of(CompressionScheme::none) == "00 08 07 06 05 04 03 02 01");
-  CHECK(bytes_of(CompressionScheme::zstd) == "01 08 07 06 05 04 03 02 01");
-  CHECK(bytes_of(CompressionScheme::lz4_block) == "02 08 07 06 05 04 03 02 01");
-  CHECK(bytes_of(CompressionScheme::lz4_frames) == "03 08 07 06 05 04 03 02 01");
-}
-
-TEST_CASE("read_preamble: reads the four schemes and refuses every other as invalid_payload", "[format]") {
-  for (unsigned tag = 0; tag <= 255; ++tag) {
-    CAPTURE(tag);
-    const auto bytes = Bytes().u8(tag).u64(99).get();
-    Reader reader(bytes);
-    if (tag < 4) {
-      const RegionPreamble preamble = read_preamble(reader);
-      CHECK(static_cast<unsigned>(preamble.scheme) == tag);
-      CHECK(preamble.payload_bytes == 99);
-    } else {
-      require_kind(PersistErrorKind::invalid_payload, [&] { return read_preamble(reader); });
-    }
-  }
-}
-
-TEST_CASE("read_preamble: cut at any byte it is truncated_payload whatever the scheme", "[format]") {
-  const auto bytes = Bytes().u8(200).u64(99).get();
-  for (std::size_t size = 0; size < bytes.size(); ++size) {
-    CAPTURE(size);
-    const auto part = std::span(bytes).first(size);
-    Reader reader(part);
-    require_kind(PersistErrorKind::truncated_payload, [&] { return read_preamble(reader); });
-  }
 }

@@ -569,17 +569,6 @@ TEST_CASE("The body of a frame stays valid while the abort behind it is looked f
   }
 }
 
-TEST_CASE("A window holds what was read last and says so", "[wal_reader]") {
-  MemoryFile file(Bytes().text("0123456789"));
-  iqdb::FileWindow window(file, 4);
-  CHECK(window.held_from(0).empty());
-  CHECK(window.at(2, 1).size() == 1);
-  CHECK(std::ranges::equal(window.held_from(2), Bytes().text("2345").get()));
-  CHECK(std::ranges::equal(window.held_from(5), Bytes().text("5").get()));
-  CHECK(window.held_from(1).empty());
-  CHECK(window.held_from(6).empty());
-}
-
 TEST_CASE("Zeros behind the frames end what helpers sum up and cost no memory", "[wal_reader]") {
   constexpr std::size_t prepared = std::size_t{4} * 1024 * 1024;
   constexpr std::size_t window = 8 * 640 * 1024;  // eight pieces: all of the file

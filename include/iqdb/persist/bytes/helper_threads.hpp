@@ -1,4 +1,4 @@
-// Threads that help the one that calls: each does a share of a job, and the caller one too.
+// Threads that help the one that calls: each does a share of a job, beside the caller or while the caller goes on.
 #pragma once
 
 #include <atomic>
@@ -38,27 +38,40 @@ class HelperThreads {
   /// what one of them has thrown, the calling thread's before others; so `work` has to see to it that all of them end
   /// then.
   void run(const std::function<void()>& work) {
-    start();
-    {
-      const std::lock_guard guard(mutex_);
-      work_ = &work;
-      ++job_;
-      running_ = threads_.size();
-      error_ = nullptr;
-    }
-    begin_.notify_all();
+    begin([&work](unsigned /*number*/) { work(); });
     std::exception_ptr error;
     try {
       work();
     } catch (...) {
       error = std::current_exception();
     }
-    std::unique_lock guard(mutex_);
-    end_.wait(guard, [this] { return running_ == 0; });
+    std::exception_ptr of_helper = await();
     if (!error) {
-      error = std::exchange(error_, nullptr);
+      error = std::move(of_helper);
     }
     if (error) {
+      std::rethrow_exception(error);
+    }
+  }
+
+  /// Calls `work(number)` in each of them, with numbers from 0 on, while the caller goes on; returns how many they are.
+  /// end() must follow before the next job, and before this is destroyed.
+  unsigned begin(std::function<void(unsigned)> work) {
+    start();
+    {
+      const std::lock_guard guard(mutex_);
+      work_ = std::move(work);
+      ++job_;
+      running_ = threads_.size();
+      error_ = nullptr;
+    }
+    begin_.notify_all();
+    return static_cast<unsigned>(threads_.size());
+  }
+
+  /// Waits until what begin() has begun has returned in each of them. Throws what one of them has thrown.
+  void end() {
+    if (const std::exception_ptr error = await()) {
       std::rethrow_exception(error);
     }
   }
@@ -74,14 +87,20 @@ class HelperThreads {
     threads_.reserve(wanted_);
     while (threads_.size() < wanted_) {
       try {
-        threads_.emplace_back([this] { help(); });
+        threads_.emplace_back([this, number = static_cast<unsigned>(threads_.size())] { help(number); });
       } catch (const std::system_error&) {
         break;  // there are no more threads to be had: fewer do it too
       }
     }
   }
 
-  void help() noexcept {
+  std::exception_ptr await() {
+    std::unique_lock guard(mutex_);
+    end_.wait(guard, [this] { return running_ == 0; });
+    return std::exchange(error_, nullptr);
+  }
+
+  void help(unsigned number) noexcept {
     std::uint64_t done = 0;
     std::unique_lock guard(mutex_);
     for (;;) {
@@ -90,11 +109,10 @@ class HelperThreads {
         return;
       }
       done = job_;
-      const std::function<void()>& work = *work_;
       guard.unlock();
       std::exception_ptr error;
       try {
-        work();
+        work_(number);  // which begin() changes only when nobody runs it
       } catch (...) {
         error = std::current_exception();
       }
@@ -115,7 +133,7 @@ class HelperThreads {
   std::mutex mutex_;  // guards what is below
   std::condition_variable begin_;
   std::condition_variable end_;
-  const std::function<void()>* work_ = nullptr;
+  std::function<void(unsigned)> work_;
   std::uint64_t job_ = 0;  // its number
   std::size_t running_ = 0;
   bool stopping_ = false;

@@ -16,12 +16,11 @@
 #include <exception>
 #include <mutex>
 #include <span>
-#include <system_error>
-#include <thread>
 #include <utility>
 
 #include "iqdb/persist/bytes/aligned_buffer.hpp"
 #include "iqdb/persist/bytes/checksum.hpp"
+#include "iqdb/persist/bytes/helper_threads.hpp"
 #include "iqdb/persist/bytes/stream.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
@@ -42,14 +41,11 @@ class BlockStream final : public ByteSink {
       : file_(&file),
         unchecked_(unchecked),
         block_bytes_(static_cast<std::size_t>(block_end(block_bytes))),
-        helper_threads_(helper_threads),
-        rotation_(helper_threads == 0 ? 1 : most_blocks) {}
+        rotation_(helper_threads == 0 ? 1 : most_blocks),
+        helpers_(std::min(helper_threads, 2U)) {}
   BlockStream(const BlockStream&) = delete;
   BlockStream& operator=(const BlockStream&) = delete;
-  ~BlockStream() override {
-    abandon();
-    join();
-  }
+  ~BlockStream() override { abandon(); }
 
   /// Throws what the file throws, for this piece or an earlier one.
   void write(std::span<const std::byte> bytes) override {
@@ -62,7 +58,9 @@ class BlockStream final : public ByteSink {
       used_ += count;
       bytes = bytes.subspan(count);
       if (used_ == block_bytes_) {
-        start_threads();
+        if (filled_ == 0) {
+          started_ = helpers_.begin([this](unsigned number) { number == 0 ? write_blocks() : sum_blocks(); });
+        }
         pass_on();
       }
     }
@@ -78,7 +76,7 @@ class BlockStream final : public ByteSink {
       ending_ = true;
     }
     moved_.notify_all();
-    join();
+    helpers_.end();
     if (error_) {
       std::rethrow_exception(error_);
     }
@@ -135,12 +133,12 @@ class BlockStream final : public ByteSink {
     }
     moved_.notify_all();
     const std::span<const std::byte> block = passed_on_from(number, 1);
-    if (!summing_.joinable()) {
+    if (started_ < 2) {
       sum(number, block);
       const std::lock_guard guard(mutex_);
       ++summed_;
     }
-    if (!writing_.joinable()) {
+    if (started_ < 1) {
       file_->append(block);
       const std::lock_guard guard(mutex_);
       ++written_;
@@ -153,23 +151,13 @@ class BlockStream final : public ByteSink {
     checksum_.update(block.subspan(static_cast<std::size_t>(skipped)));
   }
 
-  void start_threads() {
-    if (filled_ > 0) {
-      return;
-    }
-    try {
-      if (helper_threads_ >= 1) {
-        writing_ = std::thread([this] {
-          process(written_, most_written_at_once, [this](std::uint64_t, auto blocks) { file_->append(blocks); });
-        });
-      }
-      if (helper_threads_ >= 2) {
-        summing_ = std::thread(
-            [this] { process(summed_, 1, [this](std::uint64_t number, auto block) { sum(number, block); }); });
-      }
-    } catch (const std::system_error&) {
-      // There are no more threads to be had: the caller does what they would have done.
-    }
+  // What the first helper does, and what the second. Where the system gives fewer threads, the caller does the rest.
+  void write_blocks() noexcept {
+    process(written_, most_written_at_once, [this](std::uint64_t, auto blocks) { file_->append(blocks); });
+  }
+
+  void sum_blocks() noexcept {
+    process(summed_, 1, [this](std::uint64_t number, auto block) { sum(number, block); });
   }
 
   // Processes block after block, up to `most` at once; `done` counts them.
@@ -207,22 +195,14 @@ class BlockStream final : public ByteSink {
     moved_.notify_all();
   }
 
-  void join() {
-    for (std::thread* thread : {&summing_, &writing_}) {
-      if (thread->joinable()) {
-        thread->join();
-      }
-    }
-  }
-
   R* file_;
   std::uint64_t unchecked_;
   std::size_t block_bytes_;
-  unsigned helper_threads_;
   std::uint64_t rotation_;  // how many blocks there are
   AlignedBuffer memory_;    // of all of them
   std::size_t used_ = 0;    // bytes of the block being filled
   Crc32 checksum_;          // of the blocks summed
+  unsigned started_ = 0;    // helpers
 
   std::mutex mutex_;  // guards what is below
   std::condition_variable moved_;
@@ -233,8 +213,7 @@ class BlockStream final : public ByteSink {
   bool ending_ = false;     // no more blocks come
   bool abandoned_ = false;  // what was not written is not wanted any more
   std::exception_ptr error_;
-  std::thread summing_;
-  std::thread writing_;
+  HelperThreads helpers_;  // goes first: it waits for them
 };
 
 }  // namespace iqdb

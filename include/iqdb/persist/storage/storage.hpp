@@ -44,24 +44,31 @@ concept FileReplacement = std::move_constructible<R> &&
   file.sync_directory();
 };
 
-/// A log opened for appending.
+/// What a log needs of a store. One thread at a time appends; sync() may run beside an append, but not beside another
+/// sync(). What is written ahead, cut off, or put in blocks is the store's own business.
 template <class L>
-concept LogFile = std::movable<L> && requires(L& log, std::uint64_t offset, std::span<const std::byte> bytes) {
-  // Writes `bytes` at `offset`; what is between it and the end of the file before reads as zeros, and so does what may
-  // stand behind them where the file ended. If it throws, some of them may stand there.
-  log.write_at(offset, bytes);
-  // Writes zeros from `offset` on to about as many bytes, behind everything written so far.
-  log.write_zeros(offset, offset);
-  // Cuts the file off at `offset`.
-  log.truncate(offset);
-  // Makes everything written durable.
+concept LogFile = std::movable<L> && requires(L& log, const L& looked_at, std::span<const std::byte> bytes) {
+  // Appends `bytes` behind everything appended before: whole, or not at all. If it throws, what was half written is
+  // undone, durably with the next sync().
+  log.append(bytes);
+  // Makes everything appended durable, and what was undone. If it throws, it must not be tried again.
   log.sync();
+  // Appends the last bytes that the log ever gets, and makes them durable. If it throws, they may stand there or not.
+  log.finish(bytes);
+  // False once an append has failed and could not be undone: nothing may be appended any more.
+  { looked_at.usable() } -> std::same_as<bool>;
 };
 
 /// When a log is synced: a store may choose by it how it writes.
 enum class LogSync : std::uint8_t {
   every_write,  ///< after every write
   now_and_then,
+};
+
+/// How a log is going to be used.
+struct LogOptions {
+  LogSync synced = LogSync::every_write;  ///< when it is synced
+  std::size_t extent_bytes = 0;           ///< see PersistConfig::log_extent_bytes
 };
 
 /// A store of files. Every failure is a PersistError that names the file.
@@ -84,7 +91,7 @@ concept Storage = std::movable<S> && requires(S& storage, const std::filesystem:
   // Removes a file durably, under the lock of the snapshot that it lies beside.
   storage.remove(path, lock);
   // Goes on writing a file that was renamed into place, as a log.
-  { storage.open_log(std::move(replacement), LogSync::every_write) } -> std::same_as<typename S::Log>;
+  { storage.open_log(std::move(replacement), LogOptions{}) } -> std::same_as<typename S::Log>;
   // A number for a new log file that no other has.
   { storage.new_log_id() } -> std::same_as<std::uint64_t>;
   // Makes the bytes of a file durable, whoever wrote them; nothing happens where there is none.

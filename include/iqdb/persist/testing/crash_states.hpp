@@ -17,7 +17,9 @@
 
 #include "iqdb/persist/testing/disk_model.hpp"
 #include "iqdb/persist/testing/random.hpp"
+#include "iqdb/persist/testing/simulated_disk.hpp"
 #include "iqdb/persist/testing/simulated_file_system.hpp"
+#include "iqdb/persist/testing/simulated_names.hpp"
 #include "iqdb/persist/version.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
@@ -27,12 +29,13 @@ namespace testing {
 class CrashStates {
  public:
   /// Of `system` as it is now; `seed` is for garbage.
-  CrashStates(const SimulatedFileSystem& system, std::uint64_t seed) : system_(system.state_), seed_(seed) {
-    if (system_->unsynced.size() > most_name_changes) {
+  CrashStates(const SimulatedFileSystem& system, std::uint64_t seed)
+      : disk_(system.state_, &system.state_->disk), seed_(seed) {
+    if (disk_->unsynced.size() > most_name_changes) {
       count_ = std::numeric_limits<std::uint64_t>::max();
       return;
     }
-    for (std::uint64_t subset = 0; subset >> system_->unsynced.size() == 0; ++subset) {
+    for (std::uint64_t subset = 0; subset >> disk_->unsynced.size() == 0; ++subset) {
       names_.push_back(names_with(subset));
       std::uint64_t of_these = 1;
       for (const SimulatedFile* file : files_in(names_.back())) {
@@ -69,7 +72,7 @@ class CrashStates {
   /// Nothing that was not synced is there.
   [[nodiscard]] DiskState nothing_unsynced() const {
     DiskState state;
-    for (const auto& [name, file] : system_->synced) {
+    for (const auto& [name, file] : disk_->synced) {
       state.emplace(name, file->synced);
     }
     return state;
@@ -77,24 +80,24 @@ class CrashStates {
 
   /// All that was not synced is there.
   [[nodiscard]] DiskState everything() const {
-    return make(system_->visible, [](const FileOutcomes& file) { return file.everything(); });
+    return make(disk_->visible, [](const FileOutcomes& file) { return file.everything(); });
   }
 
   /// If the last change was a write: how many bytes it wrote, else 0.
   [[nodiscard]] std::size_t last_write_bytes() const noexcept {
-    return system_->last_written ? system_->last_written->unsynced.back().bytes.size() : 0;
+    return disk_->last_written ? disk_->last_written->unsynced.back().bytes.size() : 0;
   }
 
   /// All is there but for the last write, of which only a prefix is, of less than last_write_bytes().
   [[nodiscard]] DiskState with_prefix_of_last_write(std::size_t prefix_bytes) const {
-    const SimulatedFile& file = *system_->last_written;
+    const SimulatedFile& file = *disk_->last_written;
     auto content = std::make_shared<std::vector<std::byte>>(*file.synced);
     for (const FileChange& change : file.unsynced) {
       make_change(*content, change, &change == &file.unsynced.back() ? prefix_bytes : change.bytes.size());
     }
     DiskState state = everything();
-    for (const auto& [name, linked] : system_->visible) {
-      if (linked == system_->last_written) {
+    for (const auto& [name, linked] : disk_->visible) {
+      if (linked == disk_->last_written) {
         state[name] = content;
       }
     }
@@ -106,8 +109,8 @@ class CrashStates {
 
   // What the names are if, of the changes, those are made whose bit is set.
   [[nodiscard]] NameTable names_with(std::uint64_t subset) const {
-    NameTable names = system_->synced;
-    for (const NameChange& change : system_->unsynced) {
+    NameTable names = disk_->synced;
+    for (const NameChange& change : disk_->unsynced) {
       if ((subset & 1U) != 0) {
         make_change(names, change);
       }
@@ -129,7 +132,7 @@ class CrashStates {
     const auto found = outcomes_.find(file);
     return found != outcomes_.end()
                ? found->second
-               : outcomes_.emplace(file, FileOutcomes(*file, system_->discarded, seed_)).first->second;
+               : outcomes_.emplace(file, FileOutcomes(*file, disk_->discarded, seed_)).first->second;
   }
 
   template <class Choose>
@@ -146,7 +149,7 @@ class CrashStates {
     return state;
   }
 
-  std::shared_ptr<SimulatedFileSystem::State> system_;
+  std::shared_ptr<const SimulatedDisk> disk_;
   std::uint64_t seed_;
   std::vector<NameTable> names_;       // by subset of the changes; none where there are too many
   std::vector<std::uint64_t> counts_;  // of states, by subset

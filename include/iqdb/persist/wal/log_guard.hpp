@@ -14,7 +14,7 @@
 #include "iqdb/persist/snapshot/snapshot_format.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
-#include "iqdb/persist/wal/recovery.hpp"
+#include "iqdb/persist/wal/log_paths.hpp"
 #include "iqdb/persist/wal/wal_reader.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {

@@ -26,37 +26,16 @@
 #include "iqdb/persist/snapshot/snapshot_format.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
-#include "iqdb/persist/wal/wal_format.hpp"
+#include "iqdb/persist/wal/frame_body.hpp"
+#include "iqdb/persist/wal/frame_reader.hpp"
+#include "iqdb/persist/wal/log_identity.hpp"
+#include "iqdb/persist/wal/log_paths.hpp"
+#include "iqdb/persist/wal/new_log.hpp"
+#include "iqdb/persist/wal/recovery_report.hpp"
+#include "iqdb/persist/wal/replay.hpp"
 #include "iqdb/persist/wal/wal_reader.hpp"
-#include "iqdb/persist/wal/wal_writer.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
-
-/// What load found in the log.
-struct RecoveryReport {
-  bool log_found = false;               ///< there was a log beside the snapshot
-  std::uint32_t log_version = 0;        ///< its format version; 0 where there was none
-  std::uint64_t replayed = 0;           ///< mutations applied to the index
-  std::uint64_t skipped = 0;            ///< mutations of a version-1 log that the snapshot held already
-  std::uint64_t aborted = 0;            ///< mutations passed over since the index had rejected them
-  std::uint64_t tolerated = 0;          ///< mutations at the very end passed over since the index rejects them now
-  std::uint64_t dropped_bytes = 0;      ///< behind the last whole record, never known to be durable
-  std::filesystem::path torn_log = {};  ///< where the log with those bytes is kept; empty where there were none
-  bool foreign_log_replaced = false;    ///< the log continued another snapshot, but held no mutation
-  std::chrono::nanoseconds elapsed{0};  ///< how long load took
-};
-
-/// Where the log of the snapshot at `path` lies.
-[[nodiscard]] inline std::filesystem::path log_path(std::filesystem::path path) {
-  path += ".wal";
-  return path;
-}
-
-/// Where a log that had a torn tail is kept.
-[[nodiscard]] inline std::filesystem::path torn_log_path(std::filesystem::path path) {
-  path += ".wal.torn";
-  return path;
-}
 
 /// An index as snapshot and log have it, and the log that it goes on with, which is in place.
 template <Persistable I, Storage S>
@@ -67,107 +46,6 @@ struct Recovered {
 };
 
 namespace recovery {
-
-// Replays the log's mutations onto an index, and takes those that it holds over into a new log.
-template <Index I, Storage S>
-class Replay {
- public:
-  // `log_end` is where the log's last valid frame ends; where that is not known, nothing is said of what the index
-  // rejects.
-  Replay(I& index, NewLog<S>& log, std::uint32_t version, std::optional<std::uint64_t> log_end, RecoveryReport& report)
-      : index_(&index), log_(&log), version_(version), log_end_(log_end), report_(&report) {}
-
-  // Takes one frame; `aborted` is the mutation of it that an abort behind it speaks of. Returns false where the index
-  // has rejected something, and whether that is tolerated cannot be said.
-  [[nodiscard]] bool take(const LogFrame& frame, FrameBody& body, std::optional<std::uint64_t> aborted) {
-    const std::uint64_t live = aborted ? *aborted - frame.position.next_lsn : body.mutations();
-    std::uint64_t done = 0;
-    Outcome outcome = Outcome::applied;
-    for (std::uint64_t at = 0; at < body.mutations(); ++at) {
-      frame.decoded([&] { body.read_next(mutation_); });
-      if (at < live && outcome != Outcome::tolerated) {
-        outcome = apply(frame);
-        if (outcome == Outcome::undecided) {
-          return false;
-        }
-        done += outcome == Outcome::tolerated ? 0 : 1;
-      }
-    }
-    frame.decoded([&] { body.require_end(); });
-    report_->aborted += body.mutations() - live;
-    report_->tolerated += live - done;
-    if (body.mutations() > 0 && outcome != Outcome::skipped) {
-      log_->append(frame, body.mutations());
-      if (aborted || done < live) {
-        log_->append_abort(log_->end().next_lsn - body.mutations() + done);
-      }
-    }
-    return true;
-  }
-
- private:
-  enum class Outcome : std::uint8_t { applied, skipped, tolerated, undecided };
-
-  Outcome apply(const LogFrame& frame) {
-    try {
-      if (mutation_.op == FrameOp::insert) {
-        index_->insert(mutation_.id, std::span<const float>(mutation_.vector), std::move(mutation_.metadata));
-      } else {
-        index_->erase(mutation_.id);
-      }
-    } catch (...) {
-      return log_end_ ? rejected(frame) : Outcome::undecided;
-    }
-    ++report_->replayed;
-    return Outcome::applied;
-  }
-
-  // In a handler.
-  [[nodiscard]] Outcome rejected(const LogFrame& frame) {
-    try {
-      throw;
-    } catch (const IndexError& error) {
-      return rejected(frame, error);
-    } catch (const std::exception& error) {
-      reject(frame, error.what());
-    } catch (...) {
-      reject(frame, "what is no std::exception");
-    }
-  }
-
-  [[nodiscard]] Outcome rejected(const LogFrame& frame, const IndexError& error) {
-    if (version_ == 1) {
-      // A crash between the snapshot and the truncation of its log leaves mutations in both, and version 1 does not
-      // tell: what the snapshot holds already is passed over.
-      const bool is_repeated = mutation_.op == FrameOp::insert ? error.kind() == IndexErrorKind::duplicate
-                                                               : error.kind() == IndexErrorKind::not_found;
-      if (is_repeated) {
-        ++report_->skipped;
-        return Outcome::skipped;
-      }
-    } else if (frame.end == log_end_) {
-      // The crash came between the rejection and its abort, which would stand behind.
-      return Outcome::tolerated;
-    }
-    reject(frame, error.what());
-  }
-
-  // In a handler: nests what is being handled.
-  [[noreturn]] void reject(const LogFrame& frame, const char* found) const {
-    std::throw_with_nested(PersistError(PersistErrorKind::replay_rejected,
-                                        "the index rejects the mutation of vector " + to_string(mutation_.id) +
-                                            " that it once took: " + found +
-                                            "; is it the same version of the index, made with the same settings?",
-                                        {.path = {}, .code = {}, .offset = frame.position.offset}));
-  }
-
-  I* index_;
-  NewLog<S>* log_;
-  std::uint32_t version_;
-  std::optional<std::uint64_t> log_end_;
-  RecoveryReport* report_;
-  Mutation mutation_;
-};
 
 // The new log, and what was found in the old one.
 template <Storage S>

@@ -3,12 +3,9 @@
 
 #include <faiss/Index.h>
 #include <faiss/IndexFlat.h>
-#include <faiss/impl/FaissException.h>
 #include <faiss/impl/io.h>
+#include <faiss/index_io.h>
 
-#include <algorithm>
-#include <bit>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -17,10 +14,10 @@
 #include <string>
 #include <string_view>
 #include <tuple>
-#include <utility>
 #include <vector>
 
-#include "iqdb/index.hpp"
+#include "iqdb/index/faiss/native.hpp"
+#include "iqdb/index/support/argument_checks.hpp"
 #include "iqdb/persist/bytes/stream.hpp"
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/version.hpp"
@@ -28,70 +25,7 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// What faiss' indexes are made of, how they stand in faiss' stream, and what must hold in one that was read.
 namespace faiss_parts {
-
-static_assert(std::endian::native == std::endian::little, "faiss writes its memory as it lies");
-
-/// faiss' numbers of vectors; -1 is none.
-using Id = std::int64_t;
-
-inline constexpr std::size_t most_dim = std::size_t{1} << 24U;
-inline constexpr std::size_t most_vectors = std::numeric_limits<std::int32_t>::max();
-inline constexpr std::size_t most_links = 1024;
-inline constexpr std::size_t most_candidates = 65536;
-inline constexpr std::size_t most_levels = 64;
-
-/// Calls into faiss; its exceptions become IndexError.
-template <class Call>
-decltype(auto) guarded(Call&& call) {
-  try {
-    return std::forward<Call>(call)();
-  } catch (const ::faiss::FaissException& error) {
-    throw IndexError(IndexErrorKind::resource_limit, std::string("faiss refuses: ") + error.what());
-  }
-}
-
-/// Fails with IndexError invalid_config for a setting out of its range.
-inline void check_range(std::size_t value, std::size_t least, std::size_t most, std::string_view name) {
-  if (value < least || value > most) {
-    throw IndexError(IndexErrorKind::invalid_config, "the " + std::string(name) + " is " + std::to_string(value) +
-                                                         "; a faiss index takes " + std::to_string(least) + " to " +
-                                                         std::to_string(most));
-  }
-}
-
-/// faiss' metric for one of ours: for the cosine, which it does not have, the product of directions. Throws IndexError
-/// invalid_metric for a metric that it has not.
-[[nodiscard]] inline ::faiss::MetricType metric_for(DistanceMetric metric) {
-  switch (metric) {
-    case DistanceMetric::euclidean:
-      return ::faiss::METRIC_L2;
-    case DistanceMetric::dot_product:
-    case DistanceMetric::cosine:
-      return ::faiss::METRIC_INNER_PRODUCT;
-    case DistanceMetric::manhattan:
-    case DistanceMetric::hamming:
-      break;
-  }
-  throw IndexError(IndexErrorKind::invalid_metric,
-                   "an index with the metric " + std::string(to_string(metric)) +
-                       " was asked for; of faiss' there are euclidean, dot_product and cosine");
-}
-
-/// A metric of faiss' in words.
-[[nodiscard]] inline std::string name_of(::faiss::MetricType metric) {
-  return metric == ::faiss::METRIC_L2 ? "L2" : metric == ::faiss::METRIC_INNER_PRODUCT ? "inner product" : "another";
-}
-
-/// A vector that lies among the codes of a flat index or a list. They begin where memory of `operator new` does and are
-/// whole vectors of floats.
-[[nodiscard]] inline std::span<const float> vector_at(const std::vector<std::uint8_t>& codes, std::size_t number,
-                                                      std::size_t dim) {
-  return {reinterpret_cast<const float*>(codes.data()) + number * dim, dim};
-}
-
-// ---- faiss' stream --------------------------------------------------------------------------------------------------
 
 /// What stands at the beginning of an index in the stream: four letters, the first one lowest.
 [[nodiscard]] constexpr std::uint32_t tag(const char (&letters)[5]) {  // NOLINT(*-c-arrays)
@@ -209,7 +143,7 @@ inline void write_head(Writer& writer, std::uint32_t type, const Header& header)
 [[nodiscard]] inline std::vector<std::uint8_t> read_vectors(Reader& reader, std::size_t vectors, std::size_t dim) {
   std::vector<std::uint8_t> codes = reader.read_vector<std::uint8_t>(vectors * dim * sizeof(float));
   for (std::size_t number = 0; number < vectors; ++number) {
-    if (!std::ranges::all_of(vector_at(codes, number, dim), [](float component) { return std::isfinite(component); })) {
+    if (!index_support::is_finite(vector_at(codes, number, dim))) {
       fail(reader, "a vector has a component that is not finite");
     }
   }
@@ -239,10 +173,24 @@ inline void write_head(Writer& writer, std::uint32_t type, const Header& header)
   return type == flat_l2_tag || type == flat_ip_tag || type == flat_tag;
 }
 
+/// Fails unless an index that was read compares its vectors as `metric` does.
+inline void require_metric(const Reader& reader, const ::faiss::Index& index, DistanceMetric metric) {
+  if (!index_support::is_common_metric(metric) || metric_for(metric) != index.metric_type) {
+    fail(reader, "its vectors are compared by " + name_of(index.metric_type) + ", but the metric is " +
+                     std::string(to_string(metric)) + "; L2 is euclidean, inner product dot_product or cosine");
+  }
+}
+
 [[nodiscard]] inline Header header_of(const ::faiss::Index& index) {
   return {.dim = static_cast<std::size_t>(index.d),
           .vectors = static_cast<std::size_t>(index.ntotal),
           .metric = index.metric_type};
+}
+
+/// faiss writes an index as it does to a file of its own.
+inline void write_with_faiss(Writer& writer, const ::faiss::Index& index) {
+  WriterAdapter adapter(writer);
+  guarded([&] { ::faiss::write_index(&index, &adapter); });
 }
 
 }  // namespace faiss_parts

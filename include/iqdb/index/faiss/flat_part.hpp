@@ -1,0 +1,81 @@
+// FlatPart: faiss' flat index, in which vectors lie one behind the other without a gap.
+#pragma once
+
+#include <faiss/Index.h>
+#include <faiss/IndexFlat.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "iqdb/index/faiss/native.hpp"
+#include "iqdb/index/faiss/part.hpp"
+#include "iqdb/index/support/slot_table.hpp"
+#include "iqdb/persist/bytes/stream.hpp"
+#include "iqdb/persist/version.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+namespace faiss_parts {
+
+/// IndexFlat: the slot of a vector is its place.
+class FlatPart final : public Part {
+ public:
+  explicit FlatPart(std::unique_ptr<::faiss::IndexFlat> index) : index_(std::move(index)) {}
+
+  /// An empty one. Precondition: the dimension is in its range.
+  [[nodiscard]] static std::unique_ptr<FlatPart> make(std::size_t dim, ::faiss::MetricType metric) {
+    return std::make_unique<FlatPart>(std::make_unique<::faiss::IndexFlat>(static_cast<Id>(dim), metric));
+  }
+
+  [[nodiscard]] FaissKind kind() const noexcept override { return FaissKind::flat; }
+  [[nodiscard]] const ::faiss::Index& index() const noexcept override { return *index_; }
+
+  [[nodiscard]] std::span<const float> vector(std::size_t slot) const override {
+    return vector_at(index_->codes, slot, static_cast<std::size_t>(index_->d));
+  }
+
+  void add(std::size_t /*slot*/, std::span<const float> vector) override {
+    guarded([&] { index_->add(1, vector.data()); });
+  }
+
+  void remove(SlotTable& slots, std::size_t slot) override {
+    // faiss would move all that are behind it; the last one alone is enough.
+    const std::size_t last = slots.slots() - 1;
+    std::vector<std::uint8_t>& codes = index_->codes;
+    if (slot != last) {
+      std::memcpy(codes.data() + slot * index_->code_size, codes.data() + last * index_->code_size, index_->code_size);
+    }
+    codes.resize(last * index_->code_size);
+    index_->ntotal = static_cast<Id>(last);
+    slots.remove_by_last(slot);
+  }
+
+  [[nodiscard]] std::vector<Id> search(std::span<const float> query, std::size_t most,
+                                       std::optional<std::size_t> /*width*/) const override {
+    return labels_of(*index_, query, most, nullptr);
+  }
+
+  void take_slots(const Reader& reader, std::size_t slots, const std::function<std::size_t(Id)>& slot_of) override {
+    take_order(reader, slots, slot_of);
+  }
+
+  void save_to(Writer& writer) const override { write_with_faiss(writer, *index_); }
+
+  void export_to(Writer& writer, const std::function<Id(std::size_t)>& number_of) const override {
+    export_in_map(writer, number_of);
+  }
+
+ private:
+  std::unique_ptr<::faiss::IndexFlat> index_;
+};
+
+}  // namespace faiss_parts
+
+}  // namespace iqdb::inline IQDB_PERSIST_ABI

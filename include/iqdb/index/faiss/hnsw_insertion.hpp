@@ -1,0 +1,70 @@
+// What an insertion into faiss' HNSW graph needs beside the graph: locks of the nodes, and distances by which a product
+// can be told too.
+#pragma once
+
+#include <faiss/Index.h>
+#include <faiss/IndexFlat.h>
+#include <faiss/impl/DistanceComputer.h>
+#include <omp.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <memory>
+#include <vector>
+
+#include "iqdb/index/faiss/native.hpp"
+#include "iqdb/persist/version.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+namespace faiss_parts {
+
+/// Locks that faiss wants for the nodes of a graph.
+class NodeLocks {
+ public:
+  NodeLocks() = default;
+  NodeLocks(const NodeLocks&) = delete;
+  NodeLocks& operator=(const NodeLocks&) = delete;
+  ~NodeLocks() { clear(); }
+
+  /// At least so many locks, none of them held.
+  [[nodiscard]] std::vector<omp_lock_t>& at_least(std::size_t count) {
+    if (locks_.size() < count) {
+      clear();
+      locks_.resize(std::max(2 * count, least));
+      std::ranges::for_each(locks_, [](omp_lock_t& lock) { omp_init_lock(&lock); });
+    }
+    return locks_;
+  }
+
+  void clear() noexcept {
+    std::ranges::for_each(locks_, [](omp_lock_t& lock) { omp_destroy_lock(&lock); });
+    locks_.clear();
+  }
+
+ private:
+  static constexpr std::size_t least = 64;
+  std::vector<omp_lock_t> locks_;
+};
+
+/// How far vectors are from one that is added: for a product less of it is farther, which a graph must be told.
+class Farness final : public ::faiss::DistanceComputer {
+ public:
+  explicit Farness(const ::faiss::IndexFlat& vectors)
+      : similarity_(vectors.metric_type == ::faiss::METRIC_INNER_PRODUCT), inner_(vectors.get_distance_computer()) {}
+
+  void set_query(const float* query) override { inner_->set_query(query); }
+  float operator()(Id node) override { return similarity_ ? -(*inner_)(node) : (*inner_)(node); }
+  float symmetric_dis(Id one, Id other) override {
+    const float distance = inner_->symmetric_dis(one, other);
+    return similarity_ ? -distance : distance;
+  }
+
+ private:
+  bool similarity_;
+  std::unique_ptr<::faiss::DistanceComputer> inner_;
+};
+
+}  // namespace faiss_parts
+
+}  // namespace iqdb::inline IQDB_PERSIST_ABI

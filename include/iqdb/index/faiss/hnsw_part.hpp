@@ -1,0 +1,200 @@
+// HnswPart: faiss' HNSW index over a flat one, in which a vector is a node.
+#pragma once
+
+#include <faiss/Index.h>
+#include <faiss/IndexFlat.h>
+#include <faiss/IndexHNSW.h>
+#include <faiss/impl/FaissException.h>
+#include <omp.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "iqdb/index/faiss/hnsw_graph.hpp"
+#include "iqdb/index/faiss/hnsw_insertion.hpp"
+#include "iqdb/index/faiss/native.hpp"
+#include "iqdb/index/faiss/part.hpp"
+#include "iqdb/index/faiss/stream.hpp"
+#include "iqdb/index/support/slot_table.hpp"
+#include "iqdb/index_error.hpp"
+#include "iqdb/persist/bytes/stream.hpp"
+#include "iqdb/persist/version.hpp"
+#include "iqdb/types.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+namespace faiss_parts {
+
+/// IndexHNSWFlat: the slot of a vector is its node.
+class HnswPart final : public Part {
+ public:
+  explicit HnswPart(std::unique_ptr<::faiss::IndexHNSWFlat> index) : index_(std::move(index)) {}
+
+  /// An empty one. Precondition: the numbers are in their ranges.
+  [[nodiscard]] static std::unique_ptr<HnswPart> make(std::size_t dim, ::faiss::MetricType metric, std::size_t links,
+                                                      std::size_t ef_construction, std::size_t ef) {
+    auto index = std::make_unique<::faiss::IndexHNSWFlat>(static_cast<int>(dim), static_cast<int>(links), metric);
+    index->hnsw.efConstruction = static_cast<int>(ef_construction);
+    index->hnsw.efSearch = static_cast<int>(ef);
+    return std::make_unique<HnswPart>(std::move(index));
+  }
+
+  [[nodiscard]] FaissKind kind() const noexcept override { return FaissKind::hnsw; }
+  [[nodiscard]] const ::faiss::Index& index() const noexcept override { return *index_; }
+
+  [[nodiscard]] std::span<const float> vector(std::size_t slot) const override {
+    return vector_at(storage().codes, slot, static_cast<std::size_t>(index_->d));
+  }
+
+  // As IndexHNSW::add does it, but for four things: memory that each insertion would set aside in proportion to the
+  // index is kept; where memory runs out an exception is thrown, which faiss' parallel region turns into the end of the
+  // process; what was begun is undone then; and a level is drawn by the number of the node, so that a replay makes the
+  // same graph.
+  void add(std::size_t slot, std::span<const float> vector) override {
+    ::faiss::HNSW& graph = index_->hnsw;
+    guarded([&] { storage().add(1, vector.data()); });
+    try {
+      const auto node = static_cast<int>(slot);
+      const int level = level_of(slot);
+      graph.levels.push_back(level + 1);
+      graph.prepare_level_tab(1, true);
+      if (!visited_ || visited_->visited.size() <= slot) {
+        visited_ = std::make_unique<::faiss::VisitedTable>(static_cast<int>(std::min(2 * slot + 64, most_vectors)));
+      }
+      std::vector<omp_lock_t>& locks = locks_.at_least(slot + 1);
+      Farness farness(storage());
+      farness.set_query(vector.data());
+      graph.add_with_locks(farness, level, node, locks, *visited_);
+      index_->ntotal = storage().ntotal;
+    } catch (const ::faiss::FaissException& error) {
+      forget(slot);
+      throw IndexError(IndexErrorKind::resource_limit, std::string("faiss refuses: ") + error.what());
+    } catch (...) {
+      forget(slot);
+      throw;
+    }
+  }
+
+  void remove(SlotTable& slots, std::size_t slot) override {
+    throw IndexError(
+        IndexErrorKind::invalid_config,
+        "the vector " + to_string(slots.id(slot)) +
+            " cannot be erased: faiss' HNSW cannot remove vectors; use a flat or an IVF index, or the index "
+            "of another library, where vectors are to be erased");
+  }
+
+  [[nodiscard]] std::vector<Id> search(std::span<const float> query, std::size_t most,
+                                       std::optional<std::size_t> width) const override {
+    const auto nodes = static_cast<std::size_t>(index_->ntotal);
+    const auto usual = static_cast<std::size_t>(index_->hnsw.efSearch);
+    const std::size_t candidates = std::min(std::max(width.value_or(usual), most), nodes);
+    ::faiss::SearchParametersHNSW parameters;
+    parameters.efSearch = static_cast<int>(candidates);
+    // faiss 1.7.3 keeps no more candidates than the index usually does, or than are to be found.
+    std::vector<Id> labels = labels_of(*index_, query, candidates > usual ? candidates : most, &parameters);
+    labels.resize(std::min(labels.size(), most));
+    return labels;
+  }
+
+  void take_slots(const Reader& reader, std::size_t slots, const std::function<std::size_t(Id)>& slot_of) override {
+    take_order(reader, slots, slot_of);
+  }
+
+  void save_to(Writer& writer) const override { write_with_faiss(writer, *index_); }
+
+  void export_to(Writer& writer, const std::function<Id(std::size_t)>& number_of) const override {
+    export_in_map(writer, number_of);
+  }
+
+  /// A graph that stands behind its tag: header | probabilities of levels, sums of links up to each level, levels,
+  /// begins of links, links, each with its count before it | entry node, highest level, candidates of an insertion and
+  /// of a search, width of the search above the lowest level | a flat index.
+  [[nodiscard]] static std::unique_ptr<HnswPart> read(Reader& reader) {
+    const Header header = read_head(reader);
+    // What it is made with is replaced.
+    auto index = std::make_unique<::faiss::IndexHNSWFlat>(static_cast<int>(header.dim), 2, header.metric);
+    read_graph(reader, index->hnsw, header.vectors);
+
+    const auto storage_tag = reader.read_le<std::uint32_t>();
+    if (!is_flat(storage_tag)) {
+      fail_unsupported(reader, storage_tag, "the index in which the graph's vectors are");
+    }
+    const std::unique_ptr<::faiss::IndexFlat> vectors = read_flat(reader, storage_tag);
+    if (header_of(*vectors) != header) {
+      fail(reader, "a graph of " + std::to_string(header.vectors) + " vectors of " + std::to_string(header.dim) +
+                       " components by " + name_of(header.metric) + " has " + std::to_string(vectors->ntotal) + " of " +
+                       std::to_string(vectors->d) + " by " + name_of(vectors->metric_type));
+    }
+    index->ntotal = static_cast<Id>(header.vectors);
+    index->storage->ntotal = index->ntotal;
+    // NOLINTNEXTLINE(*-static-cast-downcast): it was made here
+    static_cast<::faiss::IndexFlat*>(index->storage)->codes = std::move(vectors->codes);
+    return std::make_unique<HnswPart>(std::move(index));
+  }
+
+ private:
+  // The index was made here: what holds its vectors is an IndexFlat.
+  [[nodiscard]] const ::faiss::IndexFlat& storage() const {
+    return *static_cast<const ::faiss::IndexFlat*>(index_->storage);  // NOLINT(*-static-cast-downcast)
+  }
+  [[nodiscard]] ::faiss::IndexFlat& storage() {
+    return *static_cast<::faiss::IndexFlat*>(index_->storage);  // NOLINT(*-static-cast-downcast)
+  }
+
+  [[nodiscard]] int level_of(std::size_t node) const {
+    std::uint64_t bits = node + 0x9E3779B97F4A7C15U;  // the generator SplitMix64
+    bits = (bits ^ bits >> 30U) * 0xBF58476D1CE4E5B9U;
+    bits = (bits ^ bits >> 27U) * 0x94D049BB133111EBU;
+    bits ^= bits >> 31U;
+    double draw = static_cast<double>(bits >> 11U) * 0x1p-53;
+    int level = 0;
+    for (const double probability : index_->hnsw.assign_probas) {
+      if (draw < probability) {
+        return level;
+      }
+      draw -= probability;
+      ++level;
+    }
+    return 0;  // the probabilities are a little less than 1 together
+  }
+
+  // Undoes an insertion that was begun. Others may have links to the node already.
+  void forget(std::size_t node) noexcept {
+    ::faiss::HNSW& graph = index_->hnsw;
+    graph.levels.resize(node);
+    graph.offsets.resize(node + 1);
+    graph.neighbors.resize(std::min(graph.neighbors.size(), graph.offsets.back()));
+    for (std::size_t other = 0; other < node; ++other) {
+      for (int level = 0; level < graph.levels[other]; ++level) {
+        const std::span<int> links = links_of(graph, other, level);
+        std::fill(std::remove(links.begin(), links.end(), static_cast<int>(node)), links.end(), -1);
+      }
+    }
+    if (graph.entry_point == static_cast<int>(node)) {
+      graph.entry_point = -1;
+      graph.max_level = -1;
+    }
+    storage().codes.resize(node * storage().code_size);
+    storage().ntotal = static_cast<Id>(node);
+    index_->ntotal = static_cast<Id>(node);
+    locks_.clear();
+    visited_.reset();
+  }
+
+  std::unique_ptr<::faiss::IndexHNSWFlat> index_;
+  // What insertions need, kept from one to the next.
+  NodeLocks locks_;
+  std::unique_ptr<::faiss::VisitedTable> visited_;
+};
+
+}  // namespace faiss_parts
+
+}  // namespace iqdb::inline IQDB_PERSIST_ABI

@@ -1,0 +1,203 @@
+// IvfPart: faiss' IVF index with a flat quantizer, in whose lists each vector stands with its number.
+#pragma once
+
+#include <faiss/Index.h>
+#include <faiss/IndexFlat.h>
+#include <faiss/IndexIVF.h>
+#include <faiss/IndexIVFFlat.h>
+#include <faiss/invlists/InvertedLists.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "iqdb/index/faiss/ivf_lists.hpp"
+#include "iqdb/index/faiss/native.hpp"
+#include "iqdb/index/faiss/part.hpp"
+#include "iqdb/index/faiss/stream.hpp"
+#include "iqdb/index/support/argument_checks.hpp"
+#include "iqdb/index/support/slot_table.hpp"
+#include "iqdb/index_error.hpp"
+#include "iqdb/persist/bytes/stream.hpp"
+#include "iqdb/persist/version.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+namespace faiss_parts {
+
+/// IndexIVFFlat: the slots stand in the lists, beside the vectors.
+class IvfPart final : public Part {
+ public:
+  /// Precondition: the index owns a flat quantizer with as many vectors as there are lists, and ArrayInvertedLists.
+  explicit IvfPart(std::unique_ptr<::faiss::IndexIVFFlat> index) : index_(std::move(index)) {}
+
+  /// One without vectors, whose centroids are trained with whole vectors, at least one for each list. Throws IndexError
+  /// invalid_vector where a centroid is not finite. Precondition: the numbers are in their ranges.
+  [[nodiscard]] static std::unique_ptr<IvfPart> train(std::size_t dim, ::faiss::MetricType metric, std::size_t lists,
+                                                      std::span<const float> training, std::size_t probes) {
+    auto quantizer = std::make_unique<::faiss::IndexFlat>(static_cast<Id>(dim), metric);
+    auto index = std::make_unique<::faiss::IndexIVFFlat>(quantizer.get(), dim, lists, metric);
+    std::ignore = quantizer.release();
+    index->own_fields = true;
+    index->nprobe = std::min(probes, lists);
+    index->cp.min_points_per_centroid = 1;  // with fewer than that faiss prints
+    guarded([&] { index->train(static_cast<Id>(training.size() / dim), training.data()); });
+    const auto& centroids =
+        static_cast<const ::faiss::IndexFlat&>(*index->quantizer);  // NOLINT(*-static-cast-downcast)
+    for (std::size_t list = 0; list < lists; ++list) {
+      if (!index_support::is_finite(vector_at(centroids.codes, list, dim))) {
+        throw IndexError(IndexErrorKind::invalid_vector,
+                         "the training vectors are so large that their mean is not finite; scale them down");
+      }
+    }
+    return std::make_unique<IvfPart>(std::move(index));
+  }
+
+  [[nodiscard]] FaissKind kind() const noexcept override { return FaissKind::ivf; }
+  [[nodiscard]] const ::faiss::Index& index() const noexcept override { return *index_; }
+
+  [[nodiscard]] std::span<const float> vector(std::size_t slot) const override {
+    return vector_at(lists().codes[places_[slot].list], places_[slot].at, static_cast<std::size_t>(index_->d));
+  }
+
+  void add(std::size_t slot, std::span<const float> vector) override {
+    if (places_.size() <= slot) {
+      places_.resize(slot + 1);
+    }
+    Id nearest = -1;
+    guarded([&] { index_->quantizer->assign(1, vector.data(), &nearest); });
+    // Where all distances are too large for a float there is no nearest list. faiss would leave the vector out.
+    const auto list = static_cast<std::size_t>(std::max<Id>(nearest, 0));
+    const std::size_t at = lists().ids[list].size();
+    try {
+      guarded([&] {
+        lists().add_entry(list, static_cast<Id>(slot), reinterpret_cast<const std::uint8_t*>(vector.data()));
+      });
+    } catch (...) {
+      lists().resize(list, at);  // of its two arrays one may have grown
+      throw;
+    }
+    places_[slot] = {.list = list, .at = at};
+    ++index_->ntotal;
+  }
+
+  void remove(SlotTable& slots, std::size_t slot) override {
+    const Place place = places_[slot];
+    std::vector<Id>& ids = lists().ids[place.list];
+    const std::size_t last = ids.size() - 1;
+    if (place.at != last) {
+      std::uint8_t* const codes = lists().codes[place.list].data();
+      std::memcpy(codes + place.at * index_->code_size, codes + last * index_->code_size, index_->code_size);
+      ids[place.at] = ids[last];
+      places_[static_cast<std::size_t>(ids[last])] = place;
+    }
+    lists().resize(place.list, last);
+    --index_->ntotal;
+    slots.remove(slot);
+  }
+
+  [[nodiscard]] std::vector<Id> search(std::span<const float> query, std::size_t most,
+                                       std::optional<std::size_t> width) const override {
+    ::faiss::SearchParametersIVF parameters;
+    parameters.nprobe = std::clamp<std::size_t>(width.value_or(index_->nprobe), 1, index_->nlist);
+    return labels_of(*index_, query, most, &parameters);
+  }
+
+  void take_slots(const Reader& reader, std::size_t slots, const std::function<std::size_t(Id)>& slot_of) override {
+    constexpr Place none{.list = std::numeric_limits<std::size_t>::max(), .at = 0};
+    places_.assign(slots, none);
+    for (std::size_t list = 0; list < index_->nlist; ++list) {
+      std::vector<Id>& ids = lists().ids[list];
+      for (std::size_t at = 0; at < ids.size(); ++at) {
+        const std::size_t slot = slot_of(ids[at]);
+        if (slot >= places_.size()) {
+          places_.resize(slot + 1, none);
+        }
+        if (places_[slot].list != none.list) {
+          fail(reader, "two vectors of its lists have the number " + std::to_string(ids[at]));
+        }
+        places_[slot] = {.list = list, .at = at};
+        ids[at] = static_cast<Id>(slot);
+      }
+    }
+  }
+
+  void save_to(Writer& writer) const override {
+    export_to(writer, [](std::size_t slot) { return static_cast<Id>(slot); });
+  }
+
+  // As faiss writes it, but for the numbers.
+  void export_to(Writer& writer, const std::function<Id(std::size_t)>& number_of) const override {
+    write_head(writer, ivf_tag, header_of(*index_));
+    writer.write_le(std::uint64_t{index_->nlist});
+    writer.write_le(std::uint64_t{index_->nprobe});
+    write_with_faiss(writer, *index_->quantizer);
+    write_lists(writer, *index_, lists(), number_of);
+  }
+
+  /// An index that stands behind its tag: header | lists, probes | a flat index, the quantizer | a map from numbers to
+  /// places, which is not needed | the lists.
+  [[nodiscard]] static std::unique_ptr<IvfPart> read(Reader& reader) {
+    const Header header = read_head(reader);
+    const auto list_count = reader.read_le<std::uint64_t>();
+    const auto probes = reader.read_le<std::uint64_t>();
+    const auto quantizer_tag = reader.read_le<std::uint32_t>();
+    if (!is_flat(quantizer_tag)) {
+      fail_unsupported(reader, quantizer_tag, "its quantizer");
+    }
+    std::unique_ptr<::faiss::IndexFlat> quantizer = read_flat(reader, quantizer_tag);
+    // This also bounds the number of lists by what is in the file.
+    if (list_count == 0 || static_cast<std::uint64_t>(quantizer->ntotal) != list_count ||
+        static_cast<std::size_t>(quantizer->d) != header.dim) {
+      fail(reader, "it is stated to have " + std::to_string(list_count) + " lists of vectors of " +
+                       std::to_string(header.dim) + " components, but its quantizer has " +
+                       std::to_string(quantizer->ntotal) + " of " + std::to_string(quantizer->d));
+    }
+    if (probes == 0 || probes > most_vectors) {
+      fail(reader, "a search is stated to look into " + std::to_string(probes) + " lists; expected 1 to " +
+                       std::to_string(list_count));
+    }
+    skip_direct_map(reader);
+    auto index = std::make_unique<::faiss::IndexIVFFlat>(quantizer.get(), header.dim,
+                                                         static_cast<std::size_t>(list_count), header.metric);
+    std::ignore = quantizer.release();
+    index->own_fields = true;
+    index->nprobe = static_cast<std::size_t>(std::min(probes, list_count));
+    index->ntotal = static_cast<Id>(header.vectors);
+    index->is_trained = true;
+    auto part = std::make_unique<IvfPart>(std::move(index));
+    read_lists(reader, *part->index_, part->lists());
+    return part;
+  }
+
+ private:
+  struct Place {
+    std::size_t list = 0;
+    std::size_t at = 0;
+  };
+
+  // The index was made here: its lists are of this type.
+  [[nodiscard]] const ::faiss::ArrayInvertedLists& lists() const {
+    return *static_cast<const ::faiss::ArrayInvertedLists*>(index_->invlists);  // NOLINT(*-static-cast-downcast)
+  }
+  [[nodiscard]] ::faiss::ArrayInvertedLists& lists() {
+    return *static_cast<::faiss::ArrayInvertedLists*>(index_->invlists);  // NOLINT(*-static-cast-downcast)
+  }
+
+  std::unique_ptr<::faiss::IndexIVFFlat> index_;
+  std::vector<Place> places_;  // by slot; that of a free one is of no meaning
+};
+
+}  // namespace faiss_parts
+
+}  // namespace iqdb::inline IQDB_PERSIST_ABI

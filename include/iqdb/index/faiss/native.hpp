@@ -1,0 +1,100 @@
+// What the parts need of faiss itself: its numbers and bounds, its metrics, its errors as IndexError, and a search that
+// stays in one thread.
+#pragma once
+
+#include <faiss/Index.h>
+#include <faiss/impl/FaissException.h>
+#include <omp.h>
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "iqdb/index/support/argument_checks.hpp"
+#include "iqdb/index_error.hpp"
+#include "iqdb/persist/version.hpp"
+#include "iqdb/types.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+/// What faiss' indexes are made of, how they stand in faiss' stream, and what must hold in one that was read.
+namespace faiss_parts {
+
+static_assert(std::endian::native == std::endian::little, "faiss writes its memory as it lies");
+
+/// faiss' numbers of vectors; -1 is none.
+using Id = std::int64_t;
+
+inline constexpr std::size_t most_dim = std::size_t{1} << 24U;
+inline constexpr std::size_t most_vectors = std::numeric_limits<std::int32_t>::max();
+inline constexpr std::size_t most_links = 1024;
+inline constexpr std::size_t most_candidates = 65536;
+inline constexpr std::size_t most_levels = 64;
+
+/// Calls into faiss; its exceptions become IndexError.
+template <class Call>
+decltype(auto) guarded(Call&& call) {
+  try {
+    return std::forward<Call>(call)();
+  } catch (const ::faiss::FaissException& error) {
+    throw IndexError(IndexErrorKind::resource_limit, std::string("faiss refuses: ") + error.what());
+  }
+}
+
+/// Throws IndexError invalid_config for a setting out of its range.
+inline void check_range(std::size_t value, std::size_t least, std::size_t most, std::string_view name) {
+  index_support::check_range(value, least, most, name, "a faiss index");
+}
+
+/// faiss' metric for one of ours: for the cosine, which it does not have, the product of directions. Throws IndexError
+/// invalid_metric for a metric that it does not have.
+[[nodiscard]] inline ::faiss::MetricType metric_for(DistanceMetric metric) {
+  index_support::check_metric(metric, "faiss");
+  return metric == DistanceMetric::euclidean ? ::faiss::METRIC_L2 : ::faiss::METRIC_INNER_PRODUCT;
+}
+
+/// A metric of faiss' in words.
+[[nodiscard]] inline std::string name_of(::faiss::MetricType metric) {
+  return metric == ::faiss::METRIC_L2 ? "L2" : metric == ::faiss::METRIC_INNER_PRODUCT ? "inner product" : "another";
+}
+
+/// A vector that lies among the codes of a flat index or a list. They begin where memory of `operator new` does and are
+/// whole vectors of floats.
+[[nodiscard]] inline std::span<const float> vector_at(const std::vector<std::uint8_t>& codes, std::size_t number,
+                                                      std::size_t dim) {
+  return {reinterpret_cast<const float*>(codes.data()) + number * dim, dim};
+}
+
+/// While there is one, faiss' parallel regions have one thread where they are entered from this thread. One query is no
+/// work for several; in a graph each of them would set aside memory in proportion to the index.
+class OneThread {
+ public:
+  OneThread() { omp_set_num_threads(1); }
+  OneThread(const OneThread&) = delete;
+  OneThread& operator=(const OneThread&) = delete;
+  ~OneThread() { omp_set_num_threads(before_); }
+
+ private:
+  int before_ = omp_get_max_threads();
+};
+
+/// The labels that a search of faiss' gives: the nearest first, -1 where there is none.
+[[nodiscard]] inline std::vector<Id> labels_of(const ::faiss::Index& index, std::span<const float> query,
+                                               std::size_t most, const ::faiss::SearchParameters* parameters) {
+  std::vector<float> distances(most);
+  std::vector<Id> labels(most, -1);
+  const OneThread one_thread;
+  guarded([&] { index.search(1, query.data(), static_cast<Id>(most), distances.data(), labels.data(), parameters); });
+  std::erase_if(labels, [](Id label) { return label < 0; });
+  return labels;
+}
+
+}  // namespace faiss_parts
+
+}  // namespace iqdb::inline IQDB_PERSIST_ABI

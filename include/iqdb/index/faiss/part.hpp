@@ -1,0 +1,92 @@
+// Part: what FaissIndex asks of one of faiss' indexes, whichever it is.
+#pragma once
+
+#include <faiss/Index.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "iqdb/index/faiss/native.hpp"
+#include "iqdb/index/faiss/stream.hpp"
+#include "iqdb/index/support/slot_table.hpp"
+#include "iqdb/persist/bytes/stream.hpp"
+#include "iqdb/persist/version.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+/// Which of faiss' indexes a FaissIndex holds.
+enum class FaissKind : std::uint8_t {
+  flat,  ///< every vector, compared one by one: exact
+  hnsw,  ///< a graph; nothing can be erased from it
+  ivf,   ///< lists of vectors around trained centroids
+};
+
+namespace faiss_parts {
+
+/// One of faiss' indexes, in which a vector is known by its slot.
+class Part {
+ public:
+  Part() = default;
+  Part(const Part&) = delete;
+  Part& operator=(const Part&) = delete;
+  virtual ~Part() = default;
+
+  [[nodiscard]] virtual FaissKind kind() const noexcept = 0;
+
+  /// faiss' object.
+  [[nodiscard]] virtual const ::faiss::Index& index() const noexcept = 0;
+
+  /// The vector in a slot that is taken.
+  [[nodiscard]] virtual std::span<const float> vector(std::size_t slot) const = 0;
+
+  /// Adds a vector in a slot. If it throws, nothing has changed.
+  virtual void add(std::size_t slot, std::span<const float> vector) = 0;
+
+  /// Removes the vector in a slot, here and in the table of the slots; or throws IndexError and changes nothing.
+  virtual void remove(SlotTable& slots, std::size_t slot) = 0;
+
+  /// The slots of at most `most` vectors that are found to be near; `width` is how far is looked, if it was said.
+  [[nodiscard]] virtual std::vector<Id> search(std::span<const float> query, std::size_t most,
+                                               std::optional<std::size_t> width) const = 0;
+
+  /// Gives the vectors, in faiss' order, the slots that `slot_of(number)` says for faiss' numbers.
+  virtual void take_slots(const Reader& reader, std::size_t slots, const std::function<std::size_t(Id)>& slot_of) = 0;
+
+  /// Writes faiss' stream, with the slots as numbers.
+  virtual void save_to(Writer& writer) const = 0;
+
+  /// Writes faiss' stream, with the numbers that `number_of(slot)` says.
+  virtual void export_to(Writer& writer, const std::function<Id(std::size_t)>& number_of) const = 0;
+
+ protected:
+  // For what knows vectors by their order alone: that is their slot. Numbers come with an id map around.
+  void take_order(const Reader& reader, std::size_t slots, const std::function<std::size_t(Id)>& slot_of) const {
+    const Id vectors = index().ntotal;
+    for (Id number = 0; number < vectors; ++number) {
+      std::ignore = slot_of(number);
+    }
+    if (slots != 0 && slots != static_cast<std::size_t>(vectors)) {
+      fail(reader, "it holds " + std::to_string(vectors) + " vectors in " + std::to_string(slots) + " slots");
+    }
+  }
+
+  void export_in_map(Writer& writer, const std::function<Id(std::size_t)>& number_of) const {
+    const auto vectors = static_cast<std::size_t>(index().ntotal);
+    write_head(writer, map_tag, header_of(index()));
+    save_to(writer);
+    writer.write_le(std::uint64_t{vectors});
+    for (std::size_t slot = 0; slot < vectors; ++slot) {
+      writer.write_le(number_of(slot));
+    }
+  }
+};
+
+}  // namespace faiss_parts
+
+}  // namespace iqdb::inline IQDB_PERSIST_ABI

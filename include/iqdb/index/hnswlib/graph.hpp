@@ -1,0 +1,145 @@
+// hnswlib's graph: how it is made, how it grows, and where in its memory what of a node lies.
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <new>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+#include "iqdb/index/hnswlib/config.hpp"
+#include "iqdb/index/hnswlib/library.hpp"
+#include "iqdb/index_error.hpp"
+#include "iqdb/persist/bytes/huge_pages.hpp"
+#include "iqdb/persist/version.hpp"
+#include "iqdb/types.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+/// What the library's graph is made of, and what must hold in one that was read.
+namespace hnswlib_graph {
+
+static_assert(std::endian::native == std::endian::little, "hnswlib's memory is written as it lies");
+
+using Space = ::hnswlib::SpaceInterface<float>;
+using Graph = ::hnswlib::HierarchicalNSW<float>;
+using Node = ::hnswlib::tableint;
+
+/// Of an upper level, hnswlib reads one link more than there may be (and does nothing with it): room for that.
+inline constexpr std::size_t read_beyond_links = sizeof(Node);
+
+/// hnswlib's errors are std::runtime_error, also where there is no memory.
+[[noreturn]] inline void rethrow(const std::runtime_error& error) {
+  if (std::string_view(error.what()).find("memory") != std::string_view::npos) {
+    throw std::bad_alloc();
+  }
+  throw IndexError(IndexErrorKind::resource_limit, std::string("hnswlib refuses: ") + error.what());
+}
+
+/// The links of a node in one level.
+[[nodiscard]] inline std::span<const Node> links_of(const Graph& graph, Node node, int level) {
+  const auto* const list = graph.get_linklist_at_level(node, level);
+  return {list + 1, graph.getListCount(graph.get_linklist_at_level(node, level))};
+}
+
+/// The vector of a node, as it is kept.
+[[nodiscard]] inline std::span<const float> vector_of(const Graph& graph, Node node) {
+  // Numbers of four bytes lie before it, in memory of malloc.
+  return {reinterpret_cast<const float*>(graph.getDataByInternalId(node)), graph.data_size_ / sizeof(float)};
+}
+
+/// The bytes of the upper levels of a node.
+[[nodiscard]] inline std::span<std::byte> upper_levels(const Graph& graph, Node node) {
+  const auto levels = static_cast<std::size_t>(graph.element_levels_[node]);
+  return {reinterpret_cast<std::byte*>(levels == 0 ? nullptr : graph.linkLists_[node]),
+          levels * graph.size_links_per_element_};
+}
+
+/// The bytes of the lowest level of the first `nodes` nodes: links, vector and label of each.
+[[nodiscard]] inline std::span<std::byte> lowest_level(const Graph& graph, std::size_t nodes) {
+  return {reinterpret_cast<std::byte*>(graph.data_level0_memory_), nodes * graph.size_data_per_element_};
+}
+
+/// Of a node, the bytes in the lowest level.
+[[nodiscard]] constexpr std::uint64_t node_bytes(std::size_t dim, std::size_t links) noexcept {
+  return sizeof(::hnswlib::linklistsizeint) + 2 * links * sizeof(Node) + dim * sizeof(float) +
+         sizeof(::hnswlib::labeltype);
+}
+
+/// Makes room for the upper levels of a node that has none, and says how many there are.
+inline void make_upper_levels(Graph& graph, Node node, int levels) {
+  if (levels > 0) {
+    const std::size_t bytes = static_cast<std::size_t>(levels) * graph.size_links_per_element_ + read_beyond_links;
+    auto* const memory = static_cast<char*>(std::calloc(bytes, 1));  // NOLINT(*-no-malloc): hnswlib frees it
+    if (memory == nullptr) {
+      throw std::bad_alloc();
+    }
+    graph.linkLists_[node] = memory;
+  }
+  graph.element_levels_[node] = levels;
+}
+
+/// A graph with the distance that it points to; none while the index is empty, which then takes no memory.
+class OwnedGraph {
+ public:
+  [[nodiscard]] explicit operator bool() const noexcept { return graph_ != nullptr; }
+  [[nodiscard]] Graph& operator*() const noexcept { return *graph_; }
+  [[nodiscard]] Graph* operator->() const noexcept { return graph_.get(); }
+
+  /// A new graph with room for `capacity` nodes. Precondition: check_config.
+  void make(std::size_t dim, DistanceMetric metric, const HnswConfig& config, std::size_t capacity) {
+    if (!space_) {
+      if (metric == DistanceMetric::euclidean) {
+        space_ = std::make_unique<::hnswlib::L2Space>(dim);
+      } else {
+        space_ = std::make_unique<::hnswlib::InnerProductSpace>(dim);
+      }
+    }
+    try {
+      graph_ = std::make_unique<Graph>(space_.get(), capacity, config.links, config.ef_construction,
+                                       static_cast<std::size_t>(config.seed));
+    } catch (const std::runtime_error& error) {
+      rethrow(error);
+    }
+    graph_->ef_ = 1;  // the least: each search says how many candidates it wants
+    advise_huge_pages(lowest_level(*graph_, capacity));
+  }
+
+  /// Makes a graph, or a larger one, if there is no room for one more node. Throws IndexError resource_limit where there
+  /// are as many as hnswlib has numbers for.
+  void make_room_for_one(std::size_t dim, DistanceMetric metric, const HnswConfig& config) {
+    constexpr std::size_t least = 64;
+    if (!graph_) {
+      make(dim, metric, config, std::max(least, config.capacity));
+      return;
+    }
+    if (graph_->cur_element_count < graph_->max_elements_) {
+      return;
+    }
+    if (graph_->max_elements_ >= most_nodes) {
+      throw IndexError(IndexErrorKind::resource_limit, "the index holds " + std::to_string(graph_->max_elements_) +
+                                                           " vectors, the most that hnswlib has numbers for");
+    }
+    try {
+      graph_->resizeIndex(std::min(std::max(least, 2 * graph_->max_elements_), most_nodes));
+    } catch (const std::runtime_error& error) {
+      rethrow(error);
+    }
+  }
+
+  void reset() noexcept { graph_.reset(); }
+
+ private:
+  std::unique_ptr<Space> space_;  // outlives the graph
+  std::unique_ptr<Graph> graph_;
+};
+
+}  // namespace hnswlib_graph
+
+}  // namespace iqdb::inline IQDB_PERSIST_ABI

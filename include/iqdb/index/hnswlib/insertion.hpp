@@ -1,0 +1,106 @@
+// Insertions into hnswlib's graph that leave it as it was, or a node that counts as erased, where hnswlib throws.
+#pragma once
+
+#include <cstddef>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <span>
+#include <stdexcept>
+#include <utility>
+
+#include "iqdb/index/hnswlib/graph.hpp"
+#include "iqdb/index/support/slot_table.hpp"
+#include "iqdb/persist/version.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+namespace hnswlib_graph {
+
+/// Calls `call()`; if it throws, calls `undo()` and throws what rethrow makes of it.
+template <class Undo, class Call>
+void undone_if_it_throws(Undo&& undo, Call&& call) {
+  try {
+    std::forward<Call>(call)();
+  } catch (const std::runtime_error& error) {
+    std::forward<Undo>(undo)();
+    rethrow(error);
+  } catch (...) {
+    std::forward<Undo>(undo)();
+    throw;
+  }
+}
+
+/// hnswlib gives the lists of a new node no room behind them.
+inline void give_room_behind_links(Graph& graph, Node node) {
+  const std::span<std::byte> levels = upper_levels(graph, node);
+  if (levels.empty()) {
+    return;
+  }
+  void* const larger = std::realloc(levels.data(), levels.size() + read_beyond_links);  // NOLINT(*-no-malloc)
+  if (larger == nullptr) {
+    throw std::bad_alloc();
+  }
+  graph.linkLists_[node] = static_cast<char*>(larger);
+  std::memset(graph.linkLists_[node] + levels.size(), 0, read_beyond_links);
+}
+
+/// Makes a node that hnswlib has not completed one whose vector was erased, since others may have links to it already.
+/// Returns whether it is there at all.
+inline bool disown(OwnedGraph& graph, Node node) noexcept {
+  if (node == 0) {
+    graph.reset();  // there is no other
+    return false;
+  }
+  if (graph->cur_element_count <= node) {
+    return false;
+  }
+  if (!graph->label_lookup_.contains(node)) {
+    graph->cur_element_count = node;
+    return false;
+  }
+  int& level = graph->element_levels_[node];
+  if (level > 0 && graph->linkLists_[node] == nullptr) {
+    level = 0;
+  }
+  if (level > graph->maxlevel_) {
+    // Above that there are no links to it, and hnswlib would take no new vector for it.
+    level = graph->maxlevel_;
+    if (level == 0) {
+      std::free(graph->linkLists_[node]);  // NOLINT(*-no-malloc)
+    }
+  }
+  if (!graph->isMarkedDeleted(node)) {
+    graph->markDelete(node);
+  }
+  return true;
+}
+
+/// Adds a node, for which there is room, for a slot that is new. If it throws, the node is not there, or counts as
+/// erased, and the slot with it.
+inline void add_node(OwnedGraph& graph, SlotTable::Addition& addition, std::span<const float> vector) {
+  const auto node = static_cast<Node>(addition.slot());
+  const auto undo = [&] {
+    if (disown(graph, node)) {
+      addition.keep_slot();
+    }
+  };
+  undone_if_it_throws(undo, [&] {
+    graph->addPoint(vector.data(), addition.slot());
+    give_room_behind_links(*graph, node);
+  });
+}
+
+/// Gives a node whose vector was erased another one. If it throws, it still counts as erased.
+inline void replace_node(Graph& graph, std::size_t slot, std::span<const float> vector) {
+  const auto undo = [&] {
+    if (!graph.isMarkedDeleted(static_cast<Node>(slot))) {
+      graph.markDelete(slot);
+    }
+  };
+  undone_if_it_throws(undo, [&] { graph.addPoint(vector.data(), slot); });
+}
+
+}  // namespace hnswlib_graph
+
+}  // namespace iqdb::inline IQDB_PERSIST_ABI

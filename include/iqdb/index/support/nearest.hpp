@@ -1,0 +1,70 @@
+// What a search found: in which order it stands, and the hits that come of it.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "iqdb/index.hpp"
+#include "iqdb/index/support/distance.hpp"
+#include "iqdb/index/support/slot_table.hpp"
+#include "iqdb/persist/version.hpp"
+#include "iqdb/types.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+namespace index_support {
+
+/// A vector by the number under which the index keeps it, and its distance from the query.
+struct Found {
+  std::size_t slot = 0;
+  float distance = 0.0F;
+};
+
+/// Whether `a` stands before `b` among the hits of a search: by distance, of two equally near the lower slot. A distance
+/// that is not a number, as the product of huge vectors may be, comes last.
+[[nodiscard]] inline bool nearer(const Found& a, const Found& b) noexcept {
+  if (std::isnan(a.distance) != std::isnan(b.distance)) {
+    return std::isnan(b.distance);
+  }
+  return a.distance < b.distance || (!(b.distance < a.distance) && a.slot < b.slot);
+}
+
+/// Every vector of a table, not measured yet.
+[[nodiscard]] inline std::vector<Found> every_vector(const SlotTable& slots) {
+  std::vector<Found> found;
+  found.reserve(slots.size());
+  for (std::size_t slot = 0; slot < slots.slots(); ++slot) {
+    if (!slots.is_free(slot)) {
+      found.push_back({.slot = slot, .distance = 0.0F});
+    }
+  }
+  return found;
+}
+
+/// Measures and orders what was found by the distances of distance(): those of a library are others, and rounded
+/// otherwise. `vector_in(slot)` is the vector in a slot.
+template <class VectorIn>
+void rank(std::vector<Found>& found, DistanceMetric metric, std::span<const float> query, VectorIn&& vector_in) {
+  for (Found& each : found) {
+    each.distance = distance(metric, query, vector_in(each.slot));
+  }
+  std::ranges::sort(found, nearer);
+}
+
+/// What was found with what is known of it.
+[[nodiscard]] inline std::vector<Hit> hits_of(const std::vector<Found>& nearest, const SlotTable& slots) {
+  std::vector<Hit> hits;
+  hits.reserve(nearest.size());
+  for (const Found& found : nearest) {
+    hits.push_back(
+        {.id = slots.id(found.slot), .distance = found.distance, .metadata = copied(slots.metadata(found.slot))});
+  }
+  return hits;
+}
+
+}  // namespace index_support
+
+}  // namespace iqdb::inline IQDB_PERSIST_ABI

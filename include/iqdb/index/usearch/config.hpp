@@ -1,0 +1,64 @@
+// How a UsearchIndex is built and searched, and within which bounds.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <string_view>
+
+#include "iqdb/index/support/argument_checks.hpp"
+#include "iqdb/index_error.hpp"
+#include "iqdb/persist/version.hpp"
+#include "iqdb/types.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+/// What usearch keeps of each component of a vector. The values are the tags of the payload.
+enum class UsearchScalar : std::uint8_t {
+  f32 = 0,  ///< the float as it is
+  f16 = 1,  ///< a float of 16 bits: three digits, up to 65504
+  i8 = 2,   ///< an integer of 8 bits: of the vector only its direction, and so for the cosine only
+};
+
+/// How a UsearchIndex is built and searched. All but `capacity` is saved with the index.
+struct UsearchConfig {
+  std::size_t connectivity = 16;              ///< links of a vector in each upper level, 2 to 1024
+  std::size_t connectivity_base = 32;         ///< links of a vector in the lowest level, `connectivity` to 2048
+  std::size_t expansion_add = 128;            ///< candidates that an insertion looks at, 1 to 65536
+  std::size_t expansion_search = 64;          ///< candidates that a search without `ef` looks at, 1 to 65536
+  UsearchScalar scalar = UsearchScalar::f32;  ///< how components are kept
+  std::size_t capacity = 0;                   ///< vectors to make room for at the first insertion
+};
+
+namespace usearch_stream {
+
+/// The most nodes there can be: their numbers have 32 bits, of which usearch reserves one.
+inline constexpr std::uint64_t most_nodes = std::numeric_limits<std::uint32_t>::max() - 1;
+
+/// Throws IndexError invalid_config for a setting out of its range, or for a scalar that does not fit the metric.
+inline void check_config(const UsearchConfig& config, DistanceMetric metric) {
+  constexpr std::string_view index = "a usearch index";
+  constexpr std::size_t most_links = 1024;
+  constexpr std::size_t most_expansion = 65536;
+  index_support::check_range(config.connectivity, 2, most_links, "setting connectivity", index);
+  index_support::check_range(config.connectivity_base, config.connectivity, 2 * most_links, "setting connectivity_base",
+                             index);
+  index_support::check_range(config.expansion_add, 1, most_expansion, "setting expansion_add", index);
+  index_support::check_range(config.expansion_search, 1, most_expansion, "setting expansion_search", index);
+  index_support::check_range(config.capacity, 0, most_nodes, "setting capacity", index);
+  if (config.scalar > UsearchScalar::i8) {
+    throw IndexError(
+        IndexErrorKind::invalid_config,
+        "the scalar " + std::to_string(static_cast<unsigned>(config.scalar)) + " is none of UsearchScalar");
+  }
+  if (config.scalar == UsearchScalar::i8 && metric != DistanceMetric::cosine) {
+    throw IndexError(IndexErrorKind::invalid_config,
+                     "the scalar i8 keeps only the direction of a vector, which does not fit the metric " +
+                         std::string(to_string(metric)) + "; use cosine, or f16");
+  }
+}
+
+}  // namespace usearch_stream
+
+}  // namespace iqdb::inline IQDB_PERSIST_ABI

@@ -1,0 +1,216 @@
+// SlotGraph: usearch's graph, in which a vector is known by its slot.
+//
+// There is none until the first insertion: an empty index takes no memory, whatever its dimension. Whoever reads one has
+// usearch's stream checked before usearch gets it.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <new>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <type_traits>
+#include <usearch/index_dense.hpp>
+#include <utility>
+#include <vector>
+
+#include "iqdb/index/support/nearest.hpp"
+#include "iqdb/index/usearch/checked_stream.hpp"
+#include "iqdb/index/usearch/config.hpp"
+#include "iqdb/index/usearch/output_stream.hpp"
+#include "iqdb/index/usearch/stream_layout.hpp"
+#include "iqdb/index/usearch/workplaces.hpp"
+#include "iqdb/index_error.hpp"
+#include "iqdb/persist/bytes/stream.hpp"
+#include "iqdb/persist/error.hpp"
+#include "iqdb/persist/version.hpp"
+#include "iqdb/types.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+namespace usearch_stream {
+
+/// Makes a call of usearch's, whose errors are in what it returns: left there, they would be thrown by its destructor.
+/// Throws IndexError resource_limit for one, std::bad_alloc where it says that memory was short.
+template <class Call>
+std::invoke_result_t<Call> accepted(std::string_view action, Call&& call) {
+  std::string reason;
+  try {
+    auto result = std::forward<Call>(call)();
+    if (!result.error) {
+      return result;
+    }
+    reason = result.error.release();
+  } catch (const std::runtime_error& error) {  // an assertion of usearch's, without NDEBUG
+    reason = error.what();
+  }
+  if (reason.find("memory") != std::string::npos || reason.find("allocate") != std::string::npos) {
+    throw std::bad_alloc();
+  }
+  throw IndexError(IndexErrorKind::resource_limit, "usearch refuses to " + std::string(action) + ": " + reason);
+}
+
+// usearch keeps keys in a hash table whose hash is the key, and to erase one steps over all that lie behind it without a
+// gap. Slots as keys would have none: of 100 000, an erasure takes 0.5 ms. Times an odd number they lie apart, which
+// makes it 2 µs, and still each has a place of its own.
+inline constexpr std::uint64_t key_factor = 0x9E3779B97F4A7C15;
+inline constexpr std::uint64_t key_factor_inverse = 0xF1DE83E19937733D;
+static_assert(key_factor * key_factor_inverse == 1);
+
+/// usearch's key of the vector in a slot.
+[[nodiscard]] constexpr std::uint64_t key_of(std::size_t slot) noexcept { return slot * key_factor; }
+
+/// The slot whose vector has a key.
+[[nodiscard]] constexpr std::uint64_t slot_of(std::uint64_t key) noexcept { return key * key_factor_inverse; }
+
+/// usearch's `index_dense_t` and what it works in. Searches may run at the same time as each other; mutations are made
+/// one at a time, and never during a search.
+class SlotGraph {
+ public:
+  /// Precondition: check_config, and the dimension is in its range.
+  SlotGraph(std::size_t dim, DistanceMetric metric, const UsearchConfig& config)
+      : shape_{.dim = dim,
+               .metric = metric,
+               .scalar = config.scalar,
+               .connectivity = config.connectivity,
+               .connectivity_base = config.connectivity_base},
+        config_(config) {}
+
+  [[nodiscard]] const UsearchConfig& config() const noexcept { return config_; }
+
+  /// How many nodes there are, the erased ones included.
+  [[nodiscard]] std::size_t nodes() const noexcept { return graph_ ? get_slot(graph_->cend()) : 0; }
+
+  /// Adds a vector. If it throws, nothing has changed.
+  void add(std::size_t slot, std::span<const float> vector) {
+    make_room_for_one();
+    accepted("insert a vector", [&] { return graph_->add(key_of(slot), vector.data(), writing_thread); });
+  }
+
+  /// Erases a vector. Precondition: it is there.
+  void erase(std::size_t slot) {
+    accepted("erase a vector", [&] { return graph_->remove(key_of(slot)); });
+  }
+
+  /// Up to `most` vectors that are nearest by usearch's own distances; `candidates` are looked at, or all if `exact`.
+  /// Precondition: there is a vector.
+  [[nodiscard]] std::vector<index_support::Found> search(std::span<const float> query, std::size_t most,
+                                                         std::size_t candidates, bool exact) const {
+    const Workplace workplace(*workplaces_);
+    const auto result =
+        accepted("search", [&] { return graph_->search(query.data(), candidates, workplace.number(), exact); });
+    std::vector<index_support::Found> found(std::min<std::size_t>(most, result.size()));
+    for (std::size_t at = 0; at < found.size(); ++at) {
+      const std::uint64_t key = result[at].member.key;
+      found[at].slot = static_cast<std::size_t>(slot_of(key));
+    }
+    return found;
+  }
+
+  /// The vector in a slot, as it is kept. Precondition: it is there.
+  void read_vector(std::size_t slot, std::span<float> into) const { graph_->get(key_of(slot), into.data()); }
+
+  /// Writes usearch's stream, of a graph without nodes if there is none, with `number_of(slot)` as the keys.
+  template <class NumberOf>
+  void write(Writer& writer, NumberOf number_of) const {
+    const std::unique_ptr<Graph> empty = graph_ ? nullptr : make_graph();
+    const Graph& graph = graph_ ? *graph_ : *empty;
+    const auto number_for = [&](std::uint64_t key) { return number_of(static_cast<std::size_t>(slot_of(key))); };
+    OutputStream stream(writer, get_slot(graph.cend()), number_for);
+    auto result =
+        graph.save_to_stream([&stream](const void* from, std::size_t length) { return stream.write(from, length); });
+    static_cast<void>(result.error.release());  // says only that the stream took no more
+    stream.require_whole();
+  }
+
+  /// Reads usearch's stream of a graph that has nodes; `take_key` as for CheckedStream. Throws PersistError
+  /// invalid_payload for one that usearch has not written, unsupported where usearch reads it in an unknown order.
+  template <class TakeKey>
+  void read(Reader& reader, TakeKey take_key) {
+    CheckedStream<TakeKey> stream(reader, shape_, std::move(take_key));
+    if (stream.rows() == 0) {
+      reader.fail(PersistErrorKind::invalid_payload, "usearch's graph is stated to have no nodes, but to be there");
+    }
+    graph_ = make_graph();
+    auto result =
+        graph_->load_from_stream([&stream](void* into, std::size_t length) { return stream.read(into, length); });
+    const char* const reason = result.error.release();
+    stream.rethrow_failure();
+    if (reason != nullptr) {
+      // Of what a stream can make it say, nothing is left that was not found out before.
+      throw std::bad_alloc();
+    }
+    stream.require_whole();
+    // A loaded index has memory neither to work in nor, in some versions, to convert vectors in.
+    reserve(stream.rows());
+  }
+
+ private:
+  using Graph = unum::usearch::index_dense_t;
+
+  static constexpr std::size_t writing_thread = 0;
+
+  static std::size_t search_threads() noexcept { return std::max(1U, std::thread::hardware_concurrency()); }
+
+  [[nodiscard]] unum::usearch::metric_punned_t native_metric() const {
+    using unum::usearch::metric_kind_t;
+    using unum::usearch::scalar_kind_t;
+    const metric_kind_t kind = shape_.metric == DistanceMetric::cosine        ? metric_kind_t::cos_k
+                               : shape_.metric == DistanceMetric::dot_product ? metric_kind_t::ip_k
+                                                                              : metric_kind_t::l2sq_k;
+    const scalar_kind_t scalar = shape_.scalar == UsearchScalar::f32   ? scalar_kind_t::f32_k
+                                 : shape_.scalar == UsearchScalar::f16 ? scalar_kind_t::f16_k
+                                                                       : scalar_kind_t::i8_k;
+    return {shape_.dim, kind, scalar};
+  }
+
+  [[nodiscard]] std::unique_ptr<Graph> make_graph() const {
+    unum::usearch::index_dense_config_t config;
+    config.connectivity = config_.connectivity;
+    config.connectivity_base = config_.connectivity_base;
+    config.expansion_add = config_.expansion_add;
+    // usearch looks at as many candidates as it is asked for hits, or at this many if they are more. Being the least,
+    // it leaves the choice to each search.
+    config.expansion_search = 1;
+    return std::make_unique<Graph>(
+        accepted("make an index", [&] { return Graph::make(native_metric(), config); }).index);
+  }
+
+  void make_room_for_one() {
+    if (!graph_) {
+      graph_ = make_graph();
+    }
+    if (graph_->size() < nodes() || nodes() < graph_->capacity()) {
+      return;  // an erased node is used again, or there is room
+    }
+    if (nodes() == most_nodes) {
+      throw IndexError(IndexErrorKind::resource_limit, "the index holds " + std::to_string(nodes()) +
+                                                           " vectors, the most that usearch has numbers for");
+    }
+    constexpr std::size_t least = 64;
+    reserve(std::min<std::size_t>(std::max({least, config_.capacity, 2 * nodes()}), most_nodes));
+  }
+
+  void reserve(std::size_t members) {
+    if (!workplaces_) {
+      workplaces_ = std::make_unique<Workplaces>(search_threads());
+    }
+    if (!graph_->try_reserve({members, search_threads()})) {
+      throw std::bad_alloc();
+    }
+  }
+
+  Shape shape_;
+  UsearchConfig config_;
+  std::unique_ptr<Graph> graph_;
+  std::unique_ptr<Workplaces> workplaces_;  // as long as there is a graph with room
+};
+
+}  // namespace usearch_stream
+
+}  // namespace iqdb::inline IQDB_PERSIST_ABI

@@ -1,0 +1,186 @@
+// The layout of usearch's stream: how large its parts are, and what its head says.
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <usearch/index_dense.hpp>
+
+#include "iqdb/index/usearch/config.hpp"
+#include "iqdb/persist/bytes/stream.hpp"
+#include "iqdb/persist/error.hpp"
+#include "iqdb/persist/version.hpp"
+#include "iqdb/types.hpp"
+
+// In earlier versions a search beside erased vectors reads memory that is not usearch's, or finds them.
+static_assert(USEARCH_VERSION_MAJOR == 2 && USEARCH_VERSION_MINOR >= 21,
+              "iqdb/index/usearch.hpp needs usearch 2.21 or a later version 2");
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+/// What usearch's stream consists of, and the checks of it. usearch writes
+///
+///     rows 4 | bytes of a row 4 | the vectors | head 64 | graph header 40 | the level of each node, 2 each | the nodes
+///     a node: key 8 | level 2 | links of level 0 | links of level 1 | …       links: how many 4 | nodes, 4 each
+///
+/// little-endian, where each level has room for as many links as a node may have there.
+namespace usearch_stream {
+
+static_assert(std::endian::native == std::endian::little, "usearch writes numbers as they lie in memory");
+
+/// The key of a node whose vector was erased.
+inline constexpr std::uint64_t erased_key = std::numeric_limits<std::uint64_t>::max();
+
+inline constexpr std::size_t matrix_size_bytes = 2 * sizeof(std::uint32_t);
+inline constexpr std::size_t head_bytes = 64;
+inline constexpr std::size_t graph_header_bytes = 5 * sizeof(std::uint64_t);
+inline constexpr std::size_t level_bytes = sizeof(std::int16_t);
+inline constexpr std::size_t node_head_bytes = sizeof(std::uint64_t) + level_bytes;
+inline constexpr std::size_t link_bytes = sizeof(std::uint32_t);
+
+/// What a stream must agree with.
+struct Shape {
+  std::size_t dim = 0;
+  DistanceMetric metric = DistanceMetric::euclidean;
+  UsearchScalar scalar = UsearchScalar::f32;
+  std::size_t connectivity = 0;
+  std::size_t connectivity_base = 0;
+
+  /// The bytes of one vector.
+  [[nodiscard]] std::size_t row_bytes() const noexcept {
+    switch (scalar) {
+      case UsearchScalar::f32:
+        return dim * 4;
+      case UsearchScalar::f16:
+        return dim * 2;
+      case UsearchScalar::i8:
+        break;
+    }
+    return dim;
+  }
+
+  /// The most links of a node in `level`.
+  [[nodiscard]] std::size_t most_links(std::size_t level) const noexcept {
+    return level == 0 ? connectivity_base : connectivity;
+  }
+
+  /// The bytes of a node whose highest level is `level`.
+  [[nodiscard]] std::size_t node_bytes(std::size_t level) const noexcept {
+    return node_head_bytes + (1 + connectivity_base) * link_bytes + level * (1 + connectivity) * link_bytes;
+  }
+};
+
+/// The number that stands at `offset`.
+template <class Number>
+[[nodiscard]] Number number_at(std::span<const std::byte> bytes, std::size_t offset) noexcept {
+  Number number{};
+  std::memcpy(&number, bytes.data() + offset, sizeof number);
+  return number;
+}
+
+/// What the head says.
+struct Head {
+  std::uint16_t version_major = 0;
+  std::uint16_t version_minor = 0;
+  std::uint16_t version_patch = 0;
+  std::uint8_t metric = 0;
+  std::uint8_t scalar = 0;
+  std::uint8_t key = 0;
+  std::uint8_t link = 0;
+  std::uint64_t dim = 0;
+  std::uint8_t multi = 0;
+
+  [[nodiscard]] std::string version() const {
+    return std::to_string(version_major) + "." + std::to_string(version_minor) + "." + std::to_string(version_patch);
+  }
+};
+
+/// usearch's codes for types of numbers: those that it writes, and those that it finds in a stream of a version before
+/// 2.10, in which they were others.
+struct ScalarCodes {
+  std::uint8_t f32, f16, i8, key, link;
+};
+inline constexpr std::uint16_t minor_version_of_codes = 10;
+inline constexpr ScalarCodes codes_written{.f32 = static_cast<std::uint8_t>(unum::usearch::scalar_kind_t::f32_k),
+                                           .f16 = static_cast<std::uint8_t>(unum::usearch::scalar_kind_t::f16_k),
+                                           .i8 = static_cast<std::uint8_t>(unum::usearch::scalar_kind_t::i8_k),
+                                           .key = static_cast<std::uint8_t>(unum::usearch::scalar_kind_t::u64_k),
+                                           .link = static_cast<std::uint8_t>(unum::usearch::scalar_kind_t::u32_k)};
+inline constexpr ScalarCodes codes_converted{.f32 = 5, .f16 = 6, .i8 = 14, .key = 8, .link = 9};
+
+[[nodiscard]] inline const ScalarCodes& codes_of(const Head& head) noexcept {
+  return head.version_minor < minor_version_of_codes ? codes_converted : codes_written;
+}
+
+/// Takes a head apart. Throws PersistError invalid_payload for what is none, or is of another version than 2, or of
+/// other keys than index_dense_t has.
+[[nodiscard]] inline Head parse_head(std::span<const std::byte> bytes, const Reader& reader) {
+  constexpr std::string_view magic = "usearch";
+  if (std::memcmp(bytes.data(), magic.data(), magic.size()) != 0) {
+    reader.fail(PersistErrorKind::invalid_payload,
+                "usearch's head does not stand behind the vectors: the stream is damaged, was written without vectors "
+                "or with 64-bit dimensions, or is none of usearch's");
+  }
+  const Head head{.version_major = number_at<std::uint16_t>(bytes, 7),
+                  .version_minor = number_at<std::uint16_t>(bytes, 9),
+                  .version_patch = number_at<std::uint16_t>(bytes, 11),
+                  .metric = number_at<std::uint8_t>(bytes, 13),
+                  .scalar = number_at<std::uint8_t>(bytes, 14),
+                  .key = number_at<std::uint8_t>(bytes, 15),
+                  .link = number_at<std::uint8_t>(bytes, 16),
+                  .dim = number_at<std::uint64_t>(bytes, 33),
+                  .multi = number_at<std::uint8_t>(bytes, 41)};
+  if (head.version_major != USEARCH_VERSION_MAJOR) {
+    reader.fail(PersistErrorKind::invalid_payload,
+                "usearch " + head.version() + " wrote it, which usearch " + std::to_string(USEARCH_VERSION_MAJOR) +
+                    "." + std::to_string(USEARCH_VERSION_MINOR) + "." + std::to_string(USEARCH_VERSION_PATCH) +
+                    " does not read; build with that version, or the stream is damaged");
+  }
+  const ScalarCodes& codes = codes_of(head);
+  if (head.key != codes.key || head.link != codes.link) {
+    reader.fail(PersistErrorKind::invalid_payload, "usearch's types of keys and links have the codes " +
+                                                       std::to_string(head.key) + " and " + std::to_string(head.link) +
+                                                       "; expected those of 64 and 32 bits, as index_dense_t has");
+  }
+  if (head.multi != 0) {
+    reader.fail(PersistErrorKind::invalid_payload,
+                "the usearch index may hold several vectors of one key, which cannot be taken over");
+  }
+  return head;
+}
+
+/// The metric that a head states, or nothing if it is none that can be used.
+[[nodiscard]] inline std::optional<DistanceMetric> metric_of(const Head& head) noexcept {
+  switch (head.metric) {
+    case 'c':
+      return DistanceMetric::cosine;
+    case 'i':
+      return DistanceMetric::dot_product;
+    case 'e':
+      return DistanceMetric::euclidean;
+    default:
+      return std::nullopt;
+  }
+}
+
+/// How a head says that components are kept, or nothing if that cannot be used.
+[[nodiscard]] inline std::optional<UsearchScalar> scalar_of(const Head& head) noexcept {
+  const ScalarCodes& codes = codes_of(head);
+  if (head.scalar == codes.f32) {
+    return UsearchScalar::f32;
+  }
+  if (head.scalar == codes.f16) {
+    return UsearchScalar::f16;
+  }
+  return head.scalar == codes.i8 ? std::optional(UsearchScalar::i8) : std::nullopt;
+}
+
+}  // namespace usearch_stream
+
+}  // namespace iqdb::inline IQDB_PERSIST_ABI

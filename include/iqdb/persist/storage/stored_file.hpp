@@ -1,0 +1,65 @@
+// A file opened for reading.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <system_error>
+#include <utility>
+
+#include "iqdb/persist/storage/file_errors.hpp"
+#include "iqdb/persist/storage/file_handle.hpp"
+#include "iqdb/persist/storage/file_system.hpp"
+#include "iqdb/persist/version.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+/// A file of a FileSystem, opened for reading. It stays the same file while another takes its name. Several threads
+/// may read it at the same time.
+template <FileSystem F>
+class StoredFile {
+ public:
+  /// The file at `path`, which was opened as `handle` and has `size` bytes.
+  StoredFile(FileHandle<F> handle, std::filesystem::path path, std::uint64_t size)
+      : handle_(std::move(handle)), path_(std::move(path)), size_(size) {}
+
+  /// The size it had when it was opened, in bytes.
+  [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
+
+  /// Fills the beginning of `into` with what stands at `offset`; returns how many bytes, at least 1 before the end.
+  /// Throws PersistError io, also where the file became shorter than it was when it was opened.
+  [[nodiscard]] std::size_t read_at(std::uint64_t offset, std::span<std::byte> into) {
+    const auto wanted = static_cast<std::size_t>(std::min<std::uint64_t>(into.size(), size_ - std::min(offset, size_)));
+    if (wanted == 0) {
+      return 0;
+    }
+    const auto [count, error] = handle_.read_at(offset, into.first(wanted));
+    if (error) {
+      file_errors::fail("read the file at byte " + std::to_string(offset), path_, error);
+    }
+    if (count == 0) {
+      file_errors::fail("read the file at byte " + std::to_string(offset), path_,
+                        std::make_error_code(std::errc::io_error),
+                        "it became shorter while it was read; something else writes to it");
+    }
+    return count;
+  }
+
+  /// Makes the file's bytes durable, whoever wrote them. Throws PersistError io.
+  void sync() {
+    if (const std::error_code error =
+            file_calls::uninterrupted([&] { return handle_.file_system().sync(handle_.get()); })) {
+      file_errors::fail("sync the file", path_, error);
+    }
+  }
+
+ private:
+  FileHandle<F> handle_;
+  std::filesystem::path path_;
+  std::uint64_t size_;
+};
+
+}  // namespace iqdb

@@ -1,0 +1,213 @@
+// What processes see of a simulated disk, and what it holds durably: files and names, each with what is not synced yet.
+//
+// Each file has what a process sees and what the disk holds, and so has each directory: a write is volatile until its
+// file is synced; a create, rename, link or remove until its directory is.
+#pragma once
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "iqdb/persist/testing/disk_model.hpp"
+#include "iqdb/persist/testing/file_call.hpp"
+#include "iqdb/persist/testing/random.hpp"
+#include "iqdb/persist/testing/simulated_names.hpp"
+#include "iqdb/persist/version.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+namespace testing {
+
+/// A disk in memory. Its owner sees to it that one thread uses it at a time.
+struct SimulatedDisk {
+  /// Holds what `contents` holds, durably. What looks random follows from `seed`.
+  SimulatedDisk(const DiskState& contents, std::uint64_t seed) : random(seed) {
+    std::map<const void*, std::shared_ptr<SimulatedFile>> files;
+    for (const auto& [name, bytes] : contents) {
+      std::shared_ptr<SimulatedFile>& file = files[bytes.get()];
+      if (!file) {
+        file = std::make_shared<SimulatedFile>();
+        file->visible = file->synced = bytes;
+      }
+      visible[name] = file;
+    }
+    synced = visible;
+  }
+
+  NameTable visible;                            ///< what processes see
+  NameTable synced;                             ///< what is durable
+  std::vector<NameChange> unsynced;             ///< of names, in order
+  SharedBytes discarded;                        ///< the bytes of the file that was the last to lose its name
+  std::shared_ptr<SimulatedFile> last_written;  ///< the file of the last change, if that was a write
+  Random random;                                ///< for what a failed sync has reached
+
+  /// What processes see: every file's bytes.
+  [[nodiscard]] DiskState contents() const {
+    DiskState all;
+    for (const auto& [name, file] : visible) {
+      all[name] = file->visible;
+    }
+    return all;
+  }
+
+  /// A disk that holds the same, synced and not, and shares no file with this one.
+  [[nodiscard]] SimulatedDisk duplicate(std::uint64_t seed) const {
+    SimulatedDisk next(DiskState{}, seed);
+    std::map<const SimulatedFile*, std::shared_ptr<SimulatedFile>> copies;
+    const auto duplicate_of = [&copies](const std::shared_ptr<SimulatedFile>& file) {
+      std::shared_ptr<SimulatedFile>& copy = copies[file.get()];
+      if (!copy) {
+        copy = std::make_shared<SimulatedFile>(*file);
+      }
+      return copy;
+    };
+    for (const auto& [name, file] : visible) {
+      next.visible[name] = duplicate_of(file);
+    }
+    for (const auto& [name, file] : synced) {
+      next.synced[name] = duplicate_of(file);
+    }
+    for (NameChange change : unsynced) {
+      change.file = duplicate_of(change.file);
+      next.unsynced.push_back(std::move(change));
+    }
+    next.discarded = discarded;
+    return next;
+  }
+
+  /// From now on nothing is durable of what is visible, as if nobody had ever synced it.
+  void lose_every_sync() {
+    synced.clear();
+    for (const auto& [name, file] : visible) {
+      file->synced = std::make_shared<const std::vector<std::byte>>();
+      file->unsynced.push_back({.kind = FileChange::Kind::write, .offset = 0, .bytes = *file->visible});
+      unsynced.push_back({.kind = NameChange::Kind::add, .name = name, .from = {}, .file = file});
+    }
+  }
+
+  /// Makes a change of a file's bytes.
+  void change_file(const std::shared_ptr<SimulatedFile>& file, FileChange change) {
+    // Others may share the bytes: the disk, or a copy of this machine.
+    auto content = std::make_shared<std::vector<std::byte>>(*file->visible);
+    make_change(*content, change);
+    file->visible = std::move(content);
+    last_written = change.kind == FileChange::Kind::write ? file : nullptr;
+    file->unsynced.push_back(std::move(change));
+  }
+
+  /// Makes a change of a name.
+  void change_names(NameChange change) {
+    const auto loser = visible.find(change.name);
+    if (loser != visible.end()) {
+      discarded = loser->second->visible;
+    }
+    make_change(visible, change);
+    // The whole directory is written at once: what a failed sync had kept back goes with it.
+    for (NameChange& earlier : unsynced) {
+      if (directory_of(earlier.name) == directory_of(change.name)) {
+        earlier.kept_clean = false;
+      }
+    }
+    unsynced.push_back(std::move(change));
+    last_written.reset();
+  }
+
+  /// Gives the file at `from` the name `to` as well, or instead, as `kind` says. Within one directory: EXDEV elsewhere.
+  std::error_code add_name(const std::string& from, const std::string& to, NameChange::Kind kind) {
+    const auto found = visible.find(from);
+    if (found == visible.end()) {
+      return system_error(ENOENT);
+    }
+    if (directory_of(from) != directory_of(to)) {
+      return system_error(EXDEV);
+    }
+    if (kind == NameChange::Kind::add && visible.contains(to)) {
+      return system_error(EEXIST);
+    }
+    const std::shared_ptr<SimulatedFile> file = found->second;
+    if (const auto other = visible.find(to); other != visible.end() && other->second == file) {
+      return {};  // a rename from one name of a file to another does nothing, and leaves both
+    }
+    change_names({.kind = kind, .name = to, .from = from, .file = file});
+    return {};
+  }
+
+  /// Makes a file's bytes durable. If `fault` fails it, but for EINTR, some of them may be on the disk all the same, and
+  /// what is read from now on is as its FailedSync says.
+  void sync_file(SimulatedFile& file, const Fault& fault) {
+    last_written.reset();
+    if (!fault.error) {
+      file.synced = with_all_changes(file);
+      file.unsynced.clear();
+      return;
+    }
+    if (loses_nothing(fault)) {
+      return;
+    }
+    // What of it has reached the disk is decided here, and is not to be changed by a later sync.
+    const SharedBytes before = file.synced;
+    file.synced = FileOutcomes(file, discarded, random.next()).any(random);
+    file.unsynced.clear();
+    switch (fault.failed_sync) {
+      case FailedSync::kept_clean:
+        file.lost_some = true;
+        return;
+      case FailedSync::dropped: {
+        auto content = std::make_shared<std::vector<std::byte>>(*file.synced);
+        content->resize(file.visible->size());
+        file.visible = std::move(content);
+        file.lost_some = false;
+        file.unsynced.push_back({.kind = FileChange::Kind::truncate, .offset = file.visible->size(), .bytes = {}});
+        return;
+      }
+      case FailedSync::reverted:
+        file.visible = file.synced = before;
+        file.lost_some = false;
+        return;
+    }
+  }
+
+  /// The same for the names in a directory.
+  void sync_names(const std::string& directory, const Fault& fault) {
+    last_written.reset();
+    const auto is_of_it = [&](const NameChange& change) { return directory_of(change.name) == directory; };
+    if (loses_nothing(fault)) {
+      return;
+    }
+    if (fault.error && fault.failed_sync == FailedSync::kept_clean) {
+      for (NameChange& change : unsynced) {
+        change.kept_clean = change.kept_clean || is_of_it(change);
+      }
+      return;
+    }
+    if (!fault.error) {
+      const auto is_written = [&](const NameChange& change) { return is_of_it(change) && !change.kept_clean; };
+      for (const NameChange& change : unsynced) {
+        if (is_written(change)) {
+          make_change(synced, change);
+        }
+      }
+      std::erase_if(unsynced, is_written);
+      return;
+    }
+    // Names are not read from anywhere but the directory: dropped is reverted.
+    std::erase_if(unsynced, is_of_it);
+    std::erase_if(visible, [&](const auto& entry) { return directory_of(entry.first) == directory; });
+    for (const auto& [name, file] : synced) {
+      if (directory_of(name) == directory) {
+        visible[name] = file;
+      }
+    }
+  }
+
+ private:
+  static bool loses_nothing(const Fault& fault) { return fault.error == std::errc::interrupted; }
+};
+
+}  // namespace testing
+}  // namespace iqdb

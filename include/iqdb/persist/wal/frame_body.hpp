@@ -1,0 +1,155 @@
+// What stands in a frame: mutations, or a note for recovery. Fields <-> bytes; docs/format.md has the rules.
+//
+//   body:  op 1 | …
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "iqdb/persist/bytes/row_format.hpp"
+#include "iqdb/persist/bytes/stream.hpp"
+#include "iqdb/persist/error.hpp"
+#include "iqdb/persist/snapshot/snapshot_format.hpp"
+#include "iqdb/persist/version.hpp"
+#include "iqdb/persist/wal/wal_format.hpp"
+#include "iqdb/types.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+/// Writes the body of an insert. Precondition: check_storable(metadata) does not throw.
+inline void write_insert(Writer& writer, const VectorId& id, std::span<const float> vector,
+                         const std::optional<Metadata>& metadata) {
+  writer.write_le(static_cast<std::uint8_t>(FrameOp::insert));
+  write_id(writer, id);
+  writer.write_le(static_cast<std::uint32_t>(vector.size()));
+  writer.write_array(vector);
+  write_metadata(writer, metadata);
+}
+
+/// Writes the body of an erase.
+inline void write_erase(Writer& writer, const VectorId& id) {
+  writer.write_le(static_cast<std::uint8_t>(FrameOp::erase));
+  write_id(writer, id);
+}
+
+/// Writes the body of an abort of the mutation `lsn`.
+inline void write_abort(Writer& writer, std::uint64_t lsn) {
+  writer.write_le(static_cast<std::uint8_t>(FrameOp::abort));
+  writer.write_le(lsn);
+}
+
+/// Writes the body of a close frame.
+inline void write_close(Writer& writer) { writer.write_le(static_cast<std::uint8_t>(FrameOp::close)); }
+
+/// Writes the body of a checkpoint: the snapshot with this fingerprint holds exactly the mutations before it.
+inline void write_checkpoint(Writer& writer, const Fingerprint& snapshot) {
+  writer.write_le(static_cast<std::uint8_t>(FrameOp::checkpoint));
+  write_fingerprint(writer, snapshot);
+}
+
+/// One mutation as it stands in a log. One object is used for many, so that its memory is.
+struct Mutation {
+  FrameOp op = FrameOp::erase;       ///< insert or erase
+  VectorId id = 0;                   ///< of which vector
+  std::vector<float> vector;         ///< for an insert
+  std::optional<Metadata> metadata;  ///< for an insert
+};
+
+/// Writes the body of a batch.
+inline void write_batch(Writer& writer, std::span<const Mutation> mutations) {
+  writer.write_le(static_cast<std::uint8_t>(FrameOp::batch));
+  writer.write_le(static_cast<std::uint32_t>(mutations.size()));
+  for (const Mutation& mutation : mutations) {
+    if (mutation.op == FrameOp::insert) {
+      write_insert(writer, mutation.id, mutation.vector, mutation.metadata);
+    } else {
+      write_erase(writer, mutation.id);
+    }
+  }
+}
+
+/// Reads the fields behind the op byte of an insert or erase. Throws as read_id and read_metadata do.
+inline void read_mutation(Reader& reader, FrameOp op, Mutation& mutation) {
+  mutation.op = op;
+  mutation.id = read_id(reader);
+  if (op == FrameOp::insert) {
+    const auto components = reader.read_le<std::uint32_t>();
+    reader.require_items(components, sizeof(float));
+    mutation.vector.resize(components);
+    reader.read_array(std::span<float>(mutation.vector));
+    mutation.metadata = read_metadata(reader);
+  }
+}
+
+/// A body taken apart, except for its mutations, which are read one by one with read_next.
+class FrameBody {
+ public:
+  /// Throws PersistError invalid_payload or truncated_payload for what is no body.
+  explicit FrameBody(std::span<const std::byte> bytes, std::uint32_t version) : reader_(bytes), op_(read_op()) {
+    const bool known = version == 1 ? is_mutation(op_) : op_ >= FrameOp::insert && op_ <= FrameOp::close;
+    if (!known) {
+      reader_.fail(PersistErrorKind::invalid_payload,
+                   "a record has the op " + std::to_string(static_cast<unsigned>(op_)) + ", which is none");
+    }
+    if (is_mutation(op_)) {
+      mutations_ = 1;
+    } else if (op_ == FrameOp::batch) {
+      mutations_ = reader_.read_le<std::uint32_t>();
+      if (mutations_ == 0) {
+        reader_.fail(PersistErrorKind::invalid_payload, "a batch has no mutation");
+      }
+    } else if (op_ == FrameOp::abort) {
+      aborted_lsn_ = reader_.read_le<std::uint64_t>();
+    } else if (op_ == FrameOp::checkpoint) {
+      fingerprint_ = read_fingerprint(reader_);
+    }
+  }
+
+  [[nodiscard]] FrameOp op() const noexcept { return op_; }
+
+  /// How many mutations it holds: 0 for a control frame.
+  [[nodiscard]] std::uint32_t mutations() const noexcept { return mutations_; }
+
+  /// For an abort: the mutation that it speaks of.
+  [[nodiscard]] std::uint64_t aborted_lsn() const noexcept { return aborted_lsn_; }
+
+  /// For a checkpoint: the snapshot that it speaks of.
+  [[nodiscard]] const Fingerprint& fingerprint() const noexcept { return fingerprint_; }
+
+  /// Reads the next of its mutations. Throws PersistError invalid_payload or truncated_payload where it is none.
+  void read_next(Mutation& mutation) {
+    FrameOp op = op_;
+    if (op_ == FrameOp::batch) {
+      op = read_op();
+      if (!is_mutation(op)) {
+        reader_.fail(PersistErrorKind::invalid_payload,
+                     "a batch holds the op " + std::to_string(static_cast<unsigned>(op)) + "; expected 1 or 2");
+      }
+    }
+    read_mutation(reader_, op, mutation);
+  }
+
+  /// Throws PersistError invalid_payload where bytes are left over.
+  void require_end() const {
+    if (reader_.remaining() > 0) {
+      reader_.fail(PersistErrorKind::invalid_payload,
+                   "a record has " + std::to_string(reader_.remaining()) + " bytes too many");
+    }
+  }
+
+ private:
+  static bool is_mutation(FrameOp op) noexcept { return op == FrameOp::insert || op == FrameOp::erase; }
+
+  FrameOp read_op() { return static_cast<FrameOp>(reader_.read_le<std::uint8_t>()); }
+
+  Reader reader_;
+  FrameOp op_;
+  std::uint32_t mutations_ = 0;
+  std::uint64_t aborted_lsn_ = 0;
+  Fingerprint fingerprint_;
+};
+
+}  // namespace iqdb

@@ -1,0 +1,63 @@
+// Making frames: the body as it comes, then the header with its checksum in front of it.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "iqdb/persist/bytes/stream.hpp"
+#include "iqdb/persist/error.hpp"
+#include "iqdb/persist/version.hpp"
+#include "iqdb/persist/wal/wal_format.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+/// Makes frames in one buffer that is used again for each.
+class FrameEncoder {
+ public:
+  /// Begins a frame: its body is to be written to the result.
+  [[nodiscard]] Writer& begin() {
+    writer_.flush();  // what is left of a body whose encoding failed
+    body_.clear_to(FrameHeader::bytes);
+    return writer_;
+  }
+
+  /// Ends it; the result is valid until the next begin(). Throws PersistError record_too_large where the body is larger
+  /// than a log's reader takes.
+  [[nodiscard]] std::span<const std::byte> finish(std::uint64_t log_id, std::uint64_t lsn, std::uint64_t durable) {
+    writer_.flush();
+    const std::span<std::byte> frame = body_.bytes();
+    const std::span<const std::byte> body = frame.subspan(FrameHeader::bytes);
+    if (body.size() > largest_frame_body) {
+      throw_persist_error(PersistErrorKind::record_too_large,
+                          "the record has " + std::to_string(body.size()) + " bytes, but a log takes at most " +
+                              std::to_string(largest_frame_body) + "; split the batch, or store less metadata");
+    }
+    FrameHeader header{
+        .body_bytes = static_cast<std::uint32_t>(body.size()), .crc32 = 0, .lsn = lsn, .durable = durable};
+    header.crc32 = frame_checksum(log_id, header, body);
+    std::ranges::copy(encoded(header), frame.begin());
+    return frame;
+  }
+
+ private:
+  class Buffer final : public ByteSink {
+   public:
+    void clear_to(std::size_t size) { bytes_.resize(size); }
+    void write(std::span<const std::byte> bytes) override { bytes_.insert(bytes_.end(), bytes.begin(), bytes.end()); }
+    [[nodiscard]] std::span<std::byte> bytes() noexcept { return bytes_; }
+
+   private:
+    std::vector<std::byte> bytes_;
+  };
+
+  static constexpr std::size_t writer_buffer_bytes = 4096;
+
+  Buffer body_;
+  Writer writer_{body_, writer_buffer_bytes};
+};
+
+}  // namespace iqdb

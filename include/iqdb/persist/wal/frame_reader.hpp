@@ -1,0 +1,231 @@
+// Reading a log's frames one by one, up to the first that is not valid.
+//
+// Invariants: no frame is handed out whose checksum, number or durable field is wrong, and none behind the first such
+// one.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "iqdb/persist/bytes/checksum.hpp"
+#include "iqdb/persist/bytes/helper_threads.hpp"
+#include "iqdb/persist/bytes/stream.hpp"
+#include "iqdb/persist/error.hpp"
+#include "iqdb/persist/storage/file_window.hpp"
+#include "iqdb/persist/storage/storage.hpp"
+#include "iqdb/persist/version.hpp"
+#include "iqdb/persist/wal/frame_body.hpp"
+#include "iqdb/persist/wal/log_frame.hpp"
+#include "iqdb/persist/wal/log_identity.hpp"
+#include "iqdb/persist/wal/torn_tail.hpp"
+#include "iqdb/persist/wal/wal_format.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+/// Reads frames from a position on.
+template <ReadableFile F>
+class FrameReader {
+ public:
+  /// `file` and `helpers`, if there are any, must outlive this. The file is read in pieces of `piece_bytes`, or of
+  /// several times as much where helpers share them.
+  FrameReader(F& file, const LogIdentity& log, LogPosition from, std::size_t piece_bytes,
+              HelperThreads* helpers = nullptr)
+      : file_(&file),
+        helpers_(helpers),
+        window_(file, helpers_ == nullptr ? piece_bytes : pieces_to_share * piece_bytes, helpers),
+        log_(log),
+        next_(from) {}
+
+  /// The next frame, or nothing where none that is valid stands. Version 1 has no numbers: the caller counts.
+  [[nodiscard]] std::optional<LogFrame> next() {
+    const auto frame = log_.version == 1 ? read_version_1() : read_version_2();
+    if (frame) {
+      next_.offset = frame->end;
+    }
+    return frame;
+  }
+
+  /// To be told how many mutations the frame that was read last holds.
+  void advance(std::uint64_t mutations) noexcept { next_.next_lsn += mutations; }
+
+  /// If a valid frame behind `frame`, which was read last and holds so many `mutations`, is an abort of one of them: its
+  /// number. `frame` stays valid.
+  [[nodiscard]] std::optional<std::uint64_t> abort_behind(const LogFrame& frame, std::uint64_t mutations) {
+    if (log_.version == 1 || mutations == 0) {
+      return std::nullopt;
+    }
+    // Within the window: the bytes of an abort were asked for together with the frame.
+    const auto bytes = window_.at(frame.end, abort_frame_bytes);
+    if (bytes.size() < abort_frame_bytes) {
+      return std::nullopt;
+    }
+    const FrameHeader header = header_of(bytes);
+    const auto body = bytes.subspan(FrameHeader::bytes);
+    const LogPosition position{.offset = frame.end, .next_lsn = frame.position.next_lsn + mutations};
+    if (!may_stand_at(position, header) || header.body_bytes != abort_body_bytes ||
+        body.front() != static_cast<std::byte>(FrameOp::abort) ||
+        header.crc32 != computed_checksum(header, body).whole) {
+      return std::nullopt;
+    }
+    const std::uint64_t lsn = FrameBody(body, log_.version).aborted_lsn();
+    // A number before the frame's wraps around, to more than there are.
+    return lsn - frame.position.next_lsn < mutations ? std::optional(lsn) : std::nullopt;
+  }
+
+  /// Where the frame that was read last ends, and the next one stands.
+  [[nodiscard]] const LogPosition& position() const noexcept { return next_; }
+
+  /// Behind the last valid frame: how many bytes were torn off what a crash kept from being written, up to the last one
+  /// that is not zero. Throws PersistError log_corrupted where they were known durable, and are therefore damaged.
+  [[nodiscard]] std::uint64_t torn_bytes() {
+    if (log_.version != 1 && torn_tail::was_durable(*file_, window_, log_.header.log_id, next_)) {
+      throw_persist_error(
+          PersistErrorKind::log_corrupted,
+          "the log is damaged: no valid record stands here, but one behind it was written when what stood "
+          "here was known to be durable; restore the log from a copy, or move it away to load the "
+          "snapshot without it",
+          {.path = {}, .code = {}, .offset = next_.offset});
+    }
+    return torn_tail::bytes_behind(window_, next_.offset);
+  }
+
+ private:
+  static constexpr std::uint64_t abort_body_bytes = 1 + 8;
+  static constexpr std::uint64_t abort_frame_bytes = FrameHeader::bytes + abort_body_bytes;
+  static constexpr std::size_t pieces_to_share = 8;
+  static constexpr std::size_t smallest_shared = std::size_t{512} * 1024;  // for less, waking a thread takes longer
+
+  static FrameHeader header_of(std::span<const std::byte> bytes) {
+    return read_frame_header(bytes.first<FrameHeader::bytes>());
+  }
+
+  static bool may_stand_at(const LogPosition& position, const FrameHeader& header) {
+    return header.body_bytes > 0 && header.body_bytes <= largest_frame_body && header.lsn == position.next_lsn &&
+           header.durable <= position.offset;
+  }
+
+  [[nodiscard]] std::optional<LogFrame> read_version_2() {
+    const auto bytes = window_.at(next_.offset, FrameHeader::bytes);
+    if (bytes.size() < FrameHeader::bytes) {
+      return std::nullopt;
+    }
+    const FrameHeader header = header_of(bytes);
+    if (!may_stand_at(next_, header)) {
+      return std::nullopt;
+    }
+    const std::uint64_t frame_bytes = FrameHeader::bytes + header.body_bytes;
+    const auto frame = window_.at(next_.offset, frame_bytes + abort_frame_bytes);
+    if (frame.size() < frame_bytes) {
+      return std::nullopt;
+    }
+    const auto body = frame.subspan(FrameHeader::bytes, header.body_bytes);
+    const Checksum found = checksum_at_position(header, body);
+    if (header.crc32 != found.whole) {
+      return std::nullopt;
+    }
+    return LogFrame{.position = next_,
+                    .end = next_.offset + frame_bytes,
+                    .body = body,
+                    .crc32 = header.crc32,
+                    .fields = found.fields};
+  }
+
+  [[nodiscard]] std::optional<LogFrame> read_version_1() {
+    const auto bytes = window_.at(next_.offset, frame_header_1_bytes);
+    if (bytes.size() < frame_header_1_bytes) {
+      return std::nullopt;
+    }
+    Reader reader(bytes);
+    const auto body_bytes = reader.read_le<std::uint32_t>();
+    const auto crc32 = reader.read_le<std::uint32_t>();
+    if (body_bytes == 0 || body_bytes > largest_frame_body) {
+      return std::nullopt;
+    }
+    const auto frame = window_.at(next_.offset, frame_header_1_bytes + body_bytes);
+    if (frame.size() < frame_header_1_bytes + body_bytes) {
+      return std::nullopt;
+    }
+    const auto body = frame.subspan(frame_header_1_bytes);
+    if (crc32 != Crc32(body).value()) {
+      return std::nullopt;
+    }
+    return LogFrame{.position = next_, .end = next_.offset + frame.size(), .body = body, .crc32 = crc32, .fields = {}};
+  }
+
+  struct Checksum {
+    Crc32 fields;
+    std::uint32_t whole = 0;
+  };
+
+  Checksum computed_checksum(const FrameHeader& header, std::span<const std::byte> body) const noexcept {
+    const Crc32 fields = checksum_of_fields(log_.header.log_id, header);
+    Crc32 whole = fields;
+    whole.update(body);
+    return {.fields = fields, .whole = whole.value()};
+  }
+
+  // The checksum that the frame at the position, of version 2, should have.
+  Checksum checksum_at_position(const FrameHeader& header, std::span<const std::byte> body) {
+    while (summed_used_ < summed_.size() && summed_[summed_used_].offset < next_.offset) {
+      ++summed_used_;
+    }
+    if (summed_used_ == summed_.size()) {
+      sum_ahead();
+    }
+    if (summed_used_ < summed_.size() && summed_[summed_used_].offset == next_.offset) {
+      return summed_[summed_used_].checksum;
+    }
+    return computed_checksum(header, body);
+  }
+
+  // Has the checksums of all frames computed that are in memory behind the position, if these are many bytes. Where
+  // they lie is what their headers say, of which nothing was checked yet: so it may be in vain, but is never wrong.
+  void sum_ahead() {
+    summed_.clear();
+    summed_used_ = 0;
+    const std::span<const std::byte> held = window_.held_from(next_.offset);
+    if (helpers_ == nullptr || held.size() < smallest_shared) {
+      return;
+    }
+    for (std::size_t at = 0; held.size() - at >= FrameHeader::bytes;) {
+      const FrameHeader header = header_of(held.subspan(at));
+      if (header.body_bytes == 0 || header.body_bytes > held.size() - at - FrameHeader::bytes) {
+        break;
+      }
+      summed_.push_back({.offset = next_.offset + at,
+                         .bytes = held.subspan(at, FrameHeader::bytes + header.body_bytes),
+                         .checksum = {}});
+      at += FrameHeader::bytes + header.body_bytes;
+    }
+    constexpr std::size_t shares = 16;
+    const std::size_t frames_in_share = summed_.size() / shares + 1;
+    Pieces pieces((summed_.size() + frames_in_share - 1) / frames_in_share);
+    helpers_->run([&] {
+      pieces.take_all([&](std::uint64_t number) {
+        const std::size_t begin = static_cast<std::size_t>(number) * frames_in_share;
+        for (SummedFrame& each : std::span(summed_).subspan(begin, std::min(frames_in_share, summed_.size() - begin))) {
+          each.checksum = computed_checksum(header_of(each.bytes), each.bytes.subspan(FrameHeader::bytes));
+        }
+      });
+    });
+  }
+
+  struct SummedFrame {
+    std::uint64_t offset = 0;
+    std::span<const std::byte> bytes;
+    Checksum checksum;
+  };
+
+  F* file_;
+  HelperThreads* helpers_;
+  FileWindow<F> window_;
+  LogIdentity log_;
+  LogPosition next_;
+  std::vector<SummedFrame> summed_;  // from some earlier position on
+  std::size_t summed_used_ = 0;      // how many of them are not needed any more
+};
+
+}  // namespace iqdb

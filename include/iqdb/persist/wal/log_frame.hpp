@@ -1,0 +1,46 @@
+// One frame of a log, as a reader hands it out.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <utility>
+
+#include "iqdb/persist/bytes/checksum.hpp"
+#include "iqdb/persist/error.hpp"
+#include "iqdb/persist/version.hpp"
+#include "iqdb/persist/wal/log_identity.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+/// A frame whose checksum was found right.
+struct LogFrame {
+  LogPosition position;             ///< where it stands
+  std::uint64_t end = 0;            ///< where the next one stands
+  std::span<const std::byte> body;  ///< valid until the next frame is read
+  std::uint32_t crc32 = 0;          ///< its checksum
+  Crc32 fields;                     ///< the checksum of what that is over before the body; of version 1 nothing
+
+  /// Throws `error` as PersistError log_corrupted at this frame.
+  [[noreturn]] void fail(const std::string& found) const {
+    throw_persist_error(PersistErrorKind::log_corrupted,
+                        "the log holds a record that is not what its writer makes: " + found +
+                            "; restore the log from a copy, or move it away to load the snapshot without it",
+                        {.path = {}, .code = {}, .offset = position.offset});
+  }
+
+  /// Calls `decode`; what is wrong with the body is log_corrupted at this frame.
+  template <class Decode>
+  decltype(auto) decoded(Decode&& decode) const {
+    try {
+      return std::forward<Decode>(decode)();
+    } catch (const PersistError& error) {
+      if (error.kind() == PersistErrorKind::invalid_payload || error.kind() == PersistErrorKind::truncated_payload) {
+        fail(error.what());
+      }
+      throw;
+    }
+  }
+};
+
+}  // namespace iqdb

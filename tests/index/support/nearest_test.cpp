@@ -1,0 +1,85 @@
+// In which order hits stand, and what is in them.
+#include "iqdb/index/support/nearest.hpp"
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <vector>
+
+#include "iqdb/index/support/slot_table.hpp"
+#include "iqdb/types.hpp"
+#include "support/catch.hpp"
+
+namespace {
+
+using iqdb::DistanceMetric;
+using iqdb::Metadata;
+using iqdb::SlotTable;
+using iqdb::index_support::every_vector;
+using iqdb::index_support::Found;
+using iqdb::index_support::hits_of;
+using iqdb::index_support::nearer;
+using iqdb::index_support::rank;
+
+constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
+
+std::vector<std::size_t> slots_of(const std::vector<Found>& found) {
+  std::vector<std::size_t> slots;
+  for (const Found& each : found) {
+    slots.push_back(each.slot);
+  }
+  return slots;
+}
+
+}  // namespace
+
+TEST_CASE("nearer: the smaller distance stands first", "[adapters]") {
+  CHECK(nearer({.slot = 2, .distance = 1.0F}, {.slot = 1, .distance = 2.0F}));
+  CHECK(!nearer({.slot = 1, .distance = 2.0F}, {.slot = 2, .distance = 1.0F}));
+}
+
+TEST_CASE("nearer: of two equally near the lower slot stands first", "[adapters]") {
+  CHECK(nearer({.slot = 1, .distance = 1.0F}, {.slot = 2, .distance = 1.0F}));
+  CHECK(!nearer({.slot = 2, .distance = 1.0F}, {.slot = 1, .distance = 1.0F}));
+  CHECK(!nearer({.slot = 1, .distance = 1.0F}, {.slot = 1, .distance = 1.0F}));
+}
+
+TEST_CASE("nearer: what is not a number stands last, by slot", "[adapters]") {
+  CHECK(nearer({.slot = 2, .distance = std::numeric_limits<float>::infinity()}, {.slot = 1, .distance = not_a_number}));
+  CHECK(!nearer({.slot = 1, .distance = not_a_number}, {.slot = 2, .distance = 1.0F}));
+  CHECK(nearer({.slot = 1, .distance = not_a_number}, {.slot = 2, .distance = not_a_number}));
+}
+
+TEST_CASE("every_vector: the slots that are taken", "[adapters]") {
+  SlotTable table;
+  table.append(10, {});
+  table.append_free();
+  table.append(11, {});
+  CHECK(slots_of(every_vector(table)) == std::vector<std::size_t>{0, 2});
+  CHECK(every_vector(SlotTable()).empty());
+}
+
+TEST_CASE("rank: orders by the distances of the metric whatever was measured before", "[adapters]") {
+  const std::array vectors = {5.0F, 1.0F, -2.0F};
+  std::vector<Found> found = {
+      {.slot = 0, .distance = 0.0F}, {.slot = 1, .distance = 7.0F}, {.slot = 2, .distance = 3.0F}};
+  rank(found, DistanceMetric::euclidean, std::array{0.0F},
+       [&](std::size_t slot) { return std::span(vectors).subspan(slot, 1); });
+  CHECK(slots_of(found) == std::vector<std::size_t>{1, 2, 0});
+  CHECK(found.at(2).distance == 5.0F);
+}
+
+TEST_CASE("hits_of: each hit has the identifier and the metadata of its slot", "[adapters]") {
+  SlotTable table;
+  table.append(10, Metadata{{"page", 5}});
+  table.append(11, {});
+  const auto hits = hits_of({{.slot = 1, .distance = 0.5F}, {.slot = 0, .distance = 2.0F}}, table);
+  REQUIRE(hits.size() == 2);
+  CHECK(hits[0].id == 11);
+  CHECK(hits[0].distance == 0.5F);
+  CHECK(!hits[0].metadata);
+  CHECK(hits[1].id == 10);
+  CHECK(hits[1].metadata == Metadata{{"page", 5}});
+}

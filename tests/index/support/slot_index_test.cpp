@@ -1,0 +1,188 @@
+// SlotIndex: what an adapter gets from it, shown by one whose library is a list of numbers that fails when it is told to.
+#include "iqdb/index/support/slot_index.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "iqdb/index.hpp"
+#include "iqdb/index/support/argument_checks.hpp"
+#include "iqdb/index/support/nearest.hpp"
+#include "iqdb/index/support/payload.hpp"
+#include "iqdb/index/support/slot_table.hpp"
+#include "iqdb/persist/bytes/stream.hpp"
+#include "iqdb/persist/persistable.hpp"
+#include "iqdb/types.hpp"
+#include "support/adapters.hpp"
+#include "support/bytes.hpp"
+#include "support/catch.hpp"
+#include "support/expect_error.hpp"
+
+namespace {
+
+using iqdb::DistanceMetric;
+using iqdb::Hit;
+using iqdb::IndexErrorKind;
+using iqdb::Metadata;
+using iqdb::PersistErrorKind;
+using iqdb::Reader;
+using iqdb::SearchParams;
+using iqdb::SlotTable;
+using iqdb::VectorId;
+using iqdb::Writer;
+using iqdb::index_support::Found;
+using iqdb_test::ids_of;
+using iqdb_test::require_kind;
+
+// Vectors of one component in a list.
+class ListIndex : public iqdb::index_support::SlotIndex<ListIndex> {
+ public:
+  static constexpr std::string_view index_type = "list";
+
+  explicit ListIndex(DistanceMetric metric = DistanceMetric::euclidean) : SlotIndex(1, metric) {}
+
+  void erase(const VectorId& id) { slots_.remove(slots_.at(id)); }
+
+  void save_to(Writer& writer) const {
+    iqdb::index_support::write_head(writer, {.dim = dim(), .metric = metric()});
+    slots_.save_to(writer);
+    writer.write_array(std::span<const float>(numbers_));
+  }
+
+  // The library refuses the next insertion, or finds at most so many of the vectors.
+  bool refuses = false;
+  std::optional<std::size_t> finds;
+
+ private:
+  friend SlotIndex;
+
+  [[nodiscard]] std::span<const float> kept_form(std::span<const float> vector, std::string_view what) const {
+    iqdb::index_support::check_dimension(vector.size(), dim(), what);
+    return vector;
+  }
+
+  void place(const SlotTable::Addition& addition, std::span<const float> vector) {
+    if (std::exchange(refuses, false)) {
+      throw std::runtime_error("the list is full");
+    }
+    if (addition.slot() == numbers_.size()) {
+      numbers_.push_back(0.0F);
+    }
+    numbers_.at(addition.slot()) = vector.front();
+  }
+
+  [[nodiscard]] std::vector<Found> near(std::span<const float> /*query*/, std::size_t most,
+                                        const SearchParams& /*params*/) const {
+    std::vector<Found> found = iqdb::index_support::every_vector(slots_);
+    found.resize(std::min(found.size(), finds.value_or(most)));
+    return found;
+  }
+
+  [[nodiscard]] auto vectors() const {
+    return [this](std::size_t slot) { return std::span(numbers_).subspan(slot, 1); };
+  }
+
+  [[nodiscard]] static ListIndex decode(Reader& reader) {
+    ListIndex index(iqdb::index_support::read_head(reader, index_type).metric);
+    index.slots_ = SlotTable::load_from(reader);
+    index.numbers_ = reader.read_vector<float>(index.slots_.slots());
+    return index;
+  }
+
+  std::vector<float> numbers_;
+};
+
+static_assert(iqdb::SearchableIndex<ListIndex>);
+static_assert(iqdb::Persistable<ListIndex>);
+
+ListIndex index_of(const std::vector<float>& numbers) {
+  ListIndex index;
+  for (std::size_t number = 0; number < numbers.size(); ++number) {
+    index.insert(number, std::span<const float>(numbers).subspan(number, 1));
+  }
+  return index;
+}
+
+}  // namespace
+
+TEST_CASE("SlotIndex: insert takes braced lists and search a braced query", "[adapters]") {
+  ListIndex index;
+  index.insert(VectorId::from_bytes("name"), {2.0F}, {{"page", 5}});
+  index.insert(1, {3.0F});
+  const std::vector<Hit> hits = index.search({0.0F});
+  CHECK(ids_of(hits) == std::vector<VectorId>{VectorId::from_bytes("name"), 1});
+  CHECK(hits.at(0).metadata == Metadata{{"page", 5}});
+  CHECK(index.size() == 2);
+  CHECK(index.contains(1));
+  CHECK(!index.contains(2));
+}
+
+TEST_CASE("SlotIndex: a vector that is not taken costs no identifier", "[adapters]") {
+  ListIndex index = index_of({1.0F});
+  require_kind(IndexErrorKind::dimension_mismatch, [&] { index.insert(7, {1.0F, 2.0F}); });
+  require_kind(IndexErrorKind::duplicate, [&] { index.insert(0, {1.0F}); });
+  CHECK(iqdb_test::contents_of(index) == "0 1.000000\n");
+}
+
+TEST_CASE("SlotIndex: an insertion that the library refuses leaves nothing behind", "[adapters]") {
+  ListIndex index = index_of({1.0F, 2.0F});
+  index.erase(0);
+  const std::vector<std::byte> before = iqdb_test::payload_of(index);
+  for (int times = 0; times < 2; ++times) {
+    index.refuses = true;
+    CHECK_THROWS_AS(index.insert(7, {3.0F}), std::runtime_error);
+    CHECK(!index.contains(7));
+    CHECK(iqdb_test::payload_of(index) == before);
+  }
+  index.insert(7, {3.0F});
+  CHECK(iqdb_test::contents_of(index) == "1 2.000000\n7 3.000000\n");
+}
+
+TEST_CASE("SlotIndex: hits are ordered by distance whatever order the library finds them in", "[adapters]") {
+  const ListIndex index = index_of({5.0F, -1.0F, 3.0F, 1.0F});
+  CHECK(ids_of(index.search({0.0F}, {.k = 4})) == std::vector<VectorId>{1, 3, 2, 0});
+}
+
+TEST_CASE("SlotIndex: a search for none finds none and asks the library for nothing", "[adapters]") {
+  CHECK(ListIndex().search({0.0F}).empty());
+  CHECK(index_of({1.0F}).search({0.0F}, {.k = 0}).empty());
+}
+
+TEST_CASE("SlotIndex: a search is not given more than k of what the library finds", "[adapters]") {
+  ListIndex index = index_of({5.0F, -1.0F, 3.0F, 1.0F});
+  index.finds = 4;
+  CHECK(ids_of(index.search({0.0F}, {.k = 2})) == std::vector<VectorId>{1, 3});
+}
+
+TEST_CASE("SlotIndex: a search compares with all where the library finds too few", "[adapters]") {
+  ListIndex index = index_of({5.0F, -1.0F, 3.0F, 1.0F});
+  index.erase(3);
+  for (const std::size_t found : {0U, 1U}) {
+    index.finds = found;
+    CHECK(ids_of(index.search({0.0F}, {.k = 2})) == std::vector<VectorId>{1, 2});
+    CHECK(index.search({0.0F}, {.k = 100}).size() == 3);
+  }
+}
+
+TEST_CASE("SlotIndex: for_each visits the vectors in the slots that are taken", "[adapters]") {
+  ListIndex index = index_of({5.0F, -1.0F, 3.0F});
+  index.erase(1);
+  CHECK(iqdb_test::contents_of(index) == "0 5.000000\n2 3.000000\n");
+}
+
+TEST_CASE("SlotIndex: a payload comes back and one that is cut anywhere is invalid_payload", "[adapters]") {
+  const std::vector<std::byte> payload = iqdb_test::payload_of(index_of({5.0F, -1.0F}));
+  CHECK(iqdb_test::contents_of(iqdb_test::loaded<ListIndex>(payload)) == "0 5.000000\n1 -1.000000\n");
+  for (std::size_t length = 0; length < payload.size(); ++length) {
+    CAPTURE(length);
+    Reader reader{std::span(payload).first(length)};
+    require_kind(PersistErrorKind::invalid_payload, [&] { return ListIndex::load_from(reader); });
+  }
+}
