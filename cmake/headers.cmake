@@ -71,6 +71,7 @@ set(iqdb_persist_headers
     iqdb/persist/inspect.hpp
     iqdb/persist/write_batch.hpp
     iqdb/persist/persisted_index.hpp
+    iqdb/persist/compiled.hpp
     iqdb/persist.hpp
     # Indexes.
     iqdb/index/support/argument_checks.hpp

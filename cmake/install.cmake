@@ -1,7 +1,8 @@
-# cmake --install: the headers, the CMake package and the pkg-config file.
+# cmake --install: the headers, the CMake package and the pkg-config file; with IQDB_PERSIST_COMPILED also the library of
+# iqdb::persist_compiled.
 #
-# All of it is text that is the same on every machine, so the package files go to share/, not lib/. Paths in them are
-# relative to where they lie: the installed tree may be moved.
+# Without the library all of it is text that is the same on every machine, so the package files go to share/, not lib/. Paths
+# in them are relative to where they lie: the installed tree may be moved.
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
@@ -14,11 +15,23 @@ install(
   NAMESPACE iqdb::
   DESTINATION "${iqdb_persist_cmake_dir}")
 
+# A file of its own, so that find_package can tell whether the library is there.
+set(iqdb_persist_arch_independent ARCH_INDEPENDENT)
+if(IQDB_PERSIST_COMPILED)
+  set(iqdb_persist_arch_independent "")
+  install(TARGETS iqdb-persist-compiled EXPORT iqdb-persist-compiled-targets)
+  install(
+    EXPORT iqdb-persist-compiled-targets
+    NAMESPACE iqdb::
+    DESTINATION "${iqdb_persist_cmake_dir}")
+endif()
+
 configure_package_config_file(cmake/iqdb-persistConfig.cmake.in iqdb-persistConfig.cmake
                               INSTALL_DESTINATION "${iqdb_persist_cmake_dir}")
 # Before 1.0 a minor version may break what was there, so 0.1 does not stand in for 0.2; and nothing stands in for a higher
 # major version.
-write_basic_package_version_file(iqdb-persistConfigVersion.cmake COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
+write_basic_package_version_file(iqdb-persistConfigVersion.cmake COMPATIBILITY SameMinorVersion
+                                 ${iqdb_persist_arch_independent})
 install(FILES "${CMAKE_CURRENT_BINARY_DIR}/iqdb-persistConfig.cmake"
               "${CMAKE_CURRENT_BINARY_DIR}/iqdb-persistConfigVersion.cmake" cmake/FindIqdbPersistZstd.cmake
               cmake/FindIqdbPersistLz4.cmake cmake/FindIqdbPersistIsal.cmake cmake/FindIqdbPersistHnswlib.cmake
@@ -43,5 +56,16 @@ foreach(library IN ITEMS zstd lz4 isal)
 endforeach()
 configure_file(cmake/iqdb-persist.pc.in iqdb-persist.pc @ONLY)
 install(FILES "${CMAKE_CURRENT_BINARY_DIR}/iqdb-persist.pc" DESTINATION "${iqdb_persist_pkgconfig_dir}")
+if(IQDB_PERSIST_COMPILED)
+  cmake_path(SET pc_lib_dir "${CMAKE_INSTALL_LIBDIR}")
+  cmake_path(IS_ABSOLUTE pc_lib_dir pc_lib_dir_is_absolute)
+  if(NOT pc_lib_dir_is_absolute)
+    cmake_path(ABSOLUTE_PATH pc_lib_dir BASE_DIRECTORY "/prefix" NORMALIZE)
+    cmake_path(RELATIVE_PATH pc_lib_dir BASE_DIRECTORY "${pc_dir}")
+    string(PREPEND pc_lib_dir "\${pcfiledir}/")
+  endif()
+  configure_file(cmake/iqdb-persist-compiled.pc.in iqdb-persist-compiled.pc @ONLY)
+  install(FILES "${CMAKE_CURRENT_BINARY_DIR}/iqdb-persist-compiled.pc" DESTINATION "${iqdb_persist_pkgconfig_dir}")
+endif()
 
 install(FILES LICENSE-MIT LICENSE-APACHE DESTINATION "${CMAKE_INSTALL_DOCDIR}")

@@ -7,6 +7,7 @@
 #include "iqdb/persist/codec/codec.hpp"
 #include "iqdb/persist/codec/compression.hpp"
 #include "iqdb/persist/codec/compression_scheme.hpp"
+#include "iqdb/persist/compiled.hpp"
 #include "iqdb/persist/config.hpp"
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/inspect.hpp"

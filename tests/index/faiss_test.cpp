@@ -8,17 +8,13 @@
 #include <faiss/index_io.h>
 #include <omp.h>
 
-#include <algorithm>
 #include <array>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <future>
 #include <limits>
 #include <memory>
 #include <new>
-#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -218,17 +214,7 @@ TEST_CASE("FaissIndex: a mutation that is refused names its kind and changes not
     INFO(name_of(kind));
     FaissIndex index = index_of(kind, 10, 2);
     const auto before = iqdb_test::payload_of(index);
-    const float nan = std::numeric_limits<float>::quiet_NaN();
-    const float infinity = std::numeric_limits<float>::infinity();
-    require_kind(IndexErrorKind::dimension_mismatch, [&] { index.insert(100, {1.0F}); });
-    require_kind(IndexErrorKind::dimension_mismatch, [&] { index.insert(100, {1.0F, 2.0F, 3.0F}); });
-    require_kind(IndexErrorKind::invalid_vector, [&] { index.insert(100, {1.0F, nan}); });
-    require_kind(IndexErrorKind::invalid_vector, [&] { index.insert(100, {-infinity, 1.0F}); });
-    require_kind(IndexErrorKind::duplicate, [&] { index.insert(5, {1.0F, 2.0F}); });
-    require_kind(IndexErrorKind::invalid_config, [&] { index.insert(100, {1.0F, 2.0F}, {{"\xFF", 1}}); });
-    require_kind(IndexErrorKind::not_found, [&] { index.erase(100); });
-    require_kind(IndexErrorKind::dimension_mismatch, [&] { return index.search({1.0F}); });
-    require_kind(IndexErrorKind::invalid_vector, [&] { return index.search({1.0F, nan}); });
+    iqdb_test::require_refusals(index);
     CHECK(iqdb_test::payload_of(index) == before);
     CHECK(index.size() == 10);
   }
@@ -288,14 +274,7 @@ TEST_CASE("FaissIndex: distances are those of FlatIndex", "[faiss][search]") {
       FlatIndex exact(5, metric);
       insert_all(exact, random_vectors(50, 5, 1));
       const FaissIndex index = index_of(kind, 50, 5, metric);
-      for (const std::vector<float>& query : random_vectors(20, 5, 3)) {
-        const std::vector<Hit> hits = index.search(query, {.k = 50});
-        const std::vector<Hit> expected = exact.search(query, {.k = 50});
-        REQUIRE(hits.size() == expected.size());
-        for (std::size_t at = 0; at < hits.size(); ++at) {
-          CHECK(hits[at].distance == Approx(expected[at].distance).margin(1e-6));
-        }
-      }
+      iqdb_test::require_distances_of(index, exact);
     }
   }
 }
@@ -312,14 +291,7 @@ TEST_CASE("FaissIndex: a flat one finds what FlatIndex finds", "[faiss][search]"
 TEST_CASE("FaissIndex: hits come nearest first with what was stored", "[faiss][search]") {
   for (const FaissKind kind : kinds) {
     FaissIndex index = empty_index(kind, 1);
-    index.insert(1, {5.0F}, {{"page", 5}});
-    index.insert(VectorId::from_bytes("near"), {1.0F});
-    index.insert(3, {-2.0F});
-    const std::vector<Hit> hits = index.search({0.0F});
-    CHECK(ids_of(hits) == std::vector<VectorId>{VectorId::from_bytes("near"), 3, 1});
-    CHECK(hits.at(2).distance == 5.0F);
-    CHECK(hits.at(2).metadata == iqdb::Metadata{{"page", 5}});
-    CHECK(!hits.at(0).metadata);
+    iqdb_test::require_hits_as_stored(index);
   }
 }
 
@@ -356,35 +328,14 @@ TEST_CASE("FaissIndex: ef widens the one search it is given to", "[faiss][search
     insert_all(index, vectors);
     FlatIndex exact(16, DistanceMetric::euclidean);
     insert_all(exact, vectors);
-    const auto hits_of_all = [&](std::optional<std::size_t> ef) {
-      std::size_t right = 0;
-      for (const auto& query : random_vectors(50, 16, 4)) {
-        right += static_cast<std::size_t>(index.search(query, {.k = 1, .ef = ef}).at(0).id ==
-                                          exact.search(query, {.k = 1}).at(0).id);
-      }
-      return right;
-    };
-    const std::size_t narrow = hits_of_all(std::nullopt);
-    CHECK(hits_of_all(3000) > narrow);
-    CHECK(hits_of_all(std::nullopt) == narrow);
+    iqdb_test::require_wider_by(index, exact, 3000);
   }
 }
 
 TEST_CASE("FaissIndex: searches at the same time find what each finds alone", "[faiss][search]") {
   for (const FaissKind kind : kinds) {
     const FaissIndex index = index_of(kind, 1000, 8);
-    const auto search_all = [&index] {
-      std::vector<std::vector<VectorId>> found;
-      for (const auto& query : random_vectors(100, 8, 5)) {
-        found.push_back(ids_of(index.search(query)));
-      }
-      return found;
-    };
-    const auto alone = search_all();
-    auto one = std::async(std::launch::async, search_all);
-    auto other = std::async(std::launch::async, search_all);
-    CHECK(one.get() == alone);
-    CHECK(other.get() == alone);
+    iqdb_test::require_same_beside_each_other(index, 100);
   }
 }
 

@@ -10,7 +10,6 @@
 #include "iqdb/index/hnswlib.hpp"
 #include "support/adapters.hpp"
 #include "support/catch.hpp"
-#include "support/expect_error.hpp"
 #include "support/files.hpp"
 #include "support/sample_index.hpp"
 #include "support/sanitized.hpp"
@@ -21,9 +20,7 @@ namespace {
 using iqdb::DistanceMetric;
 using iqdb::HnswConfig;
 using iqdb::HnswIndex;
-using iqdb::PersistErrorKind;
 using iqdb_test::Random;
-using iqdb_test::require_kind;
 
 constexpr std::size_t dim = 3;
 // A graph of hnswlib's has megabytes of locks, of which a sanitizer makes much.
@@ -33,13 +30,7 @@ constexpr HnswConfig config{.links = 2, .ef_construction = 16, .ef = 4};
 
 HnswIndex sample(DistanceMetric metric) {
   HnswIndex index(dim, metric, config);
-  Random random(1);
-  for (std::uint64_t number = 0; number < rows; ++number) {
-    index.insert(iqdb_test::sample_id(number), random.vector(dim), iqdb_test::sample_metadata(number, random));
-  }
-  for (std::uint64_t number = 0; number < rows; number += 7) {
-    index.erase(iqdb_test::sample_id(number));
-  }
+  iqdb_test::insert_and_erase_samples(index, rows);
   return index;
 }
 
@@ -130,35 +121,8 @@ TEST_CASE("hnswlib_import: a file cut at any byte or with any bit flipped is ref
     native.saveIndex(path.string());
   }
   const std::vector<std::byte> whole = iqdb_test::read_bytes(path);
-  const auto imports = [&](std::span<const std::byte> bytes) {
-    iqdb_test::write_bytes(path, bytes);
-    try {
-      HnswIndex index = iqdb::hnswlib_import(path, dim, DistanceMetric::euclidean);
-      iqdb_test::use(index, dim);
-      return true;
-    } catch (const iqdb::PersistError& error) {
-      CHECK(error.path() == path);
-      if (error.kind() != PersistErrorKind::invalid_payload && error.kind() != PersistErrorKind::truncated_payload) {
-        FAIL("refused as " << error.what());
-      }
-      return false;
-    }
+  const auto import = [](const std::filesystem::path& file) {
+    return iqdb::hnswlib_import(file, dim, DistanceMetric::euclidean);
   };
-  REQUIRE(imports(whole));
-  for (std::size_t length = 0; length < whole.size(); ++length) {
-    CAPTURE(length);
-    REQUIRE_FALSE(imports(std::span(whole).first(length)));
-  }
-  std::vector<std::byte> damaged = whole;
-  damaged.push_back(std::byte{0});
-  REQUIRE_FALSE(imports(damaged));
-  damaged.pop_back();
-  std::size_t refused = 0;
-  for (std::size_t bit = 0; bit < 8 * whole.size(); ++bit) {
-    CAPTURE(bit / 8, bit % 8);
-    damaged[bit / 8] ^= static_cast<std::byte>(1U << bit % 8);
-    refused += static_cast<std::size_t>(!imports(damaged));
-    damaged[bit / 8] ^= static_cast<std::byte>(1U << bit % 8);
-  }
-  CHECK(refused > whole.size());
+  CHECK(iqdb_test::damage_file(whole, path, import) > whole.size());
 }

@@ -5,10 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <future>
 #include <limits>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -124,17 +122,7 @@ TEST_CASE("HnswIndex: settings out of their range are refused", "[hnswlib]") {
 TEST_CASE("HnswIndex: a mutation that is refused names its kind and changes nothing", "[hnswlib]") {
   HnswIndex index = index_of(10, 2);
   const std::string before = iqdb_test::contents_of(index);
-  const float nan = std::numeric_limits<float>::quiet_NaN();
-  const float infinity = std::numeric_limits<float>::infinity();
-  require_kind(IndexErrorKind::dimension_mismatch, [&] { index.insert(100, {1.0F}); });
-  require_kind(IndexErrorKind::dimension_mismatch, [&] { index.insert(100, {1.0F, 2.0F, 3.0F}); });
-  require_kind(IndexErrorKind::invalid_vector, [&] { index.insert(100, {1.0F, nan}); });
-  require_kind(IndexErrorKind::invalid_vector, [&] { index.insert(100, {-infinity, 1.0F}); });
-  require_kind(IndexErrorKind::duplicate, [&] { index.insert(5, {1.0F, 2.0F}); });
-  require_kind(IndexErrorKind::invalid_config, [&] { index.insert(100, {1.0F, 2.0F}, {{"\xFF", 1}}); });
-  require_kind(IndexErrorKind::not_found, [&] { index.erase(100); });
-  require_kind(IndexErrorKind::dimension_mismatch, [&] { return index.search({1.0F}); });
-  require_kind(IndexErrorKind::invalid_vector, [&] { return index.search({1.0F, nan}); });
+  iqdb_test::require_refusals(index);
   CHECK(iqdb_test::contents_of(index) == before);
   CHECK(index.size() == 10);
 }
@@ -145,14 +133,7 @@ TEST_CASE("HnswIndex: distances are those of FlatIndex", "[hnswlib][search]") {
     FlatIndex exact(5, metric);
     insert_all(exact, random_vectors(50, 5, 1));
     const HnswIndex index = index_of(50, 5, metric);
-    for (const std::vector<float>& query : random_vectors(20, 5, 3)) {
-      const std::vector<Hit> hits = index.search(query, {.k = 50});
-      const std::vector<Hit> expected = exact.search(query, {.k = 50});
-      REQUIRE(hits.size() == expected.size());
-      for (std::size_t at = 0; at < hits.size(); ++at) {
-        CHECK(hits[at].distance == Approx(expected[at].distance).margin(1e-6));
-      }
-    }
+    iqdb_test::require_distances_of(index, exact);
   }
 }
 
@@ -165,14 +146,7 @@ TEST_CASE("HnswIndex: cosine distance is 1 where a norm is 0", "[hnswlib][search
 
 TEST_CASE("HnswIndex: hits come nearest first with what was stored", "[hnswlib][search]") {
   HnswIndex index(1, DistanceMetric::euclidean);
-  index.insert(1, {5.0F}, {{"page", 5}});
-  index.insert(VectorId::from_bytes("near"), {1.0F});
-  index.insert(3, {-2.0F});
-  const std::vector<Hit> hits = index.search({0.0F});
-  CHECK(ids_of(hits) == std::vector<VectorId>{VectorId::from_bytes("near"), 3, 1});
-  CHECK(hits.at(2).distance == 5.0F);
-  CHECK(hits.at(2).metadata == iqdb::Metadata{{"page", 5}});
-  CHECK(!hits.at(0).metadata);
+  iqdb_test::require_hits_as_stored(index);
 }
 
 TEST_CASE("HnswIndex: k beyond the number of vectors finds all and k of 0 none", "[hnswlib][search]") {
@@ -185,33 +159,12 @@ TEST_CASE("HnswIndex: ef widens the one search it is given to", "[hnswlib][searc
   const HnswIndex index = index_of(3000, 16, DistanceMetric::euclidean, {.links = 4, .ef_construction = 20, .ef = 10});
   FlatIndex exact(16, DistanceMetric::euclidean);
   insert_all(exact, random_vectors(3000, 16, 1));
-  const auto hits_of_all = [&](std::optional<std::size_t> ef) {
-    std::size_t right = 0;
-    for (const auto& query : random_vectors(50, 16, 4)) {
-      right += static_cast<std::size_t>(index.search(query, {.k = 1, .ef = ef}).at(0).id ==
-                                        exact.search(query, {.k = 1}).at(0).id);
-    }
-    return right;
-  };
-  const std::size_t narrow = hits_of_all(std::nullopt);
-  CHECK(hits_of_all(1000) > narrow);
-  CHECK(hits_of_all(std::nullopt) == narrow);
+  iqdb_test::require_wider_by(index, exact, 1000);
 }
 
 TEST_CASE("HnswIndex: searches at the same time find what each finds alone", "[hnswlib][search]") {
   const HnswIndex index = index_of(2000, 8);
-  const auto search_all = [&index] {
-    std::vector<std::vector<VectorId>> found;
-    for (const auto& query : random_vectors(200, 8, 5)) {
-      found.push_back(ids_of(index.search(query)));
-    }
-    return found;
-  };
-  const auto alone = search_all();
-  auto one = std::async(std::launch::async, search_all);
-  auto other = std::async(std::launch::async, search_all);
-  CHECK(one.get() == alone);
-  CHECK(other.get() == alone);
+  iqdb_test::require_same_beside_each_other(index, 200);
 }
 
 TEST_CASE("HnswIndex: erased vectors are not found and their identifiers may come back", "[hnswlib]") {

@@ -11,7 +11,6 @@
 #include "support/adapters.hpp"
 #include "support/catch.hpp"
 #include "support/expect_error.hpp"
-#include "support/sample_index.hpp"
 #include "support/sanitized.hpp"
 
 namespace {
@@ -22,7 +21,6 @@ using iqdb::Reader;
 using iqdb::UsearchIndex;
 using iqdb::UsearchScalar;
 using iqdb_test::payload_of;
-using iqdb_test::Random;
 using iqdb_test::require_kind;
 
 constexpr std::size_t dim = 3;
@@ -39,13 +37,7 @@ constexpr std::size_t connectivity_base = 4;
                       .expansion_add = 16,
                       .expansion_search = 4,
                       .scalar = scalar});
-  Random random(1);
-  for (std::uint64_t number = 0; number < rows; ++number) {
-    index.insert(iqdb_test::sample_id(number), random.vector(dim), iqdb_test::sample_metadata(number, random));
-  }
-  for (std::uint64_t number = 0; number < rows; number += 7) {
-    index.erase(iqdb_test::sample_id(number));
-  }
+  iqdb_test::insert_and_erase_samples(index, rows);
   return index;
 }
 

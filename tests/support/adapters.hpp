@@ -5,16 +5,22 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
+#include <future>
+#include <limits>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "iqdb/index_error.hpp"
 #include "iqdb/persist/bytes/stream.hpp"
 #include "iqdb/persist/error.hpp"
 #include "iqdb/types.hpp"
 #include "support/catch.hpp"
+#include "support/expect_error.hpp"
+#include "support/files.hpp"
 #include "support/sample_index.hpp"
 #include "support/sanitized.hpp"
 #include "support/streams.hpp"
@@ -70,6 +76,18 @@ void insert_all(Index& index, const std::vector<std::vector<float>>& vectors) {
   }
 }
 
+/// Inserts samples with metadata, and erases every seventh.
+template <class Index>
+void insert_and_erase_samples(Index& index, std::uint64_t rows) {
+  Random random(1);
+  for (std::uint64_t number = 0; number < rows; ++number) {
+    index.insert(sample_id(number), random.vector(index.dim()), sample_metadata(number, random));
+  }
+  for (std::uint64_t number = 0; number < rows; number += 7) {
+    index.erase(sample_id(number));
+  }
+}
+
 [[nodiscard]] inline std::vector<iqdb::VectorId> ids_of(const std::vector<iqdb::Hit>& hits) {
   std::vector<iqdb::VectorId> ids;
   for (const iqdb::Hit& hit : hits) {
@@ -91,6 +109,83 @@ template <class Index, class Exact>
     }
   }
   return 100 * found / all;
+}
+
+/// Asks an index of the vectors 0 to 9 of two components for what it must refuse.
+template <class Index>
+void require_refusals(Index& index) {
+  using iqdb::IndexErrorKind;
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const float infinity = std::numeric_limits<float>::infinity();
+  require_kind(IndexErrorKind::dimension_mismatch, [&] { index.insert(100, {1.0F}); });
+  require_kind(IndexErrorKind::dimension_mismatch, [&] { index.insert(100, {1.0F, 2.0F, 3.0F}); });
+  require_kind(IndexErrorKind::invalid_vector, [&] { index.insert(100, {1.0F, nan}); });
+  require_kind(IndexErrorKind::invalid_vector, [&] { index.insert(100, {-infinity, 1.0F}); });
+  require_kind(IndexErrorKind::duplicate, [&] { index.insert(5, {1.0F, 2.0F}); });
+  require_kind(IndexErrorKind::invalid_config, [&] { index.insert(100, {1.0F, 2.0F}, {{"\xFF", 1}}); });
+  require_kind(IndexErrorKind::not_found, [&] { index.erase(100); });
+  require_kind(IndexErrorKind::dimension_mismatch, [&] { return index.search({1.0F}); });
+  require_kind(IndexErrorKind::invalid_vector, [&] { return index.search({1.0F, nan}); });
+}
+
+/// Requires that an index measures the distances that an exact one of the same vectors does.
+template <class Index, class Exact>
+void require_distances_of(const Index& index, const Exact& exact) {
+  for (const std::vector<float>& query : random_vectors(20, index.dim(), 3)) {
+    const std::vector<iqdb::Hit> hits = index.search(query, {.k = index.size()});
+    const std::vector<iqdb::Hit> expected = exact.search(query, {.k = exact.size()});
+    REQUIRE(hits.size() == expected.size());
+    for (std::size_t at = 0; at < hits.size(); ++at) {
+      CHECK(hits[at].distance == Approx(expected[at].distance).margin(1e-6));
+    }
+  }
+}
+
+/// Requires of an empty index of one component that hits come in order and with what was stored.
+template <class Index>
+void require_hits_as_stored(Index& index) {
+  const auto near = iqdb::VectorId::from_bytes("near");
+  index.insert(1, {5.0F}, {{"page", 5}});
+  index.insert(near, {1.0F});
+  index.insert(3, {-2.0F});
+  const std::vector<iqdb::Hit> hits = index.search({0.0F});
+  CHECK(ids_of(hits) == std::vector<iqdb::VectorId>{near, 3, 1});
+  CHECK(hits.at(2).distance == 5.0F);
+  CHECK(hits.at(2).metadata == iqdb::Metadata{{"page", 5}});
+  CHECK(!hits.at(0).metadata);
+}
+
+/// Requires that `ef` finds the nearest more often than a search without it, and changes no later search.
+template <class Index, class Exact>
+void require_wider_by(const Index& index, const Exact& exact, std::size_t ef) {
+  const auto hits_of_all = [&](std::optional<std::size_t> width) {
+    std::size_t right = 0;
+    for (const auto& query : random_vectors(50, index.dim(), 4)) {
+      right += static_cast<std::size_t>(index.search(query, {.k = 1, .ef = width}).at(0).id ==
+                                        exact.search(query, {.k = 1}).at(0).id);
+    }
+    return right;
+  };
+  const std::size_t narrow = hits_of_all(std::nullopt);
+  CHECK(hits_of_all(ef) > narrow);
+  CHECK(hits_of_all(std::nullopt) == narrow);
+}
+
+/// Requires that so many searches find beside each other what they find alone.
+template <class Index>
+void require_same_beside_each_other(const Index& index, std::size_t searches) {
+  const auto search_all = [&] {
+    std::vector<std::vector<iqdb::VectorId>> found;
+    for (const auto& query : random_vectors(searches, index.dim(), 5)) {
+      found.push_back(ids_of(index.search(query)));
+    }
+    return found;
+  };
+  const auto alone = search_all();
+  auto one = std::async(std::launch::async, search_all);
+  auto other = std::async(std::launch::async, search_all);
+  CHECK(one.get() == alone);
+  CHECK(other.get() == alone);
 }
 
 /// Uses an index in every way; it may refuse what it is asked for, but find only what it holds.
@@ -158,6 +253,45 @@ std::size_t flip_every_bit(std::vector<std::byte> payload, std::size_t dim) {
     payload[bit / 8] ^= static_cast<std::byte>(1U << bit % 8);
     refused += static_cast<std::size_t>(!loads_and_works<Index>(payload, dim));
     payload[bit / 8] ^= static_cast<std::byte>(1U << bit % 8);
+  }
+  return refused;
+}
+
+/// Requires that `import(path)` takes a whole file, but none that is cut off or goes on; flips every bit of it, each of
+/// which is refused or harmless. Returns how many were refused.
+template <class Import>
+[[nodiscard]] std::size_t damage_file(const std::vector<std::byte>& whole, const std::filesystem::path& path,
+                                      const Import& import) {
+  const auto imports = [&](std::span<const std::byte> bytes) {
+    write_bytes(path, bytes);
+    try {
+      auto index = import(path);
+      use(index, index.dim());
+      return true;
+    } catch (const iqdb::PersistError& error) {
+      CHECK(error.path() == path);
+      if (error.kind() != iqdb::PersistErrorKind::invalid_payload &&
+          error.kind() != iqdb::PersistErrorKind::truncated_payload) {
+        FAIL("refused as " << error.what());
+      }
+      return false;
+    }
+  };
+  REQUIRE(imports(whole));
+  for (std::size_t length = 0; length < whole.size(); ++length) {
+    CAPTURE(length);
+    REQUIRE_FALSE(imports(std::span(whole).first(length)));
+  }
+  std::vector<std::byte> damaged = whole;
+  damaged.push_back(std::byte{0});
+  REQUIRE_FALSE(imports(damaged));
+  damaged.pop_back();
+  std::size_t refused = 0;
+  for (std::size_t bit = 0; bit < 8 * whole.size(); ++bit) {
+    CAPTURE(bit / 8, bit % 8);
+    damaged[bit / 8] ^= static_cast<std::byte>(1U << bit % 8);
+    refused += static_cast<std::size_t>(!imports(damaged));
+    damaged[bit / 8] ^= static_cast<std::byte>(1U << bit % 8);
   }
   return refused;
 }

@@ -129,14 +129,14 @@ class FlatIndex : public InsertOverloads<FlatIndex> {
       const index_support::Found candidate{.slot = row, .distance = distance(metric_, query, vector_at(row))};
       if (nearest.size() < most) {
         nearest.push_back(candidate);
-        std::ranges::push_heap(nearest, nearer);
+        std::push_heap(nearest.begin(), nearest.end(), nearer);
       } else if (nearer(candidate, nearest.front())) {
-        std::ranges::pop_heap(nearest, nearer);
+        std::pop_heap(nearest.begin(), nearest.end(), nearer);
         nearest.back() = candidate;
-        std::ranges::push_heap(nearest, nearer);
+        std::push_heap(nearest.begin(), nearest.end(), nearer);
       }
     }
-    std::ranges::sort_heap(nearest, nearer);
+    std::sort_heap(nearest.begin(), nearest.end(), nearer);
 
     std::vector<Hit> hits;
     hits.reserve(nearest.size());
@@ -181,7 +181,7 @@ class FlatIndex : public InsertOverloads<FlatIndex> {
     for_each([&](const VectorId&, auto, const auto& metadata) { write_metadata(writer, metadata); });
   }
 
-  /// Makes an index of a payload. Throws PersistError invalid_payload, invalid_metric for what is none.
+  /// Makes an index of a payload. Throws PersistError invalid_payload, invalid_metric for one that save_to did not write.
   [[nodiscard]] static FlatIndex load_from(Reader& reader) {
     return index_support::decode_whole(reader, index_type, [&reader] { return decode(reader); });
   }
@@ -238,7 +238,8 @@ class FlatIndex : public InsertOverloads<FlatIndex> {
         continue;
       }
       if (kept != row) {
-        std::ranges::copy(vector_at(row), vectors_.begin() + static_cast<std::ptrdiff_t>(kept * dim_));
+        const std::span<const float> vector = vector_at(row);
+        std::copy(vector.begin(), vector.end(), vectors_.begin() + static_cast<std::ptrdiff_t>(kept * dim_));
         rows_[kept] = std::move(rows_[row]);
         row_of_.find(rows_[kept].id)->second = kept;
       }

@@ -111,7 +111,11 @@ struct PersistConfig {
 
 /// Throws PersistError invalid_config where a setting cannot be used, and unsupported where this program was built
 /// without what it asks for.
-inline void validate(const PersistConfig& config) {
+IQDB_PERSIST_INLINE void validate(const PersistConfig& config);
+
+#if IQDB_PERSIST_DEFINITIONS
+
+IQDB_PERSIST_INLINE void validate(const PersistConfig& config) {
   const auto refuse = [&config](PersistErrorKind kind, std::string message) {
     throw_persist_error(kind, std::move(message), {.path = config.path, .code = {}, .offset = {}});
   };
@@ -148,5 +152,7 @@ inline void validate(const PersistConfig& config) {
            "IQDB_PERSIST_HAS_LZ4=1 and -llz4, or choose another compression");
   }
 }
+
+#endif  // IQDB_PERSIST_DEFINITIONS
 
 }  // namespace iqdb

@@ -157,12 +157,11 @@ class PersistError : public std::runtime_error {
   throw PersistError(kind, std::move(message), std::move(context));
 }
 
-/// Calls `action`; a PersistError that names no file leaves it naming `path`, with what is nested in it. Others pass
-/// unchanged.
-template <class Action>
-decltype(auto) naming_file(const std::filesystem::path& path, Action&& action) {
+/// In a handler: throws what is being handled again. A PersistError that names no file then names `path`, with what is
+/// nested in it. Others pass unchanged.
+[[noreturn, gnu::cold, gnu::noinline]] inline void rethrow_naming(const std::filesystem::path& path) {
   try {
-    return std::forward<Action>(action)();
+    throw;
   } catch (const std::nested_exception& nested) {
     // What is caught may be a PersistError as well: the same object, seen from its other side.
     try {
@@ -182,6 +181,17 @@ decltype(auto) naming_file(const std::filesystem::path& path, Action&& action) {
       throw;
     }
     throw error.in_file(path);
+  }
+}
+
+/// Calls `action`; a PersistError that names no file leaves it naming `path`, with what is nested in it. Others pass
+/// unchanged.
+template <class Action>
+decltype(auto) naming_file(const std::filesystem::path& path, Action&& action) {
+  try {
+    return std::forward<Action>(action)();
+  } catch (...) {
+    rethrow_naming(path);
   }
 }
 

@@ -17,7 +17,24 @@
 #define IQDB_PERSIST_HAS_ISAL 0
 #endif
 
-// Everything that depends on these lives in an inline namespace named after them, say with_zstd_lz4 or
+// What does not depend on the index can be compiled once, into a library: the target iqdb::persist_compiled sets
+// IQDB_PERSIST_COMPILED to 1 for the whole program. Functions are then declared in the headers, and defined where
+// IQDB_PERSIST_BUILDING is defined too: in the library's own files. By default every file defines them, inline.
+#ifndef IQDB_PERSIST_COMPILED
+#define IQDB_PERSIST_COMPILED 0
+#endif
+#if IQDB_PERSIST_COMPILED
+#define IQDB_PERSIST_INLINE
+#else
+#define IQDB_PERSIST_INLINE inline
+#endif
+#if IQDB_PERSIST_COMPILED && !defined(IQDB_PERSIST_BUILDING)
+#define IQDB_PERSIST_DEFINITIONS 0
+#else
+#define IQDB_PERSIST_DEFINITIONS 1
+#endif
+
+// Everything that depends on the codecs and ISA-L lives in an inline namespace named after them, say with_zstd_lz4 or
 // without_codecs_isal. Two files built with different settings then do not share one definition of which the linker
 // picks either: what they pass to each other fails to link, with the setting in the name.
 #if IQDB_PERSIST_HAS_ISAL

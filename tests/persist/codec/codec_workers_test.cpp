@@ -14,11 +14,9 @@ struct Context {
   std::atomic<bool> in_use = false;
 };
 
-struct FreeContext {
-  void operator()(Context* context) const noexcept { delete context; }  // NOLINT(*-owning-memory)
-};
+void free_context(Context* context) noexcept { delete context; }  // NOLINT(*-owning-memory)
 
-using Workers = iqdb::coding::CodecWorkers<Context, FreeContext>;
+using Workers = iqdb::coding::CodecWorkers<Context, &free_context>;
 
 [[nodiscard]] Context* new_context() { return new Context; }  // NOLINT(*-owning-memory)
 

@@ -67,7 +67,7 @@ Payload decoded(const Payload& data, std::uint64_t payload_bytes, unsigned threa
 
 // One frame, as a stream encoder makes it: it does not say how much it holds.
 Payload frame_of_unknown_size(const Payload& payload) {
-  const std::unique_ptr<ZSTD_CCtx, iqdb::coding::FreeZstdContext> context(ZSTD_createCCtx());
+  const iqdb::coding::Owned<ZSTD_CCtx, &ZSTD_freeCCtx> context(ZSTD_createCCtx());
   REQUIRE(ZSTD_isError(ZSTD_CCtx_setParameter(context.get(), ZSTD_c_contentSizeFlag, 0)) == 0U);
   Payload data(ZSTD_compressBound(payload.size()));
   data.resize(ZSTD_compress2(context.get(), data.data(), data.size(), payload.data(), payload.size()));

@@ -28,7 +28,7 @@ namespace faiss_parts {
 
 static_assert(std::endian::native == std::endian::little, "faiss writes its memory as it lies");
 
-/// faiss' numbers of vectors; -1 is none.
+/// faiss' numbers of vectors; -1 stands where no vector is.
 using Id = std::int64_t;
 
 inline constexpr std::size_t most_dim = std::size_t{1} << 24U;
@@ -84,7 +84,7 @@ class OneThread {
   int before_ = omp_get_max_threads();
 };
 
-/// The labels that a search of faiss' gives: the nearest first, -1 where there is none.
+/// The labels that a search of faiss' gives: the nearest first, without those that are -1, where faiss found no vector.
 [[nodiscard]] inline std::vector<Id> labels_of(const ::faiss::Index& index, std::span<const float> query,
                                                std::size_t most, const ::faiss::SearchParameters* parameters) {
   std::vector<float> distances(most);

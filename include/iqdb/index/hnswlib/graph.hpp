@@ -72,7 +72,7 @@ inline constexpr std::size_t read_beyond_links = sizeof(Node);
          sizeof(::hnswlib::labeltype);
 }
 
-/// Makes room for the upper levels of a node that has none, and says how many there are.
+/// Makes room for the upper levels of a node that has no upper level yet.
 inline void make_upper_levels(Graph& graph, Node node, int levels) {
   if (levels > 0) {
     const std::size_t bytes = static_cast<std::size_t>(levels) * graph.size_links_per_element_ + read_beyond_links;

@@ -31,7 +31,7 @@ void undone_if_it_throws(Undo&& undo, Call&& call) {
   }
 }
 
-/// hnswlib gives the lists of a new node no room behind them.
+/// Makes the room behind the links of a new node that hnswlib does not make (read_beyond_links).
 inline void give_room_behind_links(Graph& graph, Node node) {
   const std::span<std::byte> levels = upper_levels(graph, node);
   if (levels.empty()) {
@@ -45,8 +45,8 @@ inline void give_room_behind_links(Graph& graph, Node node) {
   std::memset(graph.linkLists_[node] + levels.size(), 0, read_beyond_links);
 }
 
-/// Makes a node that hnswlib has not completed one whose vector was erased, since others may have links to it already.
-/// Returns whether it is there at all.
+/// Marks a node that hnswlib has not completed as erased, since others may have links to it already. Returns whether the
+/// node is there at all.
 inline bool disown(OwnedGraph& graph, Node node) noexcept {
   if (node == 0) {
     graph.reset();  // there is no other
@@ -91,7 +91,7 @@ inline void add_node(OwnedGraph& graph, SlotTable::Addition& addition, std::span
   });
 }
 
-/// Gives a node whose vector was erased another one. If it throws, it still counts as erased.
+/// Gives a node whose vector was erased another vector. If it throws, the node still counts as erased.
 inline void replace_node(Graph& graph, std::size_t slot, std::span<const float> vector) {
   const auto undo = [&] {
     if (!graph.isMarkedDeleted(static_cast<Node>(slot))) {

@@ -33,8 +33,8 @@ class ReplacementSink final : public ByteSink {
 
 }  // namespace foreign_file
 
-/// Calls `decode(file)` with the FileStorage::File at `path`, and gives what it gives. `what` is what the file should
-/// be, for the message where there is none. Throws PersistError io where it cannot be read; every PersistError names
+/// Calls `decode(file)` with the FileStorage::File at `path`, and returns what it returns. `what` is what the file should
+/// be, for the message where no file is there. Throws PersistError io where it cannot be read; every PersistError names
 /// the path.
 template <class Decode>
 decltype(auto) read_foreign_file(const std::filesystem::path& path, std::string_view what, Decode&& decode) {

@@ -108,7 +108,7 @@ class SlotTable {
     const std::size_t slot = reuse ? free_.front() : rows_.size();
     slot_of_.emplace(id, slot);  // the last call that can throw
     if (reuse) {
-      std::ranges::pop_heap(free_, std::greater<>{});
+      std::pop_heap(free_.begin(), free_.end(), std::greater<>{});
       free_.pop_back();
       rows_[slot].emplace(std::move(id), std::move(metadata));
     } else {
@@ -139,7 +139,7 @@ class SlotTable {
     slot_of_.erase(rows_[slot]->id);
     rows_[slot].reset();
     free_.push_back(slot);  // has room: see make_room_for_one
-    std::ranges::push_heap(free_, std::greater<>{});
+    std::push_heap(free_.begin(), free_.end(), std::greater<>{});
   }
 
   /// Frees a slot by moving what is in the last one there, so that there is no gap: for a library that numbers its
@@ -165,7 +165,7 @@ class SlotTable {
     }
   }
 
-  /// Reads what save_to wrote. Throws PersistError invalid_payload, truncated_payload for what is none.
+  /// Reads what save_to wrote. Throws PersistError invalid_payload, truncated_payload for other bytes.
   [[nodiscard]] static SlotTable load_from(Reader& reader) {
     SlotTable table;
     const auto slots = reader.read_le<std::uint64_t>();

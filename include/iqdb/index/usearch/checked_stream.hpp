@@ -46,7 +46,7 @@ namespace usearch_stream {
 }
 
 /// usearch's stream as it is read, each part checked before usearch gets it. `TakeKey` is called with the key of each
-/// node that is not erased, and gives the one that it is to have; it throws for one that must not be.
+/// node that is not erased, and returns the key that the node gets; it throws for a key that must not be there.
 template <class TakeKey>
 class CheckedStream {
  public:

@@ -1,7 +1,7 @@
 // SlotGraph: usearch's graph, in which a vector is known by its slot.
 //
-// There is none until the first insertion: an empty index takes no memory, whatever its dimension. Whoever reads one has
-// usearch's stream checked before usearch gets it.
+// The graph is made at the first insertion: an empty index takes no memory, whatever its dimension. A stream that is read
+// is checked before usearch gets it.
 #pragma once
 
 #include <algorithm>

@@ -118,8 +118,8 @@ inline constexpr ScalarCodes codes_converted{.f32 = 5, .f16 = 6, .i8 = 14, .key 
   return head.version_minor < minor_version_of_codes ? codes_converted : codes_written;
 }
 
-/// Takes a head apart. Throws PersistError invalid_payload for what is none, or is of another version than 2, or of
-/// other keys than index_dense_t has.
+/// Takes a head apart. Throws PersistError invalid_payload for bytes that are no head, for another version than 2, and
+/// for other keys than index_dense_t has.
 [[nodiscard]] inline Head parse_head(std::span<const std::byte> bytes, const Reader& reader) {
   constexpr std::string_view magic = "usearch";
   if (std::memcmp(bytes.data(), magic.data(), magic.size()) != 0) {
@@ -155,7 +155,7 @@ inline constexpr ScalarCodes codes_converted{.f32 = 5, .f16 = 6, .i8 = 14, .key 
   return head;
 }
 
-/// The metric that a head states, or nothing if it is none that can be used.
+/// The metric that a head states, or nothing if an index cannot have it.
 [[nodiscard]] inline std::optional<DistanceMetric> metric_of(const Head& head) noexcept {
   switch (head.metric) {
     case 'c':
@@ -169,7 +169,7 @@ inline constexpr ScalarCodes codes_converted{.f32 = 5, .f16 = 6, .i8 = 14, .key 
   }
 }
 
-/// How a head says that components are kept, or nothing if that cannot be used.
+/// The scalar that a head states, or nothing if an index cannot have it.
 [[nodiscard]] inline std::optional<UsearchScalar> scalar_of(const Head& head) noexcept {
   const ScalarCodes& codes = codes_of(head);
   if (head.scalar == codes.f32) {

@@ -37,6 +37,7 @@ inline void require_storable_count(std::uint64_t count, std::string_view holder,
                                                          std::string(items) + "; at most 4294967295 can be stored");
   }
 }
+
 }  // namespace row_format
 
 /// The metric with this tag. Throws PersistError invalid_metric if there is none.
@@ -57,51 +58,24 @@ inline constexpr std::uint64_t smallest_metadata_bytes = 1;
 
 /// Throws IndexError where `metadata` could not be stored and read again: invalid_config for a key or a string that is
 /// not UTF-8, resource_limit for one, or a number of entries, above 2^32-1. An index calls it before it takes a vector.
-inline void check_storable(const std::optional<Metadata>& metadata) {
-  const auto check = [](std::string_view text, std::string_view what) {
-    row_format::require_storable_count(text.size(), what, "bytes");
-    if (!is_utf8(text)) {
-      throw IndexError(IndexErrorKind::invalid_config,
-                       std::string(what) + " " + printable(text) + " is not UTF-8; encode other bytes, e.g. in base64");
-    }
-  };
-  if (!metadata) {
-    return;
-  }
-  row_format::require_storable_count(metadata->size(), "the metadata", "entries");
-  for (const auto& [key, value] : *metadata) {
-    check(key, "the metadata key");
-    if (const auto* text = std::get_if<std::string>(&value)) {
-      check(*text, "the metadata value");
-    }
-  }
-}
+IQDB_PERSIST_INLINE void check_storable(const std::optional<Metadata>& metadata);
 
 /// Writes an identifier: kind, then the integer, or length and bytes.
-inline void write_id(Writer& writer, const VectorId& id) {
-  if (id.is_integer()) {
-    writer.write_le(row_format::id_integer);
-    writer.write_le(id.integer());
-  } else {
-    writer.write_le(row_format::id_bytes);
-    writer.write_le(std::uint64_t{id.bytes().size()});
-    writer.write_array(id.bytes());
-  }
-}
+IQDB_PERSIST_INLINE void write_id(Writer& writer, const VectorId& id);
 
 /// Reads what write_id wrote. Throws PersistError invalid_payload for a kind there is not, truncated_payload past the
 /// end.
-[[nodiscard]] inline VectorId read_id(Reader& reader) {
-  const auto kind = reader.read_le<std::uint8_t>();
-  if (kind == row_format::id_integer) {
-    return reader.read_le<std::uint64_t>();
-  }
-  if (kind == row_format::id_bytes) {
-    return VectorId::from_stored_bytes(reader.read_string(reader.read_le<std::uint64_t>()));
-  }
-  reader.fail(PersistErrorKind::invalid_payload,
-              "an identifier has the kind " + std::to_string(kind) + "; expected 0 (integer) or 1 (bytes)");
-}
+[[nodiscard]] IQDB_PERSIST_INLINE VectorId read_id(Reader& reader);
+
+/// Writes a metadata slot: a flag, then the entries in ascending byte order of their keys.
+/// Precondition: check_storable(metadata) does not throw.
+IQDB_PERSIST_INLINE void write_metadata(Writer& writer, const std::optional<Metadata>& metadata);
+
+/// Reads what write_metadata wrote; entries may stand in any order, and of two with the same key the last counts.
+/// Throws PersistError invalid_payload for what is no metadata, truncated_payload past the end.
+[[nodiscard]] IQDB_PERSIST_INLINE std::optional<Metadata> read_metadata(Reader& reader);
+
+#if IQDB_PERSIST_DEFINITIONS
 
 namespace row_format {
 
@@ -120,27 +94,21 @@ inline void write_text(Writer& writer, std::string_view text) {
 }
 
 inline void write_value(Writer& writer, const Value& value) {
-  struct Visitor {
-    Writer& writer;
-    void operator()(const std::string& text) const {
-      writer.write_le(value_string);
-      write_text(writer, text);
-    }
-    void operator()(std::int64_t integer) const {
-      writer.write_le(value_integer);
-      writer.write_le(integer);
-    }
-    void operator()(double number) const {
-      writer.write_le(value_float);
-      writer.write_le(number);
-    }
-    void operator()(bool truth) const {
-      writer.write_le(value_bool);
-      writer.write_le(static_cast<std::uint8_t>(truth));
-    }
-    void operator()(Null) const { writer.write_le(value_null); }
-  };
-  std::visit(Visitor{writer}, value);
+  if (const auto* text = std::get_if<std::string>(&value)) {
+    writer.write_le(value_string);
+    write_text(writer, *text);
+  } else if (const auto* integer = std::get_if<std::int64_t>(&value)) {
+    writer.write_le(value_integer);
+    writer.write_le(*integer);
+  } else if (const auto* number = std::get_if<double>(&value)) {
+    writer.write_le(value_float);
+    writer.write_le(*number);
+  } else if (const auto* truth = std::get_if<bool>(&value)) {
+    writer.write_le(value_bool);
+    writer.write_le(static_cast<std::uint8_t>(*truth));
+  } else {
+    writer.write_le(value_null);
+  }
 }
 
 [[nodiscard]] inline Value read_value(Reader& reader) {
@@ -170,9 +138,50 @@ inline void write_value(Writer& writer, const Value& value) {
 
 }  // namespace row_format
 
-/// Writes a metadata slot: a flag, then the entries in ascending byte order of their keys.
-/// Precondition: check_storable(metadata) does not throw.
-inline void write_metadata(Writer& writer, const std::optional<Metadata>& metadata) {
+IQDB_PERSIST_INLINE void check_storable(const std::optional<Metadata>& metadata) {
+  const auto check = [](std::string_view text, std::string_view what) {
+    row_format::require_storable_count(text.size(), what, "bytes");
+    if (!is_utf8(text)) {
+      throw IndexError(IndexErrorKind::invalid_config,
+                       std::string(what) + " " + printable(text) + " is not UTF-8; encode other bytes, e.g. in base64");
+    }
+  };
+  if (!metadata) {
+    return;
+  }
+  row_format::require_storable_count(metadata->size(), "the metadata", "entries");
+  for (const auto& [key, value] : *metadata) {
+    check(key, "the metadata key");
+    if (const auto* text = std::get_if<std::string>(&value)) {
+      check(*text, "the metadata value");
+    }
+  }
+}
+
+IQDB_PERSIST_INLINE void write_id(Writer& writer, const VectorId& id) {
+  if (id.is_integer()) {
+    writer.write_le(row_format::id_integer);
+    writer.write_le(id.integer());
+  } else {
+    writer.write_le(row_format::id_bytes);
+    writer.write_le(std::uint64_t{id.bytes().size()});
+    writer.write_array(id.bytes());
+  }
+}
+
+IQDB_PERSIST_INLINE VectorId read_id(Reader& reader) {
+  const auto kind = reader.read_le<std::uint8_t>();
+  if (kind == row_format::id_integer) {
+    return reader.read_le<std::uint64_t>();
+  }
+  if (kind == row_format::id_bytes) {
+    return VectorId::from_stored_bytes(reader.read_string(reader.read_le<std::uint64_t>()));
+  }
+  reader.fail(PersistErrorKind::invalid_payload,
+              "an identifier has the kind " + std::to_string(kind) + "; expected 0 (integer) or 1 (bytes)");
+}
+
+IQDB_PERSIST_INLINE void write_metadata(Writer& writer, const std::optional<Metadata>& metadata) {
   if (!metadata) {
     writer.write_le(row_format::no_metadata);
     return;
@@ -185,9 +194,7 @@ inline void write_metadata(Writer& writer, const std::optional<Metadata>& metada
   }
 }
 
-/// Reads what write_metadata wrote; entries may stand in any order, and of two with the same key the last counts.
-/// Throws PersistError invalid_payload for what is no metadata, truncated_payload past the end.
-[[nodiscard]] inline std::optional<Metadata> read_metadata(Reader& reader) {
+IQDB_PERSIST_INLINE std::optional<Metadata> read_metadata(Reader& reader) {
   const auto flag = reader.read_le<std::uint8_t>();
   if (flag == row_format::no_metadata) {
     return std::nullopt;
@@ -205,5 +212,7 @@ inline void write_metadata(Writer& writer, const std::optional<Metadata>& metada
   }
   return metadata;
 }
+
+#endif  // IQDB_PERSIST_DEFINITIONS
 
 }  // namespace iqdb

@@ -13,7 +13,6 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
-#include <ranges>
 #include <span>
 #include <string>
 #include <type_traits>
@@ -30,6 +29,12 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 template <class T>
 concept LittleEndianValue = (std::integral<T> && !std::same_as<std::remove_cv_t<T>, bool>) ||
                             std::same_as<std::remove_cv_t<T>, float> || std::same_as<std::remove_cv_t<T>, double>;
+
+/// Numbers of fixed form that stand one behind the other: what std::span can be made of, such as a vector or an array.
+template <class R>
+concept LittleEndianArray = requires(R& range) {
+  requires LittleEndianValue<typename decltype(std::span(range))::element_type>;
+};
 
 /// Where bytes go: the next stage of a save.
 class ByteSink {
@@ -73,7 +78,7 @@ template <LittleEndianValue T>
 [[nodiscard]] std::array<std::byte, sizeof(T)> to_little_endian(T value) noexcept {
   auto bytes = std::bit_cast<std::array<std::byte, sizeof(T)>>(value);
   if constexpr (std::endian::native == std::endian::big) {
-    std::ranges::reverse(bytes);
+    std::reverse(bytes.begin(), bytes.end());
   }
   return bytes;
 }
@@ -82,7 +87,7 @@ template <LittleEndianValue T>
 template <LittleEndianValue T>
 [[nodiscard]] T from_little_endian(std::array<std::byte, sizeof(T)> bytes) noexcept {
   if constexpr (std::endian::native == std::endian::big) {
-    std::ranges::reverse(bytes);
+    std::reverse(bytes.begin(), bytes.end());
   }
   return std::bit_cast<T>(bytes);
 }
@@ -133,9 +138,10 @@ class Writer {
   }
 
   /// The same for any contiguous range: a vector, an array.
-  template <std::ranges::contiguous_range R>
-    requires LittleEndianValue<std::ranges::range_value_t<R>>
-  void write_array(const R& values) { write_array(std::span<const std::ranges::range_value_t<R>>(values)); }
+  template <LittleEndianArray R>
+  void write_array(const R& values) {
+    write_array(std::span<const typename decltype(std::span(values))::value_type>(values));
+  }
 
   /// Payload bytes written so far.
   [[nodiscard]] std::uint64_t position() const noexcept { return flushed_ + used_; }
@@ -191,25 +197,7 @@ class Reader {
         evidence_(evidence) {}
 
   /// Fills `into`. Throws PersistError truncated_payload, having read nothing, if fewer bytes are left.
-  void read(std::span<std::byte> into) {
-    require(into.size());
-    while (!into.empty()) {
-      std::size_t taken = 0;
-      if (ahead_.empty() && into.size() >= capacity_) {
-        taken = pull(into);
-      } else {
-        if (ahead_.empty()) {
-          const std::span<std::byte> room(buffer_.get(), std::min<std::uint64_t>(capacity_, remaining()));
-          ahead_ = room.first(pull(room));
-        }
-        taken = std::min(into.size(), ahead_.size());
-        std::memcpy(into.data(), ahead_.data(), taken);
-        ahead_ = ahead_.subspan(taken);
-      }
-      position_ += taken;
-      into = into.subspan(taken);
-    }
-  }
+  void read(std::span<std::byte> into);
 
   /// Reads one number, little-endian. Throws PersistError truncated_payload if fewer bytes are left.
   template <class T>
@@ -234,9 +222,10 @@ class Reader {
   }
 
   /// The same for any contiguous range: a vector, an array.
-  template <std::ranges::contiguous_range R>
-    requires LittleEndianValue<std::ranges::range_value_t<R>>
-  void read_array(R&& into) { read_array(std::span<std::ranges::range_value_t<R>>(into)); }
+  template <LittleEndianArray R>
+  void read_array(R&& into) {
+    read_array(std::span<typename decltype(std::span(into))::value_type>(into));
+  }
 
   /// `count` numbers that stand one behind the other, in a vector with that allocator: HugePageAllocator<T> for a large
   /// array that is kept. Throws PersistError truncated_payload, having read and allocated nothing, if fewer are left.
@@ -263,18 +252,7 @@ class Reader {
 
   /// `length` bytes as a string. Throws PersistError truncated_payload, having read and allocated nothing, if fewer are
   /// left.
-  [[nodiscard]] std::string read_string(std::uint64_t length) {
-    // So short a one may be set aside on the word of a length alone.
-    constexpr std::uint64_t read_in_place = 4096;
-    if (length <= read_in_place) {
-      require(length);
-      std::string text(static_cast<std::size_t>(length), '\0');
-      read(std::as_writable_bytes(std::span(text)));
-      return text;
-    }
-    const std::vector<char> characters = read_vector<char>(length);
-    return {characters.begin(), characters.end()};
-  }
+  [[nodiscard]] std::string read_string(std::uint64_t length);
 
   /// Makes room in `items` for at least one more of the `count` items that it is to hold in the end, of which each
   /// takes at least `bytes_each` in the payload: room for all of them where that many bytes are known to be there,
@@ -321,13 +299,7 @@ class Reader {
   }
 
  private:
-  std::size_t pull(std::span<std::byte> into) {
-    const std::size_t count = source_->read(into);
-    if (count == 0) {
-      throw_short("more bytes were");
-    }
-    return count;
-  }
+  std::size_t pull(std::span<std::byte> into);
 
   // How many payload bytes memory may be set aside for before they are read. A compressed stream's length is a claim:
   // what was decoded so far vouches for 256 times as much, so that a real payload is moved at most once on its way into
@@ -341,11 +313,7 @@ class Reader {
     return std::min(remaining(), std::max(unproven, position_ * factor));
   }
 
-  [[noreturn, gnu::cold, gnu::noinline]] void throw_short(const std::string& wanted) const {
-    fail(PersistErrorKind::truncated_payload,
-         "cannot read on: " + wanted + " expected, but " + std::to_string(remaining()) + " of " +
-             std::to_string(length_) + " bytes are left; the data is cut short or was made by something else");
-  }
+  [[noreturn, gnu::cold, gnu::noinline]] IQDB_PERSIST_INLINE void throw_short(const std::string& wanted) const;
 
   ByteSource* source_ = nullptr;
   std::unique_ptr<std::byte[]> buffer_;  // NOLINT(*-avoid-c-arrays)
@@ -355,5 +323,56 @@ class Reader {
   std::uint64_t length_ = 0;
   LengthEvidence evidence_ = LengthEvidence::stored;
 };
+
+#if IQDB_PERSIST_DEFINITIONS
+
+IQDB_PERSIST_INLINE void Reader::read(std::span<std::byte> into) {
+  require(into.size());
+  while (!into.empty()) {
+    std::size_t taken = 0;
+    if (ahead_.empty() && into.size() >= capacity_) {
+      taken = pull(into);
+    } else {
+      if (ahead_.empty()) {
+        const std::span<std::byte> room(buffer_.get(), std::min<std::uint64_t>(capacity_, remaining()));
+        ahead_ = room.first(pull(room));
+      }
+      taken = std::min(into.size(), ahead_.size());
+      std::memcpy(into.data(), ahead_.data(), taken);
+      ahead_ = ahead_.subspan(taken);
+    }
+    position_ += taken;
+    into = into.subspan(taken);
+  }
+}
+
+IQDB_PERSIST_INLINE std::string Reader::read_string(std::uint64_t length) {
+  // So short a one may be set aside on the word of a length alone.
+  constexpr std::uint64_t read_in_place = 4096;
+  if (length <= read_in_place) {
+    require(length);
+    std::string text(static_cast<std::size_t>(length), '\0');
+    read(std::as_writable_bytes(std::span(text)));
+    return text;
+  }
+  const std::vector<char> characters = read_vector<char>(length);
+  return {characters.begin(), characters.end()};
+}
+
+IQDB_PERSIST_INLINE std::size_t Reader::pull(std::span<std::byte> into) {
+  const std::size_t count = source_->read(into);
+  if (count == 0) {
+    throw_short("more bytes were");
+  }
+  return count;
+}
+
+void Reader::throw_short(const std::string& wanted) const {
+  fail(PersistErrorKind::truncated_payload, "cannot read on: " + wanted + " expected, but " +
+                                                std::to_string(remaining()) + " of " + std::to_string(length_) +
+                                                " bytes are left; the data is cut short or was made by something else");
+}
+
+#endif  // IQDB_PERSIST_DEFINITIONS
 
 }  // namespace iqdb

@@ -5,9 +5,9 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <new>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "iqdb/persist/bytes/helper_threads.hpp"
@@ -26,8 +26,35 @@ template <class Context>
   return context;
 }
 
+/// Owns a context that a codec's library has made, and frees it with `release`. Movable. (A std::unique_ptr for each
+/// library would be forty functions each for the compiler.)
+template <class Context, auto release>
+class Owned {
+ public:
+  Owned() = default;
+  explicit Owned(Context* context) noexcept : context_(context) {}
+  Owned(Owned&& other) noexcept : context_(std::exchange(other.context_, nullptr)) {}
+  Owned& operator=(Owned&& other) noexcept {
+    std::swap(context_, other.context_);
+    return *this;
+  }
+  Owned(const Owned&) = delete;
+  Owned& operator=(const Owned&) = delete;
+  ~Owned() {
+    if (context_ != nullptr) {
+      release(context_);
+    }
+  }
+
+  /// The context, or null.
+  [[nodiscard]] Context* get() const noexcept { return context_; }
+
+ private:
+  Context* context_ = nullptr;
+};
+
 /// Does pieces of a job in several threads, each with a context of its own.
-template <class Context, class FreeContext>
+template <class Context, auto release>
 class CodecWorkers {
  public:
   /// `helper_threads` besides the caller's, of which at most `most` are used.
@@ -35,7 +62,7 @@ class CodecWorkers {
       : helpers_(static_cast<unsigned>(std::min<std::size_t>(helper_threads, most))),
         contexts_(std::min<std::size_t>(helper_threads, most) + 1) {
     for (auto& context : contexts_) {
-      context.reset(made(create()));
+      context = Owned<Context, release>(made(create()));
     }
   }
 
@@ -56,11 +83,11 @@ class CodecWorkers {
   }
 
   /// Of all threads.
-  [[nodiscard]] std::span<const std::unique_ptr<Context, FreeContext>> contexts() const noexcept { return contexts_; }
+  [[nodiscard]] std::span<const Owned<Context, release>> contexts() const noexcept { return contexts_; }
 
  private:
   HelperThreads helpers_;
-  std::vector<std::unique_ptr<Context, FreeContext>> contexts_;
+  std::vector<Owned<Context, release>> contexts_;
 };
 
 }  // namespace coding

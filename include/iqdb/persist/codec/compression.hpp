@@ -9,34 +9,64 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "iqdb/persist/bytes/stream.hpp"
 #include "iqdb/persist/codec/codec.hpp"
 #include "iqdb/persist/codec/compression_scheme.hpp"
-#include "iqdb/persist/codec/lz4_codec.hpp"
-#include "iqdb/persist/codec/zstd_codec.hpp"
 #include "iqdb/persist/config.hpp"
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/version.hpp"
+
+#if IQDB_PERSIST_DEFINITIONS
+#include "iqdb/persist/codec/lz4_codec.hpp"
+#include "iqdb/persist/codec/zstd_codec.hpp"
+#endif
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
 /// An encoder for `compression` that passes data on to `data`, which must outlive it.
 /// Throws PersistError unsupported where the codec is not built in.
-[[nodiscard]] inline std::unique_ptr<PayloadEncoder> make_encoder(Compression compression, ByteSink& data,
-                                                                  [[maybe_unused]] CodingResources resources) {
+[[nodiscard]] IQDB_PERSIST_INLINE std::unique_ptr<PayloadEncoder> make_encoder(
+    Compression compression, ByteSink& data, [[maybe_unused]] CodingResources resources);
+
+/// A decoder for the `data_bytes` that `data` gives, which are stated to decode by `preamble`; `data` must outlive it.
+/// Throws PersistError unsupported where the codec is not built in or there is none, invalid_payload or compression
+/// where the lengths cannot be right.
+[[nodiscard]] IQDB_PERSIST_INLINE std::unique_ptr<PayloadDecoder> make_decoder(
+    RegionPreamble preamble, ByteSource& data, std::uint64_t data_bytes, [[maybe_unused]] CodingResources resources);
+
+#if IQDB_PERSIST_DEFINITIONS
+
+namespace coding {
+
+// Pointers to the interface from the start: one std::unique_ptr for each codec would be forty functions each.
+template <class Encoder, class... Arguments>
+std::unique_ptr<PayloadEncoder> made_encoder(Arguments&&... arguments) {
+  return std::unique_ptr<PayloadEncoder>(new Encoder(std::forward<Arguments>(arguments)...));
+}
+
+template <class Decoder, class... Arguments>
+std::unique_ptr<PayloadDecoder> made_decoder(Arguments&&... arguments) {
+  return std::unique_ptr<PayloadDecoder>(new Decoder(std::forward<Arguments>(arguments)...));
+}
+
+}  // namespace coding
+
+IQDB_PERSIST_INLINE std::unique_ptr<PayloadEncoder> make_encoder(Compression compression, ByteSink& data,
+                                                                 [[maybe_unused]] CodingResources resources) {
   switch (compression.codec()) {
     case Compression::Codec::none:
-      return std::make_unique<coding::StoredEncoder>(data);
+      return coding::made_encoder<coding::StoredEncoder>(data);
     case Compression::Codec::zstd:
 #if IQDB_PERSIST_HAS_ZSTD
-      return std::make_unique<coding::ZstdEncoder>(data, compression.level(), resources);
+      return coding::made_encoder<coding::ZstdEncoder>(data, compression.level(), resources);
 #else
       break;
 #endif
     case Compression::Codec::lz4:
 #if IQDB_PERSIST_HAS_LZ4
-      return std::make_unique<coding::Lz4Encoder>(data, resources);
+      return coding::made_encoder<coding::Lz4Encoder>(data, resources);
 #else
       break;
 #endif
@@ -44,12 +74,9 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
   throw_persist_error(PersistErrorKind::unsupported, "cannot compress: the program was built without this codec");
 }
 
-/// A decoder for the `data_bytes` that `data` gives, which are stated to decode by `preamble`; `data` must outlive it.
-/// Throws PersistError unsupported where the codec is not built in or there is none, invalid_payload or compression
-/// where the lengths cannot be right.
-[[nodiscard]] inline std::unique_ptr<PayloadDecoder> make_decoder(RegionPreamble preamble, ByteSource& data,
-                                                                  std::uint64_t data_bytes,
-                                                                  [[maybe_unused]] CodingResources resources) {
+IQDB_PERSIST_INLINE std::unique_ptr<PayloadDecoder> make_decoder(RegionPreamble preamble, ByteSource& data,
+                                                                 std::uint64_t data_bytes,
+                                                                 [[maybe_unused]] CodingResources resources) {
   [[maybe_unused]] const auto refuse = [](std::string_view codec) {
     throw_persist_error(PersistErrorKind::unsupported, "the snapshot is compressed with " + std::string(codec) +
                                                            ", but the program was built without it; build it with " +
@@ -57,25 +84,25 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
   };
   switch (preamble.scheme) {
     case CompressionScheme::none:
-      return std::make_unique<coding::StoredDecoder>(data, data_bytes, preamble.payload_bytes);
+      return coding::made_decoder<coding::StoredDecoder>(data, data_bytes, preamble.payload_bytes);
     case CompressionScheme::zstd:
 #if IQDB_PERSIST_HAS_ZSTD
-      return std::make_unique<coding::ZstdDecoder>(data, preamble.payload_bytes, resources);
+      return coding::made_decoder<coding::ZstdDecoder>(data, preamble.payload_bytes, resources);
 #else
       refuse("zstd");
       break;
 #endif
     case CompressionScheme::lz4_block:
 #if IQDB_PERSIST_HAS_LZ4
-      return std::make_unique<coding::Lz4BlockDecoder>(data, data_bytes, preamble.payload_bytes);
+      return coding::made_decoder<coding::Lz4BlockDecoder>(data, data_bytes, preamble.payload_bytes);
 #else
       refuse("lz4");
       break;
 #endif
     case CompressionScheme::lz4_frames:
 #if IQDB_PERSIST_HAS_LZ4
-      return std::make_unique<coding::FrameDecoder<coding::Lz4Frames>>(data, preamble.payload_bytes,
-                                                                       resources.buffer_bytes);
+      return coding::made_decoder<coding::FrameDecoder<coding::Lz4Frames>>(data, preamble.payload_bytes,
+                                                                           resources.buffer_bytes);
 #else
       refuse("lz4");
       break;
@@ -83,5 +110,7 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
   }
   throw_persist_error(PersistErrorKind::unsupported, "the snapshot is compressed by a scheme that there is not");
 }
+
+#endif  // IQDB_PERSIST_DEFINITIONS
 
 }  // namespace iqdb

@@ -41,10 +41,6 @@ namespace coding {
 /// Memory for a whole block or payload, not initialised.
 using Lz4Buffer = std::vector<std::byte, HugePageAllocator<std::byte>>;
 
-struct FreeLz4Stream {
-  void operator()(LZ4_stream_t* stream) const noexcept { std::ignore = LZ4_freeStream(stream); }
-};
-
 /// How much payload a thread compresses at a time. Of more the threads would get less even shares, of less they would
 /// spend their time in learning what stands before it.
 inline constexpr std::size_t lz4_part_bytes = std::size_t{512} * 1024;
@@ -72,10 +68,10 @@ class Lz4Encoder final : public PayloadEncoder {
                                                            most_parts_ * lz4_part_bytes)) {}
 
   void write(std::span<const std::byte> bytes) override {
-    if (frames_ == nullptr && bytes.size() > largest_block_ - payload_bytes_) {
+    if (frames_.get() == nullptr && bytes.size() > largest_block_ - payload_bytes_) {
       change_to_frames();
     }
-    if (frames_ != nullptr) {
+    if (frames_.get() != nullptr) {
       write_frames(bytes);
       return;
     }
@@ -92,7 +88,7 @@ class Lz4Encoder final : public PayloadEncoder {
   }
 
   void finish() override {
-    if (frames_ == nullptr) {
+    if (frames_.get() == nullptr) {
       finish_block();
       block_.for_each([this](std::span<const std::byte> piece) { data_->write(piece); });
     } else {
@@ -102,7 +98,7 @@ class Lz4Encoder final : public PayloadEncoder {
   }
 
   [[nodiscard]] CompressionScheme scheme() const noexcept override {
-    return frames_ == nullptr ? CompressionScheme::lz4_block : CompressionScheme::lz4_frames;
+    return frames_.get() == nullptr ? CompressionScheme::lz4_block : CompressionScheme::lz4_frames;
   }
 
  private:
@@ -169,7 +165,7 @@ class Lz4Encoder final : public PayloadEncoder {
   void begin_frame() {
     LZ4F_cctx* context = nullptr;
     std::ignore = lz4_checked(LZ4F_createCompressionContext(&context, LZ4F_VERSION), "LZ4F_createCompressionContext");
-    frames_.reset(context);
+    frames_ = Owned<LZ4F_cctx, &LZ4F_freeCompressionContext>(context);
     LZ4F_preferences_t preferences{};
     preferences.frameInfo.blockSizeID = LZ4F_max256KB;
     output_.resize(std::max<std::size_t>(LZ4F_compressBound(piece_bytes_, &preferences), LZ4F_HEADER_SIZE_MAX));
@@ -194,21 +190,17 @@ class Lz4Encoder final : public PayloadEncoder {
     Lz4Ends ends;
   };
 
-  struct FreeFrames {
-    void operator()(LZ4F_cctx* context) const noexcept { std::ignore = LZ4F_freeCompressionContext(context); }
-  };
-
   ByteSink* data_;
   std::size_t piece_bytes_;
   std::size_t largest_block_;
   std::size_t most_parts_;  // that are compressed at the same time
-  CodecWorkers<LZ4_stream_t, FreeLz4Stream> workers_;
+  CodecWorkers<LZ4_stream_t, &LZ4_freeStream> workers_;
   std::unique_ptr<std::byte[]> input_;  // NOLINT(*-c-arrays): the window before so many parts, and room for them
   std::size_t before_ = 0;              // bytes of that window
   std::size_t used_ = 0;                // bytes gathered behind it
   std::size_t payload_bytes_ = 0;       // of the block
   Lz4BlockJoiner block_;
-  std::unique_ptr<LZ4F_cctx, FreeFrames> frames_;  // none as long as one block can hold the payload
+  Owned<LZ4F_cctx, &LZ4F_freeCompressionContext> frames_;  // none as long as one block can hold the payload
   Lz4Buffer output_;
 };
 
@@ -221,7 +213,7 @@ class Lz4Frames {
     LZ4F_dctx* context = nullptr;
     std::ignore =
         lz4_checked(LZ4F_createDecompressionContext(&context, LZ4F_VERSION), "LZ4F_createDecompressionContext");
-    context_.reset(context);
+    context_ = Owned<LZ4F_dctx, &LZ4F_freeDecompressionContext>(context);
   }
 
   bool decode(std::span<const std::byte>& input, std::span<std::byte>& output) {
@@ -237,11 +229,7 @@ class Lz4Frames {
   }
 
  private:
-  struct Free {
-    void operator()(LZ4F_dctx* context) const noexcept { std::ignore = LZ4F_freeDecompressionContext(context); }
-  };
-
-  std::unique_ptr<LZ4F_dctx, Free> context_;
+  Owned<LZ4F_dctx, &LZ4F_freeDecompressionContext> context_;
 };
 
 /// One raw block: decoded as a whole, since only that tells whether it is valid.

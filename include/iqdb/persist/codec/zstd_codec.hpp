@@ -56,14 +56,6 @@ namespace coding {
 /// Up to how much payload is compressed or decompressed at the same time.
 inline constexpr std::size_t zstd_batch_bytes = std::size_t{8} * 1024 * 1024;
 
-struct FreeZstdContext {
-  void operator()(ZSTD_CCtx* context) const noexcept { ZSTD_freeCCtx(context); }
-  void operator()(ZSTD_DCtx* context) const noexcept { ZSTD_freeDCtx(context); }
-};
-
-template <class Context>
-using ZstdWorkers = CodecWorkers<Context, FreeZstdContext>;
-
 /// Frames of zstd_frame_bytes(level), and behind them a skippable one where the payload is so uniform that the Rust
 /// crate's guard against decompression bombs, 4096 times the data, would refuse it.
 class ZstdEncoder final : public PayloadEncoder {
@@ -152,7 +144,7 @@ class ZstdEncoder final : public PayloadEncoder {
   ByteSink* data_;
   std::size_t frame_bytes_;
   std::size_t most_frames_;  // that are compressed at the same time
-  ZstdWorkers<ZSTD_CCtx> workers_;
+  CodecWorkers<ZSTD_CCtx, &ZSTD_freeCCtx> workers_;
   std::unique_ptr<std::byte[]> input_;   // NOLINT(*-c-arrays): room for so many frames
   std::size_t used_ = 0;                 // bytes of it
   std::unique_ptr<std::byte[]> output_;  // NOLINT(*-c-arrays)
@@ -181,7 +173,7 @@ class ZstdFrames {
   }
 
  private:
-  std::unique_ptr<ZSTD_DCtx, FreeZstdContext> context_;
+  Owned<ZSTD_DCtx, &ZSTD_freeDCtx> context_;
 };
 
 /// Decodes frames that are whole in memory and state their size, several at a time; from the first one that is not so,
@@ -337,7 +329,7 @@ class ZstdDecoder final : public PayloadDecoder {
   std::uint64_t stated_;
   std::size_t buffer_bytes_;
   std::size_t most_bytes_;  // of payload that are decoded at the same time
-  ZstdWorkers<ZSTD_DCtx> workers_;
+  CodecWorkers<ZSTD_DCtx, &ZSTD_freeDCtx> workers_;
   std::unique_ptr<std::byte[]> input_;   // NOLINT(*-c-arrays)
   std::span<const std::byte> held_;      // of it: what was read and not decoded
   std::unique_ptr<std::byte[]> output_;  // NOLINT(*-c-arrays)

@@ -50,7 +50,32 @@ inline constexpr std::uint64_t longest_index_type = 4096;
 static_assert(header_bytes(0) == 41);
 
 /// Writes the header of a snapshot, 41 bytes and the index type.
-inline void write_header(Writer& writer, const FileHeader& header) {
+IQDB_PERSIST_INLINE void write_header(Writer& writer, const FileHeader& header);
+
+/// Reads the header of a snapshot; the reader then stands at its region. Checks in the order of the file: bad_magic,
+/// unsupported_version, invalid_payload for an index type that is too long or not UTF-8, invalid_index_type where
+/// `expected_type` is given and is another, invalid_metric; truncated_header where the file ends before that.
+[[nodiscard]] IQDB_PERSIST_INLINE FileHeader read_header(Reader& reader,
+                                                         std::optional<std::string_view> expected_type = {});
+
+/// What tells one snapshot from another: every byte of it, by its checksums.
+struct Fingerprint {
+  std::uint64_t file_bytes = 0;    ///< the size of the file
+  std::uint32_t header_crc32 = 0;  ///< of the header
+  std::uint32_t region_crc32 = 0;  ///< of the region, as the header states it
+
+  friend bool operator==(const Fingerprint&, const Fingerprint&) = default;
+};
+
+/// The fingerprint of a snapshot of `file_bytes` that begins with `header`.
+[[nodiscard]] inline Fingerprint fingerprint(const FileHeader& header, std::uint64_t file_bytes) {
+  const Crc32 checksum(bytes_of([&](Writer& writer) { write_header(writer, header); }));
+  return {.file_bytes = file_bytes, .header_crc32 = checksum.value(), .region_crc32 = header.crc32};
+}
+
+#if IQDB_PERSIST_DEFINITIONS
+
+IQDB_PERSIST_INLINE void write_header(Writer& writer, const FileHeader& header) {
   writer.write_array(snapshot_magic);
   writer.write_le(header.version);
   writer.write_le(std::uint64_t{header.index_type.size()});
@@ -61,10 +86,7 @@ inline void write_header(Writer& writer, const FileHeader& header) {
   writer.write_le(header.crc32);
 }
 
-/// Reads the header of a snapshot; the reader then stands at its region. Checks in the order of the file: bad_magic,
-/// unsupported_version, invalid_payload for an index type that is too long or not UTF-8, invalid_index_type where
-/// `expected_type` is given and is another, invalid_metric; truncated_header where the file ends before that.
-[[nodiscard]] inline FileHeader read_header(Reader& reader, std::optional<std::string_view> expected_type = {}) {
+IQDB_PERSIST_INLINE FileHeader read_header(Reader& reader, std::optional<std::string_view> expected_type) {
   const auto require = [&reader](std::uint64_t bytes) {
     if (reader.remaining() < bytes) {
       reader.fail(PersistErrorKind::truncated_header,
@@ -122,19 +144,6 @@ inline void write_header(Writer& writer, const FileHeader& header) {
   return header;
 }
 
-/// What tells one snapshot from another: every byte of it, by its checksums.
-struct Fingerprint {
-  std::uint64_t file_bytes = 0;    ///< the size of the file
-  std::uint32_t header_crc32 = 0;  ///< of the header
-  std::uint32_t region_crc32 = 0;  ///< of the region, as the header states it
-
-  friend bool operator==(const Fingerprint&, const Fingerprint&) = default;
-};
-
-/// The fingerprint of a snapshot of `file_bytes` that begins with `header`.
-[[nodiscard]] inline Fingerprint fingerprint(const FileHeader& header, std::uint64_t file_bytes) {
-  const Crc32 checksum(bytes_of([&](Writer& writer) { write_header(writer, header); }));
-  return {.file_bytes = file_bytes, .header_crc32 = checksum.value(), .region_crc32 = header.crc32};
-}
+#endif  // IQDB_PERSIST_DEFINITIONS
 
 }  // namespace iqdb

@@ -43,11 +43,11 @@ class BlockAppender {
       bytes = bytes.subspan(count);
       const std::size_t filled = buffer_.size() - room.size() + count;
       const auto padded = static_cast<std::size_t>(block_end(filled));
-      std::ranges::fill(buffer_.bytes().first(padded).subspan(filled), std::byte{0});
+      std::memset(buffer_.bytes().data() + filled, 0, padded - filled);
       write_blocks(at, std::span<const std::byte>(buffer_.bytes().first(padded)));
       if (bytes.empty()) {
         const auto last = static_cast<std::size_t>(block_begin(filled));
-        std::ranges::copy(buffer_.bytes().first(padded).subspan(last), buffer_.bytes().begin());
+        std::memmove(buffer_.bytes().data(), buffer_.bytes().data() + last, padded - last);
         end_ = at + filled;
         return;
       }
@@ -63,7 +63,9 @@ class BlockAppender {
     if (buffer_.size() < size) {
       // More than is needed, so that frames that grow slowly do not allocate each.
       AlignedBuffer larger(std::min(std::max({size, 2 * buffer_.size(), smallest_buffer_bytes}), largest_buffer_bytes));
-      std::ranges::copy(buffer_.bytes().first(std::min(buffer_.size(), direct_block_bytes)), larger.bytes().begin());
+      if (buffer_.size() > 0) {
+        std::memcpy(larger.bytes().data(), buffer_.bytes().data(), std::min(buffer_.size(), direct_block_bytes));
+      }
       buffer_ = std::move(larger);
     }
   }

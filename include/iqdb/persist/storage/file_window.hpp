@@ -51,7 +51,7 @@ class FileWindow {
     std::size_t kept = 0;
     if (offset >= begin_ && offset < begin_ + window_.size()) {
       kept = static_cast<std::size_t>(begin_ + window_.size() - offset);
-      std::ranges::copy(std::span<const std::byte>(window_).last(kept), window_.begin());
+      std::copy(window_.end() - static_cast<std::ptrdiff_t>(kept), window_.end(), window_.begin());
     }
     begin_ = offset;
     const std::uint64_t wanted = std::min(std::max(end, offset + piece_bytes_), file_->size());

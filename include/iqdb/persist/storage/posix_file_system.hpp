@@ -1,6 +1,7 @@
 // The file system of a POSIX system, as it answers: each function makes one call.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstddef>
@@ -8,12 +9,11 @@
 #include <filesystem>
 #include <mutex>
 #include <new>
-#include <random>
-#include <set>
 #include <span>
 #include <system_error>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 #include "iqdb/persist/storage/file_system.hpp"
 #include "iqdb/persist/version.hpp"
@@ -25,6 +25,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -37,25 +38,7 @@ class PosixFileSystem {
   using Handle = int;
 
   /// The absolute name of `path` with symbolic links followed, also a last one that leads to nothing yet.
-  [[nodiscard]] SystemResult<std::filesystem::path> resolve(const std::filesystem::path& path) const {
-    namespace fs = std::filesystem;
-    constexpr int most_links = 40;  // as Linux has it (path_resolution(7))
-    std::error_code error;
-    fs::path name = fs::absolute(path, error);
-    for (int links = 0; !error; ++links) {
-      const fs::file_status status = fs::symlink_status(name, error);
-      if (status.type() != fs::file_type::symlink) {
-        break;
-      }
-      if (links == most_links) {
-        return {{}, std::make_error_code(std::errc::too_many_symbolic_link_levels)};
-      }
-      name = name.parent_path() / fs::read_symlink(name, error);
-    }
-    // A file or a directory that is missing is for the caller to find out, with the name that it knows.
-    const fs::path directory = fs::weakly_canonical(name.parent_path(), error);
-    return {error ? name : directory / name.filename(), {}};
-  }
+  [[nodiscard]] SystemResult<std::filesystem::path> resolve(const std::filesystem::path& path) const;
 
   /// Opens a file; `permissions` are for one that is created, less the umask.
   [[nodiscard]] SystemResult<Handle> open(const std::filesystem::path& path, OpenMode mode,
@@ -173,84 +156,26 @@ class PosixFileSystem {
   /// flock(2), since its locks belong to the open file and not to the process. Where a network file system turns them
   /// into locks of the process, a second one in the same process would succeed, and closing it would drop the first:
   /// therefore a registry of this process's own is asked before anything is opened.
-  [[nodiscard]] SystemResult<Handle> lock(const std::filesystem::path& path) const {
-    const std::lock_guard guard(registry().mutex);
-    if (std::exchange(registry().process, process()) != process()) {
-      registry().held.clear();  // a fork: what is held is the parent's
-    }
-    struct ::stat found {};
-    if (::stat(path.c_str(), &found) == 0 && registry().held.contains({found.st_dev, found.st_ino})) {
-      return {-1, std::make_error_code(std::errc::operation_would_block)};
-    }
-    constexpr mode_t everyone = 0666;
-    SystemResult<Handle> file = opened(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, everyone));
-    if (file.error == std::errc::permission_denied) {
-      // Another user's lock file can be locked all the same.
-      const SystemResult<Handle> existing = opened(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-      if (existing.error != std::errc::no_such_file_or_directory) {
-        file = existing;
-      }
-    }
-    if (file.error) {
-      return file;
-    }
-    std::error_code error = answered(::fstat(file.value, &found));
-    if (!error) {
-      error = answered(::flock(file.value, LOCK_EX | LOCK_NB));
-    }
-    if (error) {
-      close(file.value);
-      return {-1, error};
-    }
-    try {
-      registry().held.emplace(found.st_dev, found.st_ino);
-    } catch (...) {
-      close(file.value);
-      throw;
-    }
-    return file;
-  }
+  [[nodiscard]] SystemResult<Handle> lock(const std::filesystem::path& path) const;
 
   /// Gives a lock back. The file stays: if it were removed, two processes could hold locks on two files of one name.
-  void unlock(Handle handle) const noexcept {
-    struct ::stat found {};
-    const std::lock_guard guard(registry().mutex);
-    if (::fstat(handle, &found) == 0) {
-      registry().held.erase({found.st_dev, found.st_ino});
-    }
-    // Closing alone would leave the lock with a child that was forked meanwhile.
-    ::flock(handle, LOCK_UN);
-    close(handle);
-  }
+  void unlock(Handle handle) const noexcept;
 
   /// Which process this is.
-  [[nodiscard]] std::int64_t process() const noexcept {
-    // Asked with every mutation. A call of the system would be a tenth of one that is not synced, so the answer is kept
-    // where a fork forgets it.
-    // NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables)
-    static std::atomic<std::int64_t>* const kept = memory_that_a_fork_wipes();
-    if (kept == nullptr) {
-      return ::getpid();
-    }
-    std::int64_t number = kept->load(std::memory_order_relaxed);
-    if (number == 0) {
-      number = ::getpid();
-      kept->store(number, std::memory_order_relaxed);
-    }
-    return number;
-  }
+  [[nodiscard]] std::int64_t process() const noexcept;
 
-  /// A number that nobody can foretell.
-  [[nodiscard]] std::uint64_t random() const {
-    std::random_device device;
-    return (std::uint64_t{device()} << 32U) | device();
-  }
+  /// A number that nobody can foretell. Throws std::system_error where the system has none.
+  [[nodiscard]] std::uint64_t random() const;
 
  private:
   struct Registry {
     std::mutex mutex;
-    std::int64_t process = 0;  // whose locks these are
-    std::set<std::pair<dev_t, ino_t>> held;
+    std::int64_t process = 0;                   // whose locks these are
+    std::vector<std::pair<dev_t, ino_t>> held;  // each once
+
+    [[nodiscard]] bool holds(const struct ::stat& file) const {
+      return std::find(held.begin(), held.end(), std::pair(file.st_dev, file.st_ino)) != held.end();
+    }
   };
 
   static Registry& registry() {
@@ -260,20 +185,7 @@ class PosixFileSystem {
   }
 
   // Holds 0 at first, and in each child of a fork again; null where the system has no such memory.
-  static std::atomic<std::int64_t>* memory_that_a_fork_wipes() noexcept {
-#ifdef MADV_WIPEONFORK
-    const auto page_bytes = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
-    void* const page = ::mmap(nullptr, page_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (page == MAP_FAILED) {  // NOLINT(*-no-int-to-ptr,*-cstyle-cast): the macro of the system
-      return nullptr;
-    }
-    if (::madvise(page, page_bytes, MADV_WIPEONFORK) == 0) {
-      return ::new (page) std::atomic<std::int64_t>(0);
-    }
-    ::munmap(page, page_bytes);
-#endif
-    return nullptr;
-  }
+  static std::atomic<std::int64_t>* memory_that_a_fork_wipes() noexcept;
 
   static std::error_code answered(int answer) noexcept {
     return answer == -1 ? std::error_code(errno, std::system_category()) : std::error_code();
@@ -296,6 +208,121 @@ class PosixFileSystem {
             .group = found.st_gid};
   }
 };
+
+#if IQDB_PERSIST_DEFINITIONS
+
+IQDB_PERSIST_INLINE SystemResult<std::filesystem::path> PosixFileSystem::resolve(
+    const std::filesystem::path& path) const {
+  namespace fs = std::filesystem;
+  constexpr int most_links = 40;  // as Linux has it (path_resolution(7))
+  std::error_code error;
+  fs::path name = fs::absolute(path, error);
+  for (int links = 0; !error; ++links) {
+    const fs::file_status status = fs::symlink_status(name, error);
+    if (status.type() != fs::file_type::symlink) {
+      break;
+    }
+    if (links == most_links) {
+      return {{}, std::make_error_code(std::errc::too_many_symbolic_link_levels)};
+    }
+    name = name.parent_path() / fs::read_symlink(name, error);
+  }
+  // A file or a directory that is missing is for the caller to find out, with the name that it knows.
+  const fs::path directory = fs::weakly_canonical(name.parent_path(), error);
+  return {error ? name : directory / name.filename(), {}};
+}
+
+IQDB_PERSIST_INLINE SystemResult<PosixFileSystem::Handle> PosixFileSystem::lock(
+    const std::filesystem::path& path) const {
+  const std::lock_guard guard(registry().mutex);
+  if (std::exchange(registry().process, process()) != process()) {
+    registry().held.clear();  // a fork: what is held is the parent's
+  }
+  struct ::stat found {};
+  if (::stat(path.c_str(), &found) == 0 && registry().holds(found)) {
+    return {-1, std::make_error_code(std::errc::operation_would_block)};
+  }
+  constexpr mode_t everyone = 0666;
+  SystemResult<Handle> file = opened(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, everyone));
+  if (file.error == std::errc::permission_denied) {
+    // Another user's lock file can be locked all the same.
+    const SystemResult<Handle> existing = opened(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+    if (existing.error != std::errc::no_such_file_or_directory) {
+      file = existing;
+    }
+  }
+  if (file.error) {
+    return file;
+  }
+  std::error_code error = answered(::fstat(file.value, &found));
+  if (!error) {
+    error = answered(::flock(file.value, LOCK_EX | LOCK_NB));
+  }
+  if (error) {
+    close(file.value);
+    return {-1, error};
+  }
+  try {
+    registry().held.emplace_back(found.st_dev, found.st_ino);
+  } catch (...) {
+    close(file.value);
+    throw;
+  }
+  return file;
+}
+
+IQDB_PERSIST_INLINE void PosixFileSystem::unlock(Handle handle) const noexcept {
+  struct ::stat found {};
+  const std::lock_guard guard(registry().mutex);
+  if (::fstat(handle, &found) == 0) {
+    std::erase(registry().held, std::pair(found.st_dev, found.st_ino));
+  }
+  // Closing alone would leave the lock with a child that was forked meanwhile.
+  ::flock(handle, LOCK_UN);
+  close(handle);
+}
+
+IQDB_PERSIST_INLINE std::int64_t PosixFileSystem::process() const noexcept {
+  // Asked with every mutation. A call of the system would be a tenth of one that is not synced, so the answer is kept
+  // where a fork forgets it.
+  // NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables)
+  static std::atomic<std::int64_t>* const kept = memory_that_a_fork_wipes();
+  if (kept == nullptr) {
+    return ::getpid();
+  }
+  std::int64_t number = kept->load(std::memory_order_relaxed);
+  if (number == 0) {
+    number = ::getpid();
+    kept->store(number, std::memory_order_relaxed);
+  }
+  return number;
+}
+
+IQDB_PERSIST_INLINE std::uint64_t PosixFileSystem::random() const {
+  // Not std::random_device: its header holds every distribution, an eighth of all the lines that a program compiles.
+  std::uint64_t number = 0;
+  if (::getentropy(&number, sizeof number) != 0) {
+    throw std::system_error(errno, std::system_category(), "getentropy");
+  }
+  return number;
+}
+
+IQDB_PERSIST_INLINE std::atomic<std::int64_t>* PosixFileSystem::memory_that_a_fork_wipes() noexcept {
+#ifdef MADV_WIPEONFORK
+  const auto page_bytes = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  void* const page = ::mmap(nullptr, page_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (page == MAP_FAILED) {  // NOLINT(*-no-int-to-ptr,*-cstyle-cast): the macro of the system
+    return nullptr;
+  }
+  if (::madvise(page, page_bytes, MADV_WIPEONFORK) == 0) {
+    return ::new (page) std::atomic<std::int64_t>(0);
+  }
+  ::munmap(page, page_bytes);
+#endif
+  return nullptr;
+}
+
+#endif  // IQDB_PERSIST_DEFINITIONS
 
 static_assert(FileSystem<PosixFileSystem>);
 

@@ -88,25 +88,7 @@ inline void read_mutation(Reader& reader, FrameOp op, Mutation& mutation) {
 class FrameBody {
  public:
   /// Throws PersistError invalid_payload or truncated_payload for what is no body.
-  explicit FrameBody(std::span<const std::byte> bytes, std::uint32_t version) : reader_(bytes), op_(read_op()) {
-    const bool known = version == 1 ? is_mutation(op_) : op_ >= FrameOp::insert && op_ <= FrameOp::close;
-    if (!known) {
-      reader_.fail(PersistErrorKind::invalid_payload,
-                   "a record has the op " + std::to_string(static_cast<unsigned>(op_)) + ", which is none");
-    }
-    if (is_mutation(op_)) {
-      mutations_ = 1;
-    } else if (op_ == FrameOp::batch) {
-      mutations_ = reader_.read_le<std::uint32_t>();
-      if (mutations_ == 0) {
-        reader_.fail(PersistErrorKind::invalid_payload, "a batch has no mutation");
-      }
-    } else if (op_ == FrameOp::abort) {
-      aborted_lsn_ = reader_.read_le<std::uint64_t>();
-    } else if (op_ == FrameOp::checkpoint) {
-      fingerprint_ = read_fingerprint(reader_);
-    }
-  }
+  explicit FrameBody(std::span<const std::byte> bytes, std::uint32_t version);
 
   [[nodiscard]] FrameOp op() const noexcept { return op_; }
 
@@ -120,17 +102,7 @@ class FrameBody {
   [[nodiscard]] const Fingerprint& fingerprint() const noexcept { return fingerprint_; }
 
   /// Reads the next of its mutations. Throws PersistError invalid_payload or truncated_payload where it is none.
-  void read_next(Mutation& mutation) {
-    FrameOp op = op_;
-    if (op_ == FrameOp::batch) {
-      op = read_op();
-      if (!is_mutation(op)) {
-        reader_.fail(PersistErrorKind::invalid_payload,
-                     "a batch holds the op " + std::to_string(static_cast<unsigned>(op)) + "; expected 1 or 2");
-      }
-    }
-    read_mutation(reader_, op, mutation);
-  }
+  void read_next(Mutation& mutation);
 
   /// Throws PersistError invalid_payload where bytes are left over.
   void require_end() const {
@@ -151,5 +123,42 @@ class FrameBody {
   std::uint64_t aborted_lsn_ = 0;
   Fingerprint fingerprint_;
 };
+
+#if IQDB_PERSIST_DEFINITIONS
+
+IQDB_PERSIST_INLINE FrameBody::FrameBody(std::span<const std::byte> bytes, std::uint32_t version)
+    : reader_(bytes), op_(read_op()) {
+  const bool known = version == 1 ? is_mutation(op_) : op_ >= FrameOp::insert && op_ <= FrameOp::close;
+  if (!known) {
+    reader_.fail(PersistErrorKind::invalid_payload,
+                 "a record has the op " + std::to_string(static_cast<unsigned>(op_)) + ", which is none");
+  }
+  if (is_mutation(op_)) {
+    mutations_ = 1;
+  } else if (op_ == FrameOp::batch) {
+    mutations_ = reader_.read_le<std::uint32_t>();
+    if (mutations_ == 0) {
+      reader_.fail(PersistErrorKind::invalid_payload, "a batch has no mutation");
+    }
+  } else if (op_ == FrameOp::abort) {
+    aborted_lsn_ = reader_.read_le<std::uint64_t>();
+  } else if (op_ == FrameOp::checkpoint) {
+    fingerprint_ = read_fingerprint(reader_);
+  }
+}
+
+IQDB_PERSIST_INLINE void FrameBody::read_next(Mutation& mutation) {
+  FrameOp op = op_;
+  if (op_ == FrameOp::batch) {
+    op = read_op();
+    if (!is_mutation(op)) {
+      reader_.fail(PersistErrorKind::invalid_payload,
+                   "a batch holds the op " + std::to_string(static_cast<unsigned>(op)) + "; expected 1 or 2");
+    }
+  }
+  read_mutation(reader_, op, mutation);
+}
+
+#endif  // IQDB_PERSIST_DEFINITIONS
 
 }  // namespace iqdb

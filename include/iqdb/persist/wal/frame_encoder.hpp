@@ -39,7 +39,8 @@ class FrameEncoder {
     FrameHeader header{
         .body_bytes = static_cast<std::uint32_t>(body.size()), .crc32 = 0, .lsn = lsn, .durable = durable};
     header.crc32 = frame_checksum(log_id, header, body);
-    std::ranges::copy(encoded(header), frame.begin());
+    const auto fields = encoded(header);
+    std::copy(fields.begin(), fields.end(), frame.begin());
     return frame;
   }
 

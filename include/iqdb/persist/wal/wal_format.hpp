@@ -138,20 +138,7 @@ inline void write_fingerprint(Writer& writer, const Fingerprint& fingerprint) {
 }
 
 /// Writes a version-2 header, with its checksum.
-inline void write_log_header(Writer& writer, const LogHeader& header) {
-  const auto encode = [&header](std::uint32_t crc32) {
-    return bytes_of([&](Writer& to) {
-      to.write_array(log_magic);
-      to.write_le(log_version);
-      to.write_le(crc32);
-      to.write_le(header.log_id);
-      to.write_le(header.base_lsn);
-      write_fingerprint(to, header.base);
-      to.write(std::array<std::byte, 16>{});
-    });
-  };
-  writer.write(encode(Crc32(encode(0)).value()));
-}
+IQDB_PERSIST_INLINE void write_log_header(Writer& writer, const LogHeader& header);
 
 namespace wal_format {
 
@@ -182,7 +169,30 @@ namespace wal_format {
 /// log_header_1_bytes. Throws PersistError bad_magic where it is no log, unsupported_version where it is one of a
 /// version there is not; log_corrupted where it would be of version 2 if magic and version were put right: then these
 /// are damaged.
-[[nodiscard]] inline std::uint32_t read_log_version(std::span<const std::byte> bytes) {
+[[nodiscard]] IQDB_PERSIST_INLINE std::uint32_t read_log_version(std::span<const std::byte> bytes);
+
+/// Reads a version-2 header. Throws PersistError log_corrupted where it is not whole: a log is created whole, so that
+/// is never a log that was only begun.
+[[nodiscard]] IQDB_PERSIST_INLINE LogHeader read_log_header(std::span<const std::byte> bytes);
+
+#if IQDB_PERSIST_DEFINITIONS
+
+IQDB_PERSIST_INLINE void write_log_header(Writer& writer, const LogHeader& header) {
+  const auto encode = [&header](std::uint32_t crc32) {
+    return bytes_of([&](Writer& to) {
+      to.write_array(log_magic);
+      to.write_le(log_version);
+      to.write_le(crc32);
+      to.write_le(header.log_id);
+      to.write_le(header.base_lsn);
+      write_fingerprint(to, header.base);
+      to.write(std::array<std::byte, 16>{});
+    });
+  };
+  writer.write(encode(Crc32(encode(0)).value()));
+}
+
+IQDB_PERSIST_INLINE std::uint32_t read_log_version(std::span<const std::byte> bytes) {
   Reader reader(bytes);
   const std::string magic = reader.read_string(log_magic.size());
   const auto version = reader.read_le<std::uint32_t>();
@@ -191,7 +201,7 @@ namespace wal_format {
   }
   if (bytes.size() == log_header_bytes) {
     const auto repaired = wal_format::encoded(wal_format::fields_of(bytes));
-    if (std::ranges::equal(std::span(repaired).subspan(log_header_1_bytes), bytes.subspan(log_header_1_bytes))) {
+    if (std::equal(repaired.begin() + log_header_1_bytes, repaired.end(), bytes.begin() + log_header_1_bytes)) {
       wal_format::throw_damaged_header("its magic is " + printable(magic) + " and its version " +
                                        std::to_string(version));
     }
@@ -208,16 +218,14 @@ namespace wal_format {
   return version;
 }
 
-/// Reads a version-2 header. Throws PersistError log_corrupted where it is not whole: a log is created whole, so that
-/// is never a log that was only begun.
-[[nodiscard]] inline LogHeader read_log_header(std::span<const std::byte> bytes) {
+IQDB_PERSIST_INLINE LogHeader read_log_header(std::span<const std::byte> bytes) {
   if (bytes.size() != log_header_bytes) {
     wal_format::throw_damaged_header("it has " + std::to_string(bytes.size()) + " bytes, expected " +
                                      std::to_string(log_header_bytes));
   }
   const LogHeader header = wal_format::fields_of(bytes);
   // Magic and version, the checksum, the zeros behind the fields: all are right if encoding it again gives these bytes.
-  if (!std::ranges::equal(wal_format::encoded(header), bytes)) {
+  if (const auto right = wal_format::encoded(header); !std::equal(right.begin(), right.end(), bytes.begin())) {
     wal_format::throw_damaged_header("its checksum is wrong");
   }
   if (header.base_lsn > largest_lsn) {
@@ -225,5 +233,7 @@ namespace wal_format {
   }
   return header;
 }
+
+#endif  // IQDB_PERSIST_DEFINITIONS
 
 }  // namespace iqdb
