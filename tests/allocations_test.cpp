@@ -5,7 +5,6 @@
 
 #include "support/allocations.hpp"
 #include "support/catch.hpp"
-#include "support/operator_new.hpp"
 
 TEST_CASE("allocated_by: counts what is allocated", "[support]") {
   void* a = nullptr;

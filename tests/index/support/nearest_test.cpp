@@ -23,7 +23,7 @@ using iqdb::index_support::hits_of;
 using iqdb::index_support::nearer;
 using iqdb::index_support::rank;
 
-constexpr float nan_value = std::numeric_limits<float>::quiet_NaN();
+constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
 
 std::vector<std::size_t> slots_of(const std::vector<Found>& found) {
   std::vector<std::size_t> slots;
@@ -47,9 +47,9 @@ TEST_CASE("nearer: of two equally near the lower slot stands first", "[adapters]
 }
 
 TEST_CASE("nearer: what is not a number stands last, by slot", "[adapters]") {
-  CHECK(nearer({.slot = 2, .distance = std::numeric_limits<float>::infinity()}, {.slot = 1, .distance = nan_value}));
-  CHECK(!nearer({.slot = 1, .distance = nan_value}, {.slot = 2, .distance = 1.0F}));
-  CHECK(nearer({.slot = 1, .distance = nan_value}, {.slot = 2, .distance = nan_value}));
+  CHECK(nearer({.slot = 2, .distance = std::numeric_limits<float>::infinity()}, {.slot = 1, .distance = not_a_number}));
+  CHECK(!nearer({.slot = 1, .distance = not_a_number}, {.slot = 2, .distance = 1.0F}));
+  CHECK(nearer({.slot = 1, .distance = not_a_number}, {.slot = 2, .distance = not_a_number}));
 }
 
 TEST_CASE("every_vector: the slots that are taken", "[adapters]") {

@@ -49,7 +49,7 @@ using iqdb_test::Script;
 using iqdb_test::ScriptedIndex;
 using iqdb_test::TemporaryDirectory;
 
-using Bytes = std::vector<std::byte>;
+using FileBytes = std::vector<std::byte>;
 using Db = iqdb::PersistedIndex<ScriptedIndex>;
 
 // Offsets in the snapshot of a FlatIndex, whose tag has four bytes.
@@ -68,21 +68,21 @@ const fs::path memory_path = "/memory/index.iqdb";
 FlatIndex small_index() { return iqdb_test::make_sample_index(2, iqdb::DistanceMetric::manhattan, 4); }
 
 template <class I>
-Bytes saved(const I& index, PersistConfig config = {}) {
+FileBytes saved(const I& index, PersistConfig config = {}) {
   MemoryStorage storage;
   const auto lock = storage.lock(memory_path, std::chrono::milliseconds::zero());
   iqdb::save_snapshot(index, storage, lock, memory_path, config);
   return storage.files().at(memory_path);
 }
 
-Bytes saved_with(Compression compression) { return saved(small_index(), {.compression = compression}); }
+FileBytes saved_with(Compression compression) { return saved(small_index(), {.compression = compression}); }
 
-FlatIndex load(Bytes bytes, const PersistConfig& config = {}) {
+FlatIndex load(FileBytes bytes, const PersistConfig& config = {}) {
   return iqdb::load_snapshot<FlatIndex>(MemoryFile(std::move(bytes)), config).index;
 }
 
 // Makes the checksum fit what now stands in the region.
-Bytes with_right_checksum(Bytes bytes) {
+FileBytes with_right_checksum(FileBytes bytes) {
   iqdb::Crc32 checksum;
   checksum.update(std::span(bytes).subspan(region_at));
   std::ranges::copy(iqdb::to_little_endian(checksum.value()), bytes.begin() + checksum_at);
@@ -90,14 +90,14 @@ Bytes with_right_checksum(Bytes bytes) {
 }
 
 template <class T>
-Bytes with_field(Bytes bytes, std::size_t at, T value) {
+FileBytes with_field(FileBytes bytes, std::size_t at, T value) {
   std::ranges::copy(iqdb::to_little_endian(value), bytes.begin() + static_cast<std::ptrdiff_t>(at));
   return bytes;
 }
 
 #if IQDB_PERSIST_HAS_LZ4
 // The small index as LZ4 frames, which save() writes only for payloads of over 2 GB.
-Bytes saved_as_lz4_frames() {
+FileBytes saved_as_lz4_frames() {
   iqdb::MemorySink data;
   iqdb::coding::Lz4Encoder encoder(data, {.buffer_bytes = 4096, .helper_threads = 0}, 16);
   Writer payload(encoder);
@@ -106,7 +106,7 @@ Bytes saved_as_lz4_frames() {
   encoder.finish();
   REQUIRE(encoder.scheme() == CompressionScheme::lz4_frames);
 
-  Bytes bytes = saved_with(Compression::none());
+  FileBytes bytes = saved_with(Compression::none());
   bytes.resize(data_at);
   bytes[region_at] = static_cast<std::byte>(CompressionScheme::lz4_frames);
   bytes.insert(bytes.end(), data.bytes().begin(), data.bytes().end());
@@ -115,8 +115,8 @@ Bytes saved_as_lz4_frames() {
 #endif
 
 // A snapshot of the small index in every scheme that this program can read.
-std::vector<std::pair<std::string, Bytes>> one_of_each_scheme() {
-  std::vector<std::pair<std::string, Bytes>> files{{"none", saved_with(Compression::none())}};
+std::vector<std::pair<std::string, FileBytes>> one_of_each_scheme() {
+  std::vector<std::pair<std::string, FileBytes>> files{{"none", saved_with(Compression::none())}};
 #if IQDB_PERSIST_HAS_ZSTD
   files.emplace_back("zstd", saved_with(Compression::zstd()));
 #endif
@@ -197,7 +197,7 @@ class Scene {
  private:
   TemporaryDirectory directory_;
   fs::path path_;
-  Bytes old_file_;
+  FileBytes old_file_;
 };
 
 // Enough for several reports of progress.
@@ -224,7 +224,7 @@ TEST_CASE("Every flipped bit is refused as the kind of what it damages", "[snaps
     Strings wrong;
     for (std::size_t at = 0; at < file.size(); ++at) {
       for (unsigned bit = 0; bit < 8; ++bit) {
-        Bytes damaged = file;
+        FileBytes damaged = file;
         damaged[at] ^= static_cast<std::byte>(1U << bit);
         if (const std::string outcome = outcome_of([&] { return load(damaged); }); !is_right_kind(at, outcome)) {
           wrong.push_back("byte " + std::to_string(at) + " bit " + std::to_string(bit) + ": " + outcome);
@@ -240,7 +240,7 @@ TEST_CASE("Every truncation is refused as that of the header or as a wrong check
     INFO(scheme);
     Strings wrong;
     for (std::size_t length = 0; length < file.size(); ++length) {
-      const Bytes cut(file.begin(), file.begin() + static_cast<std::ptrdiff_t>(length));
+      const FileBytes cut(file.begin(), file.begin() + static_cast<std::ptrdiff_t>(length));
       const std::string outcome = outcome_of([&] { return load(cut); });
       if (outcome != (length < region_at ? "truncated_header" : "checksum_mismatch")) {
         wrong.push_back(std::to_string(length) + " bytes: " + outcome);
@@ -255,7 +255,7 @@ TEST_CASE("Appended bytes are refused whatever they are", "[snapshot][damage]") 
     INFO(scheme);
     for (const std::size_t count : {1U, 4U, 45U, 70'000U}) {
       for (const std::byte value : {std::byte{0}, std::byte{0xFF}}) {
-        Bytes longer = file;
+        FileBytes longer = file;
         longer.resize(file.size() + count, value);
         CHECK(outcome_of([&] { return load(longer); }) == "checksum_mismatch");
       }
@@ -268,7 +268,8 @@ TEST_CASE("A truncation with a checksum made to fit is refused by the codec or t
     INFO(scheme);
     Strings wrong;
     for (std::size_t length = region_at; length < file.size(); ++length) {
-      const Bytes cut = with_right_checksum(Bytes(file.begin(), file.begin() + static_cast<std::ptrdiff_t>(length)));
+      const FileBytes cut =
+          with_right_checksum(FileBytes(file.begin(), file.begin() + static_cast<std::ptrdiff_t>(length)));
       const std::string outcome = outcome_of([&] { return load(cut); });
       const std::string expected = length < data_at   ? "truncated_payload"
                                    : scheme == "none" ? "invalid_payload"
@@ -284,7 +285,7 @@ TEST_CASE("A truncation with a checksum made to fit is refused by the codec or t
 TEST_CASE("Appended bytes with a checksum made to fit are refused", "[snapshot][damage]") {
   for (const auto& [scheme, file] : one_of_each_scheme()) {
     INFO(scheme);
-    Bytes longer = file;
+    FileBytes longer = file;
     longer.push_back(std::byte{0});
     CHECK(outcome_of([&] { return load(with_right_checksum(longer)); }) ==
           (scheme == "none" ? "invalid_payload" : "compression"));
@@ -301,7 +302,7 @@ TEST_CASE("A flipped bit with a checksum made to fit gives an error or an index 
     Strings wrong;
     for (std::size_t at = region_at; at < file.size(); ++at) {
       for (unsigned bit = 0; bit < 8; ++bit) {
-        Bytes forged = file;
+        FileBytes forged = file;
         forged[at] ^= static_cast<std::byte>(1U << bit);
         const std::string outcome = outcome_of([&] { return load(with_right_checksum(forged)); });
         refused += outcome == "ok" ? 0U : 1U;
@@ -317,8 +318,8 @@ TEST_CASE("A flipped bit with a checksum made to fit gives an error or an index 
 }
 
 TEST_CASE("The header has to agree with the index that the payload gives", "[snapshot][damage]") {
-  const Bytes file = saved_with(Compression::none());
-  const auto refusal = [](Bytes bytes) {
+  const FileBytes file = saved_with(Compression::none());
+  const auto refusal = [](FileBytes bytes) {
     return std::string(require_kind(PersistErrorKind::invalid_payload, [&] { return load(std::move(bytes)); }).what());
   };
   CHECK(refusal(with_field(file, dim_at, std::uint64_t{3})).find("dimensions") != std::string::npos);
@@ -327,7 +328,7 @@ TEST_CASE("The header has to agree with the index that the payload gives", "[sna
 }
 
 TEST_CASE("A damaged file is refused before anything of it reaches the index", "[snapshot][damage]") {
-  Bytes file = saved(ScriptedIndex("text"));
+  FileBytes file = saved(ScriptedIndex("text"));
   file.back() ^= std::byte{1};
   bool reached = false;
   const Script script = Script::loading([&](Reader& reader) {
@@ -340,7 +341,7 @@ TEST_CASE("A damaged file is refused before anything of it reaches the index", "
 }
 
 TEST_CASE("A file of another type of index is refused by both names", "[snapshot]") {
-  const Bytes file = saved(ScriptedIndex("text"));
+  const FileBytes file = saved(ScriptedIndex("text"));
   const PersistError error = require_kind(PersistErrorKind::invalid_index_type, [&] { return load(file); });
   CHECK(std::string(error.what()).find("scripted") != std::string::npos);
   CHECK(std::string(error.what()).find("flat") != std::string::npos);
@@ -348,8 +349,8 @@ TEST_CASE("A file of another type of index is refused by both names", "[snapshot
 
 TEST_CASE("The checks come in the order of the format", "[snapshot][damage]") {
   // Everything is wrong; each repair uncovers the next thing.
-  const Bytes good = saved_with(Compression::none());
-  Bytes file = good;
+  const FileBytes good = saved_with(Compression::none());
+  FileBytes file = good;
   file[0] = std::byte{'?'};
   file[version_at] = std::byte{9};
   file[type_length_at + 7] = std::byte{1};
@@ -367,8 +368,8 @@ TEST_CASE("The checks come in the order of the format", "[snapshot][damage]") {
 }
 
 TEST_CASE("A version 1 file is its payload behind the header", "[snapshot]") {
-  const Bytes file = saved_with(Compression::none());
-  Bytes version_1 = with_field(file, version_at, std::uint32_t{1});
+  const FileBytes file = saved_with(Compression::none());
+  FileBytes version_1 = with_field(file, version_at, std::uint32_t{1});
   version_1.erase(version_1.begin() + region_at, version_1.begin() + data_at);
   CHECK(iqdb_test::difference(load(with_right_checksum(version_1)), small_index()).empty());
 }
@@ -443,7 +444,7 @@ TEST_CASE("An exception of the index's save_to passes unchanged and the old file
   const bool after_some_bytes = GENERATE(false, true);
   const Script script = Script::saving([&](Writer& writer) {
     if (after_some_bytes) {
-      writer.write(Bytes(1'000'000));
+      writer.write(FileBytes(1'000'000));
     }
     throw std::out_of_range("half a graph");
   });
@@ -639,7 +640,7 @@ TEST_CASE("A file of any codec loads whatever compression is configured", "[snap
 
 TEST_CASE("Neither buffers nor helpers change what is written without compression", "[snapshot]") {
   const FlatIndex index = iqdb_test::make_sample_index(64, iqdb::DistanceMetric::cosine, 1000);
-  const Bytes usual = saved(index);
+  const FileBytes usual = saved(index);
   CHECK(saved(index, {.buffer_bytes = 4096, .helper_threads = 0}) == usual);
   CHECK(saved(index, {.buffer_bytes = 4097, .helper_threads = 8}) == usual);
   CHECK(saved(index, {.buffer_bytes = std::size_t{16} << 20U}) == usual);
@@ -661,6 +662,6 @@ TEST_CASE("Files of every codec load through the smallest buffers and without he
 }
 
 TEST_CASE("What was loaded and saved again is the same file", "[snapshot]") {
-  const Bytes file = saved_with(Compression::none());
+  const FileBytes file = saved_with(Compression::none());
   CHECK(saved(load(file)) == file);
 }

@@ -32,8 +32,8 @@ using iqdb_test::require_kind;
 using Storage = iqdb::BasicFileStorage<SimulatedFileSystem>;
 
 // A log that begins with "head", and the machine that it lies on.
-struct Opened {
-  explicit Opened(LogOptions options = {.synced = LogSync::every_write, .extent_bytes = 0})
+struct OpenedLog {
+  explicit OpenedLog(LogOptions options = {.synced = LogSync::every_write, .extent_bytes = 0})
       : log([&] {
           Storage storage(machine, {.direct_io = false});
           const auto lock = storage.lock(path, std::chrono::milliseconds::zero());
@@ -72,7 +72,7 @@ iqdb::testing::FaultPlan short_writes_and(FileCall failing) {
 }  // namespace
 
 TEST_CASE("What is appended stands behind everything appended before", "[file_log]") {
-  Opened opened;
+  OpenedLog opened;
   opened.append("one");
   opened.append("two");
   CHECK(opened.text() == "headonetwo");
@@ -80,7 +80,7 @@ TEST_CASE("What is appended stands behind everything appended before", "[file_lo
 }
 
 TEST_CASE("A failed append leaves nothing and the next one stands at its place", "[file_log]") {
-  Opened opened;
+  OpenedLog opened;
   opened.append("one");
   opened.machine.plan(short_writes_and(FileCall::read));
   require_kind(PersistErrorKind::io, [&] { opened.append("two"); });
@@ -92,7 +92,7 @@ TEST_CASE("A failed append leaves nothing and the next one stands at its place",
 }
 
 TEST_CASE("What a failed append left is gone for good with the next sync", "[file_log]") {
-  Opened opened;
+  OpenedLog opened;
   opened.machine.plan(short_writes_and(FileCall::read));
   require_kind(PersistErrorKind::io, [&] { opened.append("two"); });
   opened.machine.plan({});
@@ -104,7 +104,7 @@ TEST_CASE("What a failed append left is gone for good with the next sync", "[fil
 }
 
 TEST_CASE("A log whose failed append cannot be cut off is not usable any more", "[file_log]") {
-  Opened opened;
+  OpenedLog opened;
   opened.machine.plan(short_writes_and(FileCall::truncate));
   const auto thrown = require_kind(PersistErrorKind::io, [&] { opened.append("two"); });
   CHECK(std::string(thrown.what()).find("write the log") != std::string::npos);
@@ -112,16 +112,16 @@ TEST_CASE("A log whose failed append cannot be cut off is not usable any more", 
 }
 
 TEST_CASE("Zeros stand ahead of a log that is synced with every write and of no other", "[file_log]") {
-  Opened ahead({.synced = LogSync::every_write, .extent_bytes = 100});
+  OpenedLog ahead({.synced = LogSync::every_write, .extent_bytes = 100});
   ahead.append("one");
   CHECK(ahead.text() == "headone" + std::string(100, '\0'));
-  Opened none({.synced = LogSync::now_and_then, .extent_bytes = 100});
+  OpenedLog none({.synced = LogSync::now_and_then, .extent_bytes = 100});
   none.append("one");
   CHECK(none.text() == "headone");
 }
 
 TEST_CASE("finish appends and gives back the space ahead and syncs", "[file_log]") {
-  Opened opened({.synced = LogSync::every_write, .extent_bytes = 100});
+  OpenedLog opened({.synced = LogSync::every_write, .extent_bytes = 100});
   opened.append("one");
   opened.finish("end");
   CHECK(opened.text() == "headoneend");
@@ -129,7 +129,7 @@ TEST_CASE("finish appends and gives back the space ahead and syncs", "[file_log]
 }
 
 TEST_CASE("A finish that cannot be synced cuts its bytes off again", "[file_log]") {
-  Opened opened;
+  OpenedLog opened;
   opened.append("one");
   opened.machine.plan([](const FileCallRecord& call) {
     return Fault{.error = system_error(call.call == FileCall::sync_data ? EIO : 0),

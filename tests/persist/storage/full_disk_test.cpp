@@ -30,7 +30,7 @@ using iqdb_test::read_bytes;
 using iqdb_test::refused_with;
 using iqdb_test::ScriptedIndex;
 using iqdb_test::TemporaryDirectory;
-using Db = iqdb::PersistedIndex<ScriptedIndex>;
+using ScriptedDb = iqdb::PersistedIndex<ScriptedIndex>;
 
 // A text that no codec makes smaller.
 std::string incompressible(std::size_t bytes) {
@@ -49,13 +49,13 @@ std::string save_in_too_little_room(const fs::path& directory, Compression compr
   const fs::path path = directory / "index.iqdb";
   const iqdb::PersistConfig config{.path = path, .compression = compression};
   const auto old_file = read_bytes(path);
-  Db db = Db::open_with(ScriptedIndex(incompressible(2'000'000)), config);
+  ScriptedDb db = ScriptedDb::open_with(ScriptedIndex(incompressible(2'000'000)), config);
   std::string story = outcome_of([&] { return db.save(); });
   story += read_bytes(path) == old_file ? ", the old file stands" : ", the old file is gone";
   story += fs::exists(path.string() + ".tmp") ? ", a temporary file is left" : ", no temporary file is left";
   make_room(db);
   story += ", then " + outcome_of([&] { return db.save(); });
-  story += Db::load(config).index().text() == db.index().text() ? ", loads" : ", does not load";
+  story += ScriptedDb::load(config).index().text() == db.index().text() ? ", loads" : ", does not load";
   return story;
 }
 
@@ -64,7 +64,7 @@ std::string expected_story(int error) {
 }
 
 void save_small(const fs::path& directory) {
-  Db::open_with(ScriptedIndex("small"), {.path = directory / "index.iqdb"}).save();
+  ScriptedDb::open_with(ScriptedIndex("small"), {.path = directory / "index.iqdb"}).save();
 }
 
 std::vector<Compression> codecs() {
@@ -97,7 +97,7 @@ TEST_CASE("A save that reaches the limit on file sizes is EFBIG and leaves the o
             ::getrlimit(RLIMIT_FSIZE, &limit);
             limit.rlim_cur = 1'000'000;
             ::setrlimit(RLIMIT_FSIZE, &limit);
-            return save_in_too_little_room(directory.path(), compression, [&](Db&) {
+            return save_in_too_little_room(directory.path(), compression, [&](ScriptedDb&) {
               limit.rlim_cur = limit.rlim_max;
               ::setrlimit(RLIMIT_FSIZE, &limit);
             });
@@ -114,7 +114,7 @@ TEST_CASE("A save that fills the disk is ENOSPC and leaves the old file", "[full
       }
       save_small(directory.path());
       return save_in_too_little_room(directory.path(), compression,
-                                     [&](Db& db) { db.index_mut() = ScriptedIndex(incompressible(500'000)); });
+                                     [&](ScriptedDb& db) { db.index_mut() = ScriptedIndex(incompressible(500'000)); });
     });
     if (story == "no disk") {
       WARN("this process may not mount a small disk to fill");
@@ -131,12 +131,12 @@ TEST_CASE("A disk that is full but for the old file itself still takes an index 
       return "no disk";
     }
     const fs::path path = directory / "index.iqdb";
-    Db db = Db::open_with(ScriptedIndex(incompressible(400'000)), {.path = path});
+    ScriptedDb db = ScriptedDb::open_with(ScriptedIndex(incompressible(400'000)), {.path = path});
     db.save();
     const std::string first = outcome_of([&] { return db.save(); });
     iqdb_test::write_bytes(directory / "other", std::vector<std::byte>(400'000));
     return first + ", " + outcome_of([&] { return db.save(); }) +
-           (Db::load({.path = path}).index().text() == db.index().text() ? ", loads" : ", does not load");
+           (ScriptedDb::load({.path = path}).index().text() == db.index().text() ? ", loads" : ", does not load");
   });
   if (story == "no disk") {
     WARN("this process may not mount a small disk to fill");

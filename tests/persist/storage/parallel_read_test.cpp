@@ -25,7 +25,7 @@ using ByteVector = std::vector<std::byte>;
 
 constexpr std::size_t mebibyte = std::size_t{1024} * 1024;
 
-ByteVector any_bytes(std::size_t size) {
+ByteVector content_of(std::size_t size) {
   iqdb::testing::Random random(size);
   ByteVector bytes(size);
   std::ranges::generate(bytes, [&] { return static_cast<std::byte>(random.next() >> 56U); });
@@ -66,7 +66,7 @@ TEST_CASE("The checksum of a file is that of its bytes whoever helps", "[paralle
   const std::uint64_t begin = GENERATE(std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{50});
   const unsigned threads = GENERATE(0U, 1U, 3U);
   CAPTURE(size, begin, threads);
-  AwkwardFile file{.content = any_bytes(size + static_cast<std::size_t>(begin)), .most = 3000};
+  AwkwardFile file{.content = content_of(size + static_cast<std::size_t>(begin)), .most = 3000};
   iqdb::Crc32 expected;
   expected.update(std::span(file.content).subspan(static_cast<std::size_t>(begin)));
   HelperThreads helpers(threads);
@@ -75,14 +75,14 @@ TEST_CASE("The checksum of a file is that of its bytes whoever helps", "[paralle
 
 TEST_CASE("A file that cannot be read fails its checksum whichever thread finds out", "[parallel_read]") {
   const unsigned threads = GENERATE(0U, 2U);
-  AwkwardFile file{.content = any_bytes(mebibyte), .fails_from = GENERATE(std::uint64_t{0}, std::uint64_t{900'000})};
+  AwkwardFile file{.content = content_of(mebibyte), .fails_from = GENERATE(std::uint64_t{0}, std::uint64_t{900'000})};
   HelperThreads helpers(threads);
   CHECK_THROWS_WITH(checksum_by(file, 0, 4096, helpers.if_any()), "the disk is broken");
 }
 
 TEST_CASE("A checksum reports all its bytes as progress at its end", "[parallel_read]") {
   const unsigned threads = GENERATE(0U, 2U);
-  AwkwardFile file{.content = any_bytes(3 * mebibyte + 5)};
+  AwkwardFile file{.content = content_of(3 * mebibyte + 5)};
   HelperThreads helpers(threads);
   std::vector<std::uint64_t> done;
   static_cast<void>(
@@ -104,7 +104,7 @@ TEST_CASE("A large read gives the bytes of the file whoever helps", "[parallel_r
   const std::size_t size = GENERATE(std::size_t{10}, mebibyte - 1, mebibyte, 2 * mebibyte + 1, 5 * mebibyte - 4096);
   const unsigned threads = GENERATE(0U, 1U, 3U);
   CAPTURE(size, threads);
-  AwkwardFile file{.content = any_bytes(size + 100), .most = 100'000};
+  AwkwardFile file{.content = content_of(size + 100), .most = 100'000};
   HelperThreads helpers(threads);
   ByteVector into(size);
   iqdb::read_shared(file, 33, into, helpers.if_any());
@@ -112,7 +112,7 @@ TEST_CASE("A large read gives the bytes of the file whoever helps", "[parallel_r
 }
 
 TEST_CASE("A large read that fails tells the caller", "[parallel_read]") {
-  AwkwardFile file{.content = any_bytes(4 * mebibyte), .fails_from = 3 * mebibyte};
+  AwkwardFile file{.content = content_of(4 * mebibyte), .fails_from = 3 * mebibyte};
   HelperThreads helpers(2);
   ByteVector into(4 * mebibyte);
   CHECK_THROWS_WITH(iqdb::read_shared(file, 0, into, helpers.if_any()), "the disk is broken");
@@ -120,7 +120,7 @@ TEST_CASE("A large read that fails tells the caller", "[parallel_read]") {
 
 TEST_CASE("A shared range gives the file from its beginning to the end and then nothing", "[parallel_read]") {
   const std::size_t step = GENERATE(std::size_t{1000}, 2 * mebibyte, 10 * mebibyte);
-  AwkwardFile file{.content = any_bytes(5 * mebibyte)};
+  AwkwardFile file{.content = content_of(5 * mebibyte)};
   HelperThreads helpers(2);
   iqdb::SharedFileRange range(file, 77, helpers.if_any());
   ByteVector all;

@@ -49,9 +49,9 @@ static_assert(!FileSystem<NotCopyable>);
 static_assert(!FileSystem<WithoutRename>);
 static_assert(!FileSystem<SyncThatSaysNothing>);
 
-const std::vector<std::byte> some_bytes(100, std::byte{7});
+const std::vector<std::byte> content(100, std::byte{7});
 
-void touch(const fs::path& path) { iqdb_test::write_bytes(path, some_bytes); }
+void touch(const fs::path& path) { iqdb_test::write_bytes(path, content); }
 
 bool is_close_on_exec(int handle) { return (::fcntl(handle, F_GETFD) & FD_CLOEXEC) != 0; }
 
@@ -118,7 +118,7 @@ TEST_CASE("Creating a file that is there already answers EEXIST and leaves it", 
   const TemporaryDirectory directory;
   touch(directory / "file");
   CHECK(PosixFileSystem().open(directory / "file", OpenMode::create_new, 0666).error.value() == EEXIST);
-  CHECK(iqdb_test::read_bytes(directory / "file") == some_bytes);
+  CHECK(iqdb_test::read_bytes(directory / "file") == content);
 }
 
 TEST_CASE("Creating a file does not follow a symbolic link", "[file_system]") {
@@ -180,7 +180,7 @@ TEST_CASE("status tells files from directories and says their size", "[file_syst
   const auto file = PosixFileSystem().status(directory / "file");
   CHECK(file.value.regular);
   CHECK_FALSE(file.value.directory);
-  CHECK(file.value.size == some_bytes.size());
+  CHECK(file.value.size == content.size());
   CHECK(file.value.owner == ::geteuid());
   const auto itself = PosixFileSystem().status(directory.path());
   CHECK(itself.value.directory);

@@ -28,7 +28,7 @@ using iqdb_test::difference;
 using iqdb_test::MemoryFile;
 using iqdb_test::MemoryStorage;
 using iqdb_test::require_kind;
-using Db = iqdb::PersistedIndex<FlatIndex, MemoryStorage>;
+using MemoryDb = iqdb::PersistedIndex<FlatIndex, MemoryStorage>;
 
 // ---- What a Storage is, and what is none ----------------------------------------------------------------------------
 
@@ -88,34 +88,34 @@ const fs::path path = "/no/such/directory/index.iqdb";
 
 TEST_CASE("An index is saved to and loaded from a storage that has no files", "[storage]") {
   MemoryStorage storage;
-  Db db = Db::open_with(sample(5), {.path = path}, storage);
+  MemoryDb db = MemoryDb::open_with(sample(5), {.path = path}, storage);
   CHECK(storage.files().empty());
   const iqdb::SnapshotInfo info = db.save();
   REQUIRE(storage.files().size() == 1);
   CHECK(storage.files().at(path).size() == info.file_bytes);
-  CHECK(difference(Db::load({.path = path}, storage).index(), sample(5)).empty());
+  CHECK(difference(MemoryDb::load({.path = path}, storage).index(), sample(5)).empty());
 }
 
 TEST_CASE("A storage without the file gives the error of a missing file", "[storage]") {
   const iqdb::PersistError error =
-      require_kind(PersistErrorKind::io, [] { return Db::load({.path = path}, MemoryStorage()); });
+      require_kind(PersistErrorKind::io, [] { return MemoryDb::load({.path = path}, MemoryStorage()); });
   CHECK(error.code() == std::errc::no_such_file_or_directory);
   CHECK(error.path() == path);
 }
 
 TEST_CASE("load_or_create creates in a storage without the file and loads from one that has it", "[storage]") {
   MemoryStorage storage;
-  Db::load_or_create(
+  MemoryDb::load_or_create(
       {.path = path}, [] { return sample(4); }, storage)
       .save();
-  const Db again = Db::load_or_create(
+  const MemoryDb again = MemoryDb::load_or_create(
       {.path = path}, [] { return sample(9); }, storage);
   CHECK(again.index().size() == 4);
 }
 
 TEST_CASE("A save refuses a storage in which another holds the lock and changes nothing", "[storage]") {
   MemoryStorage storage;
-  Db db = Db::open_with(sample(2), {.path = path}, storage);
+  MemoryDb db = MemoryDb::open_with(sample(2), {.path = path}, storage);
   db.save();
   db.insert(1000, {1.0F, 2.0F, 3.0F});
   const auto before = storage.files();
@@ -125,13 +125,13 @@ TEST_CASE("A save refuses a storage in which another holds the lock and changes 
   }
   CHECK(storage.files() == before);
   db.save();
-  CHECK(Db::load({.path = path}, storage).index().size() == 3);
+  CHECK(MemoryDb::load({.path = path}, storage).index().size() == 3);
 }
 
 TEST_CASE("A save gives the lock of its storage back also when it fails", "[storage]") {
   MemoryStorage storage;
   storage.files()[path.string() + ".wal"] = std::vector<std::byte>(1000);
-  Db db = Db::open_with(sample(2), {.path = path}, storage);
+  MemoryDb db = MemoryDb::open_with(sample(2), {.path = path}, storage);
   require_kind(PersistErrorKind::log_present, [&] { return db.save(); });
   const auto lock = storage.lock(path, std::chrono::milliseconds::zero());  // throws where it is held
   CHECK(storage.files().size() == 1);
@@ -139,9 +139,9 @@ TEST_CASE("A save gives the lock of its storage back also when it fails", "[stor
 
 TEST_CASE("Damage in a storage without files is found as in one with", "[storage]") {
   MemoryStorage storage;
-  Db::open_with(sample(2), {.path = path}, storage).save();
+  MemoryDb::open_with(sample(2), {.path = path}, storage).save();
   storage.files().at(path).back() ^= std::byte{1};
   const iqdb::PersistError error =
-      require_kind(PersistErrorKind::checksum_mismatch, [&] { return Db::load({.path = path}, storage); });
+      require_kind(PersistErrorKind::checksum_mismatch, [&] { return MemoryDb::load({.path = path}, storage); });
   CHECK(error.path() == path);
 }

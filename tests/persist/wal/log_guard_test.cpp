@@ -28,23 +28,23 @@ using iqdb_test::outcome_of;
 using iqdb_test::read_bytes;
 using iqdb_test::require_kind;
 using iqdb_test::write_bytes;
-using Bytes = std::vector<std::byte>;
-using Db = iqdb::PersistedIndex<FlatIndex>;
+using FileBytes = std::vector<std::byte>;
+using PosixDb = iqdb::PersistedIndex<FlatIndex>;
 
-Bytes cut_to(Bytes bytes, std::size_t size) {
+FileBytes cut_to(FileBytes bytes, std::size_t size) {
   bytes.resize(size);
   return bytes;
 }
 
-Bytes longer_by(Bytes bytes, std::size_t count, std::byte value = std::byte{1}) {
+FileBytes longer_by(FileBytes bytes, std::size_t count, std::byte value = std::byte{1}) {
   bytes.resize(bytes.size() + count, value);
   return bytes;
 }
 
 // Logs that hold no mutation.
-std::vector<std::pair<std::string, Bytes>> empty_logs() {
+std::vector<std::pair<std::string, FileBytes>> empty_logs() {
   return {{"no byte", {}},
-          {"half a header", Bytes(11)},
+          {"half a header", FileBytes(11)},
           {"the header of version 1", empty_log(1)},
           {"the header of version 2", empty_log(2)},
           {"a header and space prepared ahead", longer_by(empty_log(2), 100'000, std::byte{0})},
@@ -52,12 +52,12 @@ std::vector<std::pair<std::string, Bytes>> empty_logs() {
 }
 
 // Files that hold mutations, or of which it cannot be said.
-std::vector<std::pair<std::string, Bytes>> logs_not_to_be_passed_over() {
-  Bytes other_version = empty_log(1);
+std::vector<std::pair<std::string, FileBytes>> logs_not_to_be_passed_over() {
+  FileBytes other_version = empty_log(1);
   other_version[8] = std::byte{3};
-  Bytes other_magic = empty_log(1);
+  FileBytes other_magic = empty_log(1);
   other_magic[0] = std::byte{'X'};
-  Bytes damaged_header = empty_log(2);
+  FileBytes damaged_header = empty_log(2);
   damaged_header[20] ^= std::byte{1};
   return {{"version 1 with a mutation", log_with_a_mutation(1)},
           {"version 2 with a mutation", log_with_a_mutation(2)},
@@ -72,21 +72,21 @@ std::vector<std::pair<std::string, Bytes>> logs_not_to_be_passed_over() {
 class Scene {
  public:
   Scene() {
-    Db::open_with(iqdb_test::make_sample_index(2, iqdb::DistanceMetric::cosine, 3), {.path = path()}).save();
+    PosixDb::open_with(iqdb_test::make_sample_index(2, iqdb::DistanceMetric::cosine, 3), {.path = path()}).save();
     snapshot_ = read_bytes(path());
   }
 
   [[nodiscard]] fs::path path() const { return directory_ / "index.iqdb"; }
   [[nodiscard]] fs::path log() const { return directory_ / "index.iqdb.wal"; }
   [[nodiscard]] bool snapshot_is_unchanged() const { return read_bytes(path()) == snapshot_; }
-  [[nodiscard]] Db load() const { return Db::load({.path = path()}); }
-  [[nodiscard]] Db other() const {
-    return Db::open_with(iqdb_test::make_sample_index(2, iqdb::DistanceMetric::cosine, 7, 2), {.path = path()});
+  [[nodiscard]] PosixDb load() const { return PosixDb::load({.path = path()}); }
+  [[nodiscard]] PosixDb other() const {
+    return PosixDb::open_with(iqdb_test::make_sample_index(2, iqdb::DistanceMetric::cosine, 7, 2), {.path = path()});
   }
 
  private:
   iqdb_test::TemporaryDirectory directory_;
-  Bytes snapshot_;
+  FileBytes snapshot_;
 };
 
 }  // namespace
@@ -153,7 +153,7 @@ TEST_CASE("A save refuses a log that may hold mutations and changes nothing", "[
 
 TEST_CASE("Where the snapshot cannot be read a save replaces it but not a log that holds mutations", "[log_guard]") {
   const Scene scene;
-  const Bytes no_snapshot(100, std::byte{1});
+  const FileBytes no_snapshot(100, std::byte{1});
   write_bytes(scene.path(), no_snapshot);
   write_bytes(scene.log(), log_with_a_mutation(2));
   CHECK(outcome_of([&] { return scene.other().save(); }) == "log_present");
@@ -174,13 +174,13 @@ TEST_CASE("A log without its snapshot is refused by a load and by load_or_create
     return FlatIndex(2, iqdb::DistanceMetric::cosine);
   };
   CHECK(outcome_of([&] { return scene.load(); }) == "log_present");
-  CHECK(outcome_of([&] { return Db::load_or_create({.path = scene.path()}, make); }) == "log_present");
+  CHECK(outcome_of([&] { return PosixDb::load_or_create({.path = scene.path()}, make); }) == "log_present");
   CHECK_FALSE(made);
 }
 
 TEST_CASE("Errors in the snapshot come before a log beside it", "[log_guard]") {
   const Scene scene;
-  Bytes damaged = read_bytes(scene.path());
+  FileBytes damaged = read_bytes(scene.path());
   damaged.back() ^= std::byte{1};
   write_bytes(scene.path(), damaged);
   write_bytes(scene.log(), log_with_a_mutation(1));
@@ -208,5 +208,5 @@ TEST_CASE("The log is looked for behind a symbolic link", "[log_guard]") {
   const iqdb_test::TemporaryDirectory elsewhere;
   fs::create_symlink(scene.path(), elsewhere / "link.iqdb");
   write_bytes(scene.log(), log_with_a_mutation(1));
-  CHECK(outcome_of([&] { return Db::load({.path = elsewhere / "link.iqdb"}); }) == "log_present");
+  CHECK(outcome_of([&] { return PosixDb::load({.path = elsewhere / "link.iqdb"}); }) == "log_present");
 }

@@ -34,7 +34,7 @@ TEST_CASE("A sync waits for one that runs in the background", "[wal_writer][poli
     }
   });
   iqdb_test::insert_row(db, 1);
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(300);
   while (begun == 0 && std::chrono::steady_clock::now() < deadline) {
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
