@@ -45,3 +45,16 @@ foreach(other IN LISTS others)
     message(FATAL_ERROR "refused as it should be, but not for the function that takes the index, by the name of the setting")
   endif()
 endforeach()
+
+# Nor does a program with the compiled library of other settings.
+run(${compile} ${both} -DIQDB_PERSIST_COMPILED=1 "${SOURCE}/src/persist.cpp" -o library.o)
+run(${compile} -DIQDB_PERSIST_COMPILED=1 "${SOURCE}/examples/quickstart.cpp" -o no_codecs_program.o)
+execute_process(
+  COMMAND "${CXX}" no_codecs_program.o library.o -o other -lz -lzstd -llz4
+  WORKING_DIRECTORY "${WORK}"
+  RESULT_VARIABLE result
+  OUTPUT_VARIABLE output
+  ERROR_VARIABLE output)
+if(result EQUAL 0 OR NOT output MATCHES "undefined [a-z]+[^\n]*without_codecs::")
+  message(FATAL_ERROR "not refused by the name of the setting:\n${output}")
+endif()
