@@ -16,7 +16,7 @@
 #include <utility>
 #include <vector>
 
-#include "iqdb/persist/storage/file_system.hpp"
+#include "iqdb/persist/storage/posix_file_system.hpp"
 #include "iqdb/persist/testing/crash_states.hpp"
 #include "iqdb/persist/testing/random.hpp"
 #include "support/bytes.hpp"
