@@ -32,8 +32,8 @@ struct OpenLog {
 
 namespace checkpoint {
 
-// Runs a step that leaves it unknown what is durable if it fails. If `step` throws, the log is poisoned and the
-// exception passes. A failed sync is never repeated: the system may have dropped the pages that it could not write.
+// Runs a step whose failure leaves it unknown what is durable. If `step` throws, the log is poisoned and the exception
+// passes. A failed sync is never repeated: the system may have dropped the pages that it could not write.
 template <Storage S, class Step>
 void or_poison(LogWriter<S>& writer, Step&& step) {
   try {

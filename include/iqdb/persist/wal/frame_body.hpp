@@ -105,8 +105,8 @@ class FrameBody {
   /// The fingerprint of the snapshot that a checkpoint names.
   [[nodiscard]] const Fingerprint& fingerprint() const noexcept { return fingerprint_; }
 
-  /// Reads the next mutation. Call it at most mutations() times. Throws PersistError invalid_payload or truncated_payload if
-  /// the bytes are not a mutation.
+  /// Reads the next mutation. Call it at most mutations() times. Throws PersistError invalid_payload or
+  /// truncated_payload if the bytes are not a mutation.
   void read_next(Mutation& mutation);
 
   /// Throws PersistError invalid_payload if bytes are left unread.

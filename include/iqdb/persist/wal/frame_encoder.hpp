@@ -1,4 +1,6 @@
 // Encodes frames: the body first, then the header with the checksum in front of it.
+//
+// Invariant: no frame is larger than a reader accepts.
 #pragma once
 
 #include <algorithm>

@@ -127,7 +127,7 @@ class LogWriter {
     sync();
   }
 
-  /// Makes everything appended so far durable. Throws PersistError io, after which the log is poisoned; poisoned.
+  /// Makes everything appended so far durable. Throws PersistError poisoned; and io, after which the log is poisoned.
   void sync() {
     // One sync at a time: the system reports a failure once, and a second, concurrent sync could see success.
     const std::lock_guard one_at_a_time(sync_mutex_);
