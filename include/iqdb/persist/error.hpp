@@ -31,7 +31,7 @@ enum class PersistErrorKind : std::uint8_t {
   unsupported,          ///< the program was built without something that the call needs
   index_build,          ///< the index's own decoder or constructor threw; its exception is nested
   locked,               ///< another object holds the path, in this process or another
-  log_corrupted,        ///< the log is damaged where it was known to be durable
+  log_corrupted,        ///< the log is damaged where it was durable, or holds a frame that no writer makes
   log_mismatch,         ///< the log continues another snapshot
   replay_rejected,      ///< the index rejects a mutation that it once took; its exception is nested
   record_too_large,     ///< a mutation exceeds a limit of the log
