@@ -1,4 +1,4 @@
-// What an index must offer so that its mutations can be passed on, logged and replayed.
+// What an index must offer so that its mutations can be logged and replayed.
 //
 // The concepts are built of named parts, so that a compiler's message names the part that is missing.
 #pragma once
@@ -14,13 +14,13 @@
 
 namespace iqdb {
 
-/// `i.insert(id, vector, metadata)` adds a vector; it throws IndexError to reject one, and has then changed nothing.
+/// `i.insert(id, vector, metadata)` adds a vector. It throws IndexError to reject one, and then has changed nothing.
 template <class I>
 concept Insertable = requires(I& index, VectorId id, std::span<const float> vector, std::optional<Metadata> metadata) {
   index.insert(id, vector, metadata);
 };
 
-/// `i.erase(id)` removes a vector; it throws IndexError not_found where there is none.
+/// `i.erase(id)` removes a vector. It throws IndexError not_found if the index does not hold it.
 template <class I>
 concept Erasable = requires(I& index, VectorId id) {
   index.erase(id);
@@ -44,12 +44,12 @@ concept HasMetric = requires(const I& index) {
   { index.metric() } -> std::convertible_to<DistanceMetric>;
 };
 
-/// What mutation needs. Whether an index rejects a mutation may depend only on what it saves and on the mutations
-/// before: otherwise a replay of the same mutations could end in another state.
+/// An index whose mutations can be logged. Whether it rejects a mutation may depend only on what it saves and on the
+/// mutations before; otherwise a replay of the same mutations could end in another state.
 template <class I>
 concept Index = Insertable<I> && Erasable<I> && HasSize<I> && HasDim<I> && HasMetric<I>;
 
-/// `i.search(query, params)` gives the nearest vectors, nearest first.
+/// `i.search(query, params)` returns the nearest vectors, nearest first.
 template <class I>
 concept Searchable = requires(const I& index, std::span<const float> query, const SearchParams& params) {
   { index.search(query, params) } -> std::convertible_to<std::vector<Hit>>;

@@ -1,7 +1,7 @@
-// IndexError: how an index says that it rejects a vector, a query or a setting.
+// IndexError: the exception by which an index rejects a vector, a query or a setting.
 //
-// Persistence relies on the kinds: what an index rejected once it must reject again when the same mutations are
-// applied to the same state.
+// Invariant: if an index rejects a mutation, it rejects it again when the same mutations are applied to the same state.
+// Persistence relies on this, and on the kinds.
 #pragma once
 
 #include <cstdint>
@@ -14,11 +14,11 @@ namespace iqdb {
 /// Why an index rejected a call.
 enum class IndexErrorKind : std::uint8_t {
   dimension_mismatch,  ///< a vector or query has another number of components than the index
-  invalid_vector,      ///< a vector whose components the index cannot take
-  invalid_config,      ///< a setting, identifier or metadata entry that cannot be used
+  invalid_vector,      ///< the index cannot store these components
+  invalid_config,      ///< a setting, identifier or metadata entry cannot be used
   not_found,           ///< no vector has this identifier
-  duplicate,           ///< a vector with this identifier is there already
-  invalid_metric,      ///< a metric the index does not know
+  duplicate,           ///< the index already holds a vector with this identifier
+  invalid_metric,      ///< the index does not support the metric
   resource_limit,      ///< something is larger than the index or its format can hold
 };
 
@@ -43,7 +43,7 @@ enum class IndexErrorKind : std::uint8_t {
   return "unknown";
 }
 
-/// The exception by which an index rejects a call. A call that throws it has changed nothing.
+/// The exception by which an index rejects a call. The call has changed nothing.
 class IndexError : public std::runtime_error {
  public:
   /// `what` says what was tried, what was found and what was expected.

@@ -1,4 +1,4 @@
-// The forms in which a vector can be written at a call of insert, stated once for every class that has one.
+// Overloads of insert that take braced lists, written once for every class that has an insert.
 #pragma once
 
 #include <initializer_list>
@@ -10,14 +10,14 @@
 
 namespace iqdb {
 
-/// Adds to a class with `insert(VectorId, std::span<const float>, std::optional<Metadata>)` the braced forms
-/// `insert(1, {.1f, .2f})` and `insert(1, {.1f, .2f}, {{"page", 5}})`.
+/// Adds the braced forms `insert(1, {.1f, .2f})` and `insert(1, {.1f, .2f}, {{"page", 5}})` to a class that has
+/// `insert(VectorId, std::span<const float>, std::optional<Metadata>)`.
 ///
 /// Derive from it and write `using InsertOverloads<Derived>::insert;`, since a member named insert hides inherited
 /// ones. An empty braced list of entries means no metadata.
 ///
-/// The braced list of entries needs a parameter of its own: for `{{"key", "text"}}` an optional<Metadata> would
-/// choose the map's iterator-pair constructor and read from one string to the other.
+/// The braced list of entries has a parameter type of its own. With optional<Metadata>, `{{"key", "text"}}` would
+/// choose the map's iterator-pair constructor, and read from one string to the other.
 template <class Derived>
 class InsertOverloads {
  public:

@@ -1,4 +1,4 @@
-// Everything of persistence that needs no third-party index: PersistedIndex and what it is made of.
+// The umbrella header of persistence: PersistedIndex and its parts, without the adapters of third-party indexes.
 #pragma once
 
 #include "iqdb/index.hpp"

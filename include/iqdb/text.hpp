@@ -1,4 +1,4 @@
-// Text as messages and formats need it: UTF-8 checked, and arbitrary bytes made printable.
+// Text for messages and formats: checks UTF-8, and makes arbitrary bytes printable.
 #pragma once
 
 #include <cstddef>
@@ -46,7 +46,8 @@ namespace iqdb {
   return true;
 }
 
-/// `bytes` in double quotes, with everything that is not printable ASCII as \xNN, cut after `most` bytes: for messages.
+/// `bytes` in double quotes, for messages. Bytes that are not printable ASCII, quotes and backslashes become \xNN. What
+/// follows the first `most` bytes becomes an ellipsis.
 [[nodiscard]] inline std::string printable(std::string_view bytes, std::size_t most = 64) {
   constexpr std::string_view digits = "0123456789abcdef";
   std::string out = "\"";
@@ -64,7 +65,7 @@ namespace iqdb {
   return out;
 }
 
-/// `value` as eight hexadecimal digits behind 0x: how checksums are printed.
+/// `value` as 0x and eight hexadecimal digits: the form in which messages show checksums.
 [[nodiscard]] inline std::string hexadecimal(std::uint32_t value) {
   constexpr std::string_view digits = "0123456789abcdef";
   std::string out = "0x00000000";

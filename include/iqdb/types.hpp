@@ -21,11 +21,11 @@
 
 namespace iqdb {
 
-/// How far two vectors are from each other. The values are the tags of the file format.
-/// Distances are such that smaller is nearer; the formulas stand at `FlatIndex::search`.
+/// How the distance of two vectors is measured. The values are the tags of the file format. With every metric a smaller
+/// distance is nearer; the formulas stand at `FlatIndex::search`.
 enum class DistanceMetric : std::uint8_t { cosine = 0, dot_product = 1, euclidean = 2, manhattan = 3, hamming = 4 };
 
-/// Whether `metric` is one of the five: a value that came from a cast may not be.
+/// Whether `metric` is one of the five. A value that came from a cast may not be.
 [[nodiscard]] constexpr bool is_valid(DistanceMetric metric) noexcept {
   return static_cast<std::uint8_t>(metric) <= static_cast<std::uint8_t>(DistanceMetric::hamming);
 }
@@ -47,9 +47,9 @@ enum class DistanceMetric : std::uint8_t { cosine = 0, dot_product = 1, euclidea
   return "unknown";
 }
 
-/// A copy of a variant, for where memory may run out: to copy a std::variant that holds a string is then undefined
-/// behaviour with libstdc++, which believes that such a variant always has a value, and destroys the string that was not
-/// made. So the string is copied before there is a variant to hold it.
+/// Copies a variant, even when memory may run out. With libstdc++ the copy of a std::variant that holds a string has
+/// undefined behaviour if the allocation fails: it assumes that such a variant always has a value, and destroys the
+/// string that was not constructed. This function copies the string before it constructs a variant.
 template <class... Ts>
 [[nodiscard]] std::variant<Ts...> copied(const std::variant<Ts...>& value) {
   if (const auto* text = std::get_if<std::string>(&value)) {
@@ -59,9 +59,9 @@ template <class... Ts>
   return value;
 }
 
-/// What a vector is known by: an unsigned 64-bit integer or a non-empty string of bytes.
+/// The identifier of a vector: an unsigned 64-bit integer or a non-empty string of bytes.
 ///
-/// Integers and bytes never compare equal; all integers order before all bytes, integers by value and bytes
+/// Integers and bytes never compare equal. All integers order before all bytes, integers by value and bytes
 /// lexicographically. Hashable through `std::hash`.
 class VectorId {
  public:
@@ -70,7 +70,7 @@ class VectorId {
     requires(!std::same_as<T, bool>)
   VectorId(T value) : value_(checked(value)) {}  // NOLINT(google-explicit-constructor): insert(1, …) is the point
 
-  /// A byte-string identifier, of any bytes. Throws IndexError invalid_config if `bytes` is empty.
+  /// A byte-string identifier of any bytes. Throws IndexError invalid_config if `bytes` is empty.
   [[nodiscard]] static VectorId from_bytes(std::string_view bytes) {
     if (bytes.empty()) {
       throw IndexError(IndexErrorKind::invalid_config,
@@ -79,7 +79,7 @@ class VectorId {
     return VectorId(std::string(bytes));
   }
 
-  /// As from_bytes, but takes the empty string too: a file may hold one, so a decoder must be able to make one.
+  /// Like from_bytes, but accepts the empty string: a file may hold one, so a decoder must be able to construct it.
   [[nodiscard]] static VectorId from_stored_bytes(std::string bytes) { return VectorId(std::move(bytes)); }
 
   VectorId(const VectorId& other) : value_(copied(other.value_)) {}
@@ -99,7 +99,7 @@ class VectorId {
   /// The integer. Precondition: is_integer().
   [[nodiscard]] std::uint64_t integer() const noexcept { return *std::get_if<std::uint64_t>(&value_); }
 
-  /// The bytes, valid as long as this object is unchanged. Precondition: !is_integer().
+  /// The bytes, valid while this object is unchanged. Precondition: !is_integer().
   [[nodiscard]] std::string_view bytes() const noexcept { return *std::get_if<std::string>(&value_); }
 
   friend bool operator==(const VectorId&, const VectorId&) = default;
@@ -126,7 +126,7 @@ class VectorId {
   Content value_;
 };
 
-/// The identifier for people: an integer in decimal, bytes in quotes with \xNN for what is not printable.
+/// The identifier as readable text: an integer in decimal, bytes as printable() shows them.
 [[nodiscard]] inline std::string to_string(const VectorId& id) {
   return id.is_integer() ? std::to_string(id.integer()) : printable(id.bytes(), id.bytes().size());
 }
@@ -140,14 +140,14 @@ std::basic_ostream<char, Traits>& operator<<(std::basic_ostream<char, Traits>& s
 /// The absence of a value, in metadata.
 using Null = std::monostate;
 
-/// One metadata value. Strings are UTF-8. A `std::uint64_t` or a `std::string_view` does not convert to it by itself:
-/// `make_value` takes them.
+/// One metadata value. Strings are UTF-8. A `std::uint64_t` or a `std::string_view` does not convert implicitly: use
+/// `make_value`.
 using Value = std::variant<std::string, std::int64_t, double, bool, Null>;
 
 /// Metadata of a vector: values by key, in ascending byte order of the key. Keys are UTF-8.
 using Metadata = std::map<std::string, Value, std::less<>>;
 
-/// A copy of metadata whose values are copied like that.
+/// Copies metadata; its values are copied as above.
 [[nodiscard]] inline std::optional<Metadata> copied(const std::optional<Metadata>& metadata) {
   std::optional<Metadata> copy;
   if (metadata) {
@@ -188,15 +188,15 @@ template <class T>
 
 /// One result of a search.
 struct Hit {
-  VectorId id;                       ///< which vector
+  VectorId id;                       ///< the vector's identifier
   float distance = 0.0F;             ///< smaller is nearer, whatever the metric (a dot product is negated)
-  std::optional<Metadata> metadata;  ///< what was stored with it
+  std::optional<Metadata> metadata;  ///< the metadata stored with the vector
 };
 
-/// What a search is asked for.
+/// The parameters of a search.
 struct SearchParams {
-  std::size_t k = 10;                  ///< how many hits at most
-  std::optional<std::size_t> ef = {};  ///< how widely an approximate index looks; exact ones ignore it
+  std::size_t k = 10;                  ///< the most hits to return
+  std::optional<std::size_t> ef = {};  ///< how widely an approximate index searches; exact indexes ignore it
 };
 
 }  // namespace iqdb

@@ -1,7 +1,6 @@
-// What the library of iqdb::persist_compiled holds of the templates: those over the files of this system. Nothing with the
-// headers alone.
-//
-// A program that includes this does not generate code for them: it finds it in the library.
+// Declares the templates that the library of iqdb::persist_compiled holds: those over the files of this system. A
+// program that includes this header links them from the library and does not compile them again. Declares nothing if
+// the program uses the headers only.
 #pragma once
 
 #include "iqdb/persist/bytes/helper_threads.hpp"
@@ -21,7 +20,7 @@
 
 #if IQDB_PERSIST_COMPILED
 
-// The library's own file defines what every other one declares.
+// The library's own file defines these templates; every other file only declares them.
 #ifdef IQDB_PERSIST_BUILDING
 #define IQDB_PERSIST_EXTERN
 #else

@@ -1,4 +1,4 @@
-// How an index is made durable: where, when it is synced, and how its snapshots are compressed.
+// The settings of persistence: where an index is stored, when its log is synced, and how its snapshots are compressed.
 #pragma once
 
 #include <chrono>
@@ -17,13 +17,14 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 /// When the log is made durable. Snapshots are always synced.
 class FsyncPolicy {
  public:
-  /// Before each mutation is acknowledged: no crash and no power cut loses one that was.
+  /// Sync before each mutation is acknowledged: no crash and no power cut loses an acknowledged mutation.
   [[nodiscard]] static constexpr FsyncPolicy always() noexcept { return FsyncPolicy(Mode::always, {}); }
 
-  /// Never by itself, only at sync() and close(): what a power cut takes is up to the operating system. For tests.
+  /// Sync only in sync(), save(), checkpoint() and close(): a power cut may lose every mutation since then. For tests.
   [[nodiscard]] static constexpr FsyncPolicy never() noexcept { return FsyncPolicy(Mode::never, {}); }
 
-  /// No acknowledged mutation stays unsynced longer than `interval`, which is not negative.
+  /// Sync in a thread, half of `interval` after a mutation. So no acknowledged mutation stays unsynced longer than
+  /// `interval`, unless the sync itself takes longer than the other half. `interval` must not be negative.
   [[nodiscard]] static constexpr FsyncPolicy periodic(std::chrono::milliseconds interval) noexcept {
     return FsyncPolicy(Mode::periodic, interval);
   }
@@ -32,7 +33,7 @@ class FsyncPolicy {
   [[nodiscard]] constexpr bool is_never() const noexcept { return mode_ == Mode::never; }
   [[nodiscard]] constexpr bool is_periodic() const noexcept { return mode_ == Mode::periodic; }
 
-  /// The longest time a mutation stays unsynced; meaningful if is_periodic().
+  /// The interval of periodic(); meaningful if is_periodic().
   [[nodiscard]] constexpr std::chrono::milliseconds interval() const noexcept { return interval_; }
 
   friend constexpr bool operator==(FsyncPolicy, FsyncPolicy) = default;
@@ -45,17 +46,18 @@ class FsyncPolicy {
   std::chrono::milliseconds interval_;
 };
 
-/// How snapshots are compressed. Any snapshot can be loaded whatever is set here, as far as its codec is built in.
+/// How snapshots are compressed. This setting does not affect loading: a program loads every snapshot whose codec it is
+/// built with.
 class Compression {
  public:
-  /// The codecs there are.
+  /// The codecs.
   enum class Codec : std::uint8_t { none, zstd, lz4 };
 
-  /// The payload as it is.
+  /// Stores the payload uncompressed.
   [[nodiscard]] static constexpr Compression none() noexcept { return Compression(Codec::none, 0); }
 
-  /// LZ4. A payload up to 2,113,929,216 bytes is one block: a save then holds the block in memory, a load block and
-  /// payload.
+  /// LZ4. A payload of up to 2,113,929,216 bytes is one block: a save then holds the block in memory, and a load holds
+  /// the block and the payload.
   [[nodiscard]] static constexpr Compression lz4() noexcept { return Compression(Codec::lz4, 0); }
 
   /// Zstandard at `level`, 1 (fast) to 22 (small). Its working memory grows with the level.
@@ -63,7 +65,7 @@ class Compression {
 
   [[nodiscard]] constexpr Codec codec() const noexcept { return codec_; }
 
-  /// The level; meaningful for zstd.
+  /// The level of zstd; meaningless for other codecs.
   [[nodiscard]] constexpr int level() const noexcept { return level_; }
 
   friend constexpr bool operator==(Compression, Compression) = default;
@@ -75,13 +77,14 @@ class Compression {
   int level_;
 };
 
-/// How far a long call has come.
+/// The progress of a long call.
 struct Progress {
-  /// What is being done: a snapshot written, its checksum verified, its payload decoded, a log replayed.
+  /// The step under way: a snapshot is written, its checksum is verified, its payload is decoded, or a log is replayed.
   enum class Phase : std::uint8_t { save, verify, load, replay };
-  Phase phase;         ///< what is being done
-  std::uint64_t done;  ///< bytes of it that are done
-  /// Bytes in all; 0 where that is not known. Of a log it is the file's size, which counts the zeros ahead, until the end.
+  Phase phase;         ///< the step under way
+  std::uint64_t done;  ///< bytes of it that are done so far
+  /// All bytes of the step; 0 if unknown. For a log it is the file's size, which includes the zeros ahead, until the
+  /// end.
   std::uint64_t total;
 };
 
@@ -89,28 +92,29 @@ struct Progress {
 struct PersistConfig {
   /// The snapshot's file. A symbolic link is followed. The log, the lock and temporary files lie beside it.
   std::filesystem::path path = {};
-  /// Whether mutations are logged before they are applied.
+  /// Whether each mutation is logged before it is applied.
   bool wal_enabled = false;
   /// When the log is synced.
   FsyncPolicy fsync_policy = FsyncPolicy::always();
   /// How snapshots are compressed.
   Compression compression = Compression::none();
-  /// Called now and then during a long save or load, in the thread that does it, and at the end of each phase. An
+  /// Called now and then during a long save or load, in the thread that made the call, and at the end of each phase. An
   /// exception from it cancels the call and reaches the caller; the old snapshot then stands.
   std::function<void(const Progress&)> on_progress = {};
-  /// The size of each buffer, in bytes, at least 4096. Saving and loading use a few of them, whatever the size of the
+  /// The size of each buffer, in bytes, at least 4096. A save or load uses a few buffers, whatever the size of the
   /// index.
   std::size_t buffer_bytes = std::size_t{256} * 1024;
-  /// How many threads besides the caller's may help: 0 for none.
+  /// How many threads may help the calling thread: 0 for none.
   unsigned helper_threads = 2;
-  /// With FsyncPolicy::always, up to how many bytes of zeros are written ahead of the log's end, so that a sync has
-  /// less to do: as many as the log has bytes, but no more than this, and no less than the smaller of this and 16 KiB.
-  /// 0 for none. A record larger than a quarter of it is written without.
+  /// The most bytes of zeros that are written ahead of the log's end at a time, with FsyncPolicy::always only, so that
+  /// a sync has less to do. The space ahead grows with the log: it is as large as the log, but at most this, and at
+  /// least 16 KiB or this, whichever is smaller. 0 for none. A record larger than a quarter of this is written without
+  /// space ahead.
   std::size_t log_extent_bytes = std::size_t{1024} * 1024;
 };
 
-/// Throws PersistError invalid_config where a setting cannot be used, and unsupported where this program was built
-/// without what it asks for.
+/// Throws PersistError invalid_config if a setting cannot be used, and unsupported if the program was built without
+/// something that a setting needs.
 IQDB_PERSIST_INLINE void validate(const PersistConfig& config);
 
 #if IQDB_PERSIST_DEFINITIONS

@@ -1,4 +1,4 @@
-// PersistError: the one exception type of persistence.
+// PersistError: the exception type of persistence, with a kind for each failure.
 #pragma once
 
 #include <cstdint>
@@ -16,29 +16,29 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// What went wrong. Each failure that a program may want to tell from others has a kind of its own.
+/// What went wrong. Each failure that a program may want to handle differently has its own kind.
 enum class PersistErrorKind : std::uint8_t {
-  io,                   ///< the system refused a call: code() says why
-  bad_magic,            ///< the file does not begin as its format does
-  unsupported_version,  ///< a format version that this library does not know
+  io,                   ///< a system call failed: code() says why
+  bad_magic,            ///< the file does not begin with the magic of its format
+  unsupported_version,  ///< this library does not know the format version
   truncated_header,     ///< the file ends within its header
-  truncated_payload,    ///< data ends before what was to be read
-  checksum_mismatch,    ///< the bytes are not those that were written
-  invalid_metric,       ///< a metric tag that is none
+  truncated_payload,    ///< the data ends before the field that is read
+  checksum_mismatch,    ///< the bytes differ from those that were written
+  invalid_metric,       ///< the metric tag is unknown
   invalid_index_type,   ///< the file holds another type of index
-  invalid_payload,      ///< right checksum, but not what the format or the index allows
-  compression,          ///< the codec failed, or decoded to another length than stated
-  unsupported,          ///< built without what this needs
+  invalid_payload,      ///< the format or the index does not allow these bytes
+  compression,          ///< the codec failed, or the decoded length differs from the stated one
+  unsupported,          ///< the program was built without something that the call needs
   index_build,          ///< the index's own decoder or constructor threw; its exception is nested
-  locked,               ///< another holder of the same path, in this process or another
-  log_corrupted,        ///< the log is damaged where it was known to be durable
+  locked,               ///< another object holds the path, in this process or another
+  log_corrupted,        ///< the log is damaged where it was durable, or holds a frame that no writer makes
   log_mismatch,         ///< the log continues another snapshot
-  replay_rejected,      ///< the index rejects what it once took; its exception is nested
-  record_too_large,     ///< a mutation over the limit of the log
+  replay_rejected,      ///< the index rejects a mutation that it once took; its exception is nested
+  record_too_large,     ///< a mutation exceeds a limit of the log
   would_discard_log,    ///< the call would replace a log that holds mutations
   log_present,          ///< a log with mutations lies beside the snapshot, but the log is off
   poisoned,             ///< an earlier failure left the state of the disk unknown; load again
-  invalid_config,       ///< a setting that cannot be used
+  invalid_config,       ///< a setting cannot be used
 };
 
 /// The kind's name as it is written in the source, e.g. "checksum_mismatch".
@@ -90,18 +90,18 @@ enum class PersistErrorKind : std::uint8_t {
   return "unknown";
 }
 
-/// Where a PersistError happened, as far as it is known where it is thrown.
+/// Where a PersistError happened, as far as the thrower knows.
 struct PersistErrorContext {
-  std::filesystem::path path = {};           ///< the file; empty where none is involved
-  std::error_code code = {};                 ///< the system's answer, for kind io
-  std::optional<std::uint64_t> offset = {};  ///< bytes from the beginning of what was being read
+  std::filesystem::path path = {};           ///< the file; empty if none is involved
+  std::error_code code = {};                 ///< the system's error, for kind io
+  std::optional<std::uint64_t> offset = {};  ///< bytes from the beginning of the data being read
 };
 
-/// Every failure of persistence. The message says what was tried, on which file, what was found and expected, and what
-/// can be done. Copying it does not throw.
+/// A failure of persistence. The message says what was tried, on which file, what was found and expected, and what the
+/// user can do. Copying does not throw.
 class PersistError : public std::runtime_error {
  public:
-  /// `message` without the file's name, the offset and the system's answer: those are added from `context`.
+  /// `message` does not contain the file's name, the offset or the system's error: they are added from `context`.
   explicit PersistError(PersistErrorKind kind, std::string message, PersistErrorContext context = {})
       : std::runtime_error(compose(message, context)),
         kind_(kind),
@@ -110,16 +110,16 @@ class PersistError : public std::runtime_error {
   /// What went wrong.
   [[nodiscard]] PersistErrorKind kind() const noexcept { return kind_; }
 
-  /// The file it happened on; empty where no file is involved.
+  /// The file that is concerned; empty if none is.
   [[nodiscard]] const std::filesystem::path& path() const noexcept { return details_->context.path; }
 
-  /// The system's error code, for kind io; otherwise it is no error.
+  /// The system's error code, for kind io; empty for other kinds.
   [[nodiscard]] std::error_code code() const noexcept { return details_->context.code; }
 
-  /// How many bytes from the beginning of what was read it happened, where that is known.
+  /// The offset in the data that was read, in bytes, if it is known.
   [[nodiscard]] std::optional<std::uint64_t> offset() const noexcept { return details_->context.offset; }
 
-  /// The same error, on `path`: for callers who know the file where the thrower did not.
+  /// The same error with `path` as its file, for callers that know the file when the thrower did not.
   [[nodiscard]] PersistError in_file(const std::filesystem::path& path) const {
     PersistErrorContext context = details_->context;
     context.path = path;
@@ -151,19 +151,19 @@ class PersistError : public std::runtime_error {
   std::shared_ptr<const Details> details_;
 };
 
-/// Throws a PersistError. Out of line, so that the paths on which nothing fails stay small.
+/// Throws a PersistError. Out of line, so that the code of successful calls stays small.
 [[noreturn, gnu::cold, gnu::noinline]] inline void throw_persist_error(PersistErrorKind kind, std::string message,
                                                                        PersistErrorContext context = {}) {
   throw PersistError(kind, std::move(message), std::move(context));
 }
 
-/// In a handler: throws what is being handled again. A PersistError that names no file then names `path`, with what is
-/// nested in it. Others pass unchanged.
+/// Rethrows the exception being handled; call it in a catch handler only. A PersistError that names no file then names
+/// `path`, and keeps its nested exception. Other exceptions pass unchanged.
 [[noreturn, gnu::cold, gnu::noinline]] inline void rethrow_naming(const std::filesystem::path& path) {
   try {
     throw;
   } catch (const std::nested_exception& nested) {
-    // What is caught may be a PersistError as well: the same object, seen from its other side.
+    // The exception may also be a PersistError: throw_with_nested derives from both.
     try {
       throw;
     } catch (const PersistError& error) {
@@ -184,8 +184,8 @@ class PersistError : public std::runtime_error {
   }
 }
 
-/// Calls `action`; a PersistError that names no file leaves it naming `path`, with what is nested in it. Others pass
-/// unchanged.
+/// Calls `action` and returns its result. A PersistError that names no file then names `path`, and keeps its nested
+/// exception. Other exceptions pass unchanged.
 template <class Action>
 decltype(auto) naming_file(const std::filesystem::path& path, Action&& action) {
   try {

@@ -1,4 +1,4 @@
-// Looking at a snapshot without the type of its index.
+// Inspects a snapshot without the type of its index. Nothing here takes a lock or writes.
 #pragma once
 
 #include <filesystem>
@@ -18,7 +18,7 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 namespace inspection {
 
-// Opens the file behind `path`; a missing one is an error.
+// Opens the file to which `path` leads. Throws PersistError io if it does not exist.
 inline FileStorage::File open_existing(const std::filesystem::path& path) {
   FileStorage storage;
   auto file = storage.open(storage.resolve(path));
@@ -32,15 +32,16 @@ inline FileStorage::File open_existing(const std::filesystem::path& path) {
 
 }  // namespace inspection
 
-/// The header of the snapshot at `path`; its contents are not looked at. Throws PersistError io where it cannot be
-/// read, and what read_header(Reader&) throws.
+/// The header of the snapshot at `path`; the contents are not read. Throws PersistError io if it cannot be read, and
+/// what read_header(Reader&) throws.
 [[nodiscard]] inline FileHeader read_header(const std::filesystem::path& path) {
   auto file = inspection::open_existing(path);
   return naming_file(path, [&] { return snapshot::read_header_of(file); });
 }
 
-/// Checks everything about the snapshot at `path` that can be checked without its index: header, checksum, and that the
-/// data decompresses to the stated length. Throws PersistError as load does.
+/// Checks everything about the snapshot at `path` that can be checked without its index: the header, the checksum, and
+/// that the data decompresses to the stated length. Throws the PersistErrors of load_snapshot that do not depend on the
+/// index.
 inline SnapshotReport verify_snapshot(const std::filesystem::path& path) {
   auto file = inspection::open_existing(path);
   return naming_file(path, [&] {

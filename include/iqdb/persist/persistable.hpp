@@ -1,7 +1,7 @@
-// What makes an index durable: the members it needs, or the PersistTraits that stand in for them.
+// What persistence needs of an index: certain members, or PersistTraits instead of them.
 //
-// The concepts are built of named parts, so that a compiler's message names the part that is missing;
-// explain_persistable says the same in a sentence each.
+// The concepts are built of named parts, so that a compiler's message names the part that is missing.
+// explain_persistable prints a sentence for each missing part.
 #pragma once
 
 #include <concepts>
@@ -17,12 +17,12 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// A name for the index on disk: from 1 to 4096 bytes of UTF-8.
+/// Whether `name` can name an index type on disk: 1 to 4096 bytes of UTF-8.
 [[nodiscard]] constexpr bool is_index_type(std::string_view name) noexcept {
   return !name.empty() && name.size() <= 4096 && is_utf8(name);
 }
 
-/// `static constexpr std::string_view index_type`: the identity on disk. It must be known at compile time.
+/// `static constexpr std::string_view index_type`: the name of the type on disk. It must be known at compile time.
 template <class I>
 concept NamesItself = requires {
   { I::index_type } -> std::convertible_to<std::string_view>;
@@ -35,13 +35,13 @@ concept SavesItself = requires(const I& index, Writer& writer) {
   index.save_to(writer);
 };
 
-/// `static I load_from(Reader&)`: makes an index of a payload.
+/// `static I load_from(Reader&)`: makes an index from a payload.
 template <class I>
 concept LoadsItself = requires(Reader& reader) {
   { I::load_from(reader) } -> std::same_as<I>;
 };
 
-/// How an index of type I is saved and loaded. Specialise it for a type that cannot be edited:
+/// How an index of type I is saved and loaded. Specialise it for a type that you cannot edit:
 ///
 ///     template <> struct iqdb::PersistTraits<Foreign> {
 ///       static constexpr std::string_view index_type = "foreign";       // identity on disk: never renamed
@@ -52,11 +52,11 @@ concept LoadsItself = requires(Reader& reader) {
 ///       static iqdb::DistanceMetric metric(const Foreign& index);
 ///     };
 ///
-/// `load_from` reports a payload it cannot take by an exception of any type; `Reader::fail` makes a fitting one.
+/// `load_from` throws an exception of any type if it cannot use a payload; `Reader::fail` throws a suitable one.
 template <class I>
 struct PersistTraits {};
 
-/// A type with the members needs no specialisation: they are forwarded to.
+/// A type with these members needs no specialisation: this one forwards to them.
 template <class I>
   requires NamesItself<I> && SavesItself<I> && LoadsItself<I>
 struct PersistTraits<I> {
@@ -65,7 +65,7 @@ struct PersistTraits<I> {
   [[nodiscard]] static I load_from(Reader& reader) { return I::load_from(reader); }
 };
 
-/// PersistTraits<I>::index_type is there, at compile time, and usable.
+/// PersistTraits<I>::index_type exists at compile time and is valid.
 template <class I>
 concept HasIndexType = requires {
   { PersistTraits<I>::index_type } -> std::convertible_to<std::string_view>;
@@ -73,31 +73,31 @@ concept HasIndexType = requires {
 }
 &&is_index_type(PersistTraits<I>::index_type);
 
-/// PersistTraits<I>::save_to(index, writer) is there.
+/// PersistTraits<I>::save_to(index, writer) exists.
 template <class I>
 concept HasSaveTo = requires(const I& index, Writer& writer) {
   PersistTraits<I>::save_to(index, writer);
 };
 
-/// PersistTraits<I>::load_from(reader) is there and gives an I.
+/// PersistTraits<I>::load_from(reader) exists and returns an I.
 template <class I>
 concept HasLoadFrom = requires(Reader& reader) {
   { PersistTraits<I>::load_from(reader) } -> std::same_as<I>;
 };
 
-/// PersistTraits<I>::size(index) is there.
+/// PersistTraits<I>::size(index) exists.
 template <class I>
 concept TraitsHaveSize = requires(const I& index) {
   { PersistTraits<I>::size(index) } -> std::convertible_to<std::size_t>;
 };
 
-/// PersistTraits<I>::dim(index) is there.
+/// PersistTraits<I>::dim(index) exists.
 template <class I>
 concept TraitsHaveDim = requires(const I& index) {
   { PersistTraits<I>::dim(index) } -> std::convertible_to<std::size_t>;
 };
 
-/// PersistTraits<I>::metric(index) is there.
+/// PersistTraits<I>::metric(index) exists.
 template <class I>
 concept TraitsHaveMetric = requires(const I& index) {
   { PersistTraits<I>::metric(index) } -> std::convertible_to<DistanceMetric>;
@@ -108,7 +108,7 @@ template <class I>
 concept Persistable = HasIndexType<I> && HasSaveTo<I> && HasLoadFrom<I> &&
     (HasSize<I> || TraitsHaveSize<I>)&&(HasDim<I> || TraitsHaveDim<I>)&&(HasMetric<I> || TraitsHaveMetric<I>);
 
-/// The number of vectors in `index`, from its traits or else its member.
+/// The number of vectors in `index`, from its traits if they have it, else from its member.
 template <Persistable I>
 [[nodiscard]] std::size_t persisted_size(const I& index) {
   if constexpr (TraitsHaveSize<I>) {
@@ -118,7 +118,7 @@ template <Persistable I>
   }
 }
 
-/// The number of components of each vector in `index`, from its traits or else its member.
+/// The number of components of each vector in `index`, from its traits if they have it, else from its member.
 template <Persistable I>
 [[nodiscard]] std::size_t persisted_dim(const I& index) {
   if constexpr (TraitsHaveDim<I>) {
@@ -128,7 +128,7 @@ template <Persistable I>
   }
 }
 
-/// How distances are measured in `index`, from its traits or else its member.
+/// The metric of `index`, from its traits if they have it, else from its member.
 template <Persistable I>
 [[nodiscard]] DistanceMetric persisted_metric(const I& index) {
   if constexpr (TraitsHaveMetric<I>) {
@@ -138,8 +138,8 @@ template <Persistable I>
   }
 }
 
-/// Write `static_assert(iqdb::explain_persistable<MyIndex>());` beside an index: where it is not Persistable, the
-/// compiler prints one sentence for each thing it lacks.
+/// Write `static_assert(iqdb::explain_persistable<MyIndex>());` beside an index. If it is not Persistable, the compiler
+/// prints one sentence for each missing part.
 template <class I>
 consteval bool explain_persistable() {
   static_assert(HasIndexType<I>,

@@ -1,4 +1,6 @@
-// PersistedIndex: an index, the snapshot that it is kept in, and the log of what has changed since.
+// PersistedIndex: an index, its snapshot, and the log of the mutations since.
+//
+// Invariant: with the log on, a mutation is applied only after it is logged, and synced as the policy says.
 #pragma once
 
 #include <chrono>
@@ -39,7 +41,7 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// An index together with the file that it is kept in.
+/// An index together with the file that stores it.
 ///
 ///     auto db = iqdb::PersistedIndex<iqdb::FlatIndex>::load_or_create(
 ///         {.path = "vectors.iqdb", .wal_enabled = true},
@@ -47,22 +49,22 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 ///     db.insert(1, embedding);    // durable when it returns
 ///     db.checkpoint();            // now and then: folds the log into the snapshot
 ///
-/// With the log off the index is durable as it was at the last save(). With the log on every mutation is logged, synced
-/// by policy and then applied; what is changed through index_mut() is not logged and lasts with the next save() or
-/// checkpoint().
+/// With the log off, the index is durable as of the last save(). With the log on, every mutation is logged, synced by
+/// policy, and then applied. Changes through index_mut() are not logged; the next save() or checkpoint() stores them.
 ///
-/// It moves but does not copy, and follows the thread rules of a standard container: calls of const members may run at
-/// the same time, any other call needs the object to itself. With the log on, one object in one process has the path;
-/// with it off, several objects, threads and processes may save to the same path: the file is always one of theirs,
-/// whole. After a fork, the child's calls throw, and its destructor does nothing.
+/// It can be moved, but not copied. The thread rules are those of a standard container: calls of const members may run
+/// concurrently; any other call needs exclusive use. With the log on, one object in one process holds the path; in the
+/// child of a fork, calls that need the log throw poisoned, and the destructor does nothing. With the log off, several
+/// objects, threads and processes may save to the same path; the file is always a whole snapshot of one of them.
 template <Persistable I, Storage S = FileStorage>
 class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
  public:
   /// Takes an index that was made in memory.
   ///
   /// With the log off, no file is read or written before save(). With it on, the base snapshot and an empty log are
-  /// written at once; an older snapshot is replaced, but a log that holds mutations is not: would_discard_log.
-  /// Throws PersistError invalid_config or unsupported for a `config` that cannot be used, locked, io.
+  /// written at once. An older snapshot is replaced, but a log that holds mutations is not: would_discard_log. Throws
+  /// PersistError invalid_config or unsupported if `config` cannot be used, locked, io; and what save_to and
+  /// on_progress throw.
   static PersistedIndex open_with(I index, PersistConfig config, S storage = {}) {
     check(config);
     const std::filesystem::path path = storage.resolve(config.path);
@@ -75,13 +77,12 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
     });
   }
 
-  /// Loads the index from its file and, with the log on, replays the log and goes on with it. With the log off nothing
-  /// is written.
+  /// Loads the index from its file. With the log on, replays the log and continues it. With it off, writes nothing.
   ///
-  /// Throws PersistError: io where there is no file or it cannot be read; the kinds of load_snapshot where it is not
-  /// whole; with the log on those of recover, and locked at once where another object has the path; with it off
-  /// log_present where a log beside it holds what it lacks; invalid_config or unsupported for a `config` that cannot be
-  /// used.
+  /// Throws PersistError: io if there is no file or it cannot be read; the kinds of load_snapshot if it is not whole;
+  /// invalid_config or unsupported if `config` cannot be used. With the log on also the kinds of recover, and locked at
+  /// once if another object holds the path. With it off log_present, if a log beside the file holds mutations that it
+  /// lacks.
   static PersistedIndex load(PersistConfig config, S storage = {}) {
     return load_if_there(config, storage, [&](const auto& /*path*/, auto& /*lock*/) -> PersistedIndex {
       throw_persist_error(
@@ -90,9 +91,8 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
     });
   }
 
-  /// Loads the index from its file, or, where there is none, goes on as open_with does with the one that `make()`
-  /// returns. Throws as load and open_with do, and what `make` throws: a file that is there but cannot be loaded is
-  /// never passed over.
+  /// Loads the index from its file. If there is none, continues like open_with, with the index that `make()` returns.
+  /// Throws as load and open_with do, and what `make` throws. A file that exists but cannot be loaded is never ignored.
   template <class Make>
     requires std::convertible_to<std::invoke_result_t<Make>, I>
   static PersistedIndex load_or_create(PersistConfig config, Make&& make, S storage = {}) {
@@ -123,37 +123,37 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
   PersistedIndex(const PersistedIndex&) = delete;
   PersistedIndex& operator=(const PersistedIndex&) = delete;
 
-  /// As close(), but what fails is not reported: what was acknowledged under FsyncPolicy::always is durable all the
-  /// same.
+  /// Closes like close(), but does not report failures. What was acknowledged under FsyncPolicy::always is durable in
+  /// any case.
   ~PersistedIndex() { close_quietly(); }
 
-  /// The index, to be searched.
+  /// The index, for searches.
   [[nodiscard]] const I& index() const noexcept { return index_; }
 
-  /// The index, to be changed. What is changed here is not logged.
+  /// The index, for changes. They are not logged.
   [[nodiscard]] I& index_mut() noexcept { return index_; }
 
-  /// The settings it was made with.
+  /// The settings that this object was made with.
   [[nodiscard]] const PersistConfig& config() const noexcept { return config_; }
 
   /// What load found in the log; empty with the log off.
   [[nodiscard]] const RecoveryReport& recovery() const noexcept { return report_; }
 
-  /// The number of the last mutation taken; 0 with the log off.
+  /// The LSN of the last mutation taken; 0 with the log off.
   [[nodiscard]] std::uint64_t lsn() const noexcept { return logging_ ? logging_->writer->lsn() : last_lsn_; }
 
-  /// Whether nothing can be logged any more, since a failure left the state of the disk unknown, or since this was
-  /// closed or moved from: every mutation, sync, save and checkpoint then throws PersistError poisoned. Loading the
-  /// index again gives all that was acknowledged. Never with the log off.
+  /// Whether nothing can be logged any more, because a failure left the state of the disk unknown, or this object was
+  /// closed or moved from. Every mutation, sync, save and checkpoint then throws PersistError poisoned. Loading the
+  /// index again recovers everything that was acknowledged. Always false with the log off.
   [[nodiscard]] bool poisoned() const { return config_.wal_enabled && (!logging_ || logging_->writer->poisoned()); }
 
   using InsertOverloads<PersistedIndex>::insert;
 
   /// Adds a vector. With the log on it is durable, by policy, when this returns.
   ///
-  /// Throws what the index throws; the vector is then not there, after a load either. With the log on also PersistError
-  /// io or record_too_large, and then nothing has changed (but for a failed sync: a load may find the vector),
-  /// poisoned; and IndexError for metadata that cannot be stored (check_storable).
+  /// Throws what the index throws; then neither this object nor a later load has the vector. With the log on also
+  /// PersistError io or record_too_large, after which nothing has changed (after a failed sync, a load may find the
+  /// vector); poisoned; and IndexError if the metadata cannot be stored (check_storable).
   void insert(VectorId id, std::span<const float> vector, std::optional<Metadata> metadata = {}) requires Index<I> {
     if (!config_.wal_enabled) {
       index_.insert(std::move(id), vector, std::move(metadata));
@@ -164,7 +164,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
     apply_or_abort(lsn, [&] { index_.insert(std::move(id), vector, std::move(metadata)); });
   }
 
-  /// Removes a vector. Durability and errors are those of insert.
+  /// Removes a vector. Durability and exceptions are those of insert.
   void erase(const VectorId& id) requires Index<I> {
     if (!config_.wal_enabled) {
       index_.erase(id);
@@ -174,9 +174,9 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
     apply_or_abort(lsn, [&] { index_.erase(id); });
   }
 
-  /// Makes the mutations of a batch, in their order. With the log on they are one record and one sync: after a crash
-  /// all are there or none. If the index rejects one, its exception passes; those before it stay. An empty batch does
-  /// nothing.
+  /// Applies the mutations of a batch in order. With the log on they are one record and one sync: after a crash all are
+  /// there or none. If the index rejects one, its exception passes, those before it stay, and those behind it are not
+  /// applied. An empty batch does nothing.
   void apply(const WriteBatch& batch) requires Index<I> {
     if (batch.size() == 0) {
       return;
@@ -197,21 +197,21 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
     }
   }
 
-  /// Makes every logged mutation durable now, whatever the policy; nothing to do with the log off.
-  /// Throws PersistError io, and everything afterwards throws poisoned; poisoned.
+  /// Makes every logged mutation durable now, whatever the policy. Does nothing with the log off. Throws PersistError
+  /// poisoned; and io, after which every call that needs the log throws poisoned.
   void sync() {
     if (config_.wal_enabled) {
       naming_file(path_, [&] { logging().writer->sync(); });
     }
   }
 
-  /// Replaces the snapshot by the index as it is now: when it returns, that is durable. The log is kept. If it throws,
-  /// the file is what it was, but for one case: where only the sync of its directory failed, the new file is there and
+  /// Replaces the snapshot by the index as it is now. It is durable when this returns. The log is kept. If it throws,
+  /// the file is unchanged, with one exception: if only the sync of its directory failed, the new file is in place and
   /// may not survive a crash.
   ///
-  /// Throws PersistError io where the system refuses a call; with the log off, after which save() may be called again,
-  /// locked where another holder does not let go for 5 seconds, log_present where a log beside the file holds mutations
-  /// that it lacks; with the log on poisoned. And what the index's save_to and config.on_progress throw.
+  /// Throws PersistError io if a system call fails; poisoned with the log on, or if this was moved from; and what the
+  /// index's save_to and config.on_progress throw. With the log off also locked if another holder keeps the lock for 5
+  /// seconds, and log_present if a log beside the file holds mutations that it lacks; save() may then be called again.
   SnapshotInfo save() {
     const auto started = std::chrono::steady_clock::now();
     return naming_file(path_, [&] {
@@ -221,7 +221,8 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
     });
   }
 
-  /// As save(), and begins a new, empty log, so that a load has nothing to replay. With the log off it is save().
+  /// Saves like save() and begins a new, empty log, so that a load has nothing to replay. Throws as save() does. With
+  /// the log off, it is save().
   SnapshotInfo checkpoint() {
     if (!config_.wal_enabled) {
       return save();
@@ -236,15 +237,14 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
     });
   }
 
-  /// An orderly end: makes everything durable, marks the log as closed and lets go of the path. Only the index can be
-  /// used afterwards. With the log off, nothing is to be done. Throws PersistError io, poisoned; it has let go all the
-  /// same.
+  /// Ends in order: makes everything durable, marks the log as closed and releases the path. Only the index can be used
+  /// afterwards. With the log off, does nothing. Throws PersistError io, poisoned; the path is released in any case.
   void close() {
     last_lsn_ = lsn();
     if (std::unique_ptr<OpenLog<S>> closing = std::move(logging_)) {
       if (closing->lock.inherited()) {
-        // A fork: the files are the parent's, and the thread that syncs them does not exist here, so nothing of this
-        // can be taken apart.
+        // A fork: the files are the parent's, and the thread that syncs them does not exist in this process, so these
+        // objects must not be destroyed.
         std::ignore = closing.release();
         throw_forked();
       }
@@ -253,7 +253,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
   }
 
  private:
-  static constexpr std::chrono::milliseconds patience{5000};  // of a save for others that save
+  static constexpr std::chrono::milliseconds patience{5000};  // how long save() waits for another holder
 
   PersistedIndex(I index, PersistConfig config, S storage, std::filesystem::path path)
       : index_(std::move(index)), config_(std::move(config)), storage_(std::move(storage)), path_(std::move(path)) {}
@@ -269,7 +269,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
     }
   }
 
-  // Loads the file; where there is none, gives what `otherwise(path, lock)` gives.
+  // Loads the file. If there is none, returns `otherwise(path, lock)`.
   template <class Otherwise>
   static PersistedIndex load_if_there(PersistConfig& config, S& storage, Otherwise&& otherwise) {
     const auto started = std::chrono::steady_clock::now();
@@ -291,8 +291,8 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
         if (config.wal_enabled) {
           std::unique_ptr<OpenLog<S>> logging = prepare_logging(std::move(*lock), config);
           std::filesystem::path name = path;
-          // The last step puts the new log in place: behind it nothing may fail, or what it has found would not be
-          // told.
+          // The last step of recover() puts the new log in place. Nothing behind it may fail: the report of what it
+          // found would be lost.
           Recovered<I, S> recovered = recover<I>(storage, path, logging->lock, std::move(*file), config);
           PersistedIndex loaded(std::move(recovered.index), std::move(config), std::move(storage), std::move(name));
           loaded.start_logging(std::move(logging), *recovered.log);
@@ -307,10 +307,10 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
     });
   }
 
-  // The base snapshot, then the log: in between, no log beside a snapshot is an empty one.
+  // The base snapshot, then the log: between the two there is no log, which means an empty one.
   void create_files(typename S::Lock lock) {
     discard_empty_log(storage_, path_, lock, PersistErrorKind::would_discard_log, config_.buffer_bytes);
-    // All that may fail but for the files themselves comes before the first of them is seen.
+    // Everything else that may fail comes before the first file is in place.
     WrittenSnapshot<S> base = write_snapshot(index_, storage_, lock, path_, config_);
     NewLog<S> log(storage_, log_path(path_), lock, base.fingerprint, 0, config_);
     log.finish();
@@ -355,7 +355,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
     return naming_file(path_, [&] { return logging().writer->append(mutations, std::forward<WriteBody>(write_body)); });
   }
 
-  // Applies a logged mutation; if the index throws, the log is told, and the exception passes unchanged.
+  // Applies a logged mutation. If the index throws, appends an abort, and the exception passes unchanged.
   template <class Apply>
   void apply_or_abort(std::uint64_t lsn, Apply&& apply) {
     try {
@@ -373,7 +373,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
       throw_moved_from();
     }
     const auto lock = storage_.lock(path_, patience);
-    // Before the rename: a new snapshot beside the log of an old one could not be told from one that the log continues.
+    // Before the rename: beside the new snapshot, an old log would be one that continues another snapshot.
     discard_empty_log(storage_, path_, lock, PersistErrorKind::log_present, config_.buffer_bytes);
     return save_snapshot(index_, storage_, lock, path_, config_);
   }
@@ -384,17 +384,17 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
     try {
       close();
     } catch (const std::exception&) {
-      // Whoever wants to know calls close().
+      // A caller that wants to know calls close().
     }
   }
 
   I index_;
   PersistConfig config_;
   S storage_;
-  std::filesystem::path path_;  // what config_.path led to when this was made
+  std::filesystem::path path_;  // config_.path with symbolic links resolved
   RecoveryReport report_;
-  std::unique_ptr<OpenLog<S>> logging_;  // none with the log off, or after close
-  std::uint64_t last_lsn_ = 0;           // what there was before close
+  std::unique_ptr<OpenLog<S>> logging_;  // null with the log off, or after close
+  std::uint64_t last_lsn_ = 0;           // the last LSN before close
 };
 
 }  // namespace iqdb

@@ -1,4 +1,4 @@
-// Tells PersistConfig::on_progress how far a call has come, now and then.
+// Reports the progress of a call to PersistConfig::on_progress.
 #pragma once
 
 #include <cstdint>
@@ -10,12 +10,12 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// Counts the bytes of one phase and reports them at steps of 16 MiB.
+/// Counts the bytes of one phase and reports them in steps of 16 MiB.
 class ProgressMeter {
  public:
   static constexpr std::uint64_t step = std::uint64_t{16} * 1024 * 1024;
 
-  /// `callback`, which may be empty, must outlive this; `total` is 0 where it is not known.
+  /// `callback` may be empty, and must outlive this object. `total` is 0 if it is unknown.
   ProgressMeter(const std::function<void(const Progress&)>& callback, Progress::Phase phase, std::uint64_t total)
       : callback_(&callback), progress_{.phase = phase, .done = 0, .total = total} {}
 
@@ -27,7 +27,7 @@ class ProgressMeter {
     }
   }
 
-  /// Reports the end of the phase: what is done is then all. Throws what the callback throws.
+  /// Reports the end of the phase, with a known total set to the bytes that are done. Throws what the callback throws.
   void finish() {
     if (progress_.total > 0) {
       progress_.total = progress_.done;
@@ -35,7 +35,7 @@ class ProgressMeter {
     report();
   }
 
-  /// Whether the callback has thrown, which cancels the call that this belongs to.
+  /// Whether the callback has thrown: that cancels the call whose progress this is.
   [[nodiscard]] bool cancelled() const noexcept { return cancelled_; }
 
  private:

@@ -5,8 +5,8 @@
 #define IQDB_PERSIST_VERSION_MINOR 1
 #define IQDB_PERSIST_VERSION_PATCH 0
 
-// Which codecs the program is built with, and whether ISA-L computes its checksums instead of zlib: 0 or 1, set for the
-// whole program by the build system, 0 if it says nothing.
+// Which codecs the program is built with, and whether ISA-L computes its checksums instead of zlib. The build system
+// sets each to 0 or 1 for the whole program; the default is 0.
 #ifndef IQDB_PERSIST_HAS_ZSTD
 #define IQDB_PERSIST_HAS_ZSTD 0
 #endif
@@ -17,9 +17,10 @@
 #define IQDB_PERSIST_HAS_ISAL 0
 #endif
 
-// What does not depend on the index can be compiled once, into a library: the target iqdb::persist_compiled sets
-// IQDB_PERSIST_COMPILED to 1 for the whole program. Functions are then declared in the headers, and defined where
-// IQDB_PERSIST_BUILDING is defined too: in the library's own files. By default every file defines them, inline.
+// Code that does not depend on the index type can be compiled once, into a library. The target iqdb::persist_compiled
+// sets IQDB_PERSIST_COMPILED to 1 for the whole program. The headers then only declare the functions; the library's own
+// files also define IQDB_PERSIST_BUILDING, and compile the definitions. By default the definitions are inline in every
+// file.
 #ifndef IQDB_PERSIST_COMPILED
 #define IQDB_PERSIST_COMPILED 0
 #endif
@@ -34,9 +35,10 @@
 #define IQDB_PERSIST_DEFINITIONS 1
 #endif
 
-// Everything that depends on the codecs and ISA-L lives in an inline namespace named after them, say with_zstd_lz4 or
-// without_codecs_isal. Two files built with different settings then do not share one definition of which the linker
-// picks either: what they pass to each other fails to link, with the setting in the name.
+// Everything that depends on the codecs and ISA-L lives in an inline namespace named after them, for example
+// with_zstd_lz4 or without_codecs_isal. Without it, two files built with different settings would share a name for
+// different definitions, and the linker would pick either one. With it, what they pass to each other fails to link, and
+// the error names the setting.
 #if IQDB_PERSIST_HAS_ISAL
 #define IQDB_PERSIST_ABI_OF(codecs) codecs##_isal
 #else

@@ -1,4 +1,6 @@
-// WriteBatch: mutations that are logged together, and after a crash are there together or not at all.
+// WriteBatch: mutations that are logged together.
+//
+// Invariant: after a crash a load finds all mutations of a batch, or none.
 #pragma once
 
 #include <cstddef>
@@ -15,12 +17,13 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// Inserts and erases that PersistedIndex::apply takes as one: one record in the log, one sync.
+/// Inserts and erases that PersistedIndex::apply logs as one record, with one sync. The thread rules are those of a
+/// standard container.
 class WriteBatch : public InsertOverloads<WriteBatch> {
  public:
   using InsertOverloads<WriteBatch>::insert;
 
-  /// Adds an insert. Throws IndexError where the metadata could not be stored (check_storable).
+  /// Adds an insert. Throws IndexError if the metadata cannot be stored (check_storable).
   void insert(VectorId id, std::span<const float> vector, std::optional<Metadata> metadata = {}) {
     check_storable(metadata);
     mutations_.push_back({.op = FrameOp::insert,
@@ -34,10 +37,10 @@ class WriteBatch : public InsertOverloads<WriteBatch> {
     mutations_.push_back({.op = FrameOp::erase, .id = std::move(id), .vector = {}, .metadata = {}});
   }
 
-  /// How many mutations it holds.
+  /// How many mutations the batch holds.
   [[nodiscard]] std::size_t size() const noexcept { return mutations_.size(); }
 
-  /// Removes them all, so that it can be filled again.
+  /// Removes all mutations, so that the batch can be filled again.
   void clear() noexcept { mutations_.clear(); }
 
   /// The mutations, in the order in which they were added.

@@ -1,10 +1,10 @@
-// One snapshot saved and loaded, through any Storage.
+// Saves and loads one snapshot, through any Storage.
 //
 //   save:  index -> Writer -> PayloadSink -> encoder -> BlockStream (checksum, temporary file) -> header -> commit
 //   load:  file -> checksum of the whole region -> file again -> decoder -> Reader -> index -> compared with the header
 //
-// Invariants: memory is a few buffers, whatever the size of the index (an LZ4 block excepted). No byte of the region
-// reaches a decoder before the checksum of all of it was found right.
+// Invariants: memory use is a few buffers, whatever the size of the index, except for an LZ4 block. No byte of the
+// region reaches a decoder before the checksum of the whole region is verified.
 #pragma once
 
 #include <algorithm>
@@ -39,21 +39,21 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// What a save has written.
+/// The result of a save.
 struct SnapshotInfo {
   std::uint64_t file_bytes = 0;         ///< the size of the file
-  std::uint64_t payload_bytes = 0;      ///< the size of the payload before it was compressed
-  std::uint64_t vectors = 0;            ///< how many vectors it holds
-  std::uint64_t lsn = 0;                ///< the number of the last mutation it holds; 0 with the log off
-  std::chrono::nanoseconds elapsed{0};  ///< how long it took
+  std::uint64_t payload_bytes = 0;      ///< the size of the payload before compression
+  std::uint64_t vectors = 0;            ///< how many vectors the snapshot holds
+  std::uint64_t lsn = 0;                ///< the LSN of the last mutation that it holds; 0 with the log off
+  std::chrono::nanoseconds elapsed{0};  ///< how long the save took
 };
 
-/// What verification has found out about a snapshot.
+/// The result of verify_snapshot.
 struct SnapshotReport {
-  FileHeader header;                                   ///< what the file says of itself
-  CompressionScheme scheme = CompressionScheme::none;  ///< how its payload is compressed
+  FileHeader header;                                   ///< the header of the file
+  CompressionScheme scheme = CompressionScheme::none;  ///< how the payload is compressed
   std::uint64_t file_bytes = 0;                        ///< the size of the file
-  std::uint64_t payload_bytes = 0;                     ///< the size of the payload when decompressed
+  std::uint64_t payload_bytes = 0;                     ///< the size of the payload after decompression
 };
 
 namespace snapshot {
@@ -66,14 +66,14 @@ template <ReadableFile F>
   return read_header(reader, expected_type);
 }
 
-// The first stage of a save behind the Writer.
+// The stage of a save that follows the Writer: passes the payload on in pieces.
 class PayloadSink final : public ByteSink {
  public:
   PayloadSink(ByteSink& next, ProgressMeter& progress, std::size_t piece_bytes)
       : next_(&next), progress_(&progress), piece_bytes_(piece_bytes) {}
 
   void write(std::span<const std::byte> bytes) override {
-    // In pieces, so that a codec works while an earlier one is written, and progress shows.
+    // In pieces, so that the codec works on one while an earlier one is written, and progress is reported in between.
     while (!bytes.empty()) {
       const auto piece = bytes.first(std::min(bytes.size(), piece_bytes_));
       next_->write(piece);
@@ -88,13 +88,13 @@ class PayloadSink final : public ByteSink {
   std::size_t piece_bytes_;
 };
 
-// The last stage of a load before the Reader.
+// The stage of a load that precedes the Reader: counts the payload.
 class MeteredSource final : public ByteSource {
  public:
   MeteredSource(ByteSource& source, ProgressMeter& progress) : source_(&source), progress_(&progress) {}
 
   std::size_t read(std::span<std::byte> into) override {
-    // In pieces, so that progress shows.
+    // In pieces, so that progress is reported in between.
     const std::size_t count = source_->read(into.first(std::min<std::size_t>(into.size(), ProgressMeter::step)));
     progress_->advance(count);
     return count;
@@ -105,11 +105,12 @@ class MeteredSource final : public ByteSource {
   ProgressMeter* progress_;
 };
 
-// A snapshot whose checksum was found right.
+// A snapshot whose checksum is correct.
 template <ReadableFile F>
 class VerifiedFile {
  public:
-  // `file` must outlive this. Throws what read_header throws, and checksum_mismatch.
+  // `file` and `config` must outlive this object. Reads the whole file. Throws what read_header and read_preamble
+  // throw, PersistError checksum_mismatch and io, and what config.on_progress throws.
   VerifiedFile(F& file, std::optional<std::string_view> expected_type, const PersistConfig& config)
       : file_(&file),
         config_(&config),
@@ -126,7 +127,7 @@ class VerifiedFile {
     }
   }
 
-  // Calls `decode(reader, decoder, progress)` with the payload.
+  // Calls `decode(reader, decoder, progress)` with the payload and returns its result.
   template <class Decode>
   decltype(auto) decode(Decode&& decode) {
     const std::uint64_t begin = region_ + preamble_bytes_;
@@ -166,11 +167,12 @@ class VerifiedFile {
   HelperThreads helpers_;
   FileHeader header_;
   RegionPreamble preamble_;
-  std::uint64_t region_ = 0;          // where the region begins
-  std::uint64_t preamble_bytes_ = 0;  // how much of it stands before the data
+  std::uint64_t region_ = 0;          // the offset of the region
+  std::uint64_t preamble_bytes_ = 0;  // how many of its bytes precede the data
 };
 
-// Makes the index; of several things wrong with a payload the first in the order of the checks is reported.
+// Makes the index from its payload. If the index's decoder throws, decoder.finish() reads the rest first: damage to the
+// compressed data comes earlier in the order of checks, so it is reported instead.
 template <Persistable I>
 I build(Reader& reader, PayloadDecoder& decoder, const ProgressMeter& progress) {
   try {
@@ -210,16 +212,16 @@ inline void require_agreement(std::string_view what, std::uint64_t in_header, st
 
 }  // namespace snapshot
 
-/// A snapshot that is written under its temporary name, and has yet to be synced and to take the place of the old one.
+/// A snapshot written under its temporary name. The caller syncs it and renames it into place.
 template <Storage S>
 struct WrittenSnapshot {
   typename S::Replacement file;
   Fingerprint fingerprint;
-  SnapshotInfo info;  ///< but for the time that putting it in place takes
+  SnapshotInfo info;  ///< `elapsed` does not include the time to put it in place
 };
 
-/// Writes `index` beside the file at `path`, a resolved name, under its lock; put_in_place(result.file) then
-/// puts it in place. Throws PersistError io, and whatever the index's save_to or config.on_progress throws; then no
+/// Writes a snapshot of `index` beside the file at `path`, a resolved name, under its lock. put_in_place(result.file)
+/// then puts it in place. Throws PersistError io, and what the index's save_to or config.on_progress throws; then no
 /// temporary file is left.
 template <Persistable I, Storage S>
 [[nodiscard]] WrittenSnapshot<S> write_snapshot(const I& index, S& storage, const typename S::Lock& lock,
@@ -272,9 +274,9 @@ template <Persistable I, Storage S>
                    .elapsed = std::chrono::steady_clock::now() - started}};
 }
 
-/// Writes `index` in place of the file at `path`, a resolved name, under its lock: when it returns, that is durable. If
-/// it throws, the old file stands and no temporary file is left, but for a directory that could not be synced: then the
-/// new file is there and may not survive a crash. Throws as write_snapshot does.
+/// Replaces the file at `path`, a resolved name, by a snapshot of `index`, under its lock. The new file is durable when
+/// this returns. If it throws, the old file stands and no temporary file is left, with one exception: if only the sync
+/// of the directory failed, the new file is in place and may not survive a crash. Throws as write_snapshot does.
 template <Persistable I, Storage S>
 SnapshotInfo save_snapshot(const I& index, S& storage, const typename S::Lock& lock, const std::filesystem::path& path,
                            const PersistConfig& config) {
@@ -283,17 +285,18 @@ SnapshotInfo save_snapshot(const I& index, S& storage, const typename S::Lock& l
   return written.info;
 }
 
-/// An index made of a snapshot.
+/// An index loaded from a snapshot.
 template <Persistable I>
 struct LoadedSnapshot {
   I index;
   Fingerprint fingerprint;
 };
 
-/// Makes an index of the snapshot in `file`. Throws PersistError, each failure of its own kind, in the order:
-/// bad_magic, unsupported_version, invalid_payload for the index type's length, invalid_index_type, invalid_metric (and
-/// truncated_header in between), checksum_mismatch, truncated_payload, compression, what the index's decoder throws
-/// (index_build for what is no PersistError), invalid_payload for bytes left over or a header that does not agree.
+/// Loads the index from the snapshot in `file`. Throws a PersistError of its own kind for each failure. They are
+/// checked in this order: bad_magic, unsupported_version, invalid_payload for the index type's length,
+/// invalid_index_type, invalid_metric (and truncated_header in between), checksum_mismatch, truncated_payload,
+/// compression, what the index's decoder throws (index_build if that is not a PersistError), invalid_payload if bytes
+/// are left over or the header does not agree with the index. Also throws io, and what config.on_progress throws.
 template <Persistable I, class F>
   requires ReadableFile<std::remove_reference_t<F>>
 [[nodiscard]] LoadedSnapshot<I> load_snapshot(F&& file, const PersistConfig& config) {

@@ -21,14 +21,14 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// What a snapshot begins with.
+/// The header of a snapshot.
 struct FileHeader {
   std::uint32_t version = 0;                       ///< 1 or 2
-  std::string index_type;                          ///< the index's identity on disk
+  std::string index_type;                          ///< the name of the index's type on disk
   std::uint64_t dim = 0;                           ///< components of each vector
   DistanceMetric metric = DistanceMetric::cosine;  ///< how distances are measured
-  std::uint64_t vectors = 0;                       ///< how many vectors there are
-  std::uint32_t crc32 = 0;                         ///< of every byte behind the header
+  std::uint64_t vectors = 0;                       ///< how many vectors the index holds
+  std::uint32_t crc32 = 0;                         ///< of the region: every byte behind the header
 
   friend bool operator==(const FileHeader&, const FileHeader&) = default;
 };
@@ -42,7 +42,7 @@ inline constexpr std::uint32_t snapshot_version = 2;
 /// The longest index type that a file may name, in bytes.
 inline constexpr std::uint64_t longest_index_type = 4096;
 
-/// The bytes of a header that names an index type of `index_type_bytes`.
+/// The size of a header that names an index type of `index_type_bytes`.
 [[nodiscard]] constexpr std::uint64_t header_bytes(std::uint64_t index_type_bytes) noexcept {
   return snapshot_magic.size() + sizeof(std::uint32_t) + sizeof(std::uint64_t) + index_type_bytes +
          sizeof(std::uint64_t) + sizeof(DistanceMetric) + sizeof(std::uint64_t) + sizeof(std::uint32_t);
@@ -52,13 +52,14 @@ static_assert(header_bytes(0) == 41);
 /// Writes the header of a snapshot, 41 bytes and the index type.
 IQDB_PERSIST_INLINE void write_header(Writer& writer, const FileHeader& header);
 
-/// Reads the header of a snapshot; the reader then stands at its region. Checks in the order of the file: bad_magic,
-/// unsupported_version, invalid_payload for an index type that is too long or not UTF-8, invalid_index_type where
-/// `expected_type` is given and is another, invalid_metric; truncated_header where the file ends before that.
+/// Reads the header of a snapshot; the reader then stands at the region. Throws PersistError, checking in the order of
+/// the file: bad_magic, unsupported_version, invalid_payload if the index type is too long or not UTF-8,
+/// invalid_index_type if `expected_type` is given and differs, invalid_metric; truncated_header if the file ends before
+/// the header does.
 [[nodiscard]] IQDB_PERSIST_INLINE FileHeader read_header(Reader& reader,
                                                          std::optional<std::string_view> expected_type = {});
 
-/// What tells one snapshot from another: every byte of it, by its checksums.
+/// Identifies a snapshot by its size and its checksums, which cover every byte of it.
 struct Fingerprint {
   std::uint64_t file_bytes = 0;    ///< the size of the file
   std::uint32_t header_crc32 = 0;  ///< of the header

@@ -1,9 +1,9 @@
-// The steps of a checkpoint: a new snapshot beside the log that continues it, then a new log.
+// The steps of a checkpoint: write a new snapshot, which the log continues, then replace the log by an empty one.
 //
-//   snapshot written and synced -> checkpoint frame, synced -> snapshot renamed, directory synced
-//   -> new log written and synced -> renamed, directory synced
+//   write snapshot, sync -> checkpoint frame, sync -> rename snapshot, sync directory
+//   -> write new log, sync -> rename it, sync directory
 //
-// Invariant: a crash between any two of them loads to the same state. docs/format.md says why.
+// Invariant: after a crash between any two steps, a load returns the same state. docs/format.md says why.
 #pragma once
 
 #include <exception>
@@ -27,13 +27,13 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 template <Storage S>
 struct OpenLog {
   typename S::Lock lock;                 ///< held until after the last sync
-  std::unique_ptr<LogWriter<S>> writer;  ///< goes first
+  std::unique_ptr<LogWriter<S>> writer;  ///< declared last, so that it is destroyed before the lock is released
 };
 
 namespace checkpoint {
 
-// Takes a step after which it is not known what is durable if it fails. A failed sync is never tried again: the system
-// may have dropped what it could not write.
+// Runs a step whose failure leaves it unknown what is durable. If `step` throws, the log is poisoned and the exception
+// passes. A failed sync is never repeated: the system may have dropped the pages that it could not write.
 template <Storage S, class Step>
 void or_poison(LogWriter<S>& writer, Step&& step) {
   try {
@@ -46,37 +46,38 @@ void or_poison(LogWriter<S>& writer, Step&& step) {
 
 }  // namespace checkpoint
 
-/// Replaces the snapshot at `path`, a resolved name, by `index`, and notes that in the log, which is kept. If it throws,
-/// the old snapshot stands, except where only the sync of the directory failed. Throws as write_snapshot does, and
-/// PersistError poisoned.
+/// Replaces the snapshot at `path`, a resolved name, by `index`, and appends a checkpoint frame to the log. The log is
+/// kept. If it throws, the old snapshot stands, with one exception: if only the sync of the directory failed, the new
+/// snapshot is in place and may not survive a crash. Throws as write_snapshot does, and PersistError poisoned.
 template <Persistable I, Storage S>
 [[nodiscard]] WrittenSnapshot<S> save_beside_log(const I& index, S& storage, const std::filesystem::path& path,
                                                  OpenLog<S>& log, const PersistConfig& config) {
   log.writer->require_not_poisoned();
   WrittenSnapshot<S> written = write_snapshot(index, storage, log.lock, path, config);
   written.info.lsn = log.writer->lsn();
-  // Without it the checkpoint frame, and the rename, could reach the disk before the bytes of the snapshot.
+  // Without this sync the checkpoint frame, or the rename, could reach the disk before the snapshot's bytes.
   checkpoint::or_poison(*log.writer, [&] { written.file.sync(); });
-  // Before the rename: whichever of the two snapshots is there after a crash, the log knows where to go on from it.
+  // Before the rename: after a crash either snapshot may be in place, and the log must say for both where replay
+  // starts.
   log.writer->checkpoint(written.fingerprint);
   written.file.rename();
-  // Without it the new log of a checkpoint could survive a crash and the snapshot that it continues could not.
+  // Without this sync the new log of a checkpoint could survive a crash while the snapshot that it continues is lost.
   checkpoint::or_poison(*log.writer, [&] { written.file.sync_directory(); });
   return written;
 }
 
-/// Puts an empty log that continues the snapshot `base`, which holds every mutation so far, over the one at `path`'s
-/// side. Throws PersistError io; the old log then stands, or the log is poisoned.
+/// Replaces the log of the snapshot at `path` by an empty one that continues `base`. Precondition: the snapshot `base`
+/// holds every mutation so far. Throws PersistError io; then the old log stands, or the log is poisoned.
 template <Storage S>
 void begin_new_log(const Fingerprint& base, S& storage, const std::filesystem::path& path, OpenLog<S>& log,
                    const PersistConfig& config) {
   NewLog<S> created(storage, log_path(path), log.lock, base, log.writer->lsn(), config);
   created.finish();
-  // Without it the new name could survive a crash and the header that it leads to could not.
+  // Without this sync the new name could survive a crash while the log's header is lost.
   checkpoint::or_poison(*log.writer, [&] { created.file().sync(); });
   created.file().rename();
   checkpoint::or_poison(*log.writer, [&] {
-    // Without it a crash could bring the old log back behind mutations that were acknowledged in the new one.
+    // Without this sync a crash could restore the old log, and lose mutations that were acknowledged in the new one.
     created.file().sync_directory();
     log.writer->go_on_with(storage, created);
   });

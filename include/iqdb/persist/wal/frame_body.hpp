@@ -1,4 +1,5 @@
-// What stands in a frame: mutations, or a note for recovery. Fields <-> bytes; docs/format.md has the rules.
+// The body of a frame: mutations, or a note for recovery. Encodes fields to bytes and back; docs/format.md has the
+// rules.
 //
 //   body:  op 1 | …
 #pragma once
@@ -35,7 +36,7 @@ inline void write_erase(Writer& writer, const VectorId& id) {
   write_id(writer, id);
 }
 
-/// Writes the body of an abort of the mutation `lsn`.
+/// Writes the body of an abort frame for the mutation `lsn`.
 inline void write_abort(Writer& writer, std::uint64_t lsn) {
   writer.write_le(static_cast<std::uint8_t>(FrameOp::abort));
   writer.write_le(lsn);
@@ -44,16 +45,17 @@ inline void write_abort(Writer& writer, std::uint64_t lsn) {
 /// Writes the body of a close frame.
 inline void write_close(Writer& writer) { writer.write_le(static_cast<std::uint8_t>(FrameOp::close)); }
 
-/// Writes the body of a checkpoint: the snapshot with this fingerprint holds exactly the mutations before it.
+/// Writes the body of a checkpoint frame: the snapshot with this fingerprint holds exactly the mutations before the
+/// frame.
 inline void write_checkpoint(Writer& writer, const Fingerprint& snapshot) {
   writer.write_le(static_cast<std::uint8_t>(FrameOp::checkpoint));
   write_fingerprint(writer, snapshot);
 }
 
-/// One mutation as it stands in a log. One object is used for many, so that its memory is.
+/// One mutation of a log. Callers reuse one object for many mutations, so that its memory is reused.
 struct Mutation {
   FrameOp op = FrameOp::erase;       ///< insert or erase
-  VectorId id = 0;                   ///< of which vector
+  VectorId id = 0;                   ///< the vector that it inserts or erases
   std::vector<float> vector;         ///< for an insert
   std::optional<Metadata> metadata;  ///< for an insert
 };
@@ -71,7 +73,8 @@ inline void write_batch(Writer& writer, std::span<const Mutation> mutations) {
   }
 }
 
-/// Reads the fields behind the op byte of an insert or erase. Throws as read_id and read_metadata do.
+/// Reads the fields behind the op byte of an insert or erase. Throws as read_id and read_metadata do, and PersistError
+/// truncated_payload if the vector is cut short.
 inline void read_mutation(Reader& reader, FrameOp op, Mutation& mutation) {
   mutation.op = op;
   mutation.id = read_id(reader);
@@ -84,27 +87,29 @@ inline void read_mutation(Reader& reader, FrameOp op, Mutation& mutation) {
   }
 }
 
-/// A body taken apart, except for its mutations, which are read one by one with read_next.
+/// A decoded body. Its mutations are not decoded yet: read_next reads them one by one.
 class FrameBody {
  public:
-  /// Throws PersistError invalid_payload or truncated_payload for what is no body.
+  /// Decodes the op and the fields of a control frame. `bytes` must outlive this object. Throws PersistError
+  /// invalid_payload or truncated_payload if `bytes` is not a body of a log of this `version`.
   explicit FrameBody(std::span<const std::byte> bytes, std::uint32_t version);
 
   [[nodiscard]] FrameOp op() const noexcept { return op_; }
 
-  /// How many mutations it holds: 0 for a control frame.
+  /// The number of mutations in the body: 0 for a control frame.
   [[nodiscard]] std::uint32_t mutations() const noexcept { return mutations_; }
 
-  /// For an abort: the mutation that it speaks of.
+  /// The LSN of the mutation that an abort names; 0 for other frames.
   [[nodiscard]] std::uint64_t aborted_lsn() const noexcept { return aborted_lsn_; }
 
-  /// For a checkpoint: the snapshot that it speaks of.
+  /// The fingerprint of the snapshot that a checkpoint names.
   [[nodiscard]] const Fingerprint& fingerprint() const noexcept { return fingerprint_; }
 
-  /// Reads the next of its mutations. Throws PersistError invalid_payload or truncated_payload where it is none.
+  /// Reads the next mutation. Call it at most mutations() times. Throws PersistError invalid_payload or
+  /// truncated_payload if the bytes are not a mutation.
   void read_next(Mutation& mutation);
 
-  /// Throws PersistError invalid_payload where bytes are left over.
+  /// Throws PersistError invalid_payload if bytes are left unread.
   void require_end() const {
     if (reader_.remaining() > 0) {
       reader_.fail(PersistErrorKind::invalid_payload,

@@ -1,4 +1,6 @@
-// Making frames: the body as it comes, then the header with its checksum in front of it.
+// Encodes frames: the body first, then the header with the checksum in front of it.
+//
+// Invariant: no frame is larger than a reader accepts.
 #pragma once
 
 #include <algorithm>
@@ -15,18 +17,18 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// Makes frames in one buffer that is used again for each.
+/// Encodes frames into one buffer that is reused.
 class FrameEncoder {
  public:
-  /// Begins a frame: its body is to be written to the result.
+  /// Begins a frame. The caller writes its body to the returned Writer.
   [[nodiscard]] Writer& begin() {
     writer_.flush();  // what is left of a body whose encoding failed
     body_.clear_to(FrameHeader::bytes);
     return writer_;
   }
 
-  /// Ends it; the result is valid until the next begin(). Throws PersistError record_too_large where the body is larger
-  /// than a log's reader takes.
+  /// Ends the frame and returns its bytes, which are valid until the next begin(). Throws PersistError record_too_large
+  /// if the body is larger than a reader of the log accepts (largest_frame_body).
   [[nodiscard]] std::span<const std::byte> finish(std::uint64_t log_id, std::uint64_t lsn, std::uint64_t durable) {
     writer_.flush();
     const std::span<std::byte> frame = body_.bytes();

@@ -1,7 +1,7 @@
-// Reading a log's frames one by one, up to the first that is not valid.
+// Reads the frames of a log one by one, up to the first invalid one.
 //
-// Invariants: no frame is handed out whose checksum, number or durable field is wrong, and none behind the first such
-// one.
+// Invariants: a frame is returned only if its checksum, LSN and durable field are valid; no frame behind the first
+// invalid one is returned.
 #pragma once
 
 #include <cstddef>
@@ -25,12 +25,12 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// Reads frames from a position on.
+/// Reads frames, starting at a given position. One thread may use an object at a time.
 template <ReadableFile F>
 class FrameReader {
  public:
-  /// `file` and `helpers`, if there are any, must outlive this. The file is read in pieces of `piece_bytes`, or of
-  /// several times as much where helpers share them.
+  /// `file` and `helpers` (null for none) must outlive this object. The file is read in pieces of `piece_bytes`; with
+  /// helpers a piece is several times larger, and they share it.
   FrameReader(F& file, const LogIdentity& log, LogPosition from, std::size_t piece_bytes,
               HelperThreads* helpers = nullptr)
       : file_(&file),
@@ -39,7 +39,8 @@ class FrameReader {
         log_(log),
         next_(from) {}
 
-  /// The next frame, or nothing where none that is valid stands. Version 1 has no numbers: the caller counts.
+  /// The next frame, or nothing if no valid frame stands at the position. Call advance() before the next call. Throws
+  /// what the file throws.
   [[nodiscard]] std::optional<LogFrame> next() {
     const auto frame = log_.version == 1 ? read_version_1() : read_version_2();
     if (frame) {
@@ -48,16 +49,17 @@ class FrameReader {
     return frame;
   }
 
-  /// To be told how many mutations the frame that was read last holds.
+  /// Tells the reader how many mutations the frame returned last holds. They determine the LSN of the next frame.
   void advance(std::uint64_t mutations) noexcept { next_.next_lsn += mutations; }
 
-  /// If a valid frame behind `frame`, which was read last and holds so many `mutations`, is an abort of one of them: its
-  /// number. `frame` stays valid.
+  /// Returns the LSN that the frame directly behind `frame` aborts, if that frame is a valid abort of a mutation of
+  /// `frame`. `frame` is the frame returned last, and holds `mutations` mutations. Its body stays valid. Throws what
+  /// the file throws.
   [[nodiscard]] std::optional<std::uint64_t> abort_behind(const LogFrame& frame, std::uint64_t mutations) {
     if (log_.version == 1 || mutations == 0) {
       return std::nullopt;
     }
-    // Within the window: the bytes of an abort were asked for together with the frame.
+    // The window holds these bytes: they were read together with the frame.
     const auto bytes = window_.at(frame.end, abort_frame_bytes);
     if (bytes.size() < abort_frame_bytes) {
       return std::nullopt;
@@ -71,15 +73,15 @@ class FrameReader {
       return std::nullopt;
     }
     const std::uint64_t lsn = FrameBody(body, log_.version).aborted_lsn();
-    // A number before the frame's wraps around, to more than there are.
+    // If `lsn` is below the frame's first LSN, the difference wraps around and exceeds `mutations`.
     return lsn - frame.position.next_lsn < mutations ? std::optional(lsn) : std::nullopt;
   }
 
-  /// Where the frame that was read last ends, and the next one stands.
+  /// The end of the frame returned last, where the next frame stands.
   [[nodiscard]] const LogPosition& position() const noexcept { return next_; }
 
-  /// Behind the last valid frame: how many bytes were torn off what a crash kept from being written, up to the last one
-  /// that is not zero. Throws PersistError log_corrupted where they were known durable, and are therefore damaged.
+  /// The number of bytes behind the last valid frame, up to the last byte that is not zero: the torn tail that a crash
+  /// left. Throws PersistError log_corrupted if these bytes were known to be durable: then they are damaged, not torn.
   [[nodiscard]] std::uint64_t torn_bytes() {
     if (log_.version != 1 && torn_tail::was_durable(*file_, window_, log_.header.log_id, next_)) {
       throw_persist_error(
@@ -167,7 +169,7 @@ class FrameReader {
     return {.fields = fields, .whole = whole.value()};
   }
 
-  // The checksum that the frame at the position, of version 2, should have.
+  // The expected checksum of the version-2 frame at the position.
   Checksum checksum_at_position(const FrameHeader& header, std::span<const std::byte> body) {
     while (summed_used_ < summed_.size() && summed_[summed_used_].offset < next_.offset) {
       ++summed_used_;
@@ -181,8 +183,9 @@ class FrameReader {
     return computed_checksum(header, body);
   }
 
-  // Has the checksums of all frames computed that are in memory behind the position, if these are many bytes. Where
-  // they lie is what their headers say, of which nothing was checked yet: so it may be in vain, but is never wrong.
+  // Computes the checksums of all frames that are in memory behind the position, if they have enough bytes to share.
+  // The headers that say where these frames stand are not verified yet. If a header is wrong, the work is wasted, but
+  // no result is wrong: a checksum is used only for a frame that is found at its offset.
   void sum_ahead() {
     summed_.clear();
     summed_used_ = 0;
@@ -224,8 +227,8 @@ class FrameReader {
   FileWindow<F> window_;
   LogIdentity log_;
   LogPosition next_;
-  std::vector<SummedFrame> summed_;  // from some earlier position on
-  std::size_t summed_used_ = 0;      // how many of them are not needed any more
+  std::vector<SummedFrame> summed_;  // frames in order of their offset, not all of them used yet
+  std::size_t summed_used_ = 0;      // how many entries at the front are no longer needed
 };
 
 }  // namespace iqdb

@@ -1,4 +1,4 @@
-// One frame of a log, as a reader hands it out.
+// One frame of a log, as FrameReader returns it.
 #pragma once
 
 #include <cstdint>
@@ -13,13 +13,13 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// A frame whose checksum was found right.
+/// A frame whose checksum is correct.
 struct LogFrame {
   LogPosition position;             ///< where it stands
   std::uint64_t end = 0;            ///< where the next one stands
   std::span<const std::byte> body;  ///< valid until the next frame is read
   std::uint32_t crc32 = 0;          ///< its checksum
-  Crc32 fields;                     ///< the checksum of what that is over before the body; of version 1 nothing
+  Crc32 fields;                     ///< what `crc32` covers before the body; nothing in version 1
 
   /// Throws `error` as PersistError log_corrupted at this frame.
   [[noreturn]] void fail(const std::string& found) const {
@@ -29,7 +29,8 @@ struct LogFrame {
                         {.path = {}, .code = {}, .offset = position.offset});
   }
 
-  /// Calls `decode`; what is wrong with the body is log_corrupted at this frame.
+  /// Calls `decode`. PersistError invalid_payload and truncated_payload become log_corrupted at this frame: the
+  /// checksum is correct, so the writer wrote something else than a log.
   template <class Decode>
   decltype(auto) decoded(Decode&& decode) const {
     try {

@@ -1,5 +1,6 @@
-// What a call must know of a log beside the snapshot before it passes it over or replaces it: whether mutations would
-// be lost unseen.
+// Checks a log beside the snapshot before a call ignores or replaces it.
+//
+// Invariant: no call silently discards mutations that only the log holds.
 #pragma once
 
 #include <algorithm>
@@ -19,8 +20,8 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// Whether there is a log beside the snapshot at `path`. Throws PersistError of `kind` where it holds mutations that
-/// the snapshot lacks, or cannot be read.
+/// Whether there is a log beside the snapshot at `path`. Throws PersistError of `kind` if the log holds mutations that
+/// the snapshot lacks, or is not a valid log; io if a file cannot be read.
 template <Storage S>
 bool refuse_log(S& storage, const std::filesystem::path& path, PersistErrorKind kind, std::size_t piece_bytes) {
   std::optional<typename S::File> log;
@@ -30,7 +31,7 @@ bool refuse_log(S& storage, const std::filesystem::path& path, PersistErrorKind 
     if (error.code() != std::errc::filename_too_long) {
       throw;
     }
-    // Then no log can be there.
+    // A name that is too long for the file system names no log.
   }
   if (!log) {
     return false;
@@ -41,7 +42,8 @@ bool refuse_log(S& storage, const std::filesystem::path& path, PersistErrorKind 
                             "; load the index with wal_enabled = true to keep them, or move the log away",
                         {.path = path, .code = {}, .offset = {}});
   };
-  // The fingerprint of no snapshot: with it every mutation in a log counts as lacking.
+  // The fingerprint of no snapshot. It stays so if there is no valid snapshot: then every mutation in the log counts as
+  // lacking.
   Fingerprint present;
   std::uint64_t mutations = 0;
   try {
@@ -67,7 +69,8 @@ bool refuse_log(S& storage, const std::filesystem::path& path, PersistErrorKind 
   return true;
 }
 
-/// Removes, durably, a log that holds no mutations from beside the snapshot at `path`. Throws as refuse_log does.
+/// Durably removes the log beside the snapshot at `path`, if there is one; it must hold no mutations. Throws as
+/// refuse_log does, and PersistError io.
 template <Storage S>
 void discard_empty_log(S& storage, const std::filesystem::path& path, const typename S::Lock& lock,
                        PersistErrorKind kind, std::size_t piece_bytes) {

@@ -1,4 +1,4 @@
-// Where the files of a log lie.
+// The names of a log's files.
 #pragma once
 
 #include <filesystem>
@@ -7,13 +7,13 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// Where the log of the snapshot at `path` lies.
+/// The name of the log of the snapshot at `path`.
 [[nodiscard]] inline std::filesystem::path log_path(std::filesystem::path path) {
   path += ".wal";
   return path;
 }
 
-/// Where a log that had a torn tail is kept.
+/// The name under which a log with a torn tail is kept.
 [[nodiscard]] inline std::filesystem::path torn_log_path(std::filesystem::path path) {
   path += ".wal.torn";
   return path;

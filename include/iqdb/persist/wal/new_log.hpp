@@ -1,4 +1,6 @@
-// A log that is written whole under a temporary name, to be put in place: logs are only ever created whole.
+// A log that is written under a temporary name and then renamed into place.
+//
+// Invariant: a log file in place was created whole, so a header that cannot be read is damaged.
 #pragma once
 
 #include <algorithm>
@@ -24,12 +26,12 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// A log file that is whole under its temporary name, or in place: to be appended to.
+/// Writes a new log file. The caller puts file() in place after finish(), and then opens it for appending.
 template <Storage S>
 class NewLog {
  public:
-  /// Begins a log at `path` that continues the snapshot `base`, which holds the mutations up to `base_lsn`. Of `config`
-  /// buffer_bytes and helper_threads are used.
+  /// Begins a log at `path` that continues the snapshot `base`. That snapshot holds the mutations up to `base_lsn`.
+  /// Uses buffer_bytes and helper_threads of `config`. Throws PersistError io.
   NewLog(S& storage, const std::filesystem::path& path, const typename S::Lock& lock, Fingerprint base,
          std::uint64_t base_lsn, const PersistConfig& config)
       : file_(storage.replace(path, lock)),
@@ -39,8 +41,9 @@ class NewLog {
     frames_.write(bytes_of([this](Writer& writer) { write_log_header(writer, header_); }));
   }
 
-  /// Takes over a frame of an older log, of `mutations` mutations. Its body is not summed again: what the new checksum
-  /// says of it is what the old one said.
+  /// Copies a frame of an older log, which holds `mutations` mutations. The new checksum is derived from the old one,
+  /// and the body is not summed again: the new checksum covers the bytes that the old one covered. Throws PersistError
+  /// io.
   void append(const LogFrame& frame, std::uint64_t mutations) {
     FrameHeader header = next_header(frame.body);
     header.crc32 =
@@ -48,21 +51,22 @@ class NewLog {
     append(header, frame.body, mutations);
   }
 
-  /// Appends the abort of a mutation of the frame appended last.
+  /// Appends an abort of `lsn`, a mutation of the frame appended last. Throws PersistError io.
   void append_abort(std::uint64_t lsn) {
     append_control([lsn](Writer& writer) { write_abort(writer, lsn); });
   }
 
-  /// Ends what was taken over from an older log.
+  /// Appends a close frame behind the frames copied from an older log. Throws PersistError io.
   void append_close() { append_control(write_close); }
 
-  /// Writes what was appended to the file, before it is put in place; nothing may be appended afterwards.
+  /// Writes everything appended to the file. Call it before the file is put in place; nothing may be appended
+  /// afterwards. Throws PersistError io.
   void finish() { frames_.finish(); }
 
-  /// The file, to be put in place.
+  /// The file, which the caller syncs and renames.
   [[nodiscard]] typename S::Replacement& file() noexcept { return file_; }
 
-  /// The log, once it is in place; this is then empty.
+  /// Opens the file for appending. Precondition: it is in place. Afterwards only header() and end() may be called.
   [[nodiscard]] typename S::Log open(S& storage, LogOptions options) {
     return storage.open_log(std::move(file_), options);
   }
@@ -79,9 +83,9 @@ class NewLog {
     append(header, body, 0);
   }
 
-  // But for the checksum.
+  // The header of the next frame, without its checksum.
   [[nodiscard]] FrameHeader next_header(std::span<const std::byte> body) const noexcept {
-    // All of the file is synced before it is put in place: what stands before a frame is durable when it is read.
+    // The whole file is synced before it is renamed: when a reader sees this frame, everything before it is durable.
     return {.body_bytes = static_cast<std::uint32_t>(body.size()),
             .crc32 = 0,
             .lsn = end_.next_lsn,
@@ -101,7 +105,7 @@ class NewLog {
   LogHeader header_;
   LogPosition end_;
   Crc32Rebaser rebaser_;
-  // In large blocks, and by another thread: a call of the system for each frame would cost more than everything else.
+  // Writes large blocks, in another thread: one system call for each frame would cost more than all other work.
   BlockStream<typename S::Replacement> frames_;
 };
 

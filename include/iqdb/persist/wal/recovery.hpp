@@ -1,7 +1,9 @@
-// Bringing snapshot and log back together: what is replayed onto the index, and the log that goes on from there.
+// Recovery: loads the snapshot, replays the log onto the index, and replaces the log by one that holds what was
+// replayed.
 //
-// The order is the contract of docs/format.md: sync what was found, read the snapshot, read the log, replay it while
-// writing it anew, put the new log in place. Until that last step nothing on disk is changed.
+// The order is the contract of docs/format.md: sync the files that are there, read the snapshot, read the log and
+// replay it while the new log is written, put the new log in place. Until that last step the snapshot and the log are
+// unchanged.
 #pragma once
 
 #include <algorithm>
@@ -37,7 +39,7 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// An index as snapshot and log have it, and the log that it goes on with, which is in place.
+/// The index that snapshot and log describe, and its new log, which is in place.
 template <Persistable I, Storage S>
 struct Recovered {
   I index;
@@ -47,28 +49,29 @@ struct Recovered {
 
 namespace recovery {
 
-// The new log, and what was found in the old one.
+// The new log, and a report on the old one.
 template <Storage S>
 struct Renewed {
   std::unique_ptr<NewLog<S>> log;
   RecoveryReport report = {};
 };
 
-// Replays a log onto an index and writes it anew meanwhile.
+// Replays a log onto an index, and writes the new log while it reads.
 template <Storage S>
 class LogRenewal {
  public:
-  // Of the log at `path`. All of this must outlive it.
+  // For the log at `path`. All arguments must outlive this object.
   LogRenewal(S& storage, const std::filesystem::path& path, const typename S::Lock& lock, const PersistConfig& config)
       : storage_(&storage), path_(&path), lock_(&lock), config_(&config), helpers_(config.helper_threads) {}
 
-  // A new log, to be written.
+  // Begins a new log.
   [[nodiscard]] std::unique_ptr<NewLog<S>> begin(const Fingerprint& snapshot, std::uint64_t base_lsn) {
     return std::make_unique<NewLog<S>>(*storage_, *path_, *lock_, snapshot, base_lsn, *config_);
   }
 
-  // Reads a log once, that continues the snapshot which `index` was made of. Nothing where that is not enough: the index
-  // rejects something, or the snapshot was saved again behind the first mutations. The index has then taken some of them.
+  // Reads once a log that continues the snapshot from which `index` was loaded. Returns nothing if one pass is not
+  // enough: the index rejects a mutation, or a checkpoint of this snapshot stands behind some mutations. The index then
+  // holds some of the mutations, and must be loaded again. Throws PersistError log_corrupted; io.
   template <Index I>
   [[nodiscard]] std::optional<Renewed<S>> in_one_pass(I& index, const Fingerprint& snapshot, typename S::File& file,
                                                       const LogIdentity& identity) {
@@ -100,7 +103,8 @@ class LogRenewal {
     return renewed;
   }
 
-  // Reads a log twice: to its end, and then once more what is to be replayed onto `index`.
+  // Reads a log to its end, then reads again the part that is replayed onto `index`. Throws PersistError log_mismatch,
+  // log_corrupted, replay_rejected; io.
   template <Index I>
   [[nodiscard]] Renewed<S> in_two_passes(I& index, const Fingerprint& snapshot, typename S::File& file) {
     const LogScan scan = scan_log(file, snapshot, config_->buffer_bytes, helpers_.if_any());
@@ -109,7 +113,8 @@ class LogRenewal {
                           "the log continues another snapshot and holds " + std::to_string(scan.mutations) +
                               " mutations; put that snapshot back, or move the log away to load this one without it");
     }
-    // A log that continues another snapshot has nothing to replay, but its numbers were given.
+    // A log that continues another snapshot has nothing to replay, but its LSNs were used: the new log does not use
+    // them again.
     const LogPosition first = scan.replay.value_or(scan.end);
     Renewed<S> renewed{.log = begin(snapshot, first.next_lsn - 1),
                        .report = {.log_found = true,
@@ -149,15 +154,16 @@ class LogRenewal {
 
 }  // namespace recovery
 
-/// Makes the index of snapshot and log at `path`, a resolved name, under its lock, and puts a new log in place that
-/// holds what the old one had beyond the snapshot. Throws PersistError: what load_snapshot throws, then bad_magic,
-/// unsupported_version, log_corrupted, log_mismatch, replay_rejected for the log; io. The files are then as they were.
+/// Loads the index from snapshot and log at `path`, a resolved name, under its lock. Puts a new log in place that holds
+/// what the old one held beyond the snapshot. Throws PersistError: what load_snapshot throws, then bad_magic,
+/// unsupported_version, log_corrupted, log_mismatch, replay_rejected for the log; io; and what config.on_progress
+/// throws. If it throws, the snapshot is unchanged, and the log holds what it held.
 template <Persistable I, Storage S>
   requires Index<I>
 [[nodiscard]] Recovered<I, S> recover(S& storage, const std::filesystem::path& path, const typename S::Lock& lock,
                                       typename S::File snapshot_file, const PersistConfig& config) {
-  // What is read may so far live in the page cache alone, written by a process that was killed before it synced.
-  // Without these syncs a power cut could take it while what is built on it stays.
+  // The files may so far be in the page cache only, written by a process that was killed before it synced. Without
+  // these syncs a power cut could remove them while what this load builds on them stays.
   storage.sync(path);
   storage.sync(log_path(path));
   storage.sync_directory(path);
@@ -183,13 +189,13 @@ template <Persistable I, Storage S>
     auto& [log, report] = *renewed;
     log->finish();
     if (report.dropped_bytes > 0) {
-      // A second name, not a rename: `path`.wal itself must never stop existing.
+      // A second name, not a rename: there must be no moment without `path`.wal.
       storage.keep(log_name, torn_log_path(path), lock);
       report.torn_log = torn_log_path(path);
     }
-    // Once more, now that the temporary file has changed the directory: where the sync of an earlier process failed,
-    // the system may take what it could not write for clean, and the sync above for done. Without it a crash could
-    // leave the new log beside the snapshot before the one that was read.
+    // Once more, now that the temporary file has changed the directory. If an earlier process's sync of the directory
+    // failed, the system may mark the changes that it could not write as clean, and the sync above then does nothing.
+    // Without this sync a crash could leave the new log beside an older snapshot than the one read.
     storage.sync_directory(path);
     put_in_place(log->file());
     return {.index = std::move(snapshot->index), .log = std::move(log), .report = std::move(report)};

@@ -1,4 +1,7 @@
-// Replaying a log's mutations onto an index, and taking those that it holds over into a new log.
+// Replays the mutations of a log onto an index, and copies the frames that still count into a new log.
+//
+// Invariant: the new log holds the mutations that the index took, with the same LSNs. Mutations that it did not take
+// are aborted in the new log, or absent if the snapshot of a version-1 log already holds them.
 #pragma once
 
 #include <cstdint>
@@ -23,17 +26,17 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 namespace recovery {
 
-// Replays the log's mutations onto an index, and takes those that it holds over into a new log.
+// Replays frames onto an index, and copies them into a new log. One thread may use an object at a time.
 template <Index I, Storage S>
 class Replay {
  public:
-  // `log_end` is where the log's last valid frame ends; where that is not known, nothing is said of what the index
-  // rejects.
+  // `log_end` is where the last valid frame of the log ends. Without it, take() cannot judge a rejection by the index.
   Replay(I& index, NewLog<S>& log, std::uint32_t version, std::optional<std::uint64_t> log_end, RecoveryReport& report)
       : index_(&index), log_(&log), version_(version), log_end_(log_end), report_(&report) {}
 
-  // Takes one frame; `aborted` is the mutation of it that an abort behind it speaks of. Returns false where the index
-  // has rejected something, and whether that is tolerated cannot be said.
+  // Replays one frame. `aborted` is the mutation of the frame that an abort behind it names. Returns false if the index
+  // rejected a mutation and `log_end` is unknown: whether that is tolerated cannot be decided. Throws PersistError
+  // log_corrupted, replay_rejected.
   [[nodiscard]] bool take(const LogFrame& frame, FrameBody& body, std::optional<std::uint64_t> aborted) {
     const std::uint64_t live = aborted ? *aborted - frame.position.next_lsn : body.mutations();
     std::uint64_t done = 0;
@@ -77,7 +80,7 @@ class Replay {
     return Outcome::applied;
   }
 
-  // In a handler.
+  // Decides what a rejection by the index means. Called in a catch handler: rethrows the exception to find its type.
   [[nodiscard]] Outcome rejected(const LogFrame& frame) {
     try {
       throw;
@@ -93,7 +96,7 @@ class Replay {
   [[nodiscard]] Outcome rejected(const LogFrame& frame, const IndexError& error) {
     if (version_ == 1) {
       // A crash between the snapshot and the truncation of its log leaves mutations in both, and version 1 does not
-      // tell: what the snapshot holds already is passed over.
+      // mark them: skip those that the snapshot already holds.
       const bool is_repeated = mutation_.op == FrameOp::insert ? error.kind() == IndexErrorKind::duplicate
                                                                : error.kind() == IndexErrorKind::not_found;
       if (is_repeated) {
@@ -101,13 +104,13 @@ class Replay {
         return Outcome::skipped;
       }
     } else if (frame.end == log_end_) {
-      // The crash came between the rejection and its abort, which would stand behind.
+      // A crash came after the rejection and before its abort, which would stand behind this frame.
       return Outcome::tolerated;
     }
     reject(frame, error.what());
   }
 
-  // In a handler: nests what is being handled.
+  // Called in a catch handler: the exception being handled is nested.
   [[noreturn]] void reject(const LogFrame& frame, const char* found) const {
     std::throw_with_nested(PersistError(PersistErrorKind::replay_rejected,
                                         "the index rejects the mutation of vector " + to_string(mutation_.id) +

@@ -1,5 +1,5 @@
-// What stands behind the last valid frame of a log: a torn tail, which a crash kept from being written whole, or damage to
-// bytes that had been durable.
+// Classifies the bytes behind the last valid frame of a log: a torn tail, whose write a crash cut off, or damage to
+// bytes that were known to be durable.
 #pragma once
 
 #include <algorithm>
@@ -19,24 +19,24 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 namespace torn_tail {
 
-// How much of a file is read at a time.
+// How many bytes are read at a time.
 inline constexpr std::size_t piece_bytes = std::size_t{64} * 1024;
 
-// Whether a frame behind `torn`, where no valid frame stands, was written when the bytes at `torn` were known durable:
-// then these were a frame, and are damaged. Searches the rest of the file, at every byte. `window` is of `file`. Throws
-// what the file throws.
+// Whether a frame behind `torn` was written when the bytes at `torn` were known to be durable. No valid frame stands at
+// `torn`; if the answer is yes, a valid one did, and it is damaged. Searches the rest of the file at every byte offset.
+// `window` is a window of `file`. Throws what the file throws.
 template <ReadableFile F>
 [[nodiscard]] bool was_durable(F& file, FileWindow<F>& window, std::uint64_t log_id, const LogPosition& torn) {
-  // A forged log can have fields that look right every few bytes, each before megabytes of body. Bodies are summed up
-  // as long as they are together no more than what is searched; from then on each takes a short time, however long it
-  // is.
+  // A forged log can have plausible headers every few bytes, each followed by megabytes of body. The search computes
+  // the checksums of bodies directly until their total exceeds the number of bytes searched. From then on it uses
+  // PartChecksums, with which a body takes a short time, however long it is.
   std::uint64_t left_to_sum = window.size() - std::min(torn.offset, window.size());
   std::optional<PartChecksums<F>> parts;
   for (std::uint64_t offset = torn.offset; offset + FrameHeader::bytes <= window.size(); ++offset) {
     const FrameHeader header =
         read_frame_header(window.at(offset, FrameHeader::bytes).template first<FrameHeader::bytes>());
     const std::uint64_t body = offset + FrameHeader::bytes;
-    // Fields first: the checksum, of a body of any size, is then hardly ever computed.
+    // Check the fields first, so that the checksum of a body of any size is hardly ever computed.
     if (header.body_bytes == 0 || header.body_bytes > std::min(largest_frame_body, window.size() - body) ||
         header.lsn < torn.next_lsn || header.durable <= torn.offset || header.durable > offset) {
       continue;
@@ -59,7 +59,7 @@ template <ReadableFile F>
   return false;
 }
 
-// How many bytes from `offset` on hold something: up to the last one that is not zero.
+// The number of bytes from `offset` up to the last byte that is not zero.
 template <ReadableFile F>
 [[nodiscard]] std::uint64_t bytes_behind(FileWindow<F>& window, std::uint64_t offset) {
   std::uint64_t end = offset;

@@ -4,7 +4,7 @@
 //   frame: body length 4 | CRC32 4 | LSN 8 | durable 8 | body …
 //   body:  wal/frame_body.hpp
 //
-// Version 1, which is only read: magic 8 | version 4, then frames: body length 4 | CRC32 4 | body …
+// Version 1 is read, but not written: magic 8 | version 4, then frames: body length 4 | CRC32 4 | body …
 #pragma once
 
 #include <algorithm>
@@ -31,47 +31,47 @@ inline constexpr std::string_view log_magic("IQDBWAL\0", 8);
 /// The version that is written.
 inline constexpr std::uint32_t log_version = 2;
 
-/// The bytes of a version-1 header: magic and version, with which a version-2 header begins too.
+/// The size of a version-1 header: magic and version. A version-2 header begins with the same fields.
 inline constexpr std::uint64_t log_header_1_bytes = 12;
 
-/// The bytes of a version-2 header.
+/// The size of a version-2 header.
 inline constexpr std::uint64_t log_header_bytes = 64;
 
-/// The largest body of a frame. A mutation that would need a larger one is refused before it is written.
+/// The largest body of a frame, in bytes. A mutation that needs a larger one is refused before it is written.
 inline constexpr std::uint64_t largest_frame_body = std::uint64_t{256} * 1024 * 1024;
 
-/// The largest number a mutation can have: so large that none ever gets there, so small that no sum overflows.
+/// The largest LSN of a mutation: large enough that no log reaches it, small enough that no sum of LSNs overflows.
 inline constexpr std::uint64_t largest_lsn = std::uint64_t{1} << 62U;
 
-/// What a version-2 log begins with.
+/// The header of a version-2 log.
 struct LogHeader {
-  std::uint64_t log_id = 0;    ///< random, new for every log file: part of every frame's checksum
-  std::uint64_t base_lsn = 0;  ///< the number of the last mutation that the base snapshot holds
-  Fingerprint base;            ///< of the snapshot that the log continues
+  std::uint64_t log_id = 0;    ///< random, new for each log file; part of each frame's checksum
+  std::uint64_t base_lsn = 0;  ///< the LSN of the last mutation in the base snapshot
+  Fingerprint base;            ///< the snapshot that the log continues
 
   friend bool operator==(const LogHeader&, const LogHeader&) = default;
 };
 
-/// What a body begins with.
+/// The first byte of a body.
 enum class FrameOp : std::uint8_t { insert = 1, erase = 2, batch = 3, abort = 4, checkpoint = 5, close = 6 };
 
-/// What a version-2 frame begins with.
+/// The header of a version-2 frame.
 struct FrameHeader {
   std::uint32_t body_bytes = 0;
   std::uint32_t crc32 = 0;    ///< see frame_checksum
-  std::uint64_t lsn = 0;      ///< of its first mutation; of a control frame: of the mutation that follows
-  std::uint64_t durable = 0;  ///< up to this offset the log was known to be on stable storage when it was written
+  std::uint64_t lsn = 0;      ///< of its first mutation; in a control frame: of the mutation that follows
+  std::uint64_t durable = 0;  ///< up to this offset the log was known to be durable when the frame was written
 
-  /// How many bytes it takes.
+  /// Its size in a log.
   static constexpr std::uint64_t bytes = 4 + 4 + 8 + 8;
 };
 
-/// The bytes of a version-1 frame's header: body length and CRC32 of the body.
+/// The size of a version-1 frame's header: body length, and CRC32 of the body.
 inline constexpr std::uint64_t frame_header_1_bytes = 4 + 4;
 
 namespace wal_format {
 
-// Numbers one behind the other, which have `count` bytes together.
+// The little-endian bytes of `values`, concatenated. Their sizes add up to `count`.
 template <std::size_t count, LittleEndianValue... Ts>
 [[nodiscard]] std::array<std::byte, count> packed(const Ts&... values) noexcept {
   static_assert((sizeof(Ts) + ...) == count);
@@ -87,13 +87,13 @@ template <std::size_t count, LittleEndianValue... Ts>
 
 }  // namespace wal_format
 
-/// The checksum of what a frame's is over before the body: the log's id, so that a frame of another log or of an
-/// earlier life of the same blocks never validates, and the header's other fields.
+/// The part of a frame's checksum that precedes the body. It covers the log id, so that a frame of another log, or of
+/// an older log in the same disk blocks, is never valid. It also covers the header's other fields.
 [[nodiscard]] inline Crc32 checksum_of_fields(std::uint64_t log_id, const FrameHeader& header) noexcept {
   return Crc32(wal_format::packed<8 + 4 + 8 + 8>(log_id, header.body_bytes, header.lsn, header.durable));
 }
 
-/// The checksum of a frame: over these fields, and the body.
+/// The checksum of a frame: over the log id, these fields and the body.
 [[nodiscard]] inline std::uint32_t frame_checksum(std::uint64_t log_id, const FrameHeader& header,
                                                   std::span<const std::byte> body) noexcept {
   Crc32 checksum = checksum_of_fields(log_id, header);
@@ -101,12 +101,12 @@ template <std::size_t count, LittleEndianValue... Ts>
   return checksum.value();
 }
 
-/// A frame's header as it lies in a log.
+/// The bytes of a frame's header.
 [[nodiscard]] inline std::array<std::byte, FrameHeader::bytes> encoded(const FrameHeader& header) noexcept {
   return wal_format::packed<FrameHeader::bytes>(header.body_bytes, header.crc32, header.lsn, header.durable);
 }
 
-/// Reads a frame's header; nothing of it is checked.
+/// Reads a frame's header. Checks nothing.
 [[nodiscard]] inline FrameHeader read_frame_header(std::span<const std::byte, FrameHeader::bytes> bytes) noexcept {
   const std::byte* at = bytes.data();
   const auto take = [&at]<class T>(T& field) {
@@ -149,7 +149,7 @@ namespace wal_format {
                       {.path = {}, .code = {}, .offset = 0});
 }
 
-// The fields of a version-2 header, from its 64 bytes; nothing is checked.
+// The fields of a version-2 header, from its 64 bytes. Checks nothing.
 [[nodiscard]] inline LogHeader fields_of(std::span<const std::byte> bytes) {
   Reader reader(bytes.subspan(log_magic.size() + 4 + 4));
   LogHeader header;
@@ -165,14 +165,14 @@ namespace wal_format {
 
 }  // namespace wal_format
 
-/// The version of the log that begins with `bytes`: its first log_header_bytes, or all of it, at least
-/// log_header_1_bytes. Throws PersistError bad_magic where it is no log, unsupported_version where it is one of a
-/// version there is not; log_corrupted where it would be of version 2 if magic and version were put right: then these
-/// are damaged.
+/// The version of the log that begins with `bytes`. Pass the first log_header_bytes of the file, or the whole file if
+/// it is shorter, but at least log_header_1_bytes. Throws PersistError bad_magic if it is not a log;
+/// unsupported_version if this library does not know its version; log_corrupted if the rest of the header is a correct
+/// version-2 header, so that magic or version is damaged.
 [[nodiscard]] IQDB_PERSIST_INLINE std::uint32_t read_log_version(std::span<const std::byte> bytes);
 
-/// Reads a version-2 header. Throws PersistError log_corrupted where it is not whole: a log is created whole, so that
-/// is never a log that was only begun.
+/// Reads a version-2 header. Throws PersistError log_corrupted if it is not complete and correct. A log is created
+/// whole, so this is damage, and never a log whose creation was cut off.
 [[nodiscard]] IQDB_PERSIST_INLINE LogHeader read_log_header(std::span<const std::byte> bytes);
 
 #if IQDB_PERSIST_DEFINITIONS
@@ -224,7 +224,7 @@ IQDB_PERSIST_INLINE LogHeader read_log_header(std::span<const std::byte> bytes) 
                                      std::to_string(log_header_bytes));
   }
   const LogHeader header = wal_format::fields_of(bytes);
-  // Magic and version, the checksum, the zeros behind the fields: all are right if encoding it again gives these bytes.
+  // Encoding the fields again must produce the same bytes: this checks magic, version, checksum and the zeros at once.
   if (const auto right = wal_format::encoded(header); !std::equal(right.begin(), right.end(), bytes.begin())) {
     wal_format::throw_damaged_header("its checksum is wrong");
   }

@@ -1,5 +1,5 @@
-// Reading a log once, from its first frame to its end: where it ends and why, where replay starts, and how many mutations
-// it holds.
+// Scans a log once, from its first frame to its end: finds where and why it ends, where replay starts, and how many
+// mutations it holds.
 #pragma once
 
 #include <cstddef>
@@ -20,20 +20,21 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// Refuses frames that no writer makes, although their checksum is right. It is shown all of a log's in their order.
+/// Refuses frames whose checksum is correct but that no writer produces. It must see all frames of a log in order.
 class FrameOrder {
  public:
-  /// Of a log of this version.
+  /// Checks a log of this version.
   explicit FrameOrder(std::uint32_t version) : version_(version) {}
 
-  /// Takes the next frame: its body, of which the mutations are yet to be read. Throws PersistError log_corrupted for
-  /// what is no body, for an abort that does not stand directly behind the frame of the mutation that it speaks of, and
-  /// for mutations with numbers above largest_lsn.
+  /// Decodes the body of the next frame; its mutations are not read yet. Throws PersistError log_corrupted if the body
+  /// cannot be decoded, if an abort does not stand directly behind the frame of the mutation that it names, or if a
+  /// mutation has a number above largest_lsn.
   [[nodiscard]] FrameBody take(const LogFrame& frame) {
     FrameBody body = frame.decoded([&] { return FrameBody(frame.body, version_); });
     taken_back_ = 0;
     if (body.op() == FrameOp::abort) {
-      // So many mutations of the frame before hold. A number before that frame's wraps around, to more than there are.
+      // How many mutations of the previous frame stay. If the LSN is below that frame's, the difference wraps around
+      // and exceeds their number.
       const std::uint64_t kept = body.aborted_lsn() - first_lsn_;
       if (kept >= mutations_) {
         frame.fail("an abort does not stand directly behind the record of the mutation that it speaks of");
@@ -48,7 +49,7 @@ class FrameOrder {
     return body;
   }
 
-  /// How many mutations of the frame before the one that was taken last are taken back by it: none but by an abort.
+  /// How many mutations of the previous frame the frame taken last aborts: 0 unless it is an abort.
   [[nodiscard]] std::uint64_t taken_back() const noexcept { return taken_back_; }
 
  private:
@@ -58,17 +59,17 @@ class FrameOrder {
   std::uint64_t taken_back_ = 0;
 };
 
-/// What reading a log once, from its first frame to its end, has found out.
+/// The result of scan_log.
 struct LogScan {
   LogIdentity log;
-  LogPosition end;                    ///< behind the last valid frame
-  std::uint64_t dropped_bytes = 0;    ///< behind the end, up to the last byte that is not zero
-  std::optional<LogPosition> replay;  ///< where replay starts; nothing where the log continues another snapshot
-  std::uint64_t mutations = 0;        ///< that are not aborted, behind the start of replay, or anywhere without one
+  LogPosition end;                    ///< the end of the last valid frame
+  std::uint64_t dropped_bytes = 0;    ///< bytes behind the end, up to the last one that is not zero
+  std::optional<LogPosition> replay;  ///< where replay starts; nothing if the log continues another snapshot
+  std::uint64_t mutations = 0;        ///< not aborted, behind `replay`, or in the whole log if there is no `replay`
 };
 
 /// Reads a log to its end, in pieces of about `piece_bytes`; `helpers` share the work. `snapshot` is the fingerprint of
-/// the snapshot beside it. Throws PersistError bad_magic, unsupported_version, log_corrupted; io.
+/// the snapshot beside the log. Throws PersistError bad_magic, unsupported_version, log_corrupted; io.
 template <ReadableFile F>
 [[nodiscard]] LogScan scan_log(F& file, const Fingerprint& snapshot, std::size_t piece_bytes,
                                HelperThreads* helpers = nullptr) {

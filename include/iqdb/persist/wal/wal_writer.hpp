@@ -1,8 +1,8 @@
-// Appending to a log: frames, when they are synced, and what happens when that fails.
+// Appends frames to a log, syncs them by policy, and handles failures of both.
 //
-// Invariants: a frame stands in the log whole or not at all before any later frame is appended: what a failed append left
-// is undone durably. A failed sync is never tried again, since the system may have dropped the pages and report success:
-// the log is poisoned, and nothing is appended to it any more.
+// Invariants: before a frame is appended, every earlier frame stands in the log whole or not at all: the remains of a
+// failed append are durably removed. A failed sync is never repeated, since the system may have dropped the pages and
+// then report success: the log is poisoned, and nothing is appended to it any more.
 #pragma once
 
 #include <chrono>
@@ -32,13 +32,13 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// Appends mutations to a log and makes them durable as its policy says. Used by one thread; with a periodic policy
-/// another one of its own syncs.
+/// Appends mutations to a log and makes them durable as the policy says. One thread calls its members. With a periodic
+/// policy the object syncs in a thread of its own.
 template <Storage S>
 class LogWriter {
  public:
-  /// Of `config` the policy and log_extent_bytes are used. Nothing may be called but go_on_with. Throws PersistError io
-  /// where the thread cannot be started.
+  /// Uses fsync_policy and log_extent_bytes of `config`. Call go_on_with() before any other member. Throws PersistError
+  /// io if the thread cannot be started.
   explicit LogWriter(const PersistConfig& config)
       : policy_(config.fsync_policy), extent_bytes_(config.log_extent_bytes) {
     if (policy_.is_periodic()) {
@@ -54,8 +54,8 @@ class LogWriter {
   LogWriter& operator=(const LogWriter&) = delete;
   ~LogWriter() { stop_flusher(); }
 
-  /// Goes on with `log`, which was put in place, instead of the one before, which was synced. Needs no memory: from the
-  /// moment when a new log is in place nothing may fail that can be done earlier.
+  /// Appends to `log` from now on. Preconditions: `log` is in place, and the previous log was synced. Allocates no
+  /// memory: once a new log is in place, nothing may fail that could have been done earlier.
   void go_on_with(S& storage, NewLog<S>& log) {
     const std::lock_guard one_at_a_time(sync_mutex_);
     const std::lock_guard guard(mutex_);
@@ -68,9 +68,9 @@ class LogWriter {
     unsynced_since_.reset();
   }
 
-  /// Appends a frame of `mutations` mutations whose body is what `write_body(writer)` writes, and syncs it if the
-  /// policy says so; returns the number of the first one. If it throws, none is in the log, but for a sync that failed:
-  /// then they may be. Throws PersistError io, record_too_large, poisoned; and what `write_body` throws.
+  /// Appends a frame of `mutations` mutations, whose body `write_body(writer)` writes, and syncs it if the policy says
+  /// so. Returns the LSN of the first one. If it throws, the log holds none of them, with one exception: after a failed
+  /// sync it may. Throws PersistError io, record_too_large, poisoned; and what `write_body` throws.
   template <class WriteBody>
   std::uint64_t append(std::uint64_t mutations, WriteBody&& write_body) {
     std::uint64_t first = 0;
@@ -99,7 +99,7 @@ class LogWriter {
       try {
         sync();
       } catch (...) {
-        // A load may find them, but nobody was told that they were taken.
+        // A load may find these mutations, but they were not acknowledged: lsn() does not count them.
         end_.next_lsn = first;
         throw;
       }
@@ -109,8 +109,8 @@ class LogWriter {
     return first;
   }
 
-  /// Says that the index rejected the mutation `lsn`, which is of the frame appended last. If that cannot be said the
-  /// log is poisoned: a load could not tell the rejected mutation from one that the index took.
+  /// Records that the index rejected the mutation `lsn` of the frame appended last. If the abort cannot be appended,
+  /// the log is poisoned: a load could not tell the rejected mutation from one that the index took.
   void abort(std::uint64_t lsn) noexcept {
     try {
       std::ignore = append(0, [lsn](Writer& writer) { write_abort(writer, lsn); });
@@ -119,16 +119,17 @@ class LogWriter {
     }
   }
 
-  /// Says, durably, that the snapshot with this fingerprint holds all mutations so far.
+  /// Durably records that the snapshot with this fingerprint holds all mutations so far. Throws PersistError io,
+  /// poisoned.
   void checkpoint(const Fingerprint& snapshot) {
     std::ignore = append(0, [&](Writer& writer) { write_checkpoint(writer, snapshot); });
-    // Whatever the policy. Without it a crash could leave the new snapshot in place and a log that does not know it.
+    // Under every policy: otherwise a crash could leave the new snapshot in place and a log that does not know it.
     sync();
   }
 
-  /// Makes everything appended so far durable. Throws PersistError io, and the log is then poisoned; poisoned.
+  /// Makes everything appended so far durable. Throws PersistError poisoned; and io, after which the log is poisoned.
   void sync() {
-    // One sync at a time: the system reports a failure once, and a second sync beside it could see success.
+    // One sync at a time: the system reports a failure once, and a second, concurrent sync could see success.
     const std::lock_guard one_at_a_time(sync_mutex_);
     std::uint64_t target = 0;
     {
@@ -152,11 +153,12 @@ class LogWriter {
     durable_ = target;
   }
 
-  /// An orderly end: sync, close frame, sync. Nothing may be appended afterwards. Throws PersistError io, poisoned.
+  /// Ends the log in order: sync, close frame, sync. Nothing may be appended afterwards. Throws PersistError io,
+  /// poisoned.
   void close() {
     stop_flusher();
     sync();
-    // A close frame says that all before it is durable, so it comes behind that sync.
+    // A close frame says that everything before it is durable, so it is written after that sync.
     try {
       log_->finish(encoded(write_close));
     } catch (const std::exception& error) {
@@ -165,10 +167,10 @@ class LogWriter {
     }
   }
 
-  /// The number of the last mutation appended, or of the base if there is none.
+  /// The LSN of the last mutation appended; the base LSN if none was.
   [[nodiscard]] std::uint64_t lsn() const noexcept { return end_.next_lsn - 1; }
 
-  /// From now on nothing may be appended any more: `what` failed, with `error`.
+  /// Makes every later append and sync throw poisoned, since `what` failed with `error`. The first reason stays.
   void poison(const char* what, const char* error) noexcept {
     const std::lock_guard guard(mutex_);
     poison_locked(what, error);
@@ -187,7 +189,7 @@ class LogWriter {
   }
 
  private:
-  // With mutex_ held, or alone.
+  // Called with mutex_ held, or when no other thread runs.
   void require_usable() const {
     if (poisoned_) {
       throw_persist_error(PersistErrorKind::poisoned,
@@ -196,14 +198,15 @@ class LogWriter {
     }
   }
 
-  // A frame at the end of the log; valid until the next one. With mutex_ held, or alone.
+  // Encodes a frame for the end of the log; valid until the next one. Called with mutex_ held, or when no other
+  // thread runs.
   template <class WriteBody>
   [[nodiscard]] std::span<const std::byte> encoded(WriteBody&& write_body) {
     write_body(encoder_.begin());
     return encoder_.finish(header_.log_id, end_.next_lsn, durable_);
   }
 
-  // With mutex_ held, or alone.
+  // Called with mutex_ held, or when no other thread runs.
   template <class WriteBody>
   void append_frame(WriteBody&& write_body, std::uint64_t mutations) {
     const std::span<const std::byte> frame = encoded(std::forward<WriteBody>(write_body));
@@ -223,8 +226,9 @@ class LogWriter {
     }
   }
 
-  // Without it a crash could bring a record back that was reported as failed: what was not written of it may be zeros,
-  // as the space ahead is, and then it is whole. If the sync fails the log is poisoned.
+  // Without this sync a crash could bring back a record that was reported as failed: its removal is not durable yet.
+  // The part that was never written may be zeros, as the space ahead is, and zeros may complete the record. If the sync
+  // fails, the log is poisoned.
   void sync_what_was_undone() noexcept {
     try {
       sync();
@@ -232,7 +236,7 @@ class LogWriter {
     }
   }
 
-  // With mutex_ held, or alone.
+  // Called with mutex_ held, or when no other thread runs.
   void poison_locked(const char* what, const char* error) noexcept {
     if (std::exchange(poisoned_, true)) {
       return;  // the first reason stays
@@ -251,7 +255,7 @@ class LogWriter {
       if (stopping_) {
         return;
       }
-      // At half of the interval: the sync itself has the other half.
+      // Sync after half of the interval: the sync itself may take the other half.
       const auto due = *unsynced_since_ + policy_.interval() / 2;
       wake_.wait_until(guard, due, [this] { return stopping_; });
       if (stopping_) {
@@ -279,15 +283,15 @@ class LogWriter {
   }
 
   std::mutex sync_mutex_;  // taken before mutex_
-  std::mutex mutex_;       // guards what is below, but for the log's sync
+  std::mutex mutex_;       // guards the members below; log_->sync() runs without it
   LogHeader header_;
   LogPosition end_;
-  std::uint64_t durable_ = 0;  // up to this offset the log is known to be on stable storage
+  std::uint64_t durable_ = 0;  // up to this offset the log is known to be durable
   FsyncPolicy policy_;
   std::size_t extent_bytes_;
   std::optional<typename S::Log> log_;
   FrameEncoder encoder_;
-  bool undone_unsynced_ = false;  // a failed append was undone, and nothing was synced since
+  bool undone_unsynced_ = false;  // a failed append was undone, and no sync has followed
   bool poisoned_ = false;
   std::string reason_;
 
