@@ -28,8 +28,8 @@ inline constexpr std::size_t huge_page_bytes = std::size_t{2} * 1024 * 1024;
 /// and their alignment takes at most half as much address space again.
 inline constexpr std::size_t smallest_huge_allocation = 2 * huge_page_bytes;
 
-/// Asks the system to use huge pages for the whole huge pages in `memory`. Does nothing on a system without them. The
-/// memory should not have been touched yet. Its content does not change.
+/// Asks the system for huge pages in the part of `memory` that whole huge pages fill. Does nothing on a system without
+/// them. The memory should not have been touched yet. Its content does not change.
 inline void advise_huge_pages([[maybe_unused]] std::span<std::byte> memory) noexcept {
 #ifdef MADV_HUGEPAGE
   const auto begin = reinterpret_cast<std::uintptr_t>(memory.data());

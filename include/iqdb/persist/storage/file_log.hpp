@@ -37,8 +37,8 @@ class FileLog {
   FileLog(FileHandle<F> file, std::filesystem::path path, std::uint64_t size, bool direct_io, std::size_t extent_bytes)
       : file_(std::move(file)), path_(std::move(path)), end_(size), direct_(direct_io), space_(extent_bytes, size) {}
 
-  /// Appends `bytes`, whole or not at all. Throws PersistError io, and std::bad_alloc. It has then cut off what it had
-  /// written, durably with the next sync(), or usable() is false.
+  /// Appends `bytes`, whole or not at all. Throws PersistError io, and std::bad_alloc; what it had written is then cut
+  /// off, durably with the next sync(), or usable() is false.
   void append(std::span<const std::byte> bytes) {
     prepare(bytes.size());
     try {
@@ -94,7 +94,7 @@ class FileLog {
       return;
     }
     try {
-      // The zeros begin behind the bytes to come, which overwrite what is before.
+      // The zeros begin behind the coming append, which fills the space before them itself.
       write_zeros(needed, *extent);
       space_.prepared_up_to(needed + *extent);
     } catch (const std::exception&) {

@@ -62,8 +62,8 @@ concept LogFile = std::movable<L> && requires(L& log, const L& looked_at, std::s
 
 /// When a log is synced. A store may choose by this how it writes.
 enum class LogSync : std::uint8_t {
-  every_write,  ///< after every write
-  now_and_then,
+  every_write,   ///< after every write
+  now_and_then,  ///< less often
 };
 
 /// How a log will be used.
