@@ -1,4 +1,4 @@
-// Memory that a device can read by itself: for reads and writes past the page cache.
+// Block-aligned memory for direct I/O: reads and writes that bypass the page cache.
 #pragma once
 
 #include <cstddef>
@@ -12,8 +12,8 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// The unit of direct I/O: offsets, sizes and addresses are multiples of it. Devices have blocks of 512 or 4096 bytes;
-/// one with larger ones refuses (EINVAL), and is written through the page cache.
+/// The unit of direct I/O, in bytes: offsets, sizes and addresses are multiples of it. Devices have blocks of 512 or
+/// 4096 bytes. A device with larger blocks refuses direct I/O (EINVAL) and is written through the page cache.
 inline constexpr std::size_t direct_block_bytes = 4096;
 
 /// `offset` rounded down to a multiple of direct_block_bytes.
@@ -26,25 +26,26 @@ inline constexpr std::size_t direct_block_bytes = 4096;
   return block_begin(offset + direct_block_bytes - 1);
 }
 
-/// Whether a piece of memory can be written to `offset` of a file past the page cache.
+/// Whether a direct write can write `bytes` at `offset` of a file.
 [[nodiscard]] inline bool is_block_aligned(std::uint64_t offset, std::span<const std::byte> bytes) noexcept {
   return offset % direct_block_bytes == 0 && bytes.size() % direct_block_bytes == 0 &&
          reinterpret_cast<std::uintptr_t>(bytes.data()) % direct_block_bytes == 0;
 }
 
-/// Bytes at an address that is a multiple of direct_block_bytes. Empty, or of a fixed size. A large one asks for huge
-/// pages: a device is then given a few large pieces of memory, and not hundreds of small ones.
+/// A buffer at an address that is a multiple of direct_block_bytes. It is empty or of a fixed size. A large buffer asks
+/// for huge pages, so that a device gets a few large pieces of memory and not hundreds of small ones. Movable, not
+/// copyable.
 class AlignedBuffer {
  public:
   AlignedBuffer() = default;
 
-  /// `size` bytes that hold anything. Throws std::bad_alloc.
+  /// Allocates `size` uninitialised bytes. Throws std::bad_alloc.
   explicit AlignedBuffer(std::size_t size)
       : bytes_(static_cast<std::byte*>(::operator new(size, alignment_of(size))), Free{size}), size_(size) {
     advise_huge_pages(bytes());
   }
 
-  /// All of it.
+  /// All bytes of the buffer.
   [[nodiscard]] std::span<std::byte> bytes() const noexcept { return {bytes_.get(), size_}; }
 
   [[nodiscard]] std::size_t size() const noexcept { return size_; }

@@ -1,8 +1,8 @@
-// The CRC32 of the formats: IEEE 802.3 polynomial, as zlib and gzip have it. The only header that includes <zlib.h> and
+// The CRC32 of the formats: IEEE 802.3 polynomial, as in zlib and gzip. The only header that includes <zlib.h> and
 // ISA-L.
 //
-// ISA-L computes the same values several times as fast, by the processor's carry-less multiplication. Two checksums are
-// put together by zlib in either case.
+// ISA-L computes the same values several times as fast, with the processor's carry-less multiplication. zlib combines
+// checksums in either case.
 #pragma once
 
 #include <zlib.h>
@@ -19,18 +19,18 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// A running CRC32.
+/// A running CRC32, and the number of bytes that it covers.
 class Crc32 {
  public:
-  /// Of nothing yet.
+  /// The checksum of no bytes.
   Crc32() = default;
 
-  /// Of `bytes`.
+  /// The checksum of `bytes`.
   explicit Crc32(std::span<const std::byte> bytes) noexcept { update(bytes); }
 
-  /// Takes `bytes` into the checksum.
+  /// Adds `bytes` to the checksum.
   void update(std::span<const std::byte> bytes) noexcept {
-    // zlib takes a null pointer, which an empty span may have, as a request for the initial value.
+    // An empty span may have a null pointer, which zlib takes as a request for the initial value.
     if (!bytes.empty()) {
       const auto* const data = reinterpret_cast<const unsigned char*>(bytes.data());
 #if IQDB_PERSIST_HAS_ISAL
@@ -42,13 +42,13 @@ class Crc32 {
     length_ += bytes.size();
   }
 
-  /// Takes what `next` has taken, as if it had stood behind what this has taken.
+  /// Adds the bytes that `next` covers, as if update() had been called with them.
   void append(const Crc32& next) noexcept {
     value_ = static_cast<std::uint32_t>(::crc32_combine(value_, next.value_, static_cast<z_off_t>(next.length_)));
     length_ += next.length_;
   }
 
-  /// The checksum of all bytes taken; 0 for none.
+  /// The checksum of all bytes added; 0 for none.
   [[nodiscard]] std::uint32_t value() const noexcept { return value_; }
 
  private:
@@ -56,13 +56,13 @@ class Crc32 {
   std::uint64_t length_ = 0;
 };
 
-/// Changes checksums of long bytes as if they had begun otherwise, without having the bytes: a CRC is linear, so that
-/// what the beginning contributes can be taken out and put in. Fast where the bytes behind it are often as many as the
-/// last time.
+/// Computes what the checksum of a long sequence of bytes would be if its beginning were different, without the bytes:
+/// a CRC is linear, so the contribution of the beginning can be taken out and another put in. A call is fast if as many
+/// bytes follow the beginning as in the call before. Used by one thread.
 class Crc32Rebaser {
  public:
-  /// What the checksum `whole` would be if the `behind` bytes at the end stood not behind those that `old_beginning`
-  /// has taken, but behind those of `new_beginning`.
+  /// Returns the checksum of the bytes of `new_beginning` followed by `behind` bytes. `whole` is the checksum of the
+  /// bytes of `old_beginning` followed by the same `behind` bytes.
   [[nodiscard]] std::uint32_t rebased(std::uint32_t whole, const Crc32& old_beginning, const Crc32& new_beginning,
                                       std::uint64_t behind) noexcept {
     const std::uint32_t change = old_beginning.value() ^ new_beginning.value();

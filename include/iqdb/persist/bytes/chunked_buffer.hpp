@@ -1,4 +1,4 @@
-// Bytes that grow without ever being moved, for data of which nobody knows how much it will be.
+// A buffer for data of unknown size. It grows in chunks and never moves its bytes.
 #pragma once
 
 #include <algorithm>
@@ -14,11 +14,12 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// Bytes in chunks, each as large as all before it up to a limit: where a vector holds the old and the new memory at
-/// once while it grows, this takes at most twice the bytes, and of many bytes hardly more than they are.
+/// Holds bytes in chunks. Each chunk is as large as all chunks before it, up to a limit. While a vector grows, it holds
+/// the old and the new memory at once; this buffer takes at most twice its bytes, and little more than its bytes if
+/// they are many. Used by one thread.
 class ChunkedBuffer {
  public:
-  /// Throws std::bad_alloc; what was appended before, and a part of `bytes`, is then there.
+  /// Appends `bytes`. Throws std::bad_alloc; the buffer then holds what was appended before, and a part of `bytes`.
   void append(std::span<const std::byte> bytes) {
     while (!bytes.empty()) {
       if (chunks_.empty() || chunks_.back().used == chunks_.back().memory.size()) {
@@ -33,7 +34,7 @@ class ChunkedBuffer {
     }
   }
 
-  /// Calls `take` with the bytes, from the first to the last, in as many spans as there are chunks.
+  /// Calls `take` with the bytes, from the first to the last, in one span for each chunk.
   template <class Take>
   void for_each(Take&& take) const {
     for (const Chunk& chunk : chunks_) {
@@ -41,10 +42,10 @@ class ChunkedBuffer {
     }
   }
 
-  /// How many bytes there are.
+  /// The number of bytes.
   [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
 
-  /// Gives all memory back.
+  /// Frees all memory.
   void clear() noexcept {
     chunks_.clear();
     size_ = 0;

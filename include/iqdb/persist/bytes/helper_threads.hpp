@@ -1,4 +1,6 @@
-// Threads that help the one that calls: each does a share of a job, beside the caller or while the caller goes on.
+// Threads that help the caller: each does a share of a job, together with the caller or while the caller goes on.
+//
+// Invariants: one job runs at a time. An exception in a helper reaches the caller of run() or end().
 #pragma once
 
 #include <atomic>
@@ -16,28 +18,29 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// Some threads, which wait until there is a job. They are started for the first one. Used by one thread.
+/// A fixed number of threads, which wait for jobs. The first job starts them. Used by one thread.
 class HelperThreads {
  public:
-  /// `count` of them, or as many as the system gives; with none the caller does every job alone.
+  /// Uses `count` threads, or as many as the system gives. With 0 the caller does every job alone.
   explicit HelperThreads(unsigned count) noexcept : wanted_(count) {}
   HelperThreads(const HelperThreads&) = delete;
   HelperThreads& operator=(const HelperThreads&) = delete;
   ~HelperThreads();
 
-  /// Calls `work` in each of them and in the calling thread, at the same time; returns when all have returned. Throws
-  /// what one of them has thrown, the calling thread's before others; so `work` has to see to it that all of them end
-  /// then.
+  /// Calls `work` in every helper and in the calling thread, at the same time. Returns when all have returned. Throws
+  /// what the calling thread threw, else what a helper threw, and std::bad_alloc. If `work` throws in one thread, it
+  /// must still return in all others.
   void run(const std::function<void()>& work);
 
-  /// Calls `work(number)` in each of them, with numbers from 0 on, while the caller goes on; returns how many they are.
-  /// end() must follow before the next job, and before this is destroyed.
+  /// Calls `work(number)` in every helper, with numbers from 0 on, while the caller goes on. Returns the number of
+  /// helpers. end() must follow before the next job. The destructor also waits for `work`, but drops its exception.
+  /// Throws std::bad_alloc.
   unsigned begin(std::function<void(unsigned)> work);
 
-  /// Waits until what begin() has begun has returned in each of them. Throws what one of them has thrown.
+  /// Waits until the `work` of begin() has returned in every helper. Throws what one of them threw.
   void end();
 
-  /// This, or null where there are none: for functions that do without then.
+  /// Returns this, or null if the count is 0: for functions that take helpers or null.
   [[nodiscard]] HelperThreads* if_any() noexcept { return wanted_ == 0 ? nullptr : this; }
 
  private:
@@ -51,11 +54,11 @@ class HelperThreads {
   bool started_ = false;
   std::vector<std::thread> threads_;
 
-  std::mutex mutex_;  // guards what is below
+  std::mutex mutex_;  // guards the members below
   std::condition_variable begin_;
   std::condition_variable end_;
   std::function<void(unsigned)> work_;
-  std::uint64_t job_ = 0;  // its number
+  std::uint64_t job_ = 0;  // the number of the last job
   std::size_t running_ = 0;
   bool stopping_ = false;
   std::exception_ptr error_;
@@ -119,7 +122,7 @@ IQDB_PERSIST_INLINE void HelperThreads::start() {
     try {
       threads_.emplace_back([this, number = static_cast<unsigned>(threads_.size())] { help(number); });
     } catch (const std::system_error&) {
-      break;  // there are no more threads to be had: fewer do it too
+      break;  // the system gives no more threads; fewer suffice
     }
   }
 }
@@ -142,7 +145,7 @@ IQDB_PERSIST_INLINE void HelperThreads::help(unsigned number) noexcept {
     guard.unlock();
     std::exception_ptr error;
     try {
-      work_(number);  // which begin() changes only when nobody runs it
+      work_(number);  // not guarded: begin() changes it only while no helper runs it
     } catch (...) {
       error = std::current_exception();
     }
@@ -158,12 +161,13 @@ IQDB_PERSIST_INLINE void HelperThreads::help(unsigned number) noexcept {
 
 #endif  // IQDB_PERSIST_DEFINITIONS
 
-/// Hands out the numbers 0 to count - 1, each once, to several threads.
+/// Hands out the numbers 0 to count - 1, each once, to several threads. Several threads may call it at the same time.
 class Pieces {
  public:
   explicit Pieces(std::uint64_t count) : count_(count) {}
 
-  /// Calls `take(number)` until there are no more. If it throws, nobody gets another one.
+  /// Calls `take(number)` until no numbers are left. If it throws, no thread gets another number. Throws what `take`
+  /// throws.
   template <class Take>
   void take_all(Take&& take) {
     try {

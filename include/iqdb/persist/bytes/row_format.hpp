@@ -1,6 +1,7 @@
-// Identifiers, metadata and metric tags as they lie in files: the parts that payloads, snapshots and logs share.
+// The encoding of identifiers, metadata and metric tags, which payloads, snapshots and logs share.
 //
-// Bytes are decoded strictly: what no writer makes is refused, as PersistError invalid_payload.
+// Invariant: decoding refuses unknown tags, a bool other than 0 or 1, and metadata text that is not UTF-8, as
+// PersistError invalid_payload; an unknown metric is invalid_metric.
 #pragma once
 
 #include <cstdint>
@@ -30,7 +31,7 @@ inline constexpr std::uint8_t value_float = 2;
 inline constexpr std::uint8_t value_bool = 3;
 inline constexpr std::uint8_t value_null = 4;
 
-// Throws IndexError resource_limit where a length or a number of entries does not fit in its field.
+// Throws IndexError resource_limit if a length or a number of entries does not fit in its field.
 inline void require_storable_count(std::uint64_t count, std::string_view holder, std::string_view items) {
   if (count > std::numeric_limits<std::uint32_t>::max()) {
     throw IndexError(IndexErrorKind::resource_limit, std::string(holder) + " has " + std::to_string(count) + " " +
@@ -40,7 +41,7 @@ inline void require_storable_count(std::uint64_t count, std::string_view holder,
 
 }  // namespace row_format
 
-/// The metric with this tag. Throws PersistError invalid_metric if there is none.
+/// Returns the metric with this tag. Throws PersistError invalid_metric if no metric has it.
 [[nodiscard]] inline DistanceMetric metric_from_tag(std::uint8_t tag) {
   const auto metric = static_cast<DistanceMetric>(tag);
   if (!is_valid(metric)) {
@@ -50,29 +51,31 @@ inline void require_storable_count(std::uint64_t count, std::string_view holder,
   return metric;
 }
 
-/// The least bytes that an identifier takes: kind and length.
+/// The size of the smallest identifier, in bytes: kind and length.
 inline constexpr std::uint64_t smallest_id_bytes = 1 + 8;
 
-/// The least bytes that a metadata slot takes: the flag that there is none.
+/// The size of the smallest metadata slot, in bytes: the flag for no metadata.
 inline constexpr std::uint64_t smallest_metadata_bytes = 1;
 
-/// Throws IndexError where `metadata` could not be stored and read again: invalid_config for a key or a string that is
-/// not UTF-8, resource_limit for one, or a number of entries, above 2^32-1. An index calls it before it takes a vector.
+/// Throws IndexError if `metadata` cannot be stored and read again: invalid_config for a key or a string that is not
+/// UTF-8, resource_limit for a key or a string of more than 2^32-1 bytes or for more than 2^32-1 entries. An index
+/// calls it before it accepts a vector.
 IQDB_PERSIST_INLINE void check_storable(const std::optional<Metadata>& metadata);
 
-/// Writes an identifier: kind, then the integer, or length and bytes.
+/// Writes an identifier: kind, then the integer, or length and bytes. Throws what the writer throws.
 IQDB_PERSIST_INLINE void write_id(Writer& writer, const VectorId& id);
 
-/// Reads what write_id wrote. Throws PersistError invalid_payload for a kind there is not, truncated_payload past the
-/// end.
+/// Reads what write_id wrote. Throws PersistError invalid_payload for an unknown kind, truncated_payload if the payload
+/// ends early.
 [[nodiscard]] IQDB_PERSIST_INLINE VectorId read_id(Reader& reader);
 
-/// Writes a metadata slot: a flag, then the entries in ascending byte order of their keys.
-/// Precondition: check_storable(metadata) does not throw.
+/// Writes a metadata slot: a flag, then the entries in ascending byte order of their keys. Throws what the writer
+/// throws. Precondition: check_storable(metadata) does not throw.
 IQDB_PERSIST_INLINE void write_metadata(Writer& writer, const std::optional<Metadata>& metadata);
 
-/// Reads what write_metadata wrote; entries may stand in any order, and of two with the same key the last counts.
-/// Throws PersistError invalid_payload for what is no metadata, truncated_payload past the end.
+/// Reads what write_metadata wrote. Accepts entries in any order; the last of several entries with the same key counts.
+/// Throws PersistError invalid_payload for an unknown flag or tag and for text that is not UTF-8, truncated_payload if
+/// the payload ends early.
 [[nodiscard]] IQDB_PERSIST_INLINE std::optional<Metadata> read_metadata(Reader& reader);
 
 #if IQDB_PERSIST_DEFINITIONS

@@ -1,8 +1,8 @@
-// Writer and Reader: what an index is saved to and loaded from.
+// Writer and Reader: an index is saved to a Writer and loaded from a Reader.
 //
-// Invariants: everything is little-endian whatever the host is. The Writer holds one fixed buffer; a span larger than
-// that goes to the sink uncopied. The Reader never hands out a byte beyond the payload, checks before it allocates, and
-// sets memory aside only in proportion to bytes that are really there.
+// Invariants: everything is little-endian on every host. The Writer holds one fixed buffer; a larger span goes to the
+// sink without a copy. The Reader never returns a byte beyond the payload, checks before it allocates, and allocates
+// only in proportion to bytes that really exist.
 #pragma once
 
 #include <algorithm>
@@ -25,18 +25,18 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// What has a fixed little-endian form: integers but bool, float, double.
+/// A type with a fixed little-endian form: float, double, or an integer other than bool.
 template <class T>
 concept LittleEndianValue = (std::integral<T> && !std::same_as<std::remove_cv_t<T>, bool>) ||
                             std::same_as<std::remove_cv_t<T>, float> || std::same_as<std::remove_cv_t<T>, double>;
 
-/// Numbers of fixed form that stand one behind the other: what std::span can be made of, such as a vector or an array.
+/// A contiguous range of numbers with a fixed form, such as a vector or an array: std::span can be made from it.
 template <class R>
 concept LittleEndianArray = requires(R& range) {
   requires LittleEndianValue<typename decltype(std::span(range))::element_type>;
 };
 
-/// Where bytes go: the next stage of a save.
+/// Where bytes go: the next stage of a save. Used by one thread.
 class ByteSink {
  public:
   ByteSink() = default;
@@ -44,11 +44,11 @@ class ByteSink {
   ByteSink& operator=(const ByteSink&) = delete;
   virtual ~ByteSink() = default;
 
-  /// Takes all of `bytes`, or throws.
+  /// Writes all of `bytes`, or throws.
   virtual void write(std::span<const std::byte> bytes) = 0;
 };
 
-/// Where bytes come from: the previous stage of a load.
+/// Where bytes come from: the previous stage of a load. Used by one thread.
 class ByteSource {
  public:
   ByteSource() = default;
@@ -56,12 +56,12 @@ class ByteSource {
   ByteSource& operator=(const ByteSource&) = delete;
   virtual ~ByteSource() = default;
 
-  /// Fills the beginning of `into`, which is not empty; returns how many bytes, 0 only at the end. Throws where the
-  /// bytes cannot be had.
+  /// Reads into the beginning of `into`, which is not empty. Returns how many bytes, 0 only at the end. Throws if the
+  /// bytes cannot be read.
   virtual std::size_t read(std::span<std::byte> into) = 0;
 };
 
-/// A sink that keeps what is written in memory: for tests of an index's save_to.
+/// A sink that keeps everything in memory: for tests of an index's save_to.
 class MemorySink final : public ByteSink {
  public:
   void write(std::span<const std::byte> bytes) override { bytes_.insert(bytes_.end(), bytes.begin(), bytes.end()); }
@@ -73,7 +73,7 @@ class MemorySink final : public ByteSink {
   std::vector<std::byte> bytes_;
 };
 
-/// `value` as it lies in a file.
+/// The bytes of `value` in a file.
 template <LittleEndianValue T>
 [[nodiscard]] std::array<std::byte, sizeof(T)> to_little_endian(T value) noexcept {
   auto bytes = std::bit_cast<std::array<std::byte, sizeof(T)>>(value);
@@ -83,7 +83,7 @@ template <LittleEndianValue T>
   return bytes;
 }
 
-/// The value that lies in a file as `bytes`.
+/// The value whose bytes in a file are `bytes`.
 template <LittleEndianValue T>
 [[nodiscard]] T from_little_endian(std::array<std::byte, sizeof(T)> bytes) noexcept {
   if constexpr (std::endian::native == std::endian::big) {
@@ -92,7 +92,8 @@ template <LittleEndianValue T>
   return std::bit_cast<T>(bytes);
 }
 
-/// What an index writes its payload to. Small writes are gathered in a fixed buffer.
+/// An index writes its payload to a Writer, which gathers small writes in a fixed buffer. Used by one thread. Every
+/// function that writes throws what the sink throws, e.g. PersistError io on a full disk.
 class Writer {
  public:
   static constexpr std::size_t default_buffer_bytes = std::size_t{64} * 1024;
@@ -103,7 +104,7 @@ class Writer {
         buffer_(std::make_unique_for_overwrite<std::byte[]>(buffer_bytes)),  // NOLINT(*-avoid-c-arrays)
         capacity_(buffer_bytes) {}
 
-  /// Writes `bytes` as they are. Throws what the sink throws, e.g. PersistError io on a full disk.
+  /// Writes `bytes` unchanged.
   void write(std::span<const std::byte> bytes) {
     if (bytes.size() > capacity_ - used_) {
       flush();
@@ -124,7 +125,7 @@ class Writer {
     requires LittleEndianValue<T>
   void write_le(T value) { write(to_little_endian(value)); }
 
-  /// Writes numbers one behind the other, each little-endian, with no count before them.
+  /// Writes numbers in sequence, each little-endian, without a count before them.
   template <class T>
     requires LittleEndianValue<T>
   void write_array(std::span<const T> values) {
@@ -143,10 +144,10 @@ class Writer {
     write_array(std::span<const typename decltype(std::span(values))::value_type>(values));
   }
 
-  /// Payload bytes written so far.
+  /// The number of payload bytes written so far.
   [[nodiscard]] std::uint64_t position() const noexcept { return flushed_ + used_; }
 
-  /// Hands what is buffered to the sink. Whoever made the Writer calls it at the end; save_to need not.
+  /// Passes the buffered bytes to the sink. The owner of the Writer calls it at the end; save_to need not.
   void flush() {
     if (used_ > 0) {
       sink_->write({buffer_.get(), used_});
@@ -163,7 +164,7 @@ class Writer {
   std::uint64_t flushed_ = 0;
 };
 
-/// The bytes that `write(writer)` writes: for what is small.
+/// Returns the bytes that `write(writer)` writes, for small pieces. Throws what `write` throws, and std::bad_alloc.
 template <class Write>
 std::vector<std::byte> bytes_of(Write&& write) {
   MemorySink sink;
@@ -173,13 +174,14 @@ std::vector<std::byte> bytes_of(Write&& write) {
   return sink.bytes();
 }
 
-/// How far the stated length of a payload can be believed.
+/// How far the stated length of a payload can be trusted.
 enum class LengthEvidence : std::uint8_t {
-  stored,  ///< so many bytes are there: the length was compared with the file's
-  stated,  ///< a compressed stream claims to decode to so many
+  stored,  ///< the bytes exist: the length was compared with the file's
+  stated,  ///< a claim: a compressed stream states that it decodes to this length
 };
 
-/// What an index reads its payload from. Whatever a payload says, reading it never goes beyond its end.
+/// An index reads its payload from a Reader. No read goes beyond the end of the payload, whatever the payload says.
+/// Used by one thread. Every function that reads also throws what the source throws.
 class Reader {
  public:
   static constexpr std::size_t default_buffer_bytes = std::size_t{64} * 1024;
@@ -208,8 +210,8 @@ class Reader {
     return from_little_endian<T>(bytes);
   }
 
-  /// Fills `into` with numbers that stand one behind the other. Throws PersistError truncated_payload, having read
-  /// nothing, if fewer are left.
+  /// Fills `into` with numbers in sequence. Throws PersistError truncated_payload, having read nothing, if fewer are
+  /// left.
   template <class T>
     requires LittleEndianValue<T>
   void read_array(std::span<T> into) {
@@ -227,8 +229,8 @@ class Reader {
     read_array(std::span<typename decltype(std::span(into))::value_type>(into));
   }
 
-  /// `count` numbers that stand one behind the other, in a vector with that allocator: HugePageAllocator<T> for a large
-  /// array that is kept. Throws PersistError truncated_payload, having read and allocated nothing, if fewer are left.
+  /// Reads `count` numbers in sequence into a vector with this allocator; HugePageAllocator<T> suits a large array that
+  /// is kept. Throws PersistError truncated_payload, having read and allocated nothing, if fewer are left.
   template <class T, class Allocator = std::allocator<T>>
     requires LittleEndianValue<T>
   [[nodiscard]] std::vector<T, Allocator> read_vector(std::uint64_t count) {
@@ -239,8 +241,8 @@ class Reader {
       const auto old_size = values.size();
       auto step = std::min(count - old_size, std::uint64_t{values.capacity() - old_size});
       if constexpr (!DefaultInitialising<Allocator>) {
-        // What is zeroed before it is filled should still be in the processor's cache then. Not smaller than this, so
-        // that a source gains something where it shares out a large read to several threads.
+        // resize() zeroes the piece. It is small, so that it is still in the processor's cache when it is filled, and
+        // large enough that a source which splits reads among several threads gains from it.
         constexpr std::uint64_t piece = std::size_t{4} * 1024 * 1024 / sizeof(T);
         step = std::min(step, piece);
       }
@@ -250,21 +252,21 @@ class Reader {
     return values;
   }
 
-  /// `length` bytes as a string. Throws PersistError truncated_payload, having read and allocated nothing, if fewer are
-  /// left.
+  /// Reads `length` bytes as a string. Throws PersistError truncated_payload, having read and allocated nothing, if
+  /// fewer are left.
   [[nodiscard]] std::string read_string(std::uint64_t length);
 
-  /// Makes room in `items` for at least one more of the `count` items that it is to hold in the end, of which each
-  /// takes at least `bytes_each` in the payload: room for all of them where that many bytes are known to be there,
-  /// otherwise as much as the bytes decoded so far make credible. Asks for huge pages where it is much. For decoders
-  /// that append to a vector in a loop.
+  /// Reserves memory in `items` for at least one more item, for decoders that append to a vector in a loop. `items`
+  /// will hold `count` items in the end, and each takes at least `bytes_each` in the payload. Reserves memory for all
+  /// of them if that many bytes are known to exist, otherwise as much as the bytes decoded so far make credible. Asks
+  /// for huge pages if it is much. Throws std::bad_alloc.
   template <class T, class Allocator>
   void make_room(std::vector<T, Allocator>& items, std::uint64_t count, std::uint64_t bytes_each) const {
     if (items.size() == items.capacity() && items.size() < count) {
       const std::uint64_t credible = credible_bytes() / std::max<std::uint64_t>(bytes_each, 1);
       const std::uint64_t more = std::max(credible, std::uint64_t{items.size()} / 2 + 1);
       items.reserve(items.size() + static_cast<std::size_t>(std::min(count - items.size(), more)));
-      if constexpr (!std::same_as<T, bool>) {  // whose vector is no array
+      if constexpr (!std::same_as<T, bool>) {  // std::vector<bool> is not an array
         if (items.capacity() >= smallest_huge_allocation / sizeof(T)) {
           advise_huge_pages({reinterpret_cast<std::byte*>(items.data()), items.capacity() * sizeof(T)});
         }
@@ -279,18 +281,18 @@ class Reader {
     }
   }
 
-  /// Throws PersistError truncated_payload unless at least `count` items of at least `bytes_each` are left: the check
-  /// to make before believing a count in a payload.
+  /// Throws PersistError truncated_payload unless the bytes left suffice for `count` items of `bytes_each` or more.
+  /// Decoders call it before they trust a count in a payload.
   void require_items(std::uint64_t count, std::uint64_t bytes_each) const {
     if (bytes_each != 0 && count > remaining() / bytes_each) {
       throw_short(std::to_string(count) + " items of " + std::to_string(bytes_each) + " bytes each were");
     }
   }
 
-  /// Payload bytes left.
+  /// The number of payload bytes left.
   [[nodiscard]] std::uint64_t remaining() const noexcept { return length_ - position_; }
 
-  /// Payload bytes read so far.
+  /// The number of payload bytes read so far.
   [[nodiscard]] std::uint64_t position() const noexcept { return position_; }
 
   /// Throws a PersistError of `kind` that names the position: for decoders that find something wrong.
@@ -301,9 +303,9 @@ class Reader {
  private:
   std::size_t pull(std::span<std::byte> into);
 
-  // How many payload bytes memory may be set aside for before they are read. A compressed stream's length is a claim:
-  // what was decoded so far vouches for 256 times as much, so that a real payload is moved at most once on its way into
-  // memory while it is small, and a forged one gets address space but no memory.
+  // For how many payload bytes memory may be allocated before they are read. The length of a compressed stream is a
+  // claim: the bytes decoded so far make 256 times as many credible. So a real payload is moved in memory at most once,
+  // while it is small, and a forged one gets address space but no memory.
   [[nodiscard]] std::uint64_t credible_bytes() const noexcept {
     constexpr std::uint64_t unproven = std::uint64_t{4} * 1024 * 1024;
     constexpr std::uint64_t factor = 256;
@@ -347,7 +349,7 @@ IQDB_PERSIST_INLINE void Reader::read(std::span<std::byte> into) {
 }
 
 IQDB_PERSIST_INLINE std::string Reader::read_string(std::uint64_t length) {
-  // So short a one may be set aside on the word of a length alone.
+  // A string this short may be allocated on a stated length alone.
   constexpr std::uint64_t read_in_place = 4096;
   if (length <= read_in_place) {
     require(length);

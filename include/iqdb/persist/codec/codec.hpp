@@ -1,7 +1,7 @@
-// Codecs as the rest sees them: a payload goes in and data comes out, and back.
+// The interface of codecs. An encoder turns a payload into data; a decoder turns data back into the payload.
 //
-// Invariants: an encoder passes on what it makes. A decoder trusts no length: the first byte beyond the stated one is
-// an error, and how far a stated length can be believed before it was decoded, it says itself.
+// Invariants: an encoder passes its output on to a sink. A decoder trusts no length: the first byte beyond the stated
+// length is an error. A decoder says how far the stated length can be trusted before it is decoded.
 #pragma once
 
 #include <algorithm>
@@ -20,29 +20,30 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// What coding may use: see PersistConfig.
+/// The memory and threads that a codec may use: see PersistConfig.
 struct CodingResources {
   std::size_t buffer_bytes;  ///< the size of each buffer, in bytes
   unsigned helper_threads;   ///< threads besides the caller's
 };
 
-/// Takes a payload and passes on the data that it is stored as.
+/// Encodes a payload and passes the data on. Used by one thread.
 class PayloadEncoder : public ByteSink {
  public:
-  /// Passes on what is still held back. Nothing may be written afterwards.
+  /// Passes on the data that is still held. write() must not be called afterwards. Throws, as write() does, what the
+  /// sink throws, PersistError compression if the codec fails, and std::bad_alloc.
   virtual void finish() = 0;
 
-  /// How the payload lies in the data; known after finish().
+  /// The scheme by which the data is encoded; known after finish().
   [[nodiscard]] virtual CompressionScheme scheme() const noexcept = 0;
 };
 
-/// Gives the payload that some data is stored as.
+/// Decodes data into the payload. Used by one thread.
 class PayloadDecoder : public ByteSource {
  public:
-  /// How far the payload's stated length can be believed before it was decoded.
+  /// How far the payload's stated length can be trusted before it is decoded.
   [[nodiscard]] virtual LengthEvidence evidence() const noexcept = 0;
 
-  /// Decodes what was not read, and throws PersistError compression unless the data decodes to exactly the stated
+  /// Decodes what was not read yet. Throws PersistError compression unless the data decodes to exactly the stated
   /// length and ends there.
   virtual void finish() = 0;
 };
@@ -93,19 +94,19 @@ class StoredDecoder final : public PayloadDecoder {
   ByteSource* data_;
 };
 
-/// What another decoder has decoded of a payload.
+/// What another decoder has decoded already.
 struct DecodedBefore {
-  std::uint64_t bytes = 0;  ///< of the payload
-  bool any_frame = false;   ///< one at least, if only an empty one
+  std::uint64_t bytes = 0;  ///< the number of payload bytes
+  bool any_frame = false;   ///< whether it decoded a frame, even an empty one
 };
 
 /// Decodes any concatenation of frames. `Frames` wraps a codec's streaming context:
-///   name                      what it is called in messages
-///   decode(input, output)     moves both spans past what it read and wrote; true at the end of a frame
+///   name                      the codec's name in messages
+///   decode(input, output)     moves both spans past what it read and wrote; returns true at the end of a frame
 template <class Frames>
 class FrameDecoder final : public PayloadDecoder {
  public:
-  /// `data` begins behind the frames that were decoded `before`.
+  /// `data`, which must outlive this, begins behind the frames that were decoded `before`.
   FrameDecoder(ByteSource& data, std::uint64_t payload_bytes, std::size_t buffer_bytes, DecodedBefore before = {})
       : data_(&data),
         stated_(payload_bytes),
@@ -138,7 +139,7 @@ class FrameDecoder final : public PayloadDecoder {
   }
 
  private:
-  // At least one byte, or 0 at the end of the data, which must be the end of a frame.
+  // Decodes at least one byte, or returns 0 at the end of the data. Throws if that is not the end of a frame.
   std::size_t decode(std::span<std::byte> into) {
     std::span<std::byte> room = into;
     for (;;) {
@@ -170,7 +171,7 @@ class FrameDecoder final : public PayloadDecoder {
   std::vector<std::byte> buffer_;
   std::span<const std::byte> input_;  // read, not yet decoded
   Frames frames_;
-  bool at_end_ = false;  // of the data: then nothing of it is left to decode
+  bool at_end_ = false;  // the source has no more data, and input_ is empty
   bool within_frame_ = false;
   bool any_frame_;
 };

@@ -1,4 +1,6 @@
-// Threads among which pieces of a payload are shared out, to be compressed or decompressed at the same time.
+// Splits a payload among several threads, which compress or decompress its pieces at the same time.
+//
+// Invariant: each thread uses a codec context of its own.
 #pragma once
 
 #include <algorithm>
@@ -17,7 +19,7 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 namespace coding {
 
-/// A context that a codec's library has made. Throws std::bad_alloc where there was no memory for it.
+/// Returns `context`, which a codec's library made. Throws std::bad_alloc if it is null.
 template <class Context>
 [[nodiscard]] Context* made(Context* context) {
   if (context == nullptr) {
@@ -26,8 +28,8 @@ template <class Context>
   return context;
 }
 
-/// Owns a context that a codec's library has made, and frees it with `release`. Movable. (A std::unique_ptr for each
-/// library would be forty functions each for the compiler.)
+/// Owns a context that a codec's library made, and frees it with `release`. Movable, not copyable. (A std::unique_ptr
+/// would cost the compiler forty functions for each library.)
 template <class Context, auto release>
 class Owned {
  public:
@@ -53,11 +55,11 @@ class Owned {
   Context* context_ = nullptr;
 };
 
-/// Does pieces of a job in several threads, each with a context of its own.
+/// Runs the pieces of a job in several threads, each with its own context. Used by one thread.
 template <class Context, auto release>
 class CodecWorkers {
  public:
-  /// `helper_threads` besides the caller's, of which at most `most` are used.
+  /// Uses up to `helper_threads` threads besides the caller's, but at most `most`. Throws std::bad_alloc.
   CodecWorkers(unsigned helper_threads, std::size_t most, Context* (*create)())
       : helpers_(static_cast<unsigned>(std::min<std::size_t>(helper_threads, most))),
         contexts_(std::min<std::size_t>(helper_threads, most) + 1) {
@@ -66,7 +68,8 @@ class CodecWorkers {
     }
   }
 
-  /// Calls `work(context, number)` for the numbers 0 to count - 1, each once.
+  /// Calls `work(context, number)` for the numbers 0 to count - 1, each once. Returns when all calls have returned.
+  /// Throws what `work` throws, and std::bad_alloc; the remaining numbers are then left out.
   template <class Work>
   void share_out(std::size_t count, Work&& work) {
     std::atomic<std::size_t> workers = 0;
@@ -82,7 +85,7 @@ class CodecWorkers {
     }
   }
 
-  /// Of all threads.
+  /// The contexts of all threads.
   [[nodiscard]] std::span<const Owned<Context, release>> contexts() const noexcept { return contexts_; }
 
  private:

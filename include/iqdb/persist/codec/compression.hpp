@@ -1,4 +1,4 @@
-// Which codec a payload goes through: zstd, LZ4 or none.
+// Chooses the codec of a payload: zstd, LZ4 or none.
 //
 //   make_encoder -> PayloadEncoder: StoredEncoder, ZstdEncoder, Lz4Encoder
 //   make_decoder -> PayloadDecoder: StoredDecoder, ZstdDecoder, FrameDecoder<Lz4Frames>, Lz4BlockDecoder
@@ -25,14 +25,15 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// An encoder for `compression` that passes data on to `data`, which must outlive it.
-/// Throws PersistError unsupported where the codec is not built in.
+/// Returns an encoder for `compression` that writes to `data`, which must outlive it. Throws PersistError unsupported
+/// if the codec is not built in, compression if the codec fails, and std::bad_alloc.
 [[nodiscard]] IQDB_PERSIST_INLINE std::unique_ptr<PayloadEncoder> make_encoder(
     Compression compression, ByteSink& data, [[maybe_unused]] CodingResources resources);
 
-/// A decoder for the `data_bytes` that `data` gives, which are stated to decode by `preamble`; `data` must outlive it.
-/// Throws PersistError unsupported where the codec is not built in or there is none, invalid_payload or compression
-/// where the lengths cannot be right.
+/// Returns a decoder for the `data_bytes` bytes of `data`, which must outlive it. `preamble` states their scheme and
+/// how many bytes they decode to. Throws PersistError unsupported if the codec is unknown or not built in,
+/// invalid_payload or compression if the lengths cannot be right, and std::bad_alloc. An LZ4 block is decoded here, so
+/// this also throws what `data` throws and, for a block that is not valid, PersistError compression.
 [[nodiscard]] IQDB_PERSIST_INLINE std::unique_ptr<PayloadDecoder> make_decoder(
     RegionPreamble preamble, ByteSource& data, std::uint64_t data_bytes, [[maybe_unused]] CodingResources resources);
 
@@ -40,7 +41,8 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 namespace coding {
 
-// Pointers to the interface from the start: one std::unique_ptr for each codec would be forty functions each.
+// Makes pointers to the interface directly: a std::unique_ptr for each codec would cost the compiler forty functions
+// each.
 template <class Encoder, class... Arguments>
 std::unique_ptr<PayloadEncoder> made_encoder(Arguments&&... arguments) {
   return std::unique_ptr<PayloadEncoder>(new Encoder(std::forward<Arguments>(arguments)...));

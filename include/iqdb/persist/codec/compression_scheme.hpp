@@ -1,4 +1,4 @@
-// How a payload lies in a snapshot's region: the scheme tags of the format, and the preamble that carries them.
+// How a snapshot's region stores a payload: the scheme tags of the format, and the preamble that carries them.
 //
 //   region, version 2: scheme 1 | payload bytes 8 | data …
 #pragma once
@@ -13,10 +13,10 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// How the payload lies in the region: the scheme tags of the format.
+/// How the region stores the payload: the scheme tags of the format.
 enum class CompressionScheme : std::uint8_t { none = 0, zstd = 1, lz4_block = 2, lz4_frames = 3 };
 
-/// The scheme's name as it is written in the source, e.g. "lz4_block".
+/// The name of the enumerator, e.g. "lz4_block"; "unknown" for any other value.
 [[nodiscard]] constexpr std::string_view to_string(CompressionScheme scheme) noexcept {
   switch (scheme) {
     case CompressionScheme::none:
@@ -31,24 +31,24 @@ enum class CompressionScheme : std::uint8_t { none = 0, zstd = 1, lz4_block = 2,
   return "unknown";
 }
 
-/// What a version-2 region begins with.
+/// The beginning of a version-2 region.
 struct RegionPreamble {
   CompressionScheme scheme = CompressionScheme::none;
-  std::uint64_t payload_bytes = 0;  ///< what the data decodes to
+  std::uint64_t payload_bytes = 0;  ///< the length that the data decodes to
 
-  /// How many bytes it takes.
+  /// The size of the preamble, in bytes.
   static constexpr std::uint64_t bytes = sizeof(CompressionScheme) + sizeof(std::uint64_t);
 };
 static_assert(RegionPreamble::bytes == 9);
 
-/// Writes what a version-2 region begins with.
+/// Writes the preamble of a version-2 region. Throws what the writer throws.
 inline void write_preamble(Writer& writer, const RegionPreamble& preamble) {
   writer.write_le(static_cast<std::uint8_t>(preamble.scheme));
   writer.write_le(preamble.payload_bytes);
 }
 
-/// Reads what a version-2 region begins with. Throws PersistError truncated_payload where the file ends before that,
-/// invalid_payload for a scheme there is not.
+/// Reads the preamble of a version-2 region. Throws PersistError truncated_payload if the file ends within it,
+/// invalid_payload for an unknown scheme.
 [[nodiscard]] inline RegionPreamble read_preamble(Reader& reader) {
   reader.require(RegionPreamble::bytes);
   const auto tag = reader.read_le<std::uint8_t>();

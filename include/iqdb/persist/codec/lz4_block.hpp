@@ -1,13 +1,13 @@
-// One LZ4 block made of many, as parts of a payload are compressed at the same time.
+// Joins LZ4 blocks into one. The blocks come from parts of a payload that were compressed at the same time.
 //
-// A block is a row of sequences (https://github.com/lz4/lz4/blob/dev/doc/lz4_Block_format.md):
+// A block is a series of sequences (https://github.com/lz4/lz4/blob/dev/doc/lz4_Block_format.md):
 //
-//   token u8: number of literals, length of the match | more of the number | literals | offset of the match u16 | more of
-//   its length
+//   token u8: number of literals, length of the match | rest of the number | literals | offset of the match u16 |
+//   rest of the length
 //
-// A number of 15 goes on in the bytes behind the token, each of which adds to it, up to one that is not 255. The last
-// sequence ends behind its literals. So blocks that lie one behind the other are nearly one: where one ends, its last
-// literals have to become a part of the next one's first sequence.
+// A number of 15 in the token continues in the following bytes: each adds to it, and the first that is not 255 ends it.
+// The last sequence ends behind its literals. So a concatenation of blocks is nearly one block: the last literals of
+// each block only have to move into the first sequence of the next.
 #pragma once
 
 #include <algorithm>
@@ -23,11 +23,11 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 namespace coding {
 
-/// Where a sequence lies in its block.
+/// The offsets of a sequence in its block, in bytes.
 struct Lz4Sequence {
   std::size_t begin = 0;         ///< its token
   std::size_t literals = 0;      ///< its first literal
-  std::size_t literals_end = 0;  ///< behind its last one: the offset of its match, or the end of the block
+  std::size_t literals_end = 0;  ///< the end of its literals: the offset of its match, or the end of the block
 };
 
 /// The first and the last sequence of a block; they may be the same.
@@ -36,10 +36,11 @@ struct Lz4Ends {
   Lz4Sequence last;
 };
 
-inline constexpr std::uint8_t lz4_long = 15;       ///< in a token: the number goes on behind it
-inline constexpr std::uint8_t lz4_goes_on = 0xFF;  ///< there: and in the next byte as well
+inline constexpr std::uint8_t lz4_long = 15;       ///< in a token: the number continues behind the token
+inline constexpr std::uint8_t lz4_goes_on = 0xFF;  ///< in a byte behind the token: the number continues in the next
 
-/// Finds both ends of a block, which must be valid: one that LZ4 has made, and not one that was read from a file.
+/// Finds the first and the last sequence of a block. The block must be valid: LZ4 has just made it, and it was not read
+/// from a file.
 [[nodiscard]] inline Lz4Ends find_lz4_ends(std::span<const std::byte> block) {
   const auto at = [&](std::size_t offset) { return std::to_integer<std::uint8_t>(block[offset]); };
   std::size_t next = 0;
@@ -73,11 +74,11 @@ inline constexpr std::uint8_t lz4_goes_on = 0xFF;  ///< there: and in the next b
   }
 }
 
-/// Makes one block of several.
+/// Joins several blocks into one. Used by one thread.
 class Lz4BlockJoiner {
  public:
-  /// Takes the next block, which LZ4 has made, with what find_lz4_ends has found. Its matches may reach back into what
-  /// the blocks before it stand for. Throws std::bad_alloc.
+  /// Appends the next block, which LZ4 made, with its `ends` from find_lz4_ends(). Its matches may reach back into the
+  /// payload of earlier blocks. Throws std::bad_alloc.
   void append(std::span<const std::byte> block, const Lz4Ends& ends) {
     const auto first_literals = block.first(ends.first.literals_end).subspan(ends.first.literals);
     if (ends.last.begin == 0) {
@@ -91,18 +92,18 @@ class Lz4BlockJoiner {
     literals_.append(block.subspan(ends.last.literals));
   }
 
-  /// Ends the block that all blocks make together. They may be none: of nothing a block is an empty sequence. Nothing may
-  /// be appended afterwards. Throws std::bad_alloc.
+  /// Ends the joined block. Without any block it becomes an empty sequence, the block of an empty payload. append()
+  /// must not be called afterwards. Throws std::bad_alloc.
   void finish() { append_token(0, literals_.size()); }
 
-  /// Calls `take` with the pieces of the block, which is finished.
+  /// Calls `take` with the pieces of the finished block, in order.
   template <class Take>
   void for_each(Take&& take) const {
     block_.for_each(take);
     literals_.for_each(take);
   }
 
-  /// How many bytes these are.
+  /// The size of the block, in bytes.
   [[nodiscard]] std::uint64_t size() const noexcept { return block_.size() + literals_.size(); }
 
  private:
@@ -117,8 +118,8 @@ class Lz4BlockJoiner {
   }
 
   ChunkedBuffer block_;          // whole sequences
-  ChunkedBuffer literals_;       // of the last one, which has no match yet
-  std::vector<std::byte> head_;  // a token and what goes on behind it
+  ChunkedBuffer literals_;       // the literals of the last sequence, which has no match yet
+  std::vector<std::byte> head_;  // a token and the rest of the number of literals
 };
 
 }  // namespace coding

@@ -1,5 +1,5 @@
-// LZ4: a payload as one raw block, which several threads compress at the same time, or as frames where it is too large for
-// one. The only header that includes <lz4*.h>.
+// LZ4: encodes a payload as one raw block, which several threads compress at the same time, or as frames if it is too
+// large for one block. The only header that includes <lz4*.h>.
 #pragma once
 
 #if IQDB_PERSIST_HAS_LZ4
@@ -38,32 +38,34 @@ namespace coding {
   return result;
 }
 
-/// Memory for a whole block or payload, not initialised.
+/// Uninitialised memory for a whole block or payload.
 using Lz4Buffer = std::vector<std::byte, HugePageAllocator<std::byte>>;
 
-/// How much payload a thread compresses at a time. Of more the threads would get less even shares, of less they would
-/// spend their time in learning what stands before it.
+/// How many payload bytes a thread compresses at a time. With larger parts the threads would get less even shares; with
+/// smaller ones they would spend their time on loading the window before each part.
 inline constexpr std::size_t lz4_part_bytes = std::size_t{512} * 1024;
 
-/// Up to how many parts are compressed at the same time.
+/// The largest number of parts that are compressed at the same time.
 inline constexpr std::size_t lz4_most_parts = 8;
 
-/// How far back a match may reach (LZ4 block format, "offset").
+/// How many bytes back a match may reach (LZ4 block format, "offset").
 inline constexpr std::size_t lz4_window_bytes = std::size_t{64} * 1024;
 
-/// One raw block, which is held until its length is known to fit; once the payload is too large for one, frames.
+/// Encodes a payload as one raw block, which it holds in memory until finish(). Changes to frames once the payload is
+/// too large for one block.
 ///
-/// The block depends on the payload alone, not on how many threads there were.
+/// The block depends on the payload alone, not on the number of threads.
 class Lz4Encoder final : public PayloadEncoder {
  public:
-  /// `largest_block` is the most payload that one block may hold, at most LZ4_MAX_INPUT_SIZE.
+  /// `largest_block` is the most payload bytes that one block may hold, at most LZ4_MAX_INPUT_SIZE. `data` must outlive
+  /// this. Throws std::bad_alloc.
   Lz4Encoder(ByteSink& data, CodingResources resources, std::size_t largest_block = LZ4_MAX_INPUT_SIZE)
       : data_(&data),
         piece_bytes_(resources.buffer_bytes),
         largest_block_(largest_block),
         most_parts_(resources.helper_threads == 0 ? 1 : lz4_most_parts),
         workers_(resources.helper_threads, most_parts_ - 1, &LZ4_createStream),
-        // Not zeroed: pages that a small payload does not reach are never touched, and take no memory.
+        // Not zeroed: pages that a small payload does not reach are never touched and take no memory.
         input_(std::make_unique_for_overwrite<std::byte[]>(lz4_window_bytes +  // NOLINT(*-c-arrays)
                                                            most_parts_ * lz4_part_bytes)) {}
 
@@ -102,7 +104,7 @@ class Lz4Encoder final : public PayloadEncoder {
   }
 
  private:
-  // Compresses what was gathered, each part with the window before it.
+  // Compresses the gathered bytes, each part with the window before it as its dictionary.
   void compress_parts() {
     const std::size_t parts = (used_ + lz4_part_bytes - 1) / lz4_part_bytes;
     const int bound = LZ4_compressBound(static_cast<int>(std::min(used_, lz4_part_bytes)));
@@ -140,7 +142,7 @@ class Lz4Encoder final : public PayloadEncoder {
     block_.finish();
   }
 
-  // What was compressed as a block is the only copy of the payload by now.
+  // Decompresses the block, the only copy of the payload so far, and encodes the payload as frames.
   void change_to_frames() {
     Lz4Buffer payload(payload_bytes_);
     if (payload_bytes_ > 0) {
@@ -193,14 +195,14 @@ class Lz4Encoder final : public PayloadEncoder {
   ByteSink* data_;
   std::size_t piece_bytes_;
   std::size_t largest_block_;
-  std::size_t most_parts_;  // that are compressed at the same time
+  std::size_t most_parts_;  // how many are compressed at the same time
   CodecWorkers<LZ4_stream_t, &LZ4_freeStream> workers_;
-  std::unique_ptr<std::byte[]> input_;  // NOLINT(*-c-arrays): the window before so many parts, and room for them
-  std::size_t before_ = 0;              // bytes of that window
-  std::size_t used_ = 0;                // bytes gathered behind it
-  std::size_t payload_bytes_ = 0;       // of the block
+  std::unique_ptr<std::byte[]> input_;  // NOLINT(*-c-arrays): the window, and behind it room for most_parts_ parts
+  std::size_t before_ = 0;              // bytes in the window
+  std::size_t used_ = 0;                // bytes gathered behind the window
+  std::size_t payload_bytes_ = 0;       // payload bytes in the block
   Lz4BlockJoiner block_;
-  Owned<LZ4F_cctx, &LZ4F_freeCompressionContext> frames_;  // none as long as one block can hold the payload
+  Owned<LZ4F_cctx, &LZ4F_freeCompressionContext> frames_;  // null while one block can hold the payload
   Lz4Buffer output_;
 };
 
@@ -232,13 +234,14 @@ class Lz4Frames {
   Owned<LZ4F_dctx, &LZ4F_freeDecompressionContext> context_;
 };
 
-/// One raw block: decoded as a whole, since only that tells whether it is valid.
+/// Decodes one raw block as a whole in the constructor, since only that shows whether it is valid. The constructor
+/// throws PersistError compression if it is not, what the source throws, and std::bad_alloc.
 class Lz4BlockDecoder final : public PayloadDecoder {
  public:
   Lz4BlockDecoder(ByteSource& data, std::uint64_t data_bytes, std::uint64_t payload_bytes)
       : size_(static_cast<std::size_t>(payload_bytes)) {
-    // No byte of a block stands for more than 255 of the payload (LZ4 block format, "match length"), so that what is
-    // set aside below is in proportion to bytes that are there.
+    // No byte of a block decodes to more than 255 payload bytes (LZ4 block format, "match length"). So the memory
+    // allocated below is in proportion to bytes that exist.
     constexpr std::uint64_t greatest_ratio = 255;
     if (payload_bytes > LZ4_MAX_INPUT_SIZE || payload_bytes / greatest_ratio > data_bytes) {
       throw_corrupt("LZ4", "has " + std::to_string(data_bytes) + " bytes, which cannot stand for the stated " +

@@ -1,11 +1,12 @@
-// zstd: a payload as frames of a fixed size, which several threads compress, and decompress, at the same time. The only
-// header that includes <zstd.h>.
+// zstd: encodes a payload as frames of a fixed size, which several threads compress and decompress at the same time.
+// The only header that includes <zstd.h>.
 //
 // zstd's own workers are not used: they share one input, which costs more memory (51 MiB for two at level 3) or, with
-// smaller jobs, time (a quarter at 1 MiB). The data depends on payload and level alone, not on how many threads there
-// were.
+// smaller jobs, time (a quarter at 1 MiB).
 //
-// Data of others, of frames that are large or do not state their size, is decoded as a stream.
+// Invariant: the data depends on the payload and the level alone, not on the number of threads.
+//
+// Data from other programs may have large frames or frames that do not state their size. It is decoded as a stream.
 #pragma once
 
 #if IQDB_PERSIST_HAS_ZSTD
@@ -46,18 +47,18 @@ namespace coding {
   return result;
 }
 
-/// How much payload a frame holds. Up to level 12 zstd is fastest on so little, and on rows of numbers compresses no
-/// worse; higher levels have windows for which it is too little.
+/// How many payload bytes a frame holds. Up to level 12 zstd is fastest on small frames, and compresses rows of numbers
+/// no worse. Higher levels have larger windows and need larger frames.
 [[nodiscard]] constexpr std::size_t zstd_frame_bytes(int level) noexcept {
   constexpr int highest_fast_level = 12;
   return std::size_t{level <= highest_fast_level ? 256U : 1024U} * 1024;
 }
 
-/// Up to how much payload is compressed or decompressed at the same time.
+/// The largest number of payload bytes that are compressed or decompressed at the same time.
 inline constexpr std::size_t zstd_batch_bytes = std::size_t{8} * 1024 * 1024;
 
-/// Frames of zstd_frame_bytes(level), and behind them a skippable one where the payload is so uniform that the Rust
-/// crate's guard against decompression bombs, 4096 times the data, would refuse it.
+/// Encodes a payload as frames of zstd_frame_bytes(level). Appends skippable frames if the payload is more than 4096
+/// times as long as the data: otherwise the Rust crate's guard against decompression bombs would refuse it.
 class ZstdEncoder final : public PayloadEncoder {
  public:
   ZstdEncoder(ByteSink& data, int level, CodingResources resources)
@@ -86,7 +87,7 @@ class ZstdEncoder final : public PayloadEncoder {
   }
 
   void finish() override {
-    if (used_ > 0 || payload_bytes_ == 0) {  // of nothing an empty frame: the format has no data without one
+    if (used_ > 0 || payload_bytes_ == 0) {  // an empty payload is an empty frame: the format requires at least one
       compress();
     }
     pad();
@@ -95,7 +96,7 @@ class ZstdEncoder final : public PayloadEncoder {
   [[nodiscard]] CompressionScheme scheme() const noexcept override { return CompressionScheme::zstd; }
 
  private:
-  // Passes on as frames what was gathered.
+  // Compresses the gathered bytes into frames and passes them on.
   void compress() {
     const std::size_t frames = std::max<std::size_t>(1, (used_ + frame_bytes_ - 1) / frame_bytes_);
     const std::size_t bound = ZSTD_compressBound(std::min(used_, frame_bytes_));
@@ -143,10 +144,10 @@ class ZstdEncoder final : public PayloadEncoder {
 
   ByteSink* data_;
   std::size_t frame_bytes_;
-  std::size_t most_frames_;  // that are compressed at the same time
+  std::size_t most_frames_;  // how many are compressed at the same time
   CodecWorkers<ZSTD_CCtx, &ZSTD_freeCCtx> workers_;
-  std::unique_ptr<std::byte[]> input_;   // NOLINT(*-c-arrays): room for so many frames
-  std::size_t used_ = 0;                 // bytes of it
+  std::unique_ptr<std::byte[]> input_;   // NOLINT(*-c-arrays): room for the payload of most_frames_ frames
+  std::size_t used_ = 0;                 // bytes gathered in input_
   std::unique_ptr<std::byte[]> output_;  // NOLINT(*-c-arrays)
   std::size_t output_bytes_ = 0;
   std::uint64_t payload_bytes_ = 0;
@@ -176,8 +177,8 @@ class ZstdFrames {
   Owned<ZSTD_DCtx, &ZSTD_freeDCtx> context_;
 };
 
-/// Decodes frames that are whole in memory and state their size, several at a time; from the first one that is not so,
-/// all that follows as a stream.
+/// Decodes frames that fit in the input buffer and state their size, several at a time. From the first other frame on,
+/// decodes everything as a stream.
 class ZstdDecoder final : public PayloadDecoder {
  public:
   ZstdDecoder(ByteSource& data, std::uint64_t payload_bytes, CodingResources resources)
@@ -224,11 +225,11 @@ class ZstdDecoder final : public PayloadDecoder {
  private:
   struct Frame {
     std::span<const std::byte> data;
-    std::size_t begin;  // where its payload begins among that of the frames decoded with it
+    std::size_t begin;  // where its payload begins in the payload of the frames that are decoded together
     std::size_t bytes;
   };
 
-  // What was read and not decoded, and then the rest of the data.
+  // The bytes that were read and not decoded, and then the rest of the data.
   class Remainder final : public ByteSource {
    public:
     explicit Remainder(ZstdDecoder& decoder) : decoder_(&decoder) {}
@@ -247,9 +248,10 @@ class ZstdDecoder final : public PayloadDecoder {
     ZstdDecoder* decoder_;
   };
 
-  static constexpr std::size_t most_frames = 256;  // that are decoded at the same time, where they are small
+  static constexpr std::size_t most_frames = 256;  // the most that are decoded together, if they are small
 
-  // Finds whole frames at the beginning of what is held, reading more if there is none; says whether there are any.
+  // Finds whole frames at the beginning of the held bytes, and reads more if it finds none. Returns whether it found
+  // any.
   bool gather() {
     find_frames();
     if (frames_.empty()) {
@@ -265,7 +267,7 @@ class ZstdDecoder final : public PayloadDecoder {
     for (std::span<const std::byte> left = held_; !left.empty() && frames_.size() < most_frames;) {
       const std::size_t data_bytes = ZSTD_findFrameCompressedSize(left.data(), left.size());
       const unsigned long long frame_bytes = ZSTD_getFrameContentSize(left.data(), left.size());
-      // Not whole; not known, or wrong; or more than there is room for, or than may come.
+      // The frame is not whole, or its size is unknown, wrong, larger than the room left or than the payload left.
       if (ZSTD_isError(data_bytes) != 0 || frame_bytes > most_bytes_ - bytes ||
           frame_bytes > stated_ - decoded_ - bytes) {
         return;
@@ -292,8 +294,8 @@ class ZstdDecoder final : public PayloadDecoder {
     held_ = {input_.get(), used};
   }
 
-  // Decodes the frames found: into `into`, if it has room for all of them, and says how many bytes that are; otherwise,
-  // and then they are 0, into memory from which they are read.
+  // Decodes the frames found. If `into` has room for all of them, decodes into it and returns the number of bytes.
+  // Otherwise decodes into output_, from which read() copies, and returns 0.
   std::size_t decode(std::span<std::byte> into) {
     const std::size_t bytes = frames_.back().begin + frames_.back().bytes;
     const bool direct = bytes <= into.size();
@@ -328,12 +330,12 @@ class ZstdDecoder final : public PayloadDecoder {
   ByteSource* data_;
   std::uint64_t stated_;
   std::size_t buffer_bytes_;
-  std::size_t most_bytes_;  // of payload that are decoded at the same time
+  std::size_t most_bytes_;  // payload bytes that are decoded together
   CodecWorkers<ZSTD_DCtx, &ZSTD_freeDCtx> workers_;
   std::unique_ptr<std::byte[]> input_;   // NOLINT(*-c-arrays)
-  std::span<const std::byte> held_;      // of it: what was read and not decoded
+  std::span<const std::byte> held_;      // the part of input_ that was read and not decoded
   std::unique_ptr<std::byte[]> output_;  // NOLINT(*-c-arrays)
-  std::span<const std::byte> ready_;     // of it: what was decoded and not handed out
+  std::span<const std::byte> ready_;     // the part of output_ that was decoded and not read
   std::vector<Frame> frames_;
   std::uint64_t decoded_ = 0;
   bool any_frame_ = false;

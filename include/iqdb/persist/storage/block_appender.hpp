@@ -1,7 +1,7 @@
-// Appending to a file in whole blocks: what direct I/O asks for, of frames of any length.
+// Appends frames of any length to a file in whole blocks, as direct I/O requires.
 //
-// The block in which the file ends is written again with every frame, its earlier bytes as they were: a write that is
-// torn changes none of them.
+// Invariant: every frame rewrites the block in which the file ends, with its earlier bytes unchanged, so a torn write
+// changes none of them.
 #pragma once
 
 #include <algorithm>
@@ -17,16 +17,17 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// Turns writes at the end of a file into writes of whole blocks. Behind the end they hold zeros.
+/// Turns writes at the end of a file into writes of whole blocks, padded with zeros. Used by one thread.
 class BlockAppender {
  public:
-  /// The largest buffer that is kept, in bytes: a longer frame is several writes.
+  /// The largest size of the buffer, in bytes. A longer frame takes several writes.
   static constexpr std::size_t largest_buffer_bytes = std::size_t{1024} * 1024;
 
-  /// Writes `bytes` at `offset`, the end of the file or some place before it, behind which nothing is kept.
+  /// Writes `bytes` at `offset`, at most the end of the file. Does not preserve the file's bytes from `offset` on.
   ///
-  /// `write_blocks(offset, span)` writes all of some blocks; `read(offset, span)` fills the beginning of a span from
-  /// the file and says how many bytes it has read, at least 1. Throws what they throw, and std::bad_alloc.
+  /// `write_blocks(offset, span)` writes all of the span, which is whole blocks. `read(offset, span)` reads from the
+  /// file into the beginning of the span and returns how many bytes, at least 1. Throws what they throw, and
+  /// std::bad_alloc.
   template <class Read, class WriteBlocks>
   void write(std::uint64_t offset, std::span<const std::byte> bytes, Read&& read, WriteBlocks&& write_blocks) {
     const std::uint64_t begin = block_begin(offset);
@@ -35,7 +36,7 @@ class BlockAppender {
     if (end_ != offset) {
       load(offset, read);
     }
-    end_.reset();  // until all is written, the buffer and the file may differ
+    end_.reset();  // the buffer and the file may differ until everything is written
     std::span<std::byte> room = buffer_.bytes().subspan(static_cast<std::size_t>(offset - begin));
     for (std::uint64_t at = begin;;) {
       const std::size_t count = std::min(room.size(), bytes.size());
@@ -61,7 +62,7 @@ class BlockAppender {
 
   void reserve(std::size_t size) {
     if (buffer_.size() < size) {
-      // More than is needed, so that frames that grow slowly do not allocate each.
+      // At least doubled, so that slowly growing frames do not allocate every time.
       AlignedBuffer larger(std::min(std::max({size, 2 * buffer_.size(), smallest_buffer_bytes}), largest_buffer_bytes));
       if (buffer_.size() > 0) {
         std::memcpy(larger.bytes().data(), buffer_.bytes().data(), std::min(buffer_.size(), direct_block_bytes));
@@ -79,7 +80,7 @@ class BlockAppender {
   }
 
   AlignedBuffer buffer_;              // begins with the block in which the file ends
-  std::optional<std::uint64_t> end_;  // of the file, where the buffer is known to hold its last block
+  std::optional<std::uint64_t> end_;  // the end of the file, if the buffer is known to hold its last block
 };
 
 }  // namespace iqdb

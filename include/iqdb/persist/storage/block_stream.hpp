@@ -1,11 +1,11 @@
-// A file's bytes on their way to the disk: gathered in blocks, which helper threads checksum and write while the caller
-// fills the next ones.
+// Gathers a file's bytes in blocks. Helper threads checksum and write full blocks while the caller fills the next ones.
 //
 //   write(bytes) --copied--> block 1, 2, 3, … --> one thread: checksum
-//                                            \--> another one: FileReplacement::append, several at once if they are there
+//                                            \--> another thread: FileReplacement::append, several full blocks at once
 //
-// Invariants: a fixed number of blocks, one behind the other in memory, each in use until it was checksummed and written;
-// blocks reach the file in their order, aligned in memory and in the file, so that it can be written past the page cache.
+// Invariants: the number of blocks is fixed, and they are adjacent in memory. A block is reused only after it was
+// checksummed and written. Blocks reach the file in order, aligned in memory and in the file, so that the writes can
+// bypass the page cache.
 #pragma once
 
 #include <algorithm>
@@ -27,16 +27,16 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// So many of PersistConfig::buffer_bytes make a block: by default 2 MiB, with which a disk is about at its fastest.
+/// A block is this many times PersistConfig::buffer_bytes: 2 MiB by default, about the size at which a disk is fastest.
 inline constexpr std::size_t buffers_in_block = 8;
 
-/// Appends to a file that holds nothing yet, and takes the checksum of what is appended.
+/// Appends to an empty file, and computes the checksum of what is appended. Used by one thread.
 template <FileReplacement R>
 class BlockStream final : public ByteSink {
  public:
   /// Appends to `file`, which must outlive this, in blocks of `block_bytes`, rounded up to a multiple of
-  /// direct_block_bytes. Of `helper_threads` threads besides the caller's up to two are used, from the first full block
-  /// on; with 0 of them everything is done by the caller. The first `unchecked` bytes are not taken into the checksum.
+  /// direct_block_bytes. Uses up to two of `helper_threads` threads besides the caller's, from the first full block on;
+  /// with 0 the caller does everything. The checksum leaves out the first `unchecked` bytes.
   BlockStream(R& file, std::uint64_t unchecked, std::size_t block_bytes, unsigned helper_threads)
       : file_(&file),
         unchecked_(unchecked),
@@ -47,7 +47,7 @@ class BlockStream final : public ByteSink {
   BlockStream& operator=(const BlockStream&) = delete;
   ~BlockStream() override { abandon(); }
 
-  /// Throws what the file throws, for this piece or an earlier one.
+  /// Appends `bytes`. Throws what the file throws, for these or earlier bytes, and std::bad_alloc.
   void write(std::span<const std::byte> bytes) override {
     while (!bytes.empty()) {
       if (used_ == 0) {
@@ -66,7 +66,7 @@ class BlockStream final : public ByteSink {
     }
   }
 
-  /// Waits until everything is in the file; nothing may be written afterwards. Throws what the file throws.
+  /// Waits until the file holds everything. write() must not be called afterwards. Throws what the file throws.
   void finish() {
     if (used_ > 0) {
       pass_on();
@@ -82,27 +82,27 @@ class BlockStream final : public ByteSink {
     }
   }
 
-  /// The checksum of what was written; known after finish().
+  /// The checksum of everything written; known after finish().
   [[nodiscard]] const Crc32& checksum() const noexcept { return checksum_; }
 
   /// How many bytes were written so far.
   [[nodiscard]] std::uint64_t bytes() const noexcept { return passed_on_bytes_ + used_; }
 
  private:
-  // With threads: enough for the disk to have work while the checksum, or the caller, is behind.
+  // With helper threads: enough to keep the disk busy while the checksum or the caller lags.
   static constexpr std::uint64_t most_blocks = 6;
 
-  // A disk is a little faster with several megabytes at a time; the others go on filling meanwhile.
+  // A disk is a little faster with several megabytes at a time. The other half of the blocks is filled meanwhile.
   static constexpr std::uint64_t most_written_at_once = most_blocks / 2;
 
-  // Where a block lies.
+  // The memory of block `number`.
   [[nodiscard]] std::span<std::byte> memory_of(std::uint64_t number) const noexcept {
     return memory_.bytes().subspan(static_cast<std::size_t>(number % rotation_) * block_bytes_, block_bytes_);
   }
 
-  // What lies in the blocks that were passed on, from `first` on, one behind the other in memory, of at most `most`. A last
-  // one that is not full comes alone: it cannot go past the page cache, those before it can. With mutex_ held, or by the
-  // caller.
+  // The bytes of up to `most` blocks that were passed on, from block `first` on, as far as they are contiguous in
+  // memory. A last block that is not full comes alone: it cannot bypass the page cache, and the blocks before it can.
+  // Called with mutex_ held, or by the caller's thread.
   [[nodiscard]] std::span<const std::byte> passed_on_from(std::uint64_t first, std::uint64_t most) const noexcept {
     const std::uint64_t bytes = passed_on_bytes_ - first * block_bytes_;
     const std::uint64_t full = std::max<std::uint64_t>(bytes / block_bytes_, 1);
@@ -119,11 +119,11 @@ class BlockStream final : public ByteSink {
       }
     }
     if (memory_.size() == 0) {
-      memory_ = AlignedBuffer(rotation_ * block_bytes_);  // of which a small file touches only what it fills
+      memory_ = AlignedBuffer(rotation_ * block_bytes_);  // a small file touches only the pages that it fills
     }
   }
 
-  // The block being filled is full, or the last one.
+  // Called when the block being filled is full, or is the last one.
   void pass_on() {
     const std::uint64_t number = filled_;
     {
@@ -151,7 +151,7 @@ class BlockStream final : public ByteSink {
     checksum_.update(block.subspan(static_cast<std::size_t>(skipped)));
   }
 
-  // What the first helper does, and what the second. Where the system gives fewer threads, the caller does the rest.
+  // The first helper writes, the second checksums. If the system gives fewer threads, the caller does the rest.
   void write_blocks() noexcept {
     process(written_, most_written_at_once, [this](std::uint64_t, auto blocks) { file_->append(blocks); });
   }
@@ -160,7 +160,7 @@ class BlockStream final : public ByteSink {
     process(summed_, 1, [this](std::uint64_t number, auto block) { sum(number, block); });
   }
 
-  // Processes block after block, up to `most` at once; `done` counts them.
+  // Processes blocks in order, up to `most` at once, and counts them in `done`.
   template <class Process>
   void process(std::uint64_t& done, std::uint64_t most, Process&& process_blocks) noexcept {
     std::unique_lock guard(mutex_);
@@ -198,22 +198,22 @@ class BlockStream final : public ByteSink {
   R* file_;
   std::uint64_t unchecked_;
   std::size_t block_bytes_;
-  std::uint64_t rotation_;  // how many blocks there are
-  AlignedBuffer memory_;    // of all of them
-  std::size_t used_ = 0;    // bytes of the block being filled
-  Crc32 checksum_;          // of the blocks summed
-  unsigned started_ = 0;    // helpers
+  std::uint64_t rotation_;  // the number of blocks
+  AlignedBuffer memory_;    // all blocks
+  std::size_t used_ = 0;    // bytes in the block being filled
+  Crc32 checksum_;          // of the first summed_ blocks
+  unsigned started_ = 0;    // the number of helpers that run
 
-  std::mutex mutex_;  // guards what is below
+  std::mutex mutex_;  // guards the members below
   std::condition_variable moved_;
-  std::uint64_t filled_ = 0;           // blocks that were passed on; changed by the caller only
-  std::uint64_t passed_on_bytes_ = 0;  // in them; all but the last one are full
+  std::uint64_t filled_ = 0;           // blocks passed on; only the caller's thread changes it
+  std::uint64_t passed_on_bytes_ = 0;  // bytes in them; all but the last one are full
   std::uint64_t summed_ = 0;
   std::uint64_t written_ = 0;
   bool ending_ = false;     // no more blocks come
-  bool abandoned_ = false;  // what was not written is not wanted any more
+  bool abandoned_ = false;  // destroyed: the remaining blocks need not be written
   std::exception_ptr error_;
-  HelperThreads helpers_;  // goes first: it waits for them
+  HelperThreads helpers_;  // last, so destroyed first: its destructor waits for the threads
 };
 
 }  // namespace iqdb

@@ -1,4 +1,6 @@
-// Whether writes to a file go past the system's page cache.
+// Direct I/O: decides whether writes to a file bypass the system's page cache.
+//
+// Invariant: after a refusal the file system is never asked again for the same file.
 #pragma once
 
 #include <system_error>
@@ -12,8 +14,7 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// Turns direct I/O of one file on and off, and gives it up for good where the file system refuses it. Used by one
-/// thread.
+/// Turns direct I/O of one file on and off, and gives it up for good if the file system refuses it. Used by one thread.
 class DirectMode {
  public:
   /// With `wanted` false direct I/O is never turned on.
@@ -28,8 +29,8 @@ class DirectMode {
     }
   }
 
-  /// Calls `write()`, which makes direct writes. Returns false where the file system refuses them; it is then never
-  /// asked again. Throws what `write` throws for any other reason.
+  /// Turns direct I/O on and calls `write()`. Returns false if the file system refuses direct writes; the caller then
+  /// writes through the page cache. Throws what `write` throws for any other reason.
   template <FileSystem F, class Write>
   [[nodiscard]] bool try_to(FileHandle<F>& file, Write&& write) {
     if (!turn_on(file)) {

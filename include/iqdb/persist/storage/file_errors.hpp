@@ -1,4 +1,4 @@
-// What a failed call on a file is reported as: what was tried, on which file, what the system answered, what to do.
+// Reports failed calls on files. A report says what was tried, on which file, what the system answered and what to do.
 #pragma once
 
 #include <cerrno>

@@ -1,4 +1,4 @@
-// An open file that closes itself, and calls on it that the system may interrupt or cut short.
+// An open file that closes itself, and the loops around calls that the system may interrupt or cut short.
 #pragma once
 
 #include <cstddef>
@@ -30,8 +30,8 @@ auto retried(Call&& call) {
   }
 }
 
-// The same for calls that answer with an error only. An interrupted sync has dropped nothing; any other failure of
-// one must never be tried again, since the system may have dropped the pages and would report success.
+// The same for calls that return only an error. An interrupted sync has dropped nothing. After any other failure a sync
+// must never be repeated: the system may have dropped the pages and would report success.
 template <class Call>
 std::error_code uninterrupted(Call&& call) {
   for (;;) {
@@ -43,12 +43,12 @@ std::error_code uninterrupted(Call&& call) {
 
 }  // namespace file_calls
 
-/// An open file or directory of a FileSystem. The destructor closes it. It moves and does not copy. One thread uses it
-/// at a time, except for reads.
+/// An open file or directory of a FileSystem, which the destructor closes. Movable, not copyable. One thread uses it at
+/// a time, but several may call read_at() at the same time.
 template <FileSystem F>
 class FileHandle {
  public:
-  /// Owns `handle`, which `fs` has opened.
+  /// Owns `handle`, which `fs` opened. Keeps a copy of `fs`.
   FileHandle(F& fs, typename F::Handle handle) : fs_(fs), handle_(handle) {}
   FileHandle(FileHandle&& other) noexcept
       : fs_(std::move(other.fs_)), handle_(std::exchange(other.handle_, std::nullopt)) {}
@@ -68,13 +68,13 @@ class FileHandle {
   [[nodiscard]] bool is_open() const noexcept { return handle_.has_value(); }
   [[nodiscard]] F& file_system() noexcept { return fs_; }
 
-  /// Reads at `offset` into the beginning of `into`; returns how many bytes, or what the system answered.
+  /// Reads at `offset` into the beginning of `into`. Returns how many bytes, or the system's error.
   [[nodiscard]] SystemResult<std::size_t> read_at(std::uint64_t offset, std::span<std::byte> into) {
     return file_calls::retried([&] { return fs_.read_at(get(), offset, into); });
   }
 
-  /// Writes all of `bytes` at `offset`. `what` names the file in messages, and `path` is the path that they state.
-  /// Throws PersistError io; some of the bytes may then be written.
+  /// Writes all of `bytes` at `offset`. Messages call the file `what` and state `path`. Throws PersistError io; some of
+  /// the bytes may then be written.
   void write_all(std::uint64_t offset, std::span<const std::byte> bytes, std::string_view what,
                  const std::filesystem::path& path) {
     while (!bytes.empty()) {
@@ -88,8 +88,8 @@ class FileHandle {
     }
   }
 
-  /// Makes a directory's entries durable. Does nothing on a file system that has no such operation. `path` is the file
-  /// in the directory that a message names. Throws PersistError io.
+  /// Makes a directory's entries durable. Does nothing if the file system cannot sync a directory. A message names
+  /// `path`, a file in the directory. Throws PersistError io.
   void sync_directory(const std::filesystem::path& path) {
     const std::error_code error = file_calls::uninterrupted([&] { return fs_.sync(get()); });
     if (error && error != std::errc::invalid_argument && error != std::errc::not_supported) {

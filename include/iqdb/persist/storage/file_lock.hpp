@@ -1,4 +1,6 @@
-// The lock of a path, held by whoever writes to it.
+// The lock on a path: a writer holds it while it writes.
+//
+// Invariant: a process that inherited the lock by a fork never releases it.
 #pragma once
 
 #include <cstdint>
@@ -11,11 +13,11 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// Keeps other writers out as long as it lives. It moves and does not copy.
+/// Keeps other writers out until it is destroyed. Movable, not copyable.
 template <FileSystem F>
 class FileLock {
  public:
-  /// Owns the lock that `fs` has taken as `handle`.
+  /// Owns the lock that `fs` took as `handle`. Keeps a copy of `fs`.
   FileLock(F& fs, typename F::Handle handle) : fs_(fs), handle_(handle), process_(fs.process()) {}
   FileLock(FileLock&& other) noexcept
       : fs_(std::move(other.fs_)), handle_(std::exchange(other.handle_, std::nullopt)), process_(other.process_) {}
@@ -32,7 +34,8 @@ class FileLock {
   FileLock& operator=(const FileLock&) = delete;
   ~FileLock() { release(); }
 
-  /// Whether it came with a fork. It then belongs to the parent: to give it back here would take it from the parent.
+  /// Whether this process inherited the lock by a fork. The lock then belongs to the parent: a release here would take
+  /// it from the parent.
   [[nodiscard]] bool inherited() const noexcept { return fs_.process() != process_; }
 
  private:
@@ -50,7 +53,7 @@ class FileLock {
 
   F fs_;
   std::optional<typename F::Handle> handle_;
-  std::int64_t process_;  // that took the lock
+  std::int64_t process_;  // the process that took the lock
 };
 
 }  // namespace iqdb

@@ -1,7 +1,8 @@
-// A log in a file: appends that are whole or undone, zeros ahead of its end, whole blocks where direct I/O asks for them.
+// A log in a file. An append is whole or undone. Zeros are written ahead of the log's end. With direct I/O every write
+// is of whole blocks.
 //
-// Invariants: behind the end of what was appended stand zeros, or the file ends. A failed append is cut back to where it
-// began; the log cannot be used any more where that fails.
+// Invariants: behind the last appended byte the file holds only zeros, or ends. A failed append is cut off where it
+// began; if that fails too, the log is not usable any more.
 #pragma once
 
 #include <algorithm>
@@ -26,18 +27,18 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// A log file opened for appending: see LogFile for what it promises, and for its rules of threads.
+/// A log file opened for appending. See LogFile for its guarantees and its thread rules.
 template <FileSystem F>
 class FileLog {
  public:
-  /// Goes on behind the `size` bytes of a file that was opened for reading and writing. `path` names it in messages.
-  /// With `direct_io` its writes go past the page cache where the file system can do that. Up to `extent_bytes` zeros
-  /// are written ahead.
+  /// Appends behind the `size` bytes of `file`, which is open for reading and writing. Messages state `path`. With
+  /// `direct_io`, writes bypass the page cache if the file system supports that. Up to `extent_bytes` zeros are written
+  /// ahead at a time; 0 for none.
   FileLog(FileHandle<F> file, std::filesystem::path path, std::uint64_t size, bool direct_io, std::size_t extent_bytes)
       : file_(std::move(file)), path_(std::move(path)), end_(size), direct_(direct_io), space_(extent_bytes, size) {}
 
-  /// Appends `bytes`: whole, or not at all. Throws PersistError io; what was half written is then cut off, durably with
-  /// the next sync(), or usable() is false.
+  /// Appends `bytes`, whole or not at all. Throws PersistError io, and std::bad_alloc; what it had written is then cut
+  /// off, durably with the next sync(), or usable() is false.
   void append(std::span<const std::byte> bytes) {
     prepare(bytes.size());
     try {
@@ -49,7 +50,7 @@ class FileLog {
     end_ += bytes.size();
   }
 
-  /// Makes everything appended durable, and what was cut off. Throws PersistError io; it must then not be tried again.
+  /// Makes appends and cut-offs durable. Throws PersistError io; it must then not be called again.
   void sync() {
     if (const std::error_code error =
             file_calls::uninterrupted([&] { return file_.file_system().sync_data(file_.get()); })) {
@@ -57,13 +58,13 @@ class FileLog {
     }
   }
 
-  /// Appends the last bytes that the log ever gets, gives back the space ahead, and syncs. Throws PersistError io; the
-  /// bytes are then cut off again, if the file system still does that.
+  /// Appends the last bytes of the log, gives back the space ahead, and syncs. Throws what append() and sync() throw;
+  /// the bytes are then cut off again if the file system still does that.
   void finish(std::span<const std::byte> bytes) {
     const std::uint64_t begin = end_;
     space_.stop();
     append(bytes);
-    // That the space ahead cannot be given back is no harm.
+    // Space ahead that stays does no harm.
     cut_off_if_possible(end_);
     try {
       sync();
@@ -74,7 +75,7 @@ class FileLog {
     }
   }
 
-  /// False once an append has failed and could not be cut off: nothing may be appended any more.
+  /// False once an append has failed and could not be cut off. Nothing may then be appended.
   [[nodiscard]] bool usable() const noexcept { return usable_; }
 
  private:
@@ -93,15 +94,15 @@ class FileLog {
       return;
     }
     try {
-      // Behind the bytes to come, which fill the space before that themselves.
+      // The zeros begin behind the coming append, which fills the space before them itself.
       write_zeros(needed, *extent);
       space_.prepared_up_to(needed + *extent);
     } catch (const std::exception&) {
-      // Only a convenience: the append itself will say whether the disk is full.
+      // Space ahead only saves time. If the disk is full, the append itself fails.
     }
   }
 
-  // In whole blocks, where direct I/O asks for them: so about as many bytes.
+  // With direct I/O writes whole blocks, so about `bytes` zeros.
   void write_zeros(std::uint64_t offset, std::uint64_t bytes) {
     const auto write = [this](std::uint64_t begin, std::uint64_t end) {
       while (begin < end) {
@@ -139,7 +140,7 @@ class FileLog {
   }
 
   static std::span<const std::byte> zeros() noexcept {
-    // Not constant: then it would be in the program's file. Nothing ever writes to it, so no page of it takes memory.
+    // Not const: a constant would take space in the program's file. Nothing writes to it, so its pages take no memory.
     alignas(direct_block_bytes) static std::array<std::byte, std::size_t{256} * 1024> bytes{};
     return bytes;
   }
@@ -159,7 +160,7 @@ class FileLog {
 
   FileHandle<F> file_;
   std::filesystem::path path_;
-  std::uint64_t end_;  // of what was appended
+  std::uint64_t end_;  // the end of what was appended
   DirectMode direct_;
   SpaceAhead space_;
   BlockAppender blocks_;

@@ -1,8 +1,8 @@
 // BasicFileStorage: Storage on files, over any FileSystem.
 //
-// Beside a snapshot `name` lie `name.lock`, held by whoever writes and never removed, and for the time of a save
-// `name.tmp`. Invariants: `name` is at every moment a whole file or absent; `name.tmp` is created and removed only
-// under the lock, so a stale one is of a process that is gone.
+// A file `name` has two companions: `name.lock`, which a writer holds and nobody removes, and `name.tmp`, which exists
+// while `name` is replaced. Invariants: `name` is a whole file or absent at every moment. `name.tmp` is created and
+// removed only under the lock, so a stale one belongs to a process that is gone.
 #pragma once
 
 #include <algorithm>
@@ -35,9 +35,9 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 /// How files are written.
 struct FileStorageOptions {
-  /// Whether large pieces of a snapshot, and a log that is synced with every write, go past the system's page cache
-  /// where the file system can do that. This saves a copy, and a sync has only to flush the disk. Elsewhere they go
-  /// through it.
+  /// Whether large pieces of a snapshot, and a log that is synced with every write, bypass the system's page cache if
+  /// the file system supports that. This saves a copy, and a sync only has to flush the disk. All other writes go
+  /// through the page cache.
   bool direct_io = true;
 };
 
@@ -54,11 +54,11 @@ class BasicFileStorage {
 
   explicit BasicFileStorage(FileStorageOptions options) : options_(options) {}
 
-  /// On `file_system`, of which copies are made.
+  /// Stores files on `file_system`. The files and locks that this opens keep copies of it.
   explicit BasicFileStorage(F file_system, FileStorageOptions options = {})
       : fs_(std::move(file_system)), options_(options) {}
 
-  /// The absolute name behind symbolic links. Throws PersistError io for a circle of links.
+  /// Returns the absolute name with symbolic links followed. Throws PersistError io, e.g. if the links form a circle.
   [[nodiscard]] std::filesystem::path resolve(const std::filesystem::path& path) {
     auto [name, error] = file_calls::retried([&] { return fs_.resolve(path); });
     if (error) {
@@ -67,7 +67,8 @@ class BasicFileStorage {
     return std::move(name);
   }
 
-  /// Opens a file for reading; nothing where there is none. Throws PersistError io.
+  /// Opens a file for reading. Returns nothing if it does not exist. Throws PersistError io, also if it is not a
+  /// regular file.
   [[nodiscard]] std::optional<File> open(const std::filesystem::path& path) {
     auto [handle, error] = file_calls::retried([&] { return fs_.open(path, OpenMode::read, 0); });
     if (error == std::errc::no_such_file_or_directory) {
@@ -85,8 +86,8 @@ class BasicFileStorage {
     return File(std::move(owned), path, status.size);
   }
 
-  /// Locks `path`: waits for another holder as long as `patience`, then throws PersistError locked. Throws io where the
-  /// lock file beside it cannot be made.
+  /// Locks `path`. Waits up to `patience` for another holder, then throws PersistError locked. Throws PersistError io
+  /// if `path` is not a regular file, or if the lock file beside it cannot be created or locked.
   [[nodiscard]] Lock lock(const std::filesystem::path& path, std::chrono::milliseconds patience) {
     if (const auto [status, error] = file_calls::retried([&] { return fs_.status(path); }); !error) {
       file_errors::require_regular(status, path);
@@ -113,8 +114,8 @@ class BasicFileStorage {
     }
   }
 
-  /// Begins to replace `path`, or to create it. A temporary file that a dead process left is removed first. The new
-  /// file gets owner and permissions of the one it replaces. Throws PersistError io.
+  /// Begins to replace or create `path`. Removes a temporary file that a dead process left. The new file gets the owner
+  /// and the permissions of the file that it replaces. Throws PersistError io, also if `path` is not a regular file.
   [[nodiscard]] Replacement replace(const std::filesystem::path& path, const Lock& /*held*/) {
     const auto [old_status, old_error] = file_calls::retried([&] { return fs_.status(path); });
     const bool replaces = !old_error;
@@ -124,7 +125,7 @@ class BasicFileStorage {
     if (replaces) {
       file_errors::require_regular(old_status, path);
     }
-    // Opened before anything is written: a directory that cannot be synced must be found out before the rename.
+    // Opened before anything is written: a directory that cannot be synced must fail the save before the rename.
     FileHandle<F> directory = open_directory(path);
     std::filesystem::path temporary = beside(path, ".tmp");
     const std::error_code stale = file_calls::uninterrupted([&] { return fs_.remove(temporary); });
@@ -133,7 +134,7 @@ class BasicFileStorage {
     }
     constexpr std::uint32_t everyone = 0666;
     const std::uint32_t permissions = replaces ? old_status.permissions : everyone;
-    std::filesystem::path name = path;  // copied before there is a file that nothing owns yet
+    std::filesystem::path name = path;  // copied before the open: a copy that throws later would leave the file behind
     const auto [handle, error] =
         file_calls::retried([&] { return fs_.open(temporary, OpenMode::create_new, permissions); });
     if (error) {
@@ -147,7 +148,7 @@ class BasicFileStorage {
     return replacement;
   }
 
-  /// Removes `path` durably; nothing happens where it is not there. Throws PersistError io.
+  /// Removes `path` durably. Does nothing if it does not exist. Throws PersistError io.
   void remove(const std::filesystem::path& path, const Lock& /*held*/) {
     FileHandle<F> directory = open_directory(path);
     const std::error_code error = file_calls::uninterrupted([&] { return fs_.remove(path); });
@@ -157,33 +158,33 @@ class BasicFileStorage {
     if (error) {
       file_errors::fail("remove the file", path, error);
     }
-    // Without it a crash could bring the file back after what relies on its absence was written.
+    // Otherwise a crash could bring the file back after something was written that relies on its absence.
     directory.sync_directory(path);
   }
 
-  /// Goes on writing a file that was renamed into place, as a log.
+  /// Returns a log that appends to `replacement`, which was renamed into place.
   [[nodiscard]] Log open_log(Replacement&& replacement, LogOptions options) {
     // Zeros ahead save time only where each write is synced.
     const bool synced_each = options.synced == LogSync::every_write;
     return std::move(replacement).into_log(options_.direct_io && synced_each, synced_each ? options.extent_bytes : 0);
   }
 
-  /// A number for a new log file that no other has.
+  /// Returns a random number that identifies a new log file. Throws what the file system's random() throws.
   [[nodiscard]] std::uint64_t new_log_id() { return fs_.random(); }
 
-  /// Makes the bytes of a file durable, whoever wrote them; nothing happens where there is none. Throws PersistError
-  /// io.
+  /// Makes the bytes of a file durable, whoever wrote them. Does nothing if it does not exist. Throws PersistError io.
   void sync(const std::filesystem::path& path) {
     if (std::optional<File> file = open(path)) {
       file->sync();
     }
   }
 
-  /// Makes durable which files lie beside `path`. Throws PersistError io.
+  /// Makes the entries of the directory of `path` durable. Throws PersistError io.
   void sync_directory(const std::filesystem::path& path) { open_directory(path).sync_directory(path); }
 
-  /// Gives the file at `path` the second name `aside`, and takes that name from the file that had it. Makes a copy where
-  /// the file system knows no second names. Durable with the next sync of the directory. Throws PersistError io.
+  /// Gives the file at `path` the second name `aside`, and takes that name from the file that had it. If the file
+  /// system has no second names, `aside` becomes a copy. Durable with the next sync of the directory. Throws
+  /// PersistError io.
   void keep(const std::filesystem::path& path, const std::filesystem::path& aside, const Lock& lock) {
     if (const std::error_code error = file_calls::uninterrupted([&] { return fs_.remove(aside); });
         error && error != std::errc::no_such_file_or_directory) {

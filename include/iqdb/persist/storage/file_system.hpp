@@ -1,6 +1,6 @@
-// HOW: the thin layer over system calls. Every function makes one call and reports what the system answered, with no
-// loop and no retry: whoever calls has to cope with interrupted and short calls, so that a test which replaces this
-// layer can examine whether it does.
+// HOW: the thin layer over system calls. Every function makes one call and reports what the system answered, without a
+// loop or a retry. The caller handles interrupted and short calls, so a test can replace this layer and check that it
+// does.
 #pragma once
 
 #include <concepts>
@@ -21,17 +21,17 @@ struct SystemResult {
   std::error_code error{};
 };
 
-/// What a file is opened for.
+/// What a file is opened for. A program that this process executes inherits no open file.
 enum class OpenMode : std::uint8_t {
-  read,        ///< reading; no process that the program starts inherits it
-  create_new,  ///< reading and writing a file that must not be there yet
-  write,       ///< writing a file that is there
-  directory,   ///< making changes of a directory durable
+  read,        ///< reading
+  create_new,  ///< reading and writing a file that must not exist yet
+  write,       ///< writing a file that exists
+  directory,   ///< syncing a directory
 };
 
-/// What the system knows of a file.
+/// What the system knows about a file.
 struct FileStatus {
-  bool regular = false;           ///< a file, and not a directory, a device, a pipe
+  bool regular = false;           ///< a file, not a directory, a device or a pipe
   bool directory = false;         ///< a directory
   std::uint64_t size = 0;         ///< bytes
   std::uint32_t permissions = 0;  ///< the mode's twelve bits
@@ -39,7 +39,7 @@ struct FileStatus {
   std::uint32_t group = 0;        ///< group id
 };
 
-/// The calls that BasicFileStorage is made of. A copy stands for the same file system.
+/// The calls that BasicFileStorage makes. A copy refers to the same file system.
 template <class F>
 concept FileSystem = std::copyable<F> &&
     requires(F& fs, typename F::Handle handle, const std::filesystem::path& path, OpenMode mode,

@@ -1,7 +1,7 @@
-// A part of a file in memory, which moves on through the file.
+// A window that moves forward through a file and holds a part of it in memory.
 //
-// Invariants: the window grows only to the largest part that was asked for and is there. Of calls with ascending offsets
-// none reads a byte twice.
+// Invariants: the window is at most as large as a piece, or as the largest part that was requested and exists. Calls
+// with ascending offsets read no byte of the file twice.
 #pragma once
 
 #include <algorithm>
@@ -17,16 +17,16 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// A part of a file in memory, which moves on through the file. Used by one thread.
+/// Holds a part of a file in memory and moves forward through the file. Used by one thread.
 template <ReadableFile F>
 class FileWindow {
  public:
-  /// `file` and `helpers`, if there are any, must outlive this; `piece_bytes` are read at a time.
+  /// Reads at least `piece_bytes` at a time. `file` must outlive this, and so must `helpers` unless it is null.
   FileWindow(F& file, std::size_t piece_bytes, HelperThreads* helpers = nullptr)
       : file_(&file), piece_bytes_(piece_bytes), helpers_(helpers) {}
 
-  /// What stands at `offset`: `bytes` of it, or as many as the file has. Valid until the next call; of calls with
-  /// ascending offsets none reads anything twice.
+  /// Returns the `bytes` bytes at `offset`, or as many as the file has. The span is valid until the next call. Calls
+  /// with ascending offsets read nothing twice. Throws what the file throws, and std::bad_alloc.
   [[nodiscard]] std::span<const std::byte> at(std::uint64_t offset, std::uint64_t bytes) {
     const std::uint64_t end = offset + std::min(bytes, file_->size() - std::min(offset, file_->size()));
     if (offset < begin_ || end > begin_ + window_.size()) {
@@ -36,7 +36,7 @@ class FileWindow {
                                                        static_cast<std::size_t>(end - offset));
   }
 
-  /// What stands from `offset` on, as far as it is in memory already. Valid until the next call of at().
+  /// Returns the bytes from `offset` on that are already in memory. The span is valid until the next call of at().
   [[nodiscard]] std::span<const std::byte> held_from(std::uint64_t offset) const noexcept {
     const bool is_held = offset >= begin_ && offset - begin_ < window_.size();
     return is_held ? std::span(window_).subspan(static_cast<std::size_t>(offset - begin_))

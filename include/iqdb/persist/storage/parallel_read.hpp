@@ -1,7 +1,7 @@
-// A large part of a file read by several threads: to checksum it, or into memory.
+// Reads a large part of a file with several threads, into memory or to compute its checksum.
 //
-// One thread alone is slower than a disk, or the page cache, can be: its time goes into copying, checksums and the
-// first touch of memory.
+// One thread can be slower than a disk or the page cache: it spends its time on copying, checksums and the first touch
+// of memory.
 #pragma once
 
 #include <algorithm>
@@ -25,7 +25,7 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 namespace parallel_read {
 
-// Fills `into` from `offset` on.
+// Fills `into` with the file's bytes from `offset` on. Throws what the file throws.
 template <ReadableFile F>
 void read_all(F& file, std::uint64_t offset, std::span<std::byte> into) {
   while (!into.empty()) {
@@ -35,7 +35,8 @@ void read_all(F& file, std::uint64_t offset, std::span<std::byte> into) {
   }
 }
 
-// The checksum of pieces, put together in their order, in whatever order they come.
+// Combines the checksums of pieces in the order of their numbers, whatever order they arrive in. Several threads may
+// call add() at the same time; value() is called after all of them.
 class OrderedChecksum {
  public:
   void add(std::uint64_t number, const Crc32& piece) {
@@ -59,8 +60,9 @@ class OrderedChecksum {
 
 }  // namespace parallel_read
 
-/// The CRC32 of a file's bytes from `begin` to its end, read in pieces of `piece_bytes`, of which each thread holds
-/// one. Tells `progress`, in the calling thread. Throws what the file and `progress` throw.
+/// Returns the CRC32 of a file's bytes from `begin` to its end. Reads pieces of `piece_bytes`; each thread holds one.
+/// Advances `progress` in the calling thread only. `helpers` may be null. Throws what the file and `progress` throw,
+/// and std::bad_alloc.
 template <ReadableFile F>
 [[nodiscard]] std::uint32_t checksum_of(F& file, std::uint64_t begin, std::size_t piece_bytes, HelperThreads* helpers,
                                         ProgressMeter& progress) {
@@ -84,7 +86,7 @@ template <ReadableFile F>
       }
     });
   };
-  // For less than this, waking a thread takes longer than the work.
+  // With fewer pieces, waking a thread takes longer than the work.
   constexpr std::uint64_t fewest_shared = 4;
   if (count < fewest_shared || helpers == nullptr) {
     work();
@@ -95,11 +97,11 @@ template <ReadableFile F>
   return checksum.value();
 }
 
-/// Fills `into`, which the file must have bytes enough for, from `offset` on; a large one with `helpers`, if there are
-/// any. Throws what the file throws.
+/// Fills `into` with the file's bytes from `offset` on; the file must have that many. Uses `helpers`, unless null, if
+/// `into` is large. Throws what the file throws.
 template <ReadableFile F>
 void read_shared(F& file, std::uint64_t offset, std::span<std::byte> into, HelperThreads* helpers) {
-  // So large that waking a thread is little beside it.
+  // Large enough that waking a thread costs little in comparison.
   constexpr std::size_t piece_bytes = std::size_t{512} * 1024;
   if (into.size() < 2 * piece_bytes || helpers == nullptr) {
     parallel_read::read_all(file, offset, into);
@@ -114,12 +116,12 @@ void read_shared(F& file, std::uint64_t offset, std::span<std::byte> into, Helpe
   });
 }
 
-/// The bytes of a file from `begin` to its end, as a source for a Reader; large reads are shared out to several
-/// threads.
+/// The bytes of a file from `begin` to its end, as a source for a Reader. Splits large reads among several threads.
+/// Used by one thread.
 template <ReadableFile F>
 class SharedFileRange final : public ByteSource {
  public:
-  /// `file` and `helpers`, if there are any, must outlive this.
+  /// `file` must outlive this, and so must `helpers` unless it is null.
   SharedFileRange(F& file, std::uint64_t begin, HelperThreads* helpers)
       : file_(&file), helpers_(helpers), position_(begin) {}
 

@@ -1,4 +1,4 @@
-// Checksums of many parts of a file, however long they are, after one pass over it.
+// Computes the checksums of many parts of a file, of any length, after one pass over the file.
 #pragma once
 
 #include <cstddef>
@@ -13,13 +13,13 @@
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
 /// Checksums of parts of a file. After one pass over the file each takes the same short time, however long the part is:
-/// a CRC is linear, so that a part's follows from those of what stands before its end and before its beginning. Used by
-/// one thread.
+/// a CRC is linear, so the checksum of a part follows from the checksums of everything before its end and of everything
+/// before its beginning. Used by one thread.
 template <ReadableFile F>
 class PartChecksums {
  public:
-  /// Of parts behind `begin`. Reads the file from there to its end; it must outlive this. `piece_bytes` are read at a
-  /// time.
+  /// Prepares checksums of parts behind `begin`. Reads the file from there to its end, `piece_bytes` at a time. `file`
+  /// must outlive this. Throws what the file throws, and std::bad_alloc.
   PartChecksums(F& file, std::uint64_t begin, std::size_t piece_bytes)
       : begin_(begin), at_from_(file, piece_bytes), at_to_(file, mark_bytes) {
     Crc32 checksum;
@@ -29,7 +29,8 @@ class PartChecksums {
     }
   }
 
-  /// What `beginning` is when it has also taken what stands from `from` to `to`. Calls with ascending `from` are fast.
+  /// Returns the value of `beginning` updated with the file's bytes from `from` to `to`. Calls with ascending `from`
+  /// are fast. Throws what the file throws.
   [[nodiscard]] std::uint32_t continued(const Crc32& beginning, std::uint64_t from, std::uint64_t to) {
     return rebaser_.rebased(up_to(at_to_, to).value(), up_to(at_from_, from), beginning, to - from);
   }
@@ -48,7 +49,7 @@ class PartChecksums {
   std::uint64_t begin_;
   FileWindow<F> at_from_;
   FileWindow<F> at_to_;
-  std::vector<Crc32> marks_;  // of what stands from the beginning to each mark_bytes behind it
+  std::vector<Crc32> marks_;  // marks_[i] covers the bytes from begin_ to begin_ + i * mark_bytes
   Crc32Rebaser rebaser_;
 };
 

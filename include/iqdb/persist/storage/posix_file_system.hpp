@@ -1,4 +1,4 @@
-// The file system of a POSIX system, as it answers: each function makes one call.
+// The calls of a POSIX system on files. A function reports what the system answered and retries nothing.
 #pragma once
 
 #include <algorithm>
@@ -37,15 +37,15 @@ class PosixFileSystem {
   /// An open file.
   using Handle = int;
 
-  /// The absolute name of `path` with symbolic links followed, also a last one that leads to nothing yet.
+  /// Returns the absolute name of `path` with symbolic links followed, even if the last one leads to a missing file.
   [[nodiscard]] SystemResult<std::filesystem::path> resolve(const std::filesystem::path& path) const;
 
-  /// Opens a file; `permissions` are for one that is created, less the umask.
+  /// Opens a file. A new file gets `permissions` less the umask.
   [[nodiscard]] SystemResult<Handle> open(const std::filesystem::path& path, OpenMode mode,
                                           std::uint32_t permissions) const noexcept {
     switch (mode) {
       case OpenMode::read:
-        // O_NONBLOCK: a pipe must not hang the program before it was seen to be none of ours.
+        // O_NONBLOCK: opening a pipe must not block. The caller then rejects it by its status.
         return opened(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
       case OpenMode::create_new:
         return opened(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode_t{permissions}));
@@ -57,17 +57,17 @@ class PosixFileSystem {
     return {-1, std::make_error_code(std::errc::invalid_argument)};
   }
 
-  /// Closes a file, whatever is answered.
+  /// Closes a file. The handle must not be used again, whatever the answer.
   std::error_code close(Handle handle) const noexcept { return answered(::close(handle)); }
 
-  /// What is at `path`, behind symbolic links.
+  /// Returns the status of what is at `path`, with symbolic links followed.
   [[nodiscard]] SystemResult<FileStatus> status(const std::filesystem::path& path) const noexcept {
     struct ::stat found {};
     const std::error_code error = answered(::stat(path.c_str(), &found));
     return {status_of(found), error};
   }
 
-  /// What an open file is.
+  /// Returns the status of an open file.
   [[nodiscard]] SystemResult<FileStatus> status(Handle handle) const noexcept {
     struct ::stat found {};
     const std::error_code error = answered(::fstat(handle, &found));
@@ -90,21 +90,21 @@ class PosixFileSystem {
     return answered(::fchmod(handle, mode_t{status.permissions}));
   }
 
-  /// Reads at `offset`; may read less than was asked for, and nothing only at the end.
+  /// Reads at `offset`. May read less than requested; reads nothing only at the end of the file.
   [[nodiscard]] SystemResult<std::size_t> read_at(Handle handle, std::uint64_t offset,
                                                   std::span<std::byte> into) const noexcept {
     return counted(::pread(handle, into.data(), into.size(), static_cast<off_t>(offset)));
   }
 
-  /// Writes at `offset`; may write less than was asked for.
+  /// Writes at `offset`. May write less than requested.
   [[nodiscard]] SystemResult<std::size_t> write_at(Handle handle, std::uint64_t offset,
                                                    std::span<const std::byte> bytes) const noexcept {
     return counted(::pwrite(handle, bytes.data(), bytes.size(), static_cast<off_t>(offset)));
   }
 
-  /// From now on reads and writes go past the system's page cache, or through it again. Past it, offsets, sizes and
-  /// addresses must be multiples of the device's blocks: anything else is answered with EINVAL, and so is this call by
-  /// a file system that knows no such thing.
+  /// Makes later reads and writes bypass the system's page cache, or use it again. Direct I/O answers EINVAL unless
+  /// offsets, sizes and addresses are multiples of the device's block size. This call answers EINVAL if the file system
+  /// has no direct I/O.
   std::error_code set_direct([[maybe_unused]] Handle handle, [[maybe_unused]] bool direct) const noexcept {
 #ifdef O_DIRECT
     const int flags = ::fcntl(handle, F_GETFL);
@@ -117,8 +117,8 @@ class PosixFileSystem {
 #endif
   }
 
-  /// Lets the system begin to write what stands there to the disk, so that a later sync has less to wait for. Makes
-  /// nothing durable; a system that cannot do it does not.
+  /// Asks the system to start writing these bytes to the disk, so that a later sync waits less. Makes nothing durable.
+  /// Ignores errors, and does nothing on a system without this call.
   void start_write_back([[maybe_unused]] Handle handle, [[maybe_unused]] std::uint64_t offset,
                         [[maybe_unused]] std::size_t bytes) const noexcept {
 #ifdef SYNC_FILE_RANGE_WRITE
@@ -132,18 +132,18 @@ class PosixFileSystem {
     return answered(::ftruncate(handle, static_cast<off_t>(size)));
   }
 
-  /// Makes a file's bytes durable, and of what is known of it only what is needed to read them, such as its size.
+  /// Makes a file's bytes durable, and only the metadata that reading them needs, such as the file's size.
   std::error_code sync_data(Handle handle) const noexcept { return answered(::fdatasync(handle)); }
 
   /// Makes a file's bytes, or a directory's entries, durable.
   std::error_code sync(Handle handle) const noexcept { return answered(::fsync(handle)); }
 
-  /// Gives a file another name, in place of whatever file has it.
+  /// Renames a file. Replaces a file that has the new name.
   std::error_code rename(const std::filesystem::path& from, const std::filesystem::path& to) const noexcept {
     return answered(::rename(from.c_str(), to.c_str()));
   }
 
-  /// Gives a file a second name, which nothing may have.
+  /// Gives a file a second name, which must be free.
   std::error_code link(const std::filesystem::path& from, const std::filesystem::path& to) const noexcept {
     return answered(::link(from.c_str(), to.c_str()));
   }
@@ -151,27 +151,29 @@ class PosixFileSystem {
   /// Removes a file's name.
   std::error_code remove(const std::filesystem::path& path) const noexcept { return answered(::unlink(path.c_str())); }
 
-  /// Takes an exclusive lock on the file at `path`, which is created if need be, or answers EWOULDBLOCK at once.
+  /// Takes an exclusive lock on the file at `path`, and creates the file if needed. Answers EWOULDBLOCK at once if
+  /// another thread or process holds the lock. May be called from several threads. Throws std::bad_alloc.
   ///
-  /// flock(2), since its locks belong to the open file and not to the process. Where a network file system turns them
-  /// into locks of the process, a second one in the same process would succeed, and closing it would drop the first:
-  /// therefore a registry of this process's own is asked before anything is opened.
+  /// Uses flock(2), whose locks belong to the open file and not to the process. Some network file systems turn them
+  /// into locks of the process: a second lock in the same process would succeed, and closing it would drop the first.
+  /// So a registry of this process's locks is asked before the file is opened.
   [[nodiscard]] SystemResult<Handle> lock(const std::filesystem::path& path) const;
 
-  /// Gives a lock back. The file stays: if it were removed, two processes could hold locks on two files of one name.
+  /// Releases a lock. The file stays: if it were removed, two processes could hold locks on two files of the same name.
+  /// May be called from several threads.
   void unlock(Handle handle) const noexcept;
 
-  /// Which process this is.
+  /// Returns the id of this process, also after a fork. May be called from several threads.
   [[nodiscard]] std::int64_t process() const noexcept;
 
-  /// A number that nobody can foretell. Throws std::system_error where the system has none.
+  /// Returns an unpredictable number. Throws std::system_error if the system cannot supply one.
   [[nodiscard]] std::uint64_t random() const;
 
  private:
   struct Registry {
     std::mutex mutex;
-    std::int64_t process = 0;                   // whose locks these are
-    std::vector<std::pair<dev_t, ino_t>> held;  // each once
+    std::int64_t process = 0;                   // the process that holds these locks
+    std::vector<std::pair<dev_t, ino_t>> held;  // without duplicates
 
     [[nodiscard]] bool holds(const struct ::stat& file) const {
       return std::find(held.begin(), held.end(), std::pair(file.st_dev, file.st_ino)) != held.end();
@@ -179,12 +181,12 @@ class PosixFileSystem {
   };
 
   static Registry& registry() {
-    // Never destroyed: an index with static lifetime may give its lock back after everything else has gone.
+    // Never destroyed: an index with static lifetime may release its lock after other statics are destroyed.
     static auto* const instance = new Registry;  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
     return *instance;
   }
 
-  // Holds 0 at first, and in each child of a fork again; null where the system has no such memory.
+  // Returns memory that holds 0 at first and again in every forked child, or null if the system has no such memory.
   static std::atomic<std::int64_t>* memory_that_a_fork_wipes() noexcept;
 
   static std::error_code answered(int answer) noexcept {
@@ -214,7 +216,7 @@ class PosixFileSystem {
 IQDB_PERSIST_INLINE SystemResult<std::filesystem::path> PosixFileSystem::resolve(
     const std::filesystem::path& path) const {
   namespace fs = std::filesystem;
-  constexpr int most_links = 40;  // as Linux has it (path_resolution(7))
+  constexpr int most_links = 40;  // the limit of Linux (path_resolution(7))
   std::error_code error;
   fs::path name = fs::absolute(path, error);
   for (int links = 0; !error; ++links) {
@@ -227,7 +229,7 @@ IQDB_PERSIST_INLINE SystemResult<std::filesystem::path> PosixFileSystem::resolve
     }
     name = name.parent_path() / fs::read_symlink(name, error);
   }
-  // A file or a directory that is missing is for the caller to find out, with the name that it knows.
+  // A missing file or directory is not an error here: the caller finds it out and reports it under the name it knows.
   const fs::path directory = fs::weakly_canonical(name.parent_path(), error);
   return {error ? name : directory / name.filename(), {}};
 }
@@ -236,7 +238,7 @@ IQDB_PERSIST_INLINE SystemResult<PosixFileSystem::Handle> PosixFileSystem::lock(
     const std::filesystem::path& path) const {
   const std::lock_guard guard(registry().mutex);
   if (std::exchange(registry().process, process()) != process()) {
-    registry().held.clear();  // a fork: what is held is the parent's
+    registry().held.clear();  // after a fork: these locks are the parent's
   }
   struct ::stat found {};
   if (::stat(path.c_str(), &found) == 0 && registry().holds(found)) {
@@ -245,7 +247,7 @@ IQDB_PERSIST_INLINE SystemResult<PosixFileSystem::Handle> PosixFileSystem::lock(
   constexpr mode_t everyone = 0666;
   SystemResult<Handle> file = opened(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, everyone));
   if (file.error == std::errc::permission_denied) {
-    // Another user's lock file can be locked all the same.
+    // A lock file of another user can be locked without write permission.
     const SystemResult<Handle> existing = opened(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
     if (existing.error != std::errc::no_such_file_or_directory) {
       file = existing;
@@ -277,14 +279,14 @@ IQDB_PERSIST_INLINE void PosixFileSystem::unlock(Handle handle) const noexcept {
   if (::fstat(handle, &found) == 0) {
     std::erase(registry().held, std::pair(found.st_dev, found.st_ino));
   }
-  // Closing alone would leave the lock with a child that was forked meanwhile.
+  // close() alone would leave the lock with a child that was forked meanwhile.
   ::flock(handle, LOCK_UN);
   close(handle);
 }
 
 IQDB_PERSIST_INLINE std::int64_t PosixFileSystem::process() const noexcept {
-  // Asked with every mutation. A call of the system would be a tenth of one that is not synced, so the answer is kept
-  // where a fork forgets it.
+  // Called with every mutation. A system call would take a tenth of the time of a mutation that is not synced, so the
+  // answer is cached in memory that a fork clears.
   // NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables)
   static std::atomic<std::int64_t>* const kept = memory_that_a_fork_wipes();
   if (kept == nullptr) {
@@ -299,7 +301,7 @@ IQDB_PERSIST_INLINE std::int64_t PosixFileSystem::process() const noexcept {
 }
 
 IQDB_PERSIST_INLINE std::uint64_t PosixFileSystem::random() const {
-  // Not std::random_device: its header holds every distribution, an eighth of all the lines that a program compiles.
+  // Not std::random_device: its header has every distribution, an eighth of all the lines that a program compiles.
   std::uint64_t number = 0;
   if (::getentropy(&number, sizeof number) != 0) {
     throw std::system_error(errno, std::system_category(), "getentropy");
@@ -326,7 +328,7 @@ IQDB_PERSIST_INLINE std::atomic<std::int64_t>* PosixFileSystem::memory_that_a_fo
 
 static_assert(FileSystem<PosixFileSystem>);
 
-/// The file system of the system that the program is built for.
+/// The file system of the platform that the program is built for.
 using NativeFileSystem = PosixFileSystem;
 
 }  // namespace iqdb

@@ -1,5 +1,5 @@
-// WHAT persistence needs of a store: read a file, replace a file atomically, keep others out. No system call is here:
-// an object store or a test double implements the same concept.
+// WHAT persistence needs from a store: read a file, replace a file atomically, append to a log, keep others out. This
+// header makes no system call, so an object store or a test double can implement the same concepts.
 #pragma once
 
 #include <algorithm>
@@ -17,61 +17,63 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// A file opened for reading: it stays the same file while it is read, even if another takes its name.
+/// A file opened for reading. It stays the same file even if another takes its name.
 template <class F>
 concept ReadableFile = std::movable<F> && requires(F& file, std::uint64_t offset, std::span<std::byte> into) {
   // The file's size in bytes.
   { file.size() } -> std::same_as<std::uint64_t>;
-  // Fills the beginning of `into` with what stands at `offset`; returns how many bytes, at least 1 before the end.
+  // Reads at `offset` into the beginning of `into`. Returns how many bytes, at least 1 before the end of the file.
   // Several threads may call it at the same time.
   { file.read_at(offset, into) } -> std::same_as<std::size_t>;
 };
 
-/// A file that is to take the place of another: nothing of it is to be seen before rename(), and nothing is left
-/// of it if it is destroyed before. The three steps that put it in place are apart, since what a failure means differs.
+/// A new file that replaces another. It is invisible before rename(), and nothing is left of it if it is destroyed
+/// before that. Three separate calls put it in place, since their failures mean different things. One thread uses it at
+/// a time.
 template <class R>
 concept FileReplacement = std::move_constructible<R> &&
     requires(R& file, std::uint64_t offset, std::span<const std::byte> bytes) {
   // Appends `bytes`.
   file.append(bytes);
-  // Writes over bytes that were appended.
+  // Overwrites bytes that were appended.
   file.overwrite(offset, bytes);
   // 1. Makes the new file's bytes durable, under its temporary name.
   file.sync();
-  // 2. Gives it the old one's name.
+  // 2. Gives it the name of the old file.
   file.rename();
-  // 3. Makes that durable.
+  // 3. Makes the new name durable.
   file.sync_directory();
 };
 
-/// What a log needs of a store. One thread at a time appends; sync() may run beside an append, but not beside another
-/// sync(). What is written ahead, cut off, or put in blocks is the store's own business.
+/// What a log needs from a store. One thread at a time appends. sync() may run beside an append, but not beside another
+/// sync(). Whether the store writes ahead, cuts off or writes in blocks is its own business.
 template <class L>
 concept LogFile = std::movable<L> && requires(L& log, const L& looked_at, std::span<const std::byte> bytes) {
-  // Appends `bytes` behind everything appended before: whole, or not at all. If it throws, what was half written is
-  // undone, durably with the next sync().
+  // Appends `bytes` behind everything appended before, whole or not at all. If it throws, it has undone what it had
+  // written, durably with the next sync(), or usable() is false.
   log.append(bytes);
-  // Makes everything appended durable, and what was undone. If it throws, it must not be tried again.
+  // Makes durable what was appended and what was undone. If it throws, it must not be called again.
   log.sync();
-  // Appends the last bytes that the log ever gets, and makes them durable. If it throws, they may stand there or not.
+  // Appends the last bytes of the log, and makes them durable. If it throws, the log may or may not hold them.
   log.finish(bytes);
-  // False once an append has failed and could not be undone: nothing may be appended any more.
+  // False once an append has failed and could not be undone. Nothing may then be appended.
   { looked_at.usable() } -> std::same_as<bool>;
 };
 
-/// When a log is synced: a store may choose by it how it writes.
+/// When a log is synced. A store may choose by this how it writes.
 enum class LogSync : std::uint8_t {
-  every_write,  ///< after every write
-  now_and_then,
+  every_write,   ///< after every write
+  now_and_then,  ///< less often
 };
 
-/// How a log is going to be used.
+/// How a log will be used.
 struct LogOptions {
   LogSync synced = LogSync::every_write;  ///< when it is synced
   std::size_t extent_bytes = 0;           ///< see PersistConfig::log_extent_bytes
 };
 
-/// A store of files. Every failure is a PersistError that names the file.
+/// A store of files. One thread uses it at a time. A failed operation on a file throws a PersistError that names the
+/// file.
 template <class S>
 concept Storage = std::movable<S> && requires(S& storage, const std::filesystem::path& path, typename S::Lock& lock,
                                               typename S::Replacement replacement, std::chrono::milliseconds patience) {
@@ -79,32 +81,33 @@ concept Storage = std::movable<S> && requires(S& storage, const std::filesystem:
   requires ReadableFile<typename S::File>;
   requires FileReplacement<typename S::Replacement>;
   requires LogFile<typename S::Log>;
-  // The name behind symbolic links; everything else is called with the result.
+  // Returns the name with symbolic links followed. All other functions are called with the result.
   { storage.resolve(path) } -> std::same_as<std::filesystem::path>;
-  // Opens a file for reading; nothing where there is none.
+  // Opens a file for reading. Returns nothing if it does not exist.
   { storage.open(path) } -> std::same_as<std::optional<typename S::File>>;
-  // Keeps every other holder of `path` out, in this process and others, until it is destroyed. Waits for another one as
-  // long as `patience`, then throws locked.
+  // Locks `path` until the result is destroyed, against every other holder in this process and others. Waits up to
+  // `patience` for another holder, then throws PersistError locked.
   { storage.lock(path, patience) } -> std::same_as<typename S::Lock>;
-  // Begins to replace the file, or to create it, under its lock.
+  // Begins to replace or create a file: a snapshot, or a file beside it. The caller holds the lock of the snapshot.
   { storage.replace(path, lock) } -> std::same_as<typename S::Replacement>;
-  // Removes a file durably, under the lock of the snapshot that it lies beside.
+  // Removes a file beside a snapshot durably. Does nothing if it does not exist. The caller holds the lock of the
+  // snapshot.
   storage.remove(path, lock);
-  // Goes on writing a file that was renamed into place, as a log.
+  // Returns a log that appends to a file that was renamed into place.
   { storage.open_log(std::move(replacement), LogOptions{}) } -> std::same_as<typename S::Log>;
-  // A number for a new log file that no other has.
+  // Returns a number for a new log file that no other log file has.
   { storage.new_log_id() } -> std::same_as<std::uint64_t>;
-  // Makes the bytes of a file durable, whoever wrote them; nothing happens where there is none.
+  // Makes the bytes of a file durable, whoever wrote them. Does nothing if it does not exist.
   storage.sync(path);
-  // Makes durable which files lie beside `path`.
+  // Makes the entries of the directory of `path` durable.
   storage.sync_directory(path);
-  // Gives the file a second name, in place of what had it, or makes a durable copy under it.
+  // Gives the file a second name, which another file loses if it has it, or makes a durable copy under that name.
   storage.keep(path, path, lock);
-  // Whether the lock came with a fork: then it is the parent's, and so are the files.
+  // Whether this process inherited the lock by a fork. The lock and the files then belong to the parent.
   { lock.inherited() } -> std::same_as<bool>;
 };
 
-/// The bytes of a file from `begin` to `end`, as a source for a Reader.
+/// The bytes of a file from `begin` to `end`, as a source for a Reader. Used by one thread.
 template <ReadableFile F>
 class FileRange final : public ByteSource {
  public:
@@ -124,13 +127,13 @@ class FileRange final : public ByteSource {
   std::uint64_t end_;
 };
 
-/// Puts a file that was written in the place of the old one, durably.
+/// Replaces the old file with the new one, durably. Throws what the three steps throw.
 template <FileReplacement R>
 void put_in_place(R& file) {
-  // Without it the rename could reach the disk before the bytes: after a crash the name would lead to an empty file.
+  // Otherwise the rename could reach the disk before the bytes, and after a crash the name would lead to an empty file.
   file.sync();
   file.rename();
-  // Without it the rename could be undone by a crash after the caller was told that the file is there.
+  // Otherwise a crash could undo the rename after the caller was told that the file is there.
   file.sync_directory();
 }
 

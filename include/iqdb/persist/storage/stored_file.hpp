@@ -1,4 +1,6 @@
-// A file opened for reading.
+// A file opened for reading: the ReadableFile of BasicFileStorage.
+//
+// Invariant: nothing is read beyond the size that the file had when it was opened.
 #pragma once
 
 #include <algorithm>
@@ -17,20 +19,20 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// A file of a FileSystem, opened for reading. It stays the same file while another takes its name. Several threads
+/// A file of a FileSystem, opened for reading. It stays the same file even if another takes its name. Several threads
 /// may read it at the same time.
 template <FileSystem F>
 class StoredFile {
  public:
-  /// The file at `path`, which was opened as `handle` and has `size` bytes.
+  /// Reads from `handle`, an open file of `size` bytes. Messages state `path`.
   StoredFile(FileHandle<F> handle, std::filesystem::path path, std::uint64_t size)
       : handle_(std::move(handle)), path_(std::move(path)), size_(size) {}
 
   /// The size it had when it was opened, in bytes.
   [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
 
-  /// Fills the beginning of `into` with what stands at `offset`; returns how many bytes, at least 1 before the end.
-  /// Throws PersistError io, also where the file became shorter than it was when it was opened.
+  /// Reads at `offset` into the beginning of `into`. Returns how many bytes, at least 1 before the end of the file.
+  /// Throws PersistError io, also if the file has become shorter since it was opened.
   [[nodiscard]] std::size_t read_at(std::uint64_t offset, std::span<std::byte> into) {
     const auto wanted = static_cast<std::size_t>(std::min<std::uint64_t>(into.size(), size_ - std::min(offset, size_)));
     if (wanted == 0) {

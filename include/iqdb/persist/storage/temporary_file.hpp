@@ -1,4 +1,6 @@
-// A temporary file that takes the place of another when it is renamed, and is removed if it never is.
+// A temporary file, which replaces another file when it is renamed.
+//
+// Invariant: a temporary file that was not renamed is removed when the object is destroyed.
 #pragma once
 
 #include <cstddef>
@@ -24,8 +26,8 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 template <FileSystem F>
 class TemporaryFile {
  public:
-  /// Owns `file`, which was created as `temporary` in `directory` and is to get the name `path`. With `direct_io` large
-  /// pieces go past the page cache where the file system can do that.
+  /// Owns `file`, which was created as `temporary` in `directory` and gets the name `path` by rename(). With
+  /// `direct_io` large pieces bypass the page cache if the file system supports that.
   TemporaryFile(FileHandle<F> file, FileHandle<F> directory, std::filesystem::path path,
                 std::filesystem::path temporary, bool direct_io)
       : file_(std::move(file)),
@@ -43,7 +45,7 @@ class TemporaryFile {
     }
   }
 
-  /// Appends `bytes`. A large piece that is aligned, as its place in the file is, goes past the page cache. Throws
+  /// Appends `bytes`. A large piece bypasses the page cache if it is aligned in memory and in the file. Throws
   /// PersistError io.
   void append(std::span<const std::byte> bytes) {
     const bool may_be_direct = bytes.size() >= least_direct_bytes && is_block_aligned(size_, bytes);
@@ -58,13 +60,13 @@ class TemporaryFile {
     }
   }
 
-  /// Writes `bytes` over what stands at `offset`. Throws PersistError io.
+  /// Overwrites the file at `offset` with `bytes`. Throws PersistError io.
   void overwrite(std::uint64_t offset, std::span<const std::byte> bytes) {
     direct_.turn_off(file_);
     write_through(offset, bytes);
   }
 
-  /// Makes the bytes durable, under the temporary name. Throws PersistError io; the old file stands.
+  /// Makes the bytes durable, under the temporary name. Throws PersistError io; the old file is then still in place.
   void sync() {
     if (const std::error_code error =
             file_calls::uninterrupted([&] { return file_.file_system().sync(file_.get()); })) {
@@ -72,7 +74,7 @@ class TemporaryFile {
     }
   }
 
-  /// Gives the file the old one's name. Throws PersistError io; the old file stands.
+  /// Gives the file the name of the old one. Throws PersistError io; the old file is then still in place.
   void rename() {
     if (const std::error_code error =
             file_calls::uninterrupted([&] { return file_.file_system().rename(temporary_, path_); })) {
@@ -84,11 +86,12 @@ class TemporaryFile {
   /// Makes the new name durable. Throws PersistError io; the new file is then there, but may not survive a crash.
   void sync_directory() { directory_.sync_directory(path_); }
 
-  /// Takes over owner, group and permissions of the file that it replaces. Throws PersistError io.
+  /// Copies the owner, group and permissions of the file that it replaces. Throws PersistError io if the permissions
+  /// cannot be set.
   ///
-  /// Only the superuser may give files away: for others the owner stays theirs, as it does with any program that writes
-  /// a file anew. Where the group cannot be kept, the group that the file has now may do what everybody may: the rights
-  /// of the old group were not meant for it.
+  /// Only the superuser may change the owner of a file: another user owns the new file, as with any program that writes
+  /// a file anew. If the group cannot be kept, the file's present group gets no right that is not everybody's: the
+  /// rights of the old group were not meant for it.
   void resemble(FileStatus old) {
     F& fs = file_.file_system();
     if (file_calls::uninterrupted([&] { return fs.set_owner(file_.get(), old); }) &&
@@ -103,19 +106,19 @@ class TemporaryFile {
     }
   }
 
-  /// Goes on with the file, once it was renamed, as a log: see FileLog. Needs no memory. This can then only be
-  /// destroyed.
+  /// Returns a log that appends to the file, after rename(): see FileLog. Allocates no memory. This object can then
+  /// only be destroyed.
   [[nodiscard]] FileLog<F> into_log(bool direct_io, std::size_t extent_bytes) && {
     direct_.turn_off(file_);
     return FileLog<F>(std::move(file_), std::move(path_), size_, direct_io, extent_bytes);
   }
 
  private:
-  // Below that the page cache costs less than the device's latency.
+  // For smaller writes the page cache costs less than the device's latency.
   static constexpr std::size_t least_direct_bytes = std::size_t{128} * 1024;
 
-  // How much may wait in the page cache before its writing is started: the more, the longer the final sync; the less,
-  // the smaller the device's writes.
+  // How much gathers in the page cache before the system is asked to write it. More makes the final sync longer, less
+  // makes the device's writes smaller.
   static constexpr std::uint64_t write_back_bytes = std::uint64_t{8} * 1024 * 1024;
 
   void write_through(std::uint64_t offset, std::span<const std::byte> bytes) {
@@ -128,7 +131,7 @@ class TemporaryFile {
   std::filesystem::path temporary_;
   DirectMode direct_;
   std::uint64_t size_ = 0;
-  std::uint64_t write_back_begin_ = 0;  // up to here the system was told to begin writing
+  std::uint64_t write_back_begin_ = 0;  // up to here the system was asked to start writing
   bool renamed_ = false;
 };
 
