@@ -1,4 +1,4 @@
-// Is an index that was saved and loaded the index that it was?
+// check_round_trip: checks that a saved and loaded index equals the original.
 #pragma once
 
 #include <algorithm>

@@ -36,8 +36,8 @@
 namespace iqdb::inline IQDB_PERSIST_ABI {
 namespace testing {
 
-/// A file system in memory. Copies share it, and any thread may call it. A plan can make any call fail, and CrashStates
-/// can show at any call what a power cut would leave.
+/// A file system in memory. Copies share it. Several threads may call it, but plan() must not run beside another call.
+/// A plan can make any call fail, and CrashStates can show at any call what a power cut would leave.
 class SimulatedFileSystem {
  public:
   /// An open file.
@@ -360,7 +360,7 @@ class SimulatedFileSystem {
     return state_->open.at(handle).file != nullptr;
   }
 
-  // The functions below are called with the mutex held.
+  // The next three are called with the mutex held.
   [[nodiscard]] SimulatedFile& file_of(Handle handle) const { return *state_->open.at(handle).file; }
 
   Handle new_handle(OpenFile file) {
