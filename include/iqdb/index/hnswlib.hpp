@@ -44,8 +44,8 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 /// Several threads may search at the same time.
 ///
 /// The levels of vectors are random, and the state of the generator is not saved: vectors inserted after a load get
-/// other levels than they would have without it. No promise depends on levels, but the approximate neighbours of two
-/// such indexes may differ.
+/// other levels than they would have without it. No promise depends on levels, but the approximate neighbours that the
+/// two indexes find may differ.
 class HnswIndex : public index_support::SlotIndex<HnswIndex> {
  public:
   /// The identity on disk.

@@ -96,7 +96,7 @@ class UsearchIndex : public index_support::SlotIndex<UsearchIndex> {
 
   // ---- what SlotIndex asks for --------------------------------------------------------------------------------------
 
-  // usearch converts vectors itself.
+  // Vectors pass unchanged, because usearch converts them itself.
   [[nodiscard]] std::span<const float> kept_form(std::span<const float> vector, std::string_view what) const {
     constexpr float largest_f16 = 65504.0F;
     index_support::check_dimension(vector.size(), dim(), what);

@@ -47,8 +47,8 @@ class NodeLocks {
   std::vector<omp_lock_t> locks_;
 };
 
-/// How far vectors are from the one that is added. A smaller inner product is farther, and the graph needs it as a
-/// distance.
+/// How far vectors are from the one that is added. For the inner product the sign is changed, because a smaller product
+/// is farther.
 class Farness final : public ::faiss::DistanceComputer {
  public:
   explicit Farness(const ::faiss::IndexFlat& vectors)

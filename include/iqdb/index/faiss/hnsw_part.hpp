@@ -97,7 +97,7 @@ class HnswPart final : public Part {
     const std::size_t candidates = std::min(std::max(width.value_or(usual), most), nodes);
     ::faiss::SearchParametersHNSW parameters;
     parameters.efSearch = static_cast<int>(candidates);
-    // faiss 1.7.3 keeps no more candidates than the index's own setting, or than the requested number of results.
+    // faiss 1.7.3 keeps as many candidates as the index's own setting or the number of results, whichever is more.
     std::vector<Id> labels = labels_of(*index_, query, candidates > usual ? candidates : most, &parameters);
     labels.resize(std::min(labels.size(), most));
     return labels;

@@ -56,7 +56,8 @@ class Part {
   [[nodiscard]] virtual std::vector<Id> search(std::span<const float> query, std::size_t most,
                                                std::optional<std::size_t> width) const = 0;
 
-  /// Changes the numbers of vectors from faiss' to slots: `slot_of(number)` is called for each vector, in faiss' order.
+  /// Gives each vector its slot: calls `slot_of(number)` with each of faiss' numbers, in faiss' order. Throws
+  /// PersistError invalid_payload if the vectors do not fit the slots.
   virtual void take_slots(const Reader& reader, std::size_t slots, const std::function<std::size_t(Id)>& slot_of) = 0;
 
   /// Writes faiss' stream, with the slots as numbers.

@@ -2,8 +2,8 @@
 #pragma once
 
 // Version 0.6.2 defines functions and variables in its headers, so a program with two files that include them does not
-// link. A declaration before the definition fixes that: its `inline` or weak also holds for the definition. The macro
-// shows that hnswlib was included before, which is too late for the fix.
+// link. A declaration before the definition fixes that: its `inline` or weak also holds for the definition. If the
+// macro is defined, hnswlib was included before, and the fix comes too late.
 #if defined(__SSE__) && !defined(PORTABLE_ALIGN32) && !defined(NO_MANUAL_VECTORIZATION) && \
     !__has_include(<hnswlib/stop_condition.h>)
 #include <cstdint>

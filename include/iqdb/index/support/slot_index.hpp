@@ -1,7 +1,7 @@
 // SlotIndex: the part of an adapter that is the same for every library.
 //
 // Invariants: every identifier has one slot, and the library keeps its vector under that number; a mutation that throws
-// has changed nothing; the hits of a search are ordered by the distances of distance(), not by the library's.
+// has changed nothing; the hits of a search are ordered by distance(), not by the library's own distances.
 #pragma once
 
 #include <algorithm>

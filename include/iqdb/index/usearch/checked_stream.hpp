@@ -214,7 +214,7 @@ class CheckedStream {
   void check_levels(std::span<const std::byte> bytes) {
     levels_.resize(rows_);
     std::memcpy(levels_.data(), bytes.data(), bytes.size());
-    // A negative level is seen here as one above max_level_.
+    // A negative level appears here as one above max_level_.
     const auto highest = std::ranges::max_element(levels_);
     if (*highest > max_level_) {
       fail("usearch's node " + std::to_string(highest - levels_.begin()) + " is stated to reach up to level " +

@@ -44,7 +44,7 @@ inline constexpr std::size_t level_bytes = sizeof(std::int16_t);
 inline constexpr std::size_t node_head_bytes = sizeof(std::uint64_t) + level_bytes;
 inline constexpr std::size_t link_bytes = sizeof(std::uint32_t);
 
-/// What a stream must agree with.
+/// The dimension, metric and settings that a stream must match.
 struct Shape {
   std::size_t dim = 0;
   DistanceMetric metric = DistanceMetric::euclidean;

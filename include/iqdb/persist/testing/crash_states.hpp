@@ -153,7 +153,7 @@ class CrashStates {
 
   std::shared_ptr<const SimulatedDisk> disk_;
   std::uint64_t seed_;
-  std::vector<NameTable> names_;       // by subset of the changes; none where there are too many
+  std::vector<NameTable> names_;       // by subset of the changes; empty if they are too many
   std::vector<std::uint64_t> counts_;  // the number of states of each subset
   std::uint64_t count_ = 0;
   mutable std::map<const SimulatedFile*, FileOutcomes> outcomes_;

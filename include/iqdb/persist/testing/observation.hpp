@@ -30,7 +30,7 @@
 namespace iqdb::inline IQDB_PERSIST_ABI {
 namespace testing::conformance {
 
-// ---- What is told ---------------------------------------------------------------------------------------------------
+// ---- What is reported -----------------------------------------------------------------------------------------------
 
 // The steps that were made of an index. Of a long list only the end is kept.
 class History {

@@ -14,7 +14,7 @@
 namespace iqdb::inline IQDB_PERSIST_ABI {
 namespace testing {
 
-/// An index between two records.
+/// The state of an index between two records.
 struct Moment {
   std::uint64_t lsn = 0;      ///< the number of the last applied mutation; 0 with the log off
   std::string contents = {};  ///< the contents of the index, from Subject::contents
