@@ -1,4 +1,4 @@
-# Finds faiss and makes the target iqdb_deps::faiss of it.
+# Finds faiss and defines the target iqdb_deps::faiss.
 include("${CMAKE_CURRENT_LIST_DIR}/iqdb_persist_find_library.cmake")
 
 iqdb_persist_find_library(
@@ -11,7 +11,7 @@ iqdb_persist_find_library(
   VERSION_MACROS FAISS_VERSION_MAJOR FAISS_VERSION_MINOR FAISS_VERSION_PATCH
   INSTALL "iqdb::faiss needs faiss. On Debian: apt-get install libfaiss-dev.")
 
-# Debian's is a static library, made by GCC: what it uses has to be named with it, GCC's OpenMP too.
+# Debian's faiss is a static library built by GCC, so its dependencies must be named with it, including GCC's OpenMP.
 if(IqdbPersistFaiss_FOUND AND IqdbPersistFaiss_LIBRARY MATCHES "\\.a$")
   set_target_properties(iqdb_deps::faiss PROPERTIES INTERFACE_LINK_LIBRARIES "lapack;blas;gomp")
 endif()

@@ -1,4 +1,4 @@
-# Finds hnswlib, which is headers only, and makes the target iqdb_deps::hnswlib of it.
+# Finds hnswlib, which has headers only, and defines the target iqdb_deps::hnswlib.
 include("${CMAKE_CURRENT_LIST_DIR}/iqdb_persist_find_library.cmake")
 
 iqdb_persist_find_library(

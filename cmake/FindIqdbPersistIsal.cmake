@@ -1,4 +1,4 @@
-# Finds ISA-L and makes the target iqdb_deps::isal of it.
+# Finds ISA-L and defines the target iqdb_deps::isal.
 include("${CMAKE_CURRENT_LIST_DIR}/iqdb_persist_find_library.cmake")
 
 iqdb_persist_find_library(

@@ -1,4 +1,4 @@
-# Finds LZ4 and makes the target iqdb_deps::lz4 of it.
+# Finds LZ4 and defines the target iqdb_deps::lz4.
 include("${CMAKE_CURRENT_LIST_DIR}/iqdb_persist_find_library.cmake")
 
 iqdb_persist_find_library(

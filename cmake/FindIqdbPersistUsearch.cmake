@@ -1,12 +1,12 @@
-# Finds usearch, which is headers only, and makes the target iqdb_deps::usearch of it. Looked at besides the usual places:
-# <prefix>/node_modules/usearch of each prefix in CMAKE_PREFIX_PATH, and a prefix that is such a package or a node_modules
-# itself. To point at it by hand: IqdbPersistUsearch_INCLUDE_DIR, the directory in which usearch/index_dense.hpp is.
+# Finds usearch, which has headers only, and defines the target iqdb_deps::usearch. Besides the usual places it searches
+# <prefix>/node_modules/usearch of each prefix in CMAKE_PREFIX_PATH, and any prefix that is itself such a package or a
+# node_modules. To set it by hand: IqdbPersistUsearch_INCLUDE_DIR, the directory that contains usearch/index_dense.hpp.
 find_path(
   IqdbPersistUsearch_INCLUDE_DIR
   NAMES usearch/index_dense.hpp
   PATH_SUFFIXES include node_modules/usearch/include usearch/include)
 
-# Half-precision numbers: usearch up to 2.21 takes them from a library of headers beside its own, or from the compiler.
+# Half-precision numbers: usearch up to 2.21 takes them from a separate library of headers, or from the compiler.
 find_path(
   IqdbPersistUsearch_FP16_INCLUDE_DIR
   NAMES fp16/fp16.h

@@ -1,4 +1,4 @@
-# Finds zstd and makes the target iqdb_deps::zstd of it.
+# Finds zstd and defines the target iqdb_deps::zstd.
 include("${CMAKE_CURRENT_LIST_DIR}/iqdb_persist_find_library.cmake")
 
 iqdb_persist_find_library(

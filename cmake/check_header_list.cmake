@@ -1,5 +1,5 @@
-# Fails the configuration if a list of headers and its folder differ: a header that is not listed would be missing from the
-# installed package, and nobody would notice until a user did.
+# Fails the configuration if a list of headers and its folder differ. A header that is not listed would be missing from
+# the installed package, and only a user would notice.
 function(iqdb_persist_check_header_list folder listed)
   file(
     GLOB_RECURSE on_disk

@@ -1,6 +1,6 @@
-# The demo, run by the build target of that name: a process that adds this repository's own texts to an index on disk is
-# killed in the middle of it, the next ones find everything that it had reported, and finish. The last query is misspelt
-# on purpose.
+# The demo, run by the build target of that name. A process that adds this repository's own texts to an index on disk is
+# killed halfway. The next processes find everything that it had reported, and finish the work. The last query is
+# misspelt on purpose.
 #
 #   cmake -DFIND_TEXT=<program> -DDIRECTORY=<where the index goes> -P demo.cmake
 cmake_minimum_required(VERSION 3.25)
@@ -9,7 +9,7 @@ function(say)
   execute_process(COMMAND "${CMAKE_COMMAND}" -E echo "${ARGN}")
 endfunction()
 
-# Runs find_text; what it printed is then in ${output}.
+# Runs find_text and sets ${output} to what it printed.
 function(run)
   list(JOIN ARGN " " line)
   say("\n$ find_text --index demo.iqdb ${line}")
@@ -21,14 +21,14 @@ function(run)
   set(output "${output}" PARENT_SCOPE)
 endfunction()
 
-# Begin afresh, so that the first command shows what adding does.
+# Start with no index, so that the first command shows what adding does.
 foreach(attempt RANGE 1 10)
   file(REMOVE "${DIRECTORY}/demo.iqdb" "${DIRECTORY}/demo.iqdb.wal" "${DIRECTORY}/demo.iqdb.wal.torn")
   execute_process(COMMAND sh "${CMAKE_CURRENT_LIST_DIR}/add_and_kill.sh" "${FIND_TEXT}" demo.iqdb
                   WORKING_DIRECTORY "${DIRECTORY}" OUTPUT_VARIABLE output ERROR_VARIABLE errors)
   if(output MATCHES "status 137\n$")
     break()
-  endif() # it had finished before the signal came: try again
+  endif() # the process finished before the signal: try again
 endforeach()
 if(NOT output MATCHES "status 137\n$")
   message(FATAL_ERROR "find_text was not killed in the middle of its work:\n${output}${errors}")

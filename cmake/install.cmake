@@ -1,8 +1,8 @@
-# cmake --install: the headers, the CMake package and the pkg-config file; with IQDB_PERSIST_COMPILED also the library of
-# iqdb::persist_compiled.
+# cmake --install: the headers, the CMake package and the pkg-config file. With IQDB_PERSIST_COMPILED also the library
+# of iqdb::persist_compiled.
 #
-# Without the library all of it is text that is the same on every machine, so the package files go to share/, not lib/. Paths
-# in them are relative to where they lie: the installed tree may be moved.
+# Without the library everything is text and the same on every machine, so the package files go to share/ and not to
+# lib/. Their paths are relative to their own location, so the installed tree may be moved.
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
@@ -15,7 +15,7 @@ install(
   NAMESPACE iqdb::
   DESTINATION "${iqdb_persist_cmake_dir}")
 
-# A file of its own, so that find_package can tell whether the library is there.
+# A separate file, so that find_package can tell whether the library is installed.
 set(iqdb_persist_arch_independent ARCH_INDEPENDENT)
 if(IQDB_PERSIST_COMPILED)
   set(iqdb_persist_arch_independent "")
@@ -28,8 +28,8 @@ endif()
 
 configure_package_config_file(cmake/iqdb-persistConfig.cmake.in iqdb-persistConfig.cmake
                               INSTALL_DESTINATION "${iqdb_persist_cmake_dir}")
-# Before 1.0 a minor version may break what was there, so 0.1 does not stand in for 0.2; and nothing stands in for a higher
-# major version.
+# Before 1.0 a minor version may break the interface, so 0.1 does not stand in for 0.2. No version stands in for a
+# higher major version.
 write_basic_package_version_file(iqdb-persistConfigVersion.cmake COMPATIBILITY SameMinorVersion
                                  ${iqdb_persist_arch_independent})
 install(FILES "${CMAKE_CURRENT_BINARY_DIR}/iqdb-persistConfig.cmake"
@@ -39,7 +39,7 @@ install(FILES "${CMAKE_CURRENT_BINARY_DIR}/iqdb-persistConfig.cmake"
               cmake/iqdb_persist_adapters.cmake cmake/iqdb_persist_find_library.cmake
         DESTINATION "${iqdb_persist_cmake_dir}")
 
-# In the pkg-config file the include directory is written relative to the file itself.
+# The include directory in the pkg-config file is relative to the file itself.
 cmake_path(ABSOLUTE_PATH iqdb_persist_pkgconfig_dir BASE_DIRECTORY "/prefix" NORMALIZE OUTPUT_VARIABLE pc_dir)
 cmake_path(SET pc_include_dir "${CMAKE_INSTALL_INCLUDEDIR}")
 cmake_path(IS_ABSOLUTE pc_include_dir pc_include_dir_is_absolute)

@@ -1,8 +1,8 @@
-# The components: iqdb::hnswlib, iqdb::faiss and iqdb::usearch, each of which is the adapter to that library's index and the
-# library itself. A target is made where its library is found; the find modules lie beside this file.
+# The components iqdb::hnswlib, iqdb::faiss and iqdb::usearch. Each is the adapter to that library's index together with
+# the library. A target is defined if its library is found. The find modules lie beside this file.
 #
-# Included by this project and by the installed package alike, since what is installed differs from machine to machine.
-# iqdb_persist_adapters is the list of the components that are there.
+# Included by this project and by the installed package, because each machine has other libraries installed.
+# iqdb_persist_adapters lists the components that were found.
 set(iqdb_persist_adapters "")
 foreach(iqdb_persist_adapter IN ITEMS Hnswlib Faiss Usearch)
   find_package(IqdbPersist${iqdb_persist_adapter} QUIET MODULE ${iqdb_persist_adapters_scope})

@@ -1,17 +1,17 @@
-# What the find modules beside this file have in common. Packages of the libraries that iqdb-persist uses export targets of
-# several names, or none at all; so these look for the header and the library themselves. pkg-config is asked for a hint
-# where it exists. To point at one by hand: CMAKE_PREFIX_PATH, or <package>_INCLUDE_DIR and <package>_LIBRARY.
+# The common part of the find modules beside this file. Packages of the libraries that iqdb-persist uses export targets
+# of several names, or none, so the modules search for the header and the library themselves. pkg-config gives a hint if
+# it is installed. To set a library by hand: CMAKE_PREFIX_PATH, or <package>_INCLUDE_DIR and <package>_LIBRARY.
 
-# Finds a library and makes a target of it, for a find module of the name `package`; sets <package>_FOUND and
+# Finds a library and defines a target for it, for a find module named `package`. Sets <package>_FOUND and
 # <package>_VERSION.
 #
 #   TARGET          iqdb_deps::<name>
-#   PKG_CONFIG      its name there
+#   PKG_CONFIG      its name in pkg-config
 #   HEADER          the header that is included
-#   LIBRARIES       its file name, as it is on this and that system; none for a library that is headers only
-#   VERSION_HEADER  where its version is, in lines like "#define ZSTD_VERSION_MAJOR    1"
-#   VERSION_MACROS  the macros that are its parts
-#   INSTALL         what the error says when it is missing
+#   LIBRARIES       its file name on different systems; none for a library with headers only
+#   VERSION_HEADER  the header with its version, in lines like "#define ZSTD_VERSION_MAJOR    1"
+#   VERSION_MACROS  the macros of the version's parts
+#   INSTALL         the advice in the error if it is missing
 function(iqdb_persist_find_library package)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "TARGET;PKG_CONFIG;HEADER;VERSION_HEADER;INSTALL" "LIBRARIES;VERSION_MACROS")
 

@@ -1,7 +1,8 @@
 // FaissIndex: faiss' flat, HNSW and IVF indexes, made durable. Needs faiss 1.7.3 (docs/adapters.md).
 //
-// faiss' own loader believes what it reads: a length, a link or a list's number in a file becomes an address. Here its
-// objects are built of fields that were checked one by one, whether they come from a payload or from a file of faiss'.
+// faiss' own loader trusts its input: it turns a length, a link or a list's number from a file into an address. Here
+// faiss' objects are built from fields that were checked one by one, whether they come from a payload or from one of
+// faiss' files.
 #pragma once
 
 #include <faiss/Index.h>
@@ -46,27 +47,29 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// A flat, HNSW or IVF index of faiss' with identifiers of both kinds, metadata, and a payload. `SearchParams::ef` is
-/// for HNSW how many candidates a search looks at, for IVF into how many lists; a flat index compares with all.
+/// A flat, HNSW or IVF index of faiss' with integer and byte identifiers, metadata, and a payload. `SearchParams::ef`
+/// is the number of candidates that a search in an HNSW index looks at, and the number of lists that a search in an IVF
+/// index looks into. A flat index compares with all vectors and ignores it.
 ///
-/// Takes vectors whose components are finite. Metrics are euclidean, dot_product and cosine, for which the direction of
-/// a vector is kept and not its length. A flat index is exact; from an HNSW index nothing can be erased; an IVF index
-/// is trained when it is made. Searches may run at the same time as each other.
+/// Components must be finite. The metrics are euclidean, dot_product and cosine; for the cosine the index keeps the
+/// direction of a vector and not its length. A flat index is exact, an HNSW index cannot erase, and an IVF index is
+/// trained when it is made. Several threads may search at the same time.
 class FaissIndex : public index_support::SlotIndex<FaissIndex> {
  public:
   /// The identity on disk.
   static constexpr std::string_view index_type = "faiss";
 
   /// An empty flat index for vectors of `dim` components: exact search. Throws IndexError invalid_config for a
-  /// dimension out of its range, invalid_metric for a metric that it does not have.
+  /// dimension out of range, invalid_metric for a metric that faiss does not have.
   [[nodiscard]] static FaissIndex flat(std::size_t dim, DistanceMetric metric) {
     const ::faiss::MetricType native_metric = faiss_parts::metric_for(metric);
     faiss_parts::check_range(dim, 1, faiss_parts::most_dim, "dimension");
     return {metric, faiss_parts::FlatPart::make(dim, native_metric)};
   }
 
-  /// An empty HNSW index: `links` of a vector in each upper level, 2 to 1024, and twice as many in the lowest (faiss'
-  /// M); an insertion looks at `ef_construction` candidates and a search at `ef`, 1 to 65536. Throws as flat().
+  /// An empty HNSW index. A vector has up to `links` links in each upper level, 2 to 1024, and twice as many in the
+  /// lowest (faiss' M). An insertion looks at `ef_construction` candidates and a search at `ef`, 1 to 65536. Throws as
+  /// flat() does.
   [[nodiscard]] static FaissIndex hnsw(std::size_t dim, DistanceMetric metric, std::size_t links = 32,
                                        std::size_t ef_construction = 40, std::size_t ef = 16) {
     const ::faiss::MetricType native_metric = faiss_parts::metric_for(metric);
@@ -77,10 +80,10 @@ class FaissIndex : public index_support::SlotIndex<FaissIndex> {
     return {metric, faiss_parts::HnswPart::make(dim, native_metric, links, ef_construction, ef)};
   }
 
-  /// An IVF index without vectors, of `lists` lists, whose centroids are trained with `training`: vectors one behind
-  /// the other, at least as many as there are lists and better 40 times as many. A search looks into `probes` lists.
-  /// Throws as flat(); IndexError invalid_config where there are too few vectors or a part of one, invalid_vector for a
-  /// component that is not finite.
+  /// An IVF index without vectors, with `lists` lists. `training` trains their centroids. It holds contiguous vectors,
+  /// at least one per list; 40 per list are better. A search looks into `probes` lists. Throws as flat() does;
+  /// IndexError invalid_config if the vectors are too few or the last one is incomplete, invalid_vector for a component
+  /// that is not finite.
   [[nodiscard]] static FaissIndex ivf(std::size_t dim, DistanceMetric metric, std::size_t lists,
                                       std::span<const float> training, std::size_t probes = 8) {
     const ::faiss::MetricType native_metric = faiss_parts::metric_for(metric);
@@ -103,29 +106,29 @@ class FaissIndex : public index_support::SlotIndex<FaissIndex> {
     return {metric, faiss_parts::IvfPart::train(dim, native_metric, lists, kept, probes)};
   }
 
-  /// A copy of an index that was made with faiss, with its settings and whatever it holds: an IndexFlat, IndexHNSWFlat
-  /// or IndexIVFFlat with a flat quantizer, or an IndexIDMap or IndexIDMap2 around one; an IVF index must be trained.
-  /// What faiss numbers is an integer identifier. The metric is euclidean for an index with L2; dot_product, or the
-  /// cosine if all vectors have a length of 1, for one with the inner product. A large one takes less memory by
-  /// faiss_import.
+  /// A copy of an index that was made with faiss, with its settings and vectors: an IndexFlat, an IndexHNSWFlat, an
+  /// IndexIVFFlat with a flat quantizer, or an IndexIDMap or IndexIDMap2 around one of them. An IVF index must be
+  /// trained. faiss' numbers of vectors become integer identifiers. The metric is euclidean for an index with L2. For
+  /// an index with the inner product it is dot_product, or cosine if all vectors have length 1. For a large index
+  /// faiss_import takes less memory.
   ///
-  /// Throws IndexError invalid_metric where the metric is another, invalid_config for an index of another type, or one
-  /// that is not trained.
+  /// Throws IndexError invalid_metric if the index has another metric, invalid_config for an index of another type or
+  /// an untrained index.
   FaissIndex(const ::faiss::Index& index, DistanceMetric metric) : FaissIndex(metric, copy_of(index, metric)) {}
 
-  /// Which of faiss' indexes it is. Precondition: the index was not moved from.
+  /// The type of faiss' index. Precondition: this object was not moved from.
   [[nodiscard]] FaissKind kind() const noexcept { return part_->kind(); }
 
-  /// faiss' object, an IndexFlat, IndexHNSWFlat or IndexIVFFlat: to look at its settings. Its numbers of vectors are
-  /// this class's own. Precondition: the index was not moved from.
+  /// faiss' object, to look at its settings: an IndexFlat, IndexHNSWFlat or IndexIVFFlat. Its numbers of vectors are
+  /// internal to this class. Precondition: this object was not moved from.
   [[nodiscard]] const ::faiss::Index& native() const noexcept { return part_->index(); }
 
-  /// Removes a vector. Throws IndexError not_found where there is none, invalid_config for an HNSW index: faiss' cannot
-  /// remove.
+  /// Removes a vector. Throws IndexError not_found if the index does not hold the vector, invalid_config for an HNSW
+  /// index, from which faiss cannot remove.
   void erase(const VectorId& id) { part_->remove(slots_, slots_.at(id)); }
 
-  /// Writes the payload: layout version 1 | dim 8 | metric 1 | SlotTable | the index in faiss' format, trained state
-  /// and settings included, in which the number of a vector is its slot. Numbers are little-endian.
+  /// Writes the payload: layout version 1 | dim 8 | metric 1 | SlotTable | the index in faiss' format, with trained
+  /// state and settings. The number of a vector in faiss' format is its slot. Numbers are little-endian.
   void save_to(Writer& writer) const {
     index_support::write_head(writer, {.dim = dim(), .metric = metric()});
     slots_.save_to(writer);
@@ -147,7 +150,7 @@ class FaissIndex : public index_support::SlotIndex<FaissIndex> {
     slots_ = std::move(index.slots);
   }
 
-  // ---- what SlotIndex asks for ----------------------------------------------------------------------------------------
+  // ---- what SlotIndex asks for --------------------------------------------------------------------------------------
 
   [[nodiscard]] std::vector<float> kept_form(std::span<const float> vector, std::string_view what) const {
     index_support::check_dimension(vector.size(), dim(), what);
@@ -192,7 +195,7 @@ class FaissIndex : public index_support::SlotIndex<FaissIndex> {
       faiss_parts::fail(reader, "it holds " + std::to_string(index.native().ntotal) + " vectors; expected " +
                                     std::to_string(index.size()) + ", one for each identifier");
     }
-    // So many different slots, all of them taken, as there are taken ones: each has its vector.
+    // The numbers are distinct taken slots, and as many as the taken slots. So every taken slot has its vector.
     index.part_->take_slots(reader, index.slots_.slots(), [&](Id number) {
       const auto slot = static_cast<std::uint64_t>(number);
       if (number < 0 || slot >= index.slots_.slots() || index.slots_.is_free(static_cast<std::size_t>(slot))) {
@@ -203,7 +206,7 @@ class FaissIndex : public index_support::SlotIndex<FaissIndex> {
     return index;
   }
 
-  // ---- faiss' objects and files ---------------------------------------------------------------------------------------
+  // ---- faiss' objects and files -------------------------------------------------------------------------------------
 
   [[nodiscard]] static faiss_parts::WholeIndex copy_of(const ::faiss::Index& index, DistanceMetric metric) {
     if (const auto wanted = faiss_parts::metric_for(metric); index.metric_type != wanted) {
@@ -239,17 +242,17 @@ class FaissIndex : public index_support::SlotIndex<FaissIndex> {
 static_assert(SearchableIndex<FaissIndex>);
 static_assert(Persistable<FaissIndex>);
 
-/// Makes an index of the file at `path`, which `faiss::write_index` wrote: of an IndexFlat, IndexHNSWFlat or
-/// IndexIVFFlat with a flat quantizer, or an IndexIDMap or IndexIDMap2 around one. The metric is euclidean for an index
-/// with L2; dot_product, or the cosine if all vectors have a length of 1, for one with the inner product. faiss'
-/// numbers become integer identifiers. The file is checked as a payload is. To make it durable:
-/// `PersistedIndex<FaissIndex>::open_with(faiss_import(path, metric), config)`.
+/// Makes an index from the file at `path`, which `faiss::write_index` wrote. The file must hold an IndexFlat, an
+/// IndexHNSWFlat, an IndexIVFFlat with a flat quantizer, or an IndexIDMap or IndexIDMap2 around one of them. The metric
+/// is euclidean for an index with L2. For an index with the inner product it is dot_product, or cosine if all vectors
+/// have length 1. faiss' numbers of vectors become integer identifiers. The file is checked as a payload is. To make
+/// the index durable: `PersistedIndex<FaissIndex>::open_with(faiss_import(path, metric), config)`.
 ///
-/// Throws PersistError io where the file cannot be read, truncated_payload where it ends early, invalid_payload where
-/// it is damaged, of another metric, or of a type that is not supported; IndexError invalid_metric for a metric that
+/// Throws PersistError io if the file cannot be read, truncated_payload if it ends early, invalid_payload if it is
+/// damaged, has another metric, or holds a type that is not supported; IndexError invalid_metric for a metric that
 /// faiss does not have.
 [[nodiscard]] inline FaissIndex faiss_import(const std::filesystem::path& path, DistanceMetric metric) {
-  std::ignore = faiss_parts::metric_for(metric);  // what is wrong here is the caller's, and not the file's
+  std::ignore = faiss_parts::metric_for(metric);  // an error here is the caller's, not the file's
   return read_foreign_file(path, "an index of faiss'", [&](auto& file) {
     return index_support::read_whole(file, "faiss", [&](Reader& reader) {
       return FaissIndex(metric, faiss_parts::read_whole_index(reader, metric));
@@ -257,12 +260,12 @@ static_assert(Persistable<FaissIndex>);
   });
 }
 
-/// Writes a file that `faiss::read_index` loads, with integer identifiers as faiss' numbers: an IndexIDMap around a
-/// flat or an HNSW index, an IVF index as it is. Metadata stays behind. The file is there as a whole or not at all, and
-/// durable when the call returns; beside it lies `path`.lock.
+/// Writes a file that `faiss::read_index` loads, with the integer identifiers as faiss' numbers and without metadata. A
+/// flat or an HNSW index is written inside an IndexIDMap, an IVF index as it is. The file appears whole or not at all,
+/// and it is durable when the call returns. The call leaves a lock file `path`.lock beside it.
 ///
-/// Throws IndexError invalid_config where an identifier is bytes, or beyond faiss' numbers, which have 63 bits;
-/// PersistError locked where something else writes to that path, io where the file cannot be written.
+/// Throws IndexError invalid_config for an identifier of bytes, or one beyond faiss' numbers, which have 63 bits;
+/// PersistError locked if another writer holds the lock on that path, io if the file cannot be written.
 inline void faiss_export(const FaissIndex& index, const std::filesystem::path& path) { index.export_to(path); }
 
 }  // namespace iqdb::inline IQDB_PERSIST_ABI

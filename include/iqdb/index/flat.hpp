@@ -1,4 +1,6 @@
-// FlatIndex: exact search by comparing with every vector. The reference of what a durable index looks like.
+// FlatIndex: exact search that compares the query with every vector. It is the reference example of a durable index.
+//
+// Invariants: rows and vectors are in insertion order; a mutation that throws has changed nothing.
 #pragma once
 
 #include <algorithm>
@@ -29,17 +31,18 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// An index that compares a query with every vector: exact, and linear in their number.
+/// An index that compares a query with every vector: exact, and linear in the number of vectors.
 ///
-/// Vectors lie one behind the other in memory, in insertion order, so that saving and loading them is one transfer. Its
-/// payload is that of the Rust crate's flat index (docs/format.md).
+/// Vectors are contiguous in memory, in insertion order, so that saving or loading them is one transfer. The payload is
+/// that of the Rust crate's flat index (docs/format.md). Several threads may call const members at the same time; a
+/// mutation needs the index alone.
 class FlatIndex : public InsertOverloads<FlatIndex> {
  public:
   /// The identity on disk.
   static constexpr std::string_view index_type = "flat";
 
-  /// An empty index for vectors of `dim` components. Throws IndexError invalid_config if `dim` is 0, invalid_metric for
-  /// a metric that is none.
+  /// An empty index for vectors of `dim` components. Throws IndexError invalid_config if `dim` is 0, and invalid_metric
+  /// if `metric` is not a value of DistanceMetric.
   FlatIndex(std::size_t dim, DistanceMetric metric) : dim_(dim), metric_(metric) {
     if (dim == 0) {
       throw IndexError(IndexErrorKind::invalid_config, "an index of dimension 0 was asked for; give at least 1");
@@ -50,23 +53,23 @@ class FlatIndex : public InsertOverloads<FlatIndex> {
     }
   }
 
-  /// How many vectors there are.
+  /// The number of vectors.
   [[nodiscard]] std::size_t size() const noexcept { return row_of_.size(); }
 
-  /// How many components each vector has.
+  /// The number of components of each vector.
   [[nodiscard]] std::size_t dim() const noexcept { return dim_; }
 
   /// How distances are measured.
   [[nodiscard]] DistanceMetric metric() const noexcept { return metric_; }
 
-  /// Whether there is a vector with this identifier.
+  /// Whether the index holds a vector with this identifier.
   [[nodiscard]] bool contains(const VectorId& id) const { return row_of_.contains(id); }
 
   using InsertOverloads<FlatIndex>::insert;
 
-  /// Adds a vector of dim() components, any floats. If it throws, nothing has changed: IndexError dimension_mismatch,
-  /// duplicate where the identifier is taken, invalid_config or resource_limit for metadata that cannot be stored
-  /// (check_storable).
+  /// Adds a vector of dim() components; any floats are allowed. If it throws, nothing has changed: IndexError
+  /// dimension_mismatch, duplicate if the identifier is taken, invalid_config or resource_limit for metadata that
+  /// cannot be stored (check_storable), std::bad_alloc.
   void insert(VectorId id, std::span<const float> vector, std::optional<Metadata> metadata = {}) {
     index_support::check_dimension(vector.size(), dim_, "vector");
     check_storable(metadata);
@@ -90,7 +93,8 @@ class FlatIndex : public InsertOverloads<FlatIndex> {
     }
   }
 
-  /// Removes a vector; the order of the others stays. Throws IndexError not_found where there is none.
+  /// Removes a vector and keeps the order of the others. Throws IndexError not_found if the index does not hold the
+  /// vector.
   void erase(const VectorId& id) {
     const auto place = row_of_.find(id);
     if (place == row_of_.end()) {
@@ -99,14 +103,15 @@ class FlatIndex : public InsertOverloads<FlatIndex> {
     rows_[place->second].erased = true;
     rows_[place->second].metadata.reset();
     row_of_.erase(place);
-    // Closing every gap at once would make each removal linear; closing them when they are the half makes it constant
-    // on average.
+    // Closing a gap at every removal would make each removal linear. Closing them all when more than half of the rows
+    // are gaps makes a removal constant on average.
     if (rows_.size() > 2 * row_of_.size()) {
       close_gaps();
     }
   }
 
-  /// The `params.k` vectors nearest to `query`, nearest first; of two equally near the one inserted first. Distances:
+  /// Returns the `params.k` vectors nearest to `query`, nearest first. Vectors at equal distance are in insertion
+  /// order. Distances:
   ///
   /// - cosine: 1 − a·b / (‖a‖‖b‖), and 1 where a norm is 0
   /// - dot_product: −a·b
@@ -114,8 +119,8 @@ class FlatIndex : public InsertOverloads<FlatIndex> {
   /// - manhattan: Σ|aᵢ−bᵢ|
   /// - hamming: the number of components whose bits differ
   ///
-  /// A distance that is not a number ranks behind all that are. Throws IndexError dimension_mismatch for a query that
-  /// has not dim() components.
+  /// A distance that is not a number ranks behind all others. Throws IndexError dimension_mismatch if the query does
+  /// not have dim() components.
   [[nodiscard]] std::vector<Hit> search(std::span<const float> query, const SearchParams& params = {}) const {
     using index_support::nearer;
     index_support::check_dimension(query.size(), dim_, "query");
@@ -147,7 +152,7 @@ class FlatIndex : public InsertOverloads<FlatIndex> {
     return hits;
   }
 
-  /// The same for a query written as a braced list of its components.
+  /// As above, for a query written as a braced list of its components.
   [[nodiscard]] std::vector<Hit> search(std::initializer_list<float> query, const SearchParams& params = {}) const {
     return search(std::span<const float>(query.begin(), query.size()), params);
   }
@@ -170,7 +175,7 @@ class FlatIndex : public InsertOverloads<FlatIndex> {
     writer.write_le(std::uint64_t{size()});
     for_each([&](const VectorId& id, auto, const auto&) { write_id(writer, id); });
     for (std::size_t row = 0; row < rows_.size();) {
-      // As long a run without gaps as there is: all vectors, if none was erased.
+      // The longest run without gaps: all vectors if none was erased.
       std::size_t end = row;
       while (end < rows_.size() && !rows_[end].erased) {
         ++end;
@@ -181,7 +186,8 @@ class FlatIndex : public InsertOverloads<FlatIndex> {
     for_each([&](const VectorId&, auto, const auto& metadata) { write_metadata(writer, metadata); });
   }
 
-  /// Makes an index of a payload. Throws PersistError invalid_payload, invalid_metric for one that save_to did not write.
+  /// Makes an index from a payload. Throws PersistError invalid_payload or invalid_metric for a payload that save_to
+  /// did not write.
   [[nodiscard]] static FlatIndex load_from(Reader& reader) {
     return index_support::decode_whole(reader, index_type, [&reader] { return decode(reader); });
   }
@@ -201,7 +207,8 @@ class FlatIndex : public InsertOverloads<FlatIndex> {
       reader.fail(PersistErrorKind::invalid_payload,
                   "the flat index is stated to have " + std::to_string(dim) + " dimensions; expected at least 1");
     }
-    // Makes every product below fit: a row takes at least so many bytes of a payload, whose size has 64 bits.
+    // After this check no product below overflows: a row takes at least this many bytes of a payload, and the payload's
+    // size fits 64 bits.
     if (count > 0) {
       reader.require_items(dim, sizeof(float));
       reader.require_items(count, smallest_id_bytes + dim * sizeof(float) + smallest_metadata_bytes);

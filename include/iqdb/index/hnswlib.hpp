@@ -1,7 +1,7 @@
 // HnswIndex: hnswlib's approximate index, made durable. Needs the headers of hnswlib 0.6.2 or 0.8 (docs/adapters.md).
 //
-// hnswlib's own loader believes what it reads: a link in a file becomes an address. Here every length, level, link and
-// mark is checked before hnswlib works with it, whether it comes from a payload or from a file of hnswlib's.
+// hnswlib's own loader trusts its input: it turns a link from a file into an address. Here every length, level, link
+// and mark is checked before hnswlib works with it, whether it comes from a payload or from one of hnswlib's files.
 #pragma once
 
 #include <algorithm>
@@ -36,22 +36,23 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// hnswlib's `HierarchicalNSW<float>` with identifiers of both kinds, metadata, and a payload: approximate search in a
-/// graph. `SearchParams::ef` is how many candidates a search looks at, at least k.
+/// hnswlib's `HierarchicalNSW<float>` with integer and byte identifiers, metadata, and a payload: approximate search in
+/// a graph. `SearchParams::ef` is how many candidates a search looks at, at least k.
 ///
-/// Takes vectors whose components are finite; grows by itself; the place of an erased vector is taken by the next one.
-/// Metrics are euclidean, dot_product and cosine, for which the direction of a vector is kept and not its length.
-/// Searches may run at the same time as each other.
+/// Components must be finite. The index grows by itself, and a new vector takes the place of an erased one. The metrics
+/// are euclidean, dot_product and cosine; for the cosine the index keeps the direction of a vector and not its length.
+/// Several threads may search at the same time.
 ///
-/// The levels of vectors are drawn at random, and what was drawn so far is not saved: after a load later vectors get
-/// other levels than they would have. That changes no promise, but two indexes may find differently far neighbours.
+/// The levels of vectors are random, and the state of the generator is not saved: vectors inserted after a load get
+/// other levels than they would have without it. No promise depends on levels, but the approximate neighbours that the
+/// two indexes find may differ.
 class HnswIndex : public index_support::SlotIndex<HnswIndex> {
  public:
   /// The identity on disk.
   static constexpr std::string_view index_type = "hnsw";
 
   /// An empty index for vectors of `dim` components. Throws IndexError invalid_config if `dim` or a setting is out of
-  /// its range, invalid_metric for a metric that hnswlib does not have.
+  /// range, invalid_metric for a metric that hnswlib does not have.
   HnswIndex(std::size_t dim, DistanceMetric metric, const HnswConfig& config = {})
       : SlotIndex(dim, metric), config_(config) {
     hnswlib_graph::check_config(dim, metric, config);
@@ -60,11 +61,11 @@ class HnswIndex : public index_support::SlotIndex<HnswIndex> {
   /// How the index is built and searched.
   [[nodiscard]] const HnswConfig& config() const noexcept { return config_; }
 
-  /// Removes a vector. Throws IndexError not_found where there is none.
+  /// Removes a vector. Throws IndexError not_found if the index does not hold the vector.
   void erase(const VectorId& id) {
     const std::size_t slot = slots_.at(id);
     if (size() == 1) {
-      // A graph of erased nodes alone would be of no use to the next vector: no link would lead to it.
+      // A graph whose nodes are all erased is useless to the next vector: no link would lead to it.
       slots_ = SlotTable();
       graph_.reset();
       return;
@@ -76,7 +77,7 @@ class HnswIndex : public index_support::SlotIndex<HnswIndex> {
   /// Writes the payload: layout version 1 | dim 8 | metric 1 | links, ef_construction, ef, capacity, seed 8 each |
   /// SlotTable
   /// | if it has slots: entry node 4 | level of each node 1 each | hnswlib's lowest level | the upper levels of each
-  /// node. Numbers are little-endian. A node is what lies in the slot of its number; its label is that number too.
+  /// node. Numbers are little-endian. The number of a node is its slot, and also its label.
   void save_to(Writer& writer) const {
     index_support::write_head(writer, {.dim = dim(), .metric = metric()});
     for (const std::uint64_t setting :
@@ -107,7 +108,7 @@ class HnswIndex : public index_support::SlotIndex<HnswIndex> {
   using Found = index_support::Found;
   using Node = hnswlib_graph::Node;
 
-  // ---- what SlotIndex asks for ----------------------------------------------------------------------------------------
+  // ---- what SlotIndex asks for --------------------------------------------------------------------------------------
 
   [[nodiscard]] std::vector<float> kept_form(std::span<const float> vector, std::string_view what) const {
     index_support::check_dimension(vector.size(), dim(), what);
@@ -154,7 +155,8 @@ class HnswIndex : public index_support::SlotIndex<HnswIndex> {
     HnswIndex index = made_of(reader, head.dim, head.metric, config);
     index.slots_ = SlotTable::load_from(reader);
     const std::size_t nodes = index.slots_.slots();
-    // No more than is little beside what is there: hnswlib fills some of the memory for it at once.
+    // Bounds a stated capacity by the size of the index, or by a small number: hnswlib fills some of the memory at
+    // once.
     constexpr std::size_t little = 65536;
     index.config_.capacity = std::min(index.config_.capacity, std::max(2 * nodes, little));
     if (nodes == 0) {
@@ -170,14 +172,14 @@ class HnswIndex : public index_support::SlotIndex<HnswIndex> {
 
   // ---- payloads and files -------------------------------------------------------------------------------------------
 
-  // An empty index with settings that were read.
+  // Makes an empty index from settings that were read.
   [[nodiscard]] static HnswIndex made_of(const Reader& reader, std::uint64_t dim, DistanceMetric metric,
                                          const HnswConfig& config) {
     return index_support::make_as_stated(reader, index_type,
                                          [&] { return HnswIndex(static_cast<std::size_t>(dim), metric, config); });
   }
 
-  // Reads the graph of which the slots are known.
+  // Reads the graph after its slots were read.
   void read_graph(Reader& reader, std::size_t nodes) {
     const auto entry = reader.read_le<std::uint32_t>();
     const auto levels = reader.read_vector<std::uint8_t>(nodes);
@@ -226,29 +228,29 @@ class HnswIndex : public index_support::SlotIndex<HnswIndex> {
 static_assert(SearchableIndex<HnswIndex>);
 static_assert(Persistable<HnswIndex>);
 
-/// Makes an index of the file at `path`, which hnswlib's `saveIndex` wrote: of a `HierarchicalNSW<float>` with an
-/// `L2Space` (euclidean) or an `InnerProductSpace` (dot_product; cosine, if the program gave its vectors a length of 1)
-/// of `dim` dimensions. Labels become integer identifiers. The file is checked as a payload is. Of `config` what the
-/// file does not say is used: ef, capacity and seed. To make it durable:
+/// Makes an index from the file at `path`, which hnswlib's `saveIndex` wrote. The file must hold a
+/// `HierarchicalNSW<float>` of `dim` dimensions with an `L2Space` (euclidean) or an `InnerProductSpace` (dot_product,
+/// or cosine if the program normalized its vectors to length 1). Labels become integer identifiers. The file is checked
+/// as a payload is. `config` gives what the file does not state: ef, capacity and seed. To make the index durable:
 /// `PersistedIndex<HnswIndex>::open_with(hnswlib_import(path, dim, metric), config)`.
 ///
-/// Throws PersistError io where the file cannot be read, truncated_payload where it ends early, invalid_payload where
-/// it is damaged or of other vectors; IndexError as HnswIndex's constructor.
+/// Throws PersistError io if the file cannot be read, truncated_payload if it ends early, invalid_payload if it is
+/// damaged or holds other vectors; IndexError as HnswIndex's constructor does.
 [[nodiscard]] inline HnswIndex hnswlib_import(const std::filesystem::path& path, std::size_t dim, DistanceMetric metric,
                                               HnswConfig config = {}) {
-  hnswlib_graph::check_config(dim, metric, config);  // what is wrong here is the caller's, and not the file's
+  hnswlib_graph::check_config(dim, metric, config);  // an error here is the caller's, not the file's
   return read_foreign_file(path, "an index of hnswlib's", [&](auto& file) {
     return index_support::read_whole(
         file, "hnswlib", [&](Reader& reader) { return HnswIndex::decode_file(reader, dim, metric, config); });
   });
 }
 
-/// Writes a file that hnswlib loads (`HierarchicalNSW<float>::loadIndex`), with integer identifiers as labels; metadata
-/// stays behind. The file is there as a whole or not at all, and durable when the call returns; beside it lies
-/// `path`.lock.
+/// Writes a file that hnswlib loads (`HierarchicalNSW<float>::loadIndex`), with the integer identifiers as labels and
+/// without metadata. The file appears whole or not at all, and it is durable when the call returns. The call leaves a
+/// lock file `path`.lock beside it.
 ///
-/// Throws IndexError invalid_config where an identifier is bytes; PersistError locked where something else writes to
-/// that path, io where the file cannot be written.
+/// Throws IndexError invalid_config for an identifier of bytes; PersistError locked if another writer holds the lock on
+/// that path, io if the file cannot be written.
 inline void hnswlib_export(const HnswIndex& index, const std::filesystem::path& path) { index.export_to(path); }
 
 }  // namespace iqdb::inline IQDB_PERSIST_ABI

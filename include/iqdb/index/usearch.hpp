@@ -1,7 +1,7 @@
 // UsearchIndex: usearch's approximate index, made durable. Needs the headers of usearch 2.21 or a later 2.
 //
-// usearch's loader believes what it reads: a link in a file becomes an address. Here no byte of its stream reaches it
-// before CheckedStream has found it to be one that usearch may have written.
+// usearch's loader trusts its input: it turns a link from a file into an address. Here CheckedStream checks every byte
+// of the stream before usearch reads it.
 #pragma once
 
 #include <algorithm>
@@ -36,20 +36,20 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// usearch's `index_dense_t` with identifiers of both kinds, metadata, and a payload: approximate search in a graph.
-/// `SearchParams::ef` is how many candidates a search looks at, at least k; where that is no fewer than there are
-/// vectors, all are, and the search is exact.
+/// usearch's `index_dense_t` with integer and byte identifiers, metadata, and a payload: approximate search in a graph.
+/// `SearchParams::ef` is how many candidates a search looks at, at least k. A search with at least as many candidates
+/// as the index has vectors looks at all vectors and is exact.
 ///
-/// Takes vectors whose components are finite and fit the scalar; the scalar i8 takes no vector of zeros. Grows by
-/// itself; an erased vector's place is taken by the next one. Searches may run at the same time as each other; as many
-/// as there are processors do, others wait. The metrics are euclidean, dot_product and cosine.
+/// Components must be finite and fit the scalar; the scalar i8 does not take a vector of zeros. The index grows by
+/// itself, and a new vector takes the place of an erased one. The metrics are euclidean, dot_product and cosine.
+/// Several threads may search at the same time: as many searches run as the machine has processors, and others wait.
 class UsearchIndex : public index_support::SlotIndex<UsearchIndex> {
  public:
   /// The identity on disk.
   static constexpr std::string_view index_type = "usearch";
 
   /// An empty index for vectors of `dim` components. Throws IndexError invalid_config if `dim` or a setting is out of
-  /// its range, or if the scalar does not fit the metric, invalid_metric for a metric that usearch does not have.
+  /// range, or if the scalar does not fit the metric; invalid_metric for a metric that usearch does not have.
   UsearchIndex(std::size_t dim, DistanceMetric metric, const UsearchConfig& config = {})
       : SlotIndex(dim, metric), graph_(dim, metric, config) {
     index_support::check_metric(metric, "usearch");
@@ -61,8 +61,8 @@ class UsearchIndex : public index_support::SlotIndex<UsearchIndex> {
   /// How the index is built and searched.
   [[nodiscard]] const UsearchConfig& config() const noexcept { return graph_.config(); }
 
-  /// Removes a vector. Throws IndexError not_found where there is none, std::bad_alloc where usearch says that memory
-  /// was short.
+  /// Removes a vector. Throws IndexError not_found if the index does not hold the vector, resource_limit if usearch
+  /// refuses, std::bad_alloc if usearch reports that memory is short.
   void erase(const VectorId& id) {
     const std::size_t slot = slots_.at(id);
     graph_.erase(slot);
@@ -70,7 +70,7 @@ class UsearchIndex : public index_support::SlotIndex<UsearchIndex> {
   }
 
   /// Writes the payload: layout version 1 | dim 8 | metric 1 | scalar 1 | connectivity, connectivity_base,
-  /// expansion_add, expansion_search 8 each | SlotTable | whether there is a graph 1 | usearch's stream if so.
+  /// expansion_add, expansion_search 8 each | SlotTable | whether a graph follows 1 | usearch's stream if so.
   void save_to(Writer& writer) const {
     index_support::write_head(writer, {.dim = dim(), .metric = metric()});
     writer.write_le(static_cast<std::uint8_t>(config().scalar));
@@ -94,9 +94,9 @@ class UsearchIndex : public index_support::SlotIndex<UsearchIndex> {
 
   using Found = index_support::Found;
 
-  // ---- what SlotIndex asks for ----------------------------------------------------------------------------------------
+  // ---- what SlotIndex asks for --------------------------------------------------------------------------------------
 
-  // usearch converts vectors itself.
+  // Vectors pass unchanged, because usearch converts them itself.
   [[nodiscard]] std::span<const float> kept_form(std::span<const float> vector, std::string_view what) const {
     constexpr float largest_f16 = 65504.0F;
     index_support::check_dimension(vector.size(), dim(), what);
@@ -118,12 +118,12 @@ class UsearchIndex : public index_support::SlotIndex<UsearchIndex> {
   [[nodiscard]] std::vector<Found> near(std::span<const float> query, std::size_t most,
                                         const SearchParams& params) const {
     const std::size_t candidates = std::min(std::max(params.k, params.ef.value_or(config().expansion_search)), size());
-    // A way through the graph that meets every vector costs no less than to compare with each, which misses none: to
-    // some no link may lead any more after many were erased.
+    // A walk through the graph that meets every vector costs no less than comparing with each vector. Comparing misses
+    // none, while after many erasures some vectors may have no link that leads to them.
     return graph_.search(query, most, candidates, candidates == size());
   }
 
-  // usearch keeps vectors in other scalars: each is converted into the same memory.
+  // usearch keeps vectors in other scalars. Each vector is converted into the same buffer.
   [[nodiscard]] auto vectors() const {
     return [this, vector = std::vector<float>(dim())](std::size_t slot) mutable {
       graph_.read_vector(slot, vector);
@@ -154,14 +154,14 @@ class UsearchIndex : public index_support::SlotIndex<UsearchIndex> {
 
   // ---- payloads and files -------------------------------------------------------------------------------------------
 
-  // An empty index with settings that were read.
+  // Makes an empty index from settings that were read.
   [[nodiscard]] static UsearchIndex made_of(const Reader& reader, std::uint64_t dim, DistanceMetric metric,
                                             const UsearchConfig& config) {
     return index_support::make_as_stated(reader, index_type,
                                          [&] { return UsearchIndex(static_cast<std::size_t>(dim), metric, config); });
   }
 
-  // Reads the graph of which the slots are known.
+  // Reads the graph after its slots were read.
   void read_graph(Reader& reader) {
     std::vector<bool> seen(slots_.slots());
     std::size_t found = 0;
@@ -182,7 +182,7 @@ class UsearchIndex : public index_support::SlotIndex<UsearchIndex> {
     }
   }
 
-  // Reads a graph of which nothing is known but its shape: each key becomes an identifier.
+  // Reads a graph of which only the shape is known. Each key becomes an identifier.
   void take_over_graph(Reader& reader) {
     constexpr std::uint64_t bytes_without_nodes =
         usearch_stream::matrix_size_bytes + usearch_stream::head_bytes + usearch_stream::graph_header_bytes;
@@ -216,17 +216,17 @@ class UsearchIndex : public index_support::SlotIndex<UsearchIndex> {
 static_assert(SearchableIndex<UsearchIndex>);
 static_assert(Persistable<UsearchIndex>);
 
-/// Makes an index of the file at `path`, which usearch's `save` wrote: of an `index_dense_t` with one vector for each
-/// key and the metric l2sq, ip or cos; each key becomes an integer identifier. The file is checked as a payload is.
-/// What usearch does not save is given: how many candidates insertions and searches look at. To make it durable:
-/// `PersistedIndex<UsearchIndex>::open_with(usearch_import(path), config)`.
+/// Makes an index from the file at `path`, which usearch's `save` wrote. The file must hold an `index_dense_t` with one
+/// vector per key and the metric l2sq, ip or cos. Each key becomes an integer identifier. The file is checked as a
+/// payload is. usearch does not save how many candidates an insertion and a search look at, so the caller gives both.
+/// To make the index durable: `PersistedIndex<UsearchIndex>::open_with(usearch_import(path), config)`.
 ///
-/// Throws PersistError io where the file cannot be read, truncated_payload where it ends early, invalid_payload where
-/// it is damaged or of another kind, saying which; IndexError invalid_config for candidates out of their range.
+/// Throws PersistError io if the file cannot be read, truncated_payload if it ends early, invalid_payload if it is
+/// damaged or of another kind, and says which; IndexError invalid_config if a number of candidates is out of range.
 [[nodiscard]] inline UsearchIndex usearch_import(const std::filesystem::path& path,
                                                  std::size_t expansion_add = UsearchConfig{}.expansion_add,
                                                  std::size_t expansion_search = UsearchConfig{}.expansion_search) {
-  // Before anything is read, so that what is found wrong there is the file's.
+  // Checked before reading, so that every later error is about the file.
   usearch_stream::check_config({.expansion_add = expansion_add, .expansion_search = expansion_search},
                                DistanceMetric::cosine);
   return read_foreign_file(path, "an index of usearch's", [&](auto& file) {
@@ -244,11 +244,12 @@ static_assert(Persistable<UsearchIndex>);
   });
 }
 
-/// Writes a file that usearch loads (`index_dense_t::load`), with integer identifiers as keys; metadata stays behind.
-/// The file is there as a whole or not at all, and durable when the call returns; beside it lies `path`.lock.
+/// Writes a file that usearch loads (`index_dense_t::load`), with the integer identifiers as keys and without metadata.
+/// The file appears whole or not at all, and it is durable when the call returns. The call leaves a lock file
+/// `path`.lock beside it.
 ///
-/// Throws IndexError invalid_config where an identifier is bytes, or 2^64-1, which usearch has no key for; PersistError
-/// locked where something else writes to that path, io where the file cannot be written.
+/// Throws IndexError invalid_config for an identifier of bytes, and for 2^64-1, which usearch reserves; PersistError
+/// locked if another writer holds the lock on that path, io if the file cannot be written.
 inline void usearch_export(const UsearchIndex& index, const std::filesystem::path& path) { index.export_to(path); }
 
 }  // namespace iqdb::inline IQDB_PERSIST_ABI

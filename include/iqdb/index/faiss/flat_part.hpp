@@ -1,4 +1,4 @@
-// FlatPart: faiss' flat index, in which vectors lie one behind the other without a gap.
+// FlatPart: faiss' flat index. Invariant: vectors are contiguous, and no slot is free.
 #pragma once
 
 #include <faiss/Index.h>
@@ -24,12 +24,12 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 namespace faiss_parts {
 
-/// IndexFlat: the slot of a vector is its place.
+/// IndexFlat: the slot of a vector is its position.
 class FlatPart final : public Part {
  public:
   explicit FlatPart(std::unique_ptr<::faiss::IndexFlat> index) : index_(std::move(index)) {}
 
-  /// An empty one. Precondition: the dimension is in its range.
+  /// An empty index. Precondition: the dimension is in range.
   [[nodiscard]] static std::unique_ptr<FlatPart> make(std::size_t dim, ::faiss::MetricType metric) {
     return std::make_unique<FlatPart>(std::make_unique<::faiss::IndexFlat>(static_cast<Id>(dim), metric));
   }
@@ -46,7 +46,7 @@ class FlatPart final : public Part {
   }
 
   void remove(SlotTable& slots, std::size_t slot) override {
-    // faiss would move all that are behind it; the last one alone is enough.
+    // faiss would move all vectors behind the removed one. Moving the last one into its position is enough.
     const std::size_t last = slots.slots() - 1;
     std::vector<std::uint8_t>& codes = index_->codes;
     if (slot != last) {

@@ -1,4 +1,4 @@
-// faiss' HNSW graph as it is read: faiss believes every level and link, and turns them into addresses.
+// Reads faiss' HNSW graph. faiss trusts every level and link and turns them into addresses, so all of them are checked.
 #pragma once
 
 #include <faiss/impl/HNSW.h>
@@ -20,20 +20,20 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 namespace faiss_parts {
 
-/// The places for links of a node in one level, -1 in those without.
+/// The link fields of a node in one level. A field without a link is -1.
 [[nodiscard]] inline std::span<int> links_of(::faiss::HNSW& graph, std::size_t node, int level) {
   const auto begin = static_cast<std::size_t>(graph.cum_nneighbor_per_level[static_cast<std::size_t>(level)]);
   const auto end = static_cast<std::size_t>(graph.cum_nneighbor_per_level[static_cast<std::size_t>(level) + 1]);
   return std::span(graph.neighbors).subspan(graph.offsets[node] + begin, end - begin);
 }
 
-/// An array behind its count.
+/// Reads an array that follows its count.
 template <class T>
 [[nodiscard]] inline std::vector<T> read_array(Reader& reader) {
   return reader.read_vector<T>(reader.read_le<std::uint64_t>());
 }
 
-/// The numbers of levels, links and candidates.
+/// Checks the numbers of levels, links and candidates.
 inline void check_settings(const Reader& reader, const ::faiss::HNSW& graph) {
   const std::vector<int>& sums = graph.cum_nneighbor_per_level;
   if (graph.assign_probas.empty() || graph.assign_probas.size() > most_levels ||
@@ -47,7 +47,7 @@ inline void check_settings(const Reader& reader, const ::faiss::HNSW& graph) {
   }
   bool rising = sums.front() == 0;
   for (std::size_t level = 1; level < sums.size(); ++level) {
-    // In 64 bits: the sums are whatever is in the file.
+    // In 64 bits, because the sums are unchecked values of the file.
     const std::int64_t links = std::int64_t{sums[level]} - sums[level - 1];
     rising = rising && links >= 1 && links <= std::int64_t{2 * most_links};
   }
@@ -68,7 +68,7 @@ inline void check_settings(const Reader& reader, const ::faiss::HNSW& graph) {
   }
 }
 
-/// The levels of the nodes, where their links begin, and where the graph is entered. Precondition: check_settings.
+/// Checks the levels of the nodes, where their links begin, and the entry node. Precondition: check_settings passed.
 inline void check_nodes(const Reader& reader, const ::faiss::HNSW& graph, std::size_t nodes) {
   if (graph.levels.size() != nodes || graph.offsets.size() != nodes + 1 || graph.offsets.front() != 0) {
     fail(reader, "a graph of " + std::to_string(nodes) + " nodes is stated to have " +
@@ -100,7 +100,7 @@ inline void check_nodes(const Reader& reader, const ::faiss::HNSW& graph, std::s
   }
 }
 
-/// Where each link leads. Precondition: check_nodes.
+/// Checks where each link leads. Precondition: check_nodes passed.
 inline void check_links(const Reader& reader, ::faiss::HNSW& graph) {
   for (std::size_t node = 0; node < graph.levels.size(); ++node) {
     for (int level = 0; level < graph.levels[node]; ++level) {
@@ -110,7 +110,7 @@ inline void check_links(const Reader& reader, ::faiss::HNSW& graph) {
         return link >= 0 && static_cast<std::size_t>(link) < graph.levels.size() &&
                graph.levels[static_cast<std::size_t>(link)] > level;
       });
-      // Behind the first place without a link faiss looks for no further one, but for the last.
+      // faiss reads no field behind the first one without a link, except the last one.
       if (!known || !std::all_of(end, links.end(), [](int link) { return link == -1; })) {
         fail(reader, "node " + std::to_string(node) + " has links in level " + std::to_string(level) +
                          " that lead to no node there, or stand behind their end");
@@ -119,7 +119,7 @@ inline void check_links(const Reader& reader, ::faiss::HNSW& graph) {
   }
 }
 
-/// Reads a graph of so many nodes. Throws PersistError invalid_payload for one that faiss cannot have made.
+/// Reads a graph of `nodes` nodes. Throws PersistError invalid_payload for a graph that faiss cannot have made.
 inline void read_graph(Reader& reader, ::faiss::HNSW& graph, std::size_t nodes) {
   graph.assign_probas = read_array<double>(reader);
   graph.cum_nneighbor_per_level = read_array<std::int32_t>(reader);

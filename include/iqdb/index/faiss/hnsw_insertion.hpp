@@ -1,5 +1,5 @@
-// What an insertion into faiss' HNSW graph needs beside the graph: locks of the nodes, and distances by which a product
-// can be told too.
+// What an insertion into faiss' HNSW graph needs beside the graph: locks of the nodes, and distances that also work for
+// the inner product.
 #pragma once
 
 #include <faiss/Index.h>
@@ -19,7 +19,7 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 namespace faiss_parts {
 
-/// Locks that faiss wants for the nodes of a graph.
+/// The locks of nodes that faiss requires.
 class NodeLocks {
  public:
   NodeLocks() = default;
@@ -27,7 +27,7 @@ class NodeLocks {
   NodeLocks& operator=(const NodeLocks&) = delete;
   ~NodeLocks() { clear(); }
 
-  /// At least so many locks, none of them held.
+  /// At least `count` locks, none of them held.
   [[nodiscard]] std::vector<omp_lock_t>& at_least(std::size_t count) {
     if (locks_.size() < count) {
       clear();
@@ -47,7 +47,8 @@ class NodeLocks {
   std::vector<omp_lock_t> locks_;
 };
 
-/// How far vectors are from one that is added: for a product less of it is farther, which a graph must be told.
+/// How far vectors are from the one that is added. For the inner product the sign is changed, because a smaller product
+/// is farther.
 class Farness final : public ::faiss::DistanceComputer {
  public:
   explicit Farness(const ::faiss::IndexFlat& vectors)

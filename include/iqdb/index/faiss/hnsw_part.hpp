@@ -1,4 +1,4 @@
-// HnswPart: faiss' HNSW index over a flat one, in which a vector is a node.
+// HnswPart: faiss' HNSW index over a flat index, in which a vector is a node.
 #pragma once
 
 #include <faiss/Index.h>
@@ -38,7 +38,7 @@ class HnswPart final : public Part {
  public:
   explicit HnswPart(std::unique_ptr<::faiss::IndexHNSWFlat> index) : index_(std::move(index)) {}
 
-  /// An empty one. Precondition: the numbers are in their ranges.
+  /// An empty index. Precondition: the numbers are in range.
   [[nodiscard]] static std::unique_ptr<HnswPart> make(std::size_t dim, ::faiss::MetricType metric, std::size_t links,
                                                       std::size_t ef_construction, std::size_t ef) {
     auto index = std::make_unique<::faiss::IndexHNSWFlat>(static_cast<int>(dim), static_cast<int>(links), metric);
@@ -54,10 +54,9 @@ class HnswPart final : public Part {
     return vector_at(storage().codes, slot, static_cast<std::size_t>(index_->d));
   }
 
-  // As IndexHNSW::add does it, but for four things: memory that each insertion would set aside in proportion to the
-  // index is kept; where memory runs out an exception is thrown, which faiss' parallel region turns into the end of the
-  // process; what was begun is undone then; and a level is drawn by the number of the node, so that a replay makes the
-  // same graph.
+  // Does what IndexHNSW::add does, with four differences. Memory that each insertion would allocate in proportion to
+  // the index is kept. A shortage of memory throws, while in faiss' parallel region it would end the process. A failed
+  // insertion is undone. The number of the node determines its level, so that a replay makes the same graph.
   void add(std::size_t slot, std::span<const float> vector) override {
     ::faiss::HNSW& graph = index_->hnsw;
     guarded([&] { storage().add(1, vector.data()); });
@@ -98,7 +97,7 @@ class HnswPart final : public Part {
     const std::size_t candidates = std::min(std::max(width.value_or(usual), most), nodes);
     ::faiss::SearchParametersHNSW parameters;
     parameters.efSearch = static_cast<int>(candidates);
-    // faiss 1.7.3 keeps no more candidates than the index usually does, or than are to be found.
+    // faiss 1.7.3 keeps as many candidates as the index's own setting or the number of results, whichever is more.
     std::vector<Id> labels = labels_of(*index_, query, candidates > usual ? candidates : most, &parameters);
     labels.resize(std::min(labels.size(), most));
     return labels;
@@ -114,12 +113,12 @@ class HnswPart final : public Part {
     export_in_map(writer, number_of);
   }
 
-  /// A graph that stands behind its tag: header | probabilities of levels, sums of links up to each level, levels,
+  /// Reads a graph that follows its tag: header | probabilities of levels, sums of links up to each level, levels,
   /// begins of links, links, each with its count before it | entry node, highest level, candidates of an insertion and
   /// of a search, width of the search above the lowest level | a flat index.
   [[nodiscard]] static std::unique_ptr<HnswPart> read(Reader& reader) {
     const Header header = read_head(reader);
-    // What it is made with is replaced.
+    // Everything it is made with is replaced.
     auto index = std::make_unique<::faiss::IndexHNSWFlat>(static_cast<int>(header.dim), 2, header.metric);
     read_graph(reader, index->hnsw, header.vectors);
 
@@ -135,13 +134,13 @@ class HnswPart final : public Part {
     }
     index->ntotal = static_cast<Id>(header.vectors);
     index->storage->ntotal = index->ntotal;
-    // NOLINTNEXTLINE(*-static-cast-downcast): it was made here
+    // NOLINTNEXTLINE(*-static-cast-downcast): made here
     static_cast<::faiss::IndexFlat*>(index->storage)->codes = std::move(vectors->codes);
     return std::make_unique<HnswPart>(std::move(index));
   }
 
  private:
-  // The index was made here: what holds its vectors is an IndexFlat.
+  // The index was made here, so its storage is an IndexFlat.
   [[nodiscard]] const ::faiss::IndexFlat& storage() const {
     return *static_cast<const ::faiss::IndexFlat*>(index_->storage);  // NOLINT(*-static-cast-downcast)
   }
@@ -166,7 +165,7 @@ class HnswPart final : public Part {
     return 0;  // the probabilities are a little less than 1 together
   }
 
-  // Undoes an insertion that was begun. Others may have links to the node already.
+  // Undoes an insertion that has begun. Other nodes may already link to the node.
   void forget(std::size_t node) noexcept {
     ::faiss::HNSW& graph = index_->hnsw;
     graph.levels.resize(node);
@@ -190,7 +189,7 @@ class HnswPart final : public Part {
   }
 
   std::unique_ptr<::faiss::IndexHNSWFlat> index_;
-  // What insertions need, kept from one to the next.
+  // Reused by every insertion.
   NodeLocks locks_;
   std::unique_ptr<::faiss::VisitedTable> visited_;
 };

@@ -1,5 +1,5 @@
-// The lists of faiss' IVF index in its stream: a map from numbers to places | how many lists | their sizes | of each its
-// vectors and their numbers.
+// The lists of faiss' IVF index in its stream: a map from numbers to positions | the number of lists | their sizes |
+// for each list its vectors and their numbers.
 #pragma once
 
 #include <faiss/IndexIVFFlat.h>
@@ -22,8 +22,8 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 namespace faiss_parts {
 
-/// Passes over the map from numbers to places, which is not needed: a type 1, numbers of 8 bytes each, and for the type 2
-/// also pairs of such numbers.
+/// Skips the map from numbers to positions, which is not needed: a type 1, numbers of 8 bytes each, and for the type 2
+/// also pairs of these numbers.
 inline void skip_direct_map(Reader& reader) {
   const auto skip = [&](std::uint64_t numbers_each) {
     const auto count = reader.read_le<std::uint64_t>();
@@ -42,7 +42,7 @@ inline void skip_direct_map(Reader& reader) {
   }
 }
 
-/// The size of each list; faiss writes pairs of number and size where few lists have any.
+/// Reads the size of each list. faiss writes pairs of number and size if few lists have vectors.
 [[nodiscard]] inline std::vector<std::uint64_t> read_sizes(Reader& reader, std::size_t lists) {
   const auto type = reader.read_le<std::uint32_t>();
   const auto count = reader.read_le<std::uint64_t>();
@@ -70,8 +70,7 @@ inline void skip_direct_map(Reader& reader) {
   return sizes;
 }
 
-/// The lists of an index of so many vectors. Throws PersistError invalid_payload for others than the index is stated to
-/// have.
+/// Reads the lists. Throws PersistError invalid_payload if they do not hold the vectors that the index states.
 inline void read_lists(Reader& reader, const ::faiss::IndexIVFFlat& index, ::faiss::ArrayInvertedLists& lists) {
   if (const auto type = reader.read_le<std::uint32_t>(); type != lists_tag) {
     fail(reader, "its lists are of the type \"" + letters_of(type) + R"("; supported is "ilar": lists in memory)");
@@ -102,10 +101,10 @@ inline void read_lists(Reader& reader, const ::faiss::IndexIVFFlat& index, ::fai
   }
 }
 
-/// Writes the map and the lists as faiss does, but for the numbers of vectors: those are what `number_of(slot)` says.
+/// Writes the map and the lists as faiss does, with `number_of(slot)` as the numbers of vectors.
 inline void write_lists(Writer& writer, const ::faiss::IndexIVFFlat& index, const ::faiss::ArrayInvertedLists& lists,
                         const std::function<Id(std::size_t)>& number_of) {
-  writer.write_le(std::uint8_t{0});   // the map from numbers to places: none
+  writer.write_le(std::uint8_t{0});   // the map from numbers to positions: none
   writer.write_le(std::uint64_t{0});  // its size
   writer.write_le(lists_tag);
   writer.write_le(std::uint64_t{index.nlist});

@@ -1,4 +1,4 @@
-// IvfPart: faiss' IVF index with a flat quantizer, in whose lists each vector stands with its number.
+// IvfPart: faiss' IVF index with a flat quantizer, whose lists hold each vector with its number.
 #pragma once
 
 #include <faiss/Index.h>
@@ -35,14 +35,14 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 namespace faiss_parts {
 
-/// IndexIVFFlat: the slots stand in the lists, beside the vectors.
+/// IndexIVFFlat: the number of a vector in its list is its slot.
 class IvfPart final : public Part {
  public:
   /// Precondition: the index owns a flat quantizer with as many vectors as there are lists, and ArrayInvertedLists.
   explicit IvfPart(std::unique_ptr<::faiss::IndexIVFFlat> index) : index_(std::move(index)) {}
 
-  /// One without vectors, whose centroids are trained with whole vectors, at least one for each list. Throws IndexError
-  /// invalid_vector where a centroid is not finite. Precondition: the numbers are in their ranges.
+  /// An index without vectors. `training` holds whole vectors, at least one for each list, which train the centroids.
+  /// Throws IndexError invalid_vector if a centroid is not finite. Precondition: the numbers are in range.
   [[nodiscard]] static std::unique_ptr<IvfPart> train(std::size_t dim, ::faiss::MetricType metric, std::size_t lists,
                                                       std::span<const float> training, std::size_t probes) {
     auto quantizer = std::make_unique<::faiss::IndexFlat>(static_cast<Id>(dim), metric);
@@ -76,7 +76,7 @@ class IvfPart final : public Part {
     }
     Id nearest = -1;
     guarded([&] { index_->quantizer->assign(1, vector.data(), &nearest); });
-    // Where all distances are too large for a float there is no nearest list. faiss would leave the vector out.
+    // If all distances are too large for a float, no list is the nearest one. faiss would then leave the vector out.
     const auto list = static_cast<std::size_t>(std::max<Id>(nearest, 0));
     const std::size_t at = lists().ids[list].size();
     try {
@@ -136,7 +136,7 @@ class IvfPart final : public Part {
     export_to(writer, [](std::size_t slot) { return static_cast<Id>(slot); });
   }
 
-  // As faiss writes it, but for the numbers.
+  // Writes what faiss writes, with other numbers.
   void export_to(Writer& writer, const std::function<Id(std::size_t)>& number_of) const override {
     write_head(writer, ivf_tag, header_of(*index_));
     writer.write_le(std::uint64_t{index_->nlist});
@@ -145,8 +145,8 @@ class IvfPart final : public Part {
     write_lists(writer, *index_, lists(), number_of);
   }
 
-  /// An index that stands behind its tag: header | lists, probes | a flat index, the quantizer | a map from numbers to
-  /// places, which is not needed | the lists.
+  /// Reads an index that follows its tag: header | lists, probes | a flat index, the quantizer | a map from numbers to
+  /// positions, which is not needed | the lists.
   [[nodiscard]] static std::unique_ptr<IvfPart> read(Reader& reader) {
     const Header header = read_head(reader);
     const auto list_count = reader.read_le<std::uint64_t>();
@@ -156,7 +156,7 @@ class IvfPart final : public Part {
       fail_unsupported(reader, quantizer_tag, "its quantizer");
     }
     std::unique_ptr<::faiss::IndexFlat> quantizer = read_flat(reader, quantizer_tag);
-    // This also bounds the number of lists by what is in the file.
+    // This also bounds the number of lists by the bytes of the file.
     if (list_count == 0 || static_cast<std::uint64_t>(quantizer->ntotal) != list_count ||
         static_cast<std::size_t>(quantizer->d) != header.dim) {
       fail(reader, "it is stated to have " + std::to_string(list_count) + " lists of vectors of " +
@@ -186,7 +186,7 @@ class IvfPart final : public Part {
     std::size_t at = 0;
   };
 
-  // The index was made here: its lists are of this type.
+  // The index was made here, so its lists are of this type.
   [[nodiscard]] const ::faiss::ArrayInvertedLists& lists() const {
     return *static_cast<const ::faiss::ArrayInvertedLists*>(index_->invlists);  // NOLINT(*-static-cast-downcast)
   }

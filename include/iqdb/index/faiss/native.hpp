@@ -1,5 +1,5 @@
-// What the parts need of faiss itself: its numbers and bounds, its metrics, its errors as IndexError, and a search that
-// stays in one thread.
+// What the parts need from faiss itself: its numbers and bounds, its metrics, its errors as IndexError, and a search
+// that stays in one thread.
 #pragma once
 
 #include <faiss/Index.h>
@@ -23,12 +23,12 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// What faiss' indexes are made of, how they stand in faiss' stream, and what must hold in one that was read.
+/// The parts of faiss' indexes, their layout in faiss' stream, and what must hold in an index that was read.
 namespace faiss_parts {
 
 static_assert(std::endian::native == std::endian::little, "faiss writes its memory as it lies");
 
-/// faiss' numbers of vectors; -1 stands where no vector is.
+/// faiss' numbers of vectors; -1 means no vector.
 using Id = std::int64_t;
 
 inline constexpr std::size_t most_dim = std::size_t{1} << 24U;
@@ -37,7 +37,7 @@ inline constexpr std::size_t most_links = 1024;
 inline constexpr std::size_t most_candidates = 65536;
 inline constexpr std::size_t most_levels = 64;
 
-/// Calls into faiss; its exceptions become IndexError.
+/// Calls into faiss and turns its exceptions into IndexError.
 template <class Call>
 decltype(auto) guarded(Call&& call) {
   try {
@@ -47,13 +47,13 @@ decltype(auto) guarded(Call&& call) {
   }
 }
 
-/// Throws IndexError invalid_config for a setting out of its range.
+/// Throws IndexError invalid_config for a setting out of range.
 inline void check_range(std::size_t value, std::size_t least, std::size_t most, std::string_view name) {
   index_support::check_range(value, least, most, name, "a faiss index");
 }
 
-/// faiss' metric for one of ours: for the cosine, which it does not have, the product of directions. Throws IndexError
-/// invalid_metric for a metric that it does not have.
+/// faiss' metric for one of ours. faiss does not have the cosine, which becomes the product of directions. Throws
+/// IndexError invalid_metric for a metric that faiss does not have.
 [[nodiscard]] inline ::faiss::MetricType metric_for(DistanceMetric metric) {
   index_support::check_metric(metric, "faiss");
   return metric == DistanceMetric::euclidean ? ::faiss::METRIC_L2 : ::faiss::METRIC_INNER_PRODUCT;
@@ -64,15 +64,15 @@ inline void check_range(std::size_t value, std::size_t least, std::size_t most, 
   return metric == ::faiss::METRIC_L2 ? "L2" : metric == ::faiss::METRIC_INNER_PRODUCT ? "inner product" : "another";
 }
 
-/// A vector that lies among the codes of a flat index or a list. They begin where memory of `operator new` does and are
-/// whole vectors of floats.
+/// A vector among the codes of a flat index or a list. Codes are whole vectors of floats in memory of `operator new`,
+/// so they are aligned.
 [[nodiscard]] inline std::span<const float> vector_at(const std::vector<std::uint8_t>& codes, std::size_t number,
                                                       std::size_t dim) {
   return {reinterpret_cast<const float*>(codes.data()) + number * dim, dim};
 }
 
-/// While there is one, faiss' parallel regions have one thread where they are entered from this thread. One query is no
-/// work for several; in a graph each of them would set aside memory in proportion to the index.
+/// While an object exists, faiss' parallel regions that this thread enters have one thread. One query is not enough
+/// work for several threads, and in a graph each would allocate memory in proportion to the index.
 class OneThread {
  public:
   OneThread() { omp_set_num_threads(1); }
@@ -84,7 +84,7 @@ class OneThread {
   int before_ = omp_get_max_threads();
 };
 
-/// The labels that a search of faiss' gives: the nearest first, without those that are -1, where faiss found no vector.
+/// The labels that faiss' search finds, nearest first, without -1, which means that faiss found no vector.
 [[nodiscard]] inline std::vector<Id> labels_of(const ::faiss::Index& index, std::span<const float> query,
                                                std::size_t most, const ::faiss::SearchParameters* parameters) {
   std::vector<float> distances(most);

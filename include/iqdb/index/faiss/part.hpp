@@ -1,4 +1,4 @@
-// Part: what FaissIndex asks of one of faiss' indexes, whichever it is.
+// Part: what FaissIndex requires of each of faiss' indexes.
 #pragma once
 
 #include <faiss/Index.h>
@@ -29,7 +29,7 @@ enum class FaissKind : std::uint8_t {
 
 namespace faiss_parts {
 
-/// One of faiss' indexes, in which a vector is known by its slot.
+/// One of faiss' indexes, in which a slot identifies a vector.
 class Part {
  public:
   Part() = default;
@@ -51,21 +51,24 @@ class Part {
   /// Removes the vector in a slot, here and in the table of the slots; or throws IndexError and changes nothing.
   virtual void remove(SlotTable& slots, std::size_t slot) = 0;
 
-  /// The slots of at most `most` vectors that are found to be near; `width` is how far is looked, if it was said.
+  /// The slots of at most `most` vectors that are found to be near. `width` is how many candidates or lists to look at,
+  /// if the caller said so.
   [[nodiscard]] virtual std::vector<Id> search(std::span<const float> query, std::size_t most,
                                                std::optional<std::size_t> width) const = 0;
 
-  /// Gives the vectors, in faiss' order, the slots that `slot_of(number)` says for faiss' numbers.
+  /// Gives each vector its slot: calls `slot_of(number)` with each of faiss' numbers, in faiss' order. Throws
+  /// PersistError invalid_payload if the vectors do not fit the slots.
   virtual void take_slots(const Reader& reader, std::size_t slots, const std::function<std::size_t(Id)>& slot_of) = 0;
 
   /// Writes faiss' stream, with the slots as numbers.
   virtual void save_to(Writer& writer) const = 0;
 
-  /// Writes faiss' stream, with the numbers that `number_of(slot)` says.
+  /// Writes faiss' stream, with `number_of(slot)` as the numbers.
   virtual void export_to(Writer& writer, const std::function<Id(std::size_t)>& number_of) const = 0;
 
  protected:
-  // For what knows vectors by their order alone: that is their slot. Numbers come with an id map around.
+  // For indexes that know vectors by their order alone. The order is then the slot; other numbers come from an id map
+  // around the index.
   void take_order(const Reader& reader, std::size_t slots, const std::function<std::size_t(Id)>& slot_of) const {
     const Id vectors = index().ntotal;
     for (Id number = 0; number < vectors; ++number) {

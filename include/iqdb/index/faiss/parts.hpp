@@ -1,4 +1,4 @@
-// faiss' flat, HNSW and IVF indexes, told apart by their tags.
+// Reads a flat, HNSW or IVF index of faiss'; its tag says which.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 namespace faiss_parts {
 
-/// An index that stands behind its tag.
+/// Reads an index that follows its tag.
 [[nodiscard]] inline std::unique_ptr<Part> read_part(Reader& reader, std::uint32_t type, std::string_view where) {
   if (is_flat(type)) {
     return std::make_unique<FlatPart>(read_flat(reader, type));

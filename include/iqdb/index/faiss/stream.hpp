@@ -1,4 +1,4 @@
-// faiss' stream: the tags and headers of its indexes and the vectors in them, each checked as it is read.
+// faiss' stream: the tags and headers of its indexes and the vectors in them. Each is checked as it is read.
 #pragma once
 
 #include <faiss/Index.h>
@@ -27,7 +27,7 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 namespace faiss_parts {
 
-/// What stands at the beginning of an index in the stream: four letters, the first one lowest.
+/// The tag that begins an index in the stream: four letters, the first one in the lowest byte.
 [[nodiscard]] constexpr std::uint32_t tag(const char (&letters)[5]) {  // NOLINT(*-c-arrays)
   std::uint32_t number = 0;
   for (std::uint32_t at = 0; at < 4; ++at) {
@@ -57,7 +57,7 @@ inline constexpr std::uint32_t some_lists_tag = tag("sprs");
   return letters;
 }
 
-/// faiss writes an index through this to where a payload or a file is written.
+/// Lets faiss write an index to a payload or a file.
 class WriterAdapter final : public ::faiss::IOWriter {
  public:
   explicit WriterAdapter(Writer& writer) : writer_(&writer) {}
@@ -86,7 +86,7 @@ class WriterAdapter final : public ::faiss::IOWriter {
                    "index anew as one of them");
 }
 
-/// What every index in the stream has behind its tag.
+/// The header that follows the tag of every index in the stream.
 struct Header {
   std::size_t dim = 0;
   std::size_t vectors = 0;
@@ -95,7 +95,7 @@ struct Header {
   friend bool operator==(const Header&, const Header&) = default;
 };
 
-/// The header of an index, which must be trained.
+/// Reads the header of an index, which must be trained.
 [[nodiscard]] inline Header read_head(Reader& reader) {
   const auto dim = reader.read_le<std::int32_t>();
   const auto vectors = reader.read_le<std::int64_t>();
@@ -127,7 +127,7 @@ struct Header {
           .metric = static_cast<::faiss::MetricType>(metric)};
 }
 
-/// Writes the tag and header of an index, trained.
+/// Writes the tag and the header of a trained index.
 inline void write_head(Writer& writer, std::uint32_t type, const Header& header) {
   constexpr std::int64_t unused = std::int64_t{1} << 20U;
   writer.write_le(type);
@@ -139,7 +139,7 @@ inline void write_head(Writer& writer, std::uint32_t type, const Header& header)
   writer.write_le(static_cast<std::int32_t>(header.metric));
 }
 
-/// So many vectors as the bytes that faiss keeps, with components that are all finite.
+/// Reads vectors as the bytes that faiss keeps, and fails if a component is not finite.
 [[nodiscard]] inline std::vector<std::uint8_t> read_vectors(Reader& reader, std::size_t vectors, std::size_t dim) {
   std::vector<std::uint8_t> codes = reader.read_vector<std::uint8_t>(vectors * dim * sizeof(float));
   for (std::size_t number = 0; number < vectors; ++number) {
@@ -150,7 +150,7 @@ inline void write_head(Writer& writer, std::uint32_t type, const Header& header)
   return codes;
 }
 
-/// A flat index that stands behind its tag.
+/// Reads a flat index that follows its tag.
 [[nodiscard]] inline std::unique_ptr<::faiss::IndexFlat> read_flat(Reader& reader, std::uint32_t type) {
   const Header header = read_head(reader);
   if ((type == flat_l2_tag && header.metric != ::faiss::METRIC_L2) ||
@@ -173,7 +173,7 @@ inline void write_head(Writer& writer, std::uint32_t type, const Header& header)
   return type == flat_l2_tag || type == flat_ip_tag || type == flat_tag;
 }
 
-/// Fails unless an index that was read compares its vectors as `metric` does.
+/// Fails unless an index that was read has faiss' metric for `metric`.
 inline void require_metric(const Reader& reader, const ::faiss::Index& index, DistanceMetric metric) {
   if (!index_support::is_common_metric(metric) || metric_for(metric) != index.metric_type) {
     fail(reader, "its vectors are compared by " + name_of(index.metric_type) + ", but the metric is " +
@@ -187,7 +187,7 @@ inline void require_metric(const Reader& reader, const ::faiss::Index& index, Di
           .metric = index.metric_type};
 }
 
-/// faiss writes an index as it does to a file of its own.
+/// Lets faiss write an index as it would write it to its own file.
 inline void write_with_faiss(Writer& writer, const ::faiss::Index& index) {
   WriterAdapter adapter(writer);
   guarded([&] { ::faiss::write_index(&index, &adapter); });

@@ -1,5 +1,5 @@
-// An index as `faiss::write_index` writes it to a file of its own: as it is, or with an id map around it, by which its
-// vectors have other numbers than their places. What faiss numbers becomes an integer identifier.
+// Reads an index that `faiss::write_index` wrote to a file, alone or inside an id map. An id map gives its vectors
+// numbers other than their positions. faiss' numbers become integer identifiers.
 #pragma once
 
 #include <cstddef>
@@ -25,16 +25,16 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 namespace faiss_parts {
 
-/// An index of faiss' and whose vector is in which slot of it.
+/// An index of faiss' and the table of its slots.
 struct WholeIndex {
   std::unique_ptr<Part> part;
   SlotTable slots;
 };
 
-/// The identifiers that vectors get for faiss' numbers: those of the id map, or the numbers themselves.
+/// The identifiers of vectors by faiss' numbers: those of the id map, or the numbers themselves.
 class Numbers {
  public:
-  /// Reads the numbers of an id map behind the index in it, if there is a map: `map` is its header.
+  /// Reads the numbers of an id map, which follow the index inside it, if there is a map. `map` is its header.
   Numbers(Reader& reader, const std::optional<Header>& map, const ::faiss::Index& index) : reader_(&reader) {
     if (!map) {
       return;
@@ -48,7 +48,8 @@ class Numbers {
     mapped_ = reader.read_vector<Id>(count);
   }
 
-  /// Throws PersistError invalid_payload for a number that is not in the map, or cannot be an identifier.
+  /// The identifier of a vector. Throws PersistError invalid_payload for a number that is not in the map or cannot be
+  /// an identifier.
   [[nodiscard]] std::uint64_t id_of(Id number) const {
     if (mapped_) {
       if (number < 0 || static_cast<std::uint64_t>(number) >= mapped_->size()) {
@@ -69,8 +70,8 @@ class Numbers {
   std::optional<std::vector<Id>> mapped_;
 };
 
-/// Reads an index of this metric and nothing behind it. Throws PersistError invalid_payload for one that is damaged, of
-/// another metric, or of a type that is not supported.
+/// Reads an index of this metric. Throws PersistError invalid_payload for an index that is damaged, has another metric,
+/// or is of a type that is not supported, and for bytes behind it.
 [[nodiscard]] inline WholeIndex read_whole_index(Reader& reader, DistanceMetric metric) {
   auto type = reader.read_le<std::uint32_t>();
   std::optional<Header> map;

@@ -2,7 +2,7 @@
 //
 //     the fields of FileFields | links, vector and label of each node | of each node: bytes 4 | its upper levels
 //
-// in the byte order of the machine, which is little-endian.
+// in the byte order of the machine, which is little-endian. Every field is checked before the graph is read.
 #pragma once
 
 #include <algorithm>
@@ -43,7 +43,7 @@ struct FileFields {
   double level_factor = 0.0;
   std::uint64_t ef_construction = 0;
 
-  /// Calls `visit(field)` for each, in the order of the file.
+  /// Calls `visit(field)` for each field, in the order of the file.
   template <class Visit>
   void for_each(Visit&& visit) {
     visit(offset_level0);
@@ -61,7 +61,7 @@ struct FileFields {
     visit(ef_construction);
   }
 
-  /// What they are for a graph of such vectors and settings, but for what depends on the nodes in it.
+  /// The fields of a graph with these vectors and settings, except those that depend on the nodes in it.
   [[nodiscard]] static FileFields of(std::size_t dim, const HnswConfig& config) {
     FileFields fields;
     fields.max_elements = config.capacity;
@@ -83,8 +83,8 @@ struct FileFields {
   return stated;
 }
 
-/// Throws PersistError invalid_payload for fields that a file of such vectors and settings does not have, or of more
-/// nodes than the reader can hold.
+/// Throws PersistError invalid_payload for fields that a file with these vectors and settings does not have, or that
+/// state more nodes than the reader can hold.
 inline void check_file_fields(const Reader& reader, const FileFields& stated, std::size_t dim,
                               const HnswConfig& config) {
   const auto require = [&](std::string_view what, std::uint64_t found, std::uint64_t expected) {
@@ -110,7 +110,7 @@ inline void check_file_fields(const Reader& reader, const FileFields& stated, st
   reader.require_items(stated.nodes, expected.node_bytes + sizeof(std::uint32_t));
 }
 
-/// The label of a node in the file becomes the identifier.
+/// Makes the label of a node in the file its identifier.
 inline void take_over_label(const Reader& reader, const Graph& graph, SlotTable& slots, Node node) {
   if (graph.isMarkedDeleted(node)) {
     slots.append_free();
@@ -124,8 +124,8 @@ inline void take_over_label(const Reader& reader, const Graph& graph, SlotTable&
   }
 }
 
-/// Reads the graph behind the fields, of which check_file_fields found nothing wrong, and which state at least one node.
-/// `slots` is empty before, and has the labels as identifiers then.
+/// Reads the graph that follows the fields. On return `slots` holds the labels as identifiers. Precondition:
+/// check_file_fields accepted the fields, they state at least one node, and `slots` is empty.
 inline void read_file_graph(Reader& reader, const FileFields& stated, std::size_t dim, DistanceMetric metric,
                             const HnswConfig& config, OwnedGraph& graph, SlotTable& slots) {
   const auto nodes = static_cast<std::size_t>(stated.nodes);
@@ -151,7 +151,8 @@ inline void read_file_graph(Reader& reader, const FileFields& stated, std::size_
   complete(reader, *graph, slots, stated.entry, highest_level);
 }
 
-/// Writes the file of a graph, or of no nodes where there is none. Precondition: identifiers are integers.
+/// Writes the file of a graph, or a file without nodes if there is no graph. Precondition: all identifiers are
+/// integers.
 inline void write_file(Writer& writer, std::size_t dim, const HnswConfig& config, const OwnedGraph& graph,
                        const SlotTable& slots) {
   FileFields fields = FileFields::of(dim, config);
@@ -162,7 +163,7 @@ inline void write_file(Writer& writer, std::size_t dim, const HnswConfig& config
     fields.entry = graph->enterpoint_node_;
   }
   fields.for_each([&](auto field) { writer.write_le(field); });
-  // A vector that was erased has a label too: one that no other has.
+  // An erased vector also has a label, which no other vector has.
   std::uint64_t spare_label = std::numeric_limits<std::uint64_t>::max();
   for (std::size_t node = 0; node < slots.slots(); ++node) {
     while (slots.find(spare_label)) {

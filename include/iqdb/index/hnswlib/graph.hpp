@@ -1,4 +1,4 @@
-// hnswlib's graph: how it is made, how it grows, and where in its memory what of a node lies.
+// hnswlib's graph: how it is made, how it grows, and where its memory holds the parts of a node.
 #pragma once
 
 #include <algorithm>
@@ -22,7 +22,7 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// What the library's graph is made of, and what must hold in one that was read.
+/// The parts of hnswlib's graph, and what must hold in a graph that was read.
 namespace hnswlib_graph {
 
 static_assert(std::endian::native == std::endian::little, "hnswlib's memory is written as it lies");
@@ -31,10 +31,11 @@ using Space = ::hnswlib::SpaceInterface<float>;
 using Graph = ::hnswlib::HierarchicalNSW<float>;
 using Node = ::hnswlib::tableint;
 
-/// Of an upper level, hnswlib reads one link more than there may be (and does nothing with it): room for that.
+/// hnswlib reads one link beyond the maximum of an upper level, without using it. This is the room for it.
 inline constexpr std::size_t read_beyond_links = sizeof(Node);
 
-/// hnswlib's errors are std::runtime_error, also where there is no memory.
+/// hnswlib's errors are std::runtime_error, even if memory is short. Throws std::bad_alloc for a shortage of memory,
+/// IndexError resource_limit for other errors.
 [[noreturn]] inline void rethrow(const std::runtime_error& error) {
   if (std::string_view(error.what()).find("memory") != std::string_view::npos) {
     throw std::bad_alloc();
@@ -50,7 +51,7 @@ inline constexpr std::size_t read_beyond_links = sizeof(Node);
 
 /// The vector of a node, as it is kept.
 [[nodiscard]] inline std::span<const float> vector_of(const Graph& graph, Node node) {
-  // Numbers of four bytes lie before it, in memory of malloc.
+  // The memory comes from malloc, and only four-byte numbers precede the vector, so it is aligned.
   return {reinterpret_cast<const float*>(graph.getDataByInternalId(node)), graph.data_size_ / sizeof(float)};
 }
 
@@ -66,13 +67,13 @@ inline constexpr std::size_t read_beyond_links = sizeof(Node);
   return {reinterpret_cast<std::byte*>(graph.data_level0_memory_), nodes * graph.size_data_per_element_};
 }
 
-/// Of a node, the bytes in the lowest level.
+/// The bytes of one node in the lowest level.
 [[nodiscard]] constexpr std::uint64_t node_bytes(std::size_t dim, std::size_t links) noexcept {
   return sizeof(::hnswlib::linklistsizeint) + 2 * links * sizeof(Node) + dim * sizeof(float) +
          sizeof(::hnswlib::labeltype);
 }
 
-/// Makes room for the upper levels of a node that has no upper level yet.
+/// Makes room for the upper levels of a node that has no upper level yet. Throws std::bad_alloc.
 inline void make_upper_levels(Graph& graph, Node node, int levels) {
   if (levels > 0) {
     const std::size_t bytes = static_cast<std::size_t>(levels) * graph.size_links_per_element_ + read_beyond_links;
@@ -85,14 +86,14 @@ inline void make_upper_levels(Graph& graph, Node node, int levels) {
   graph.element_levels_[node] = levels;
 }
 
-/// A graph with the distance that it points to; none while the index is empty, which then takes no memory.
+/// A graph and the distance that it points to. While the index is empty, this holds no graph and takes no memory.
 class OwnedGraph {
  public:
   [[nodiscard]] explicit operator bool() const noexcept { return graph_ != nullptr; }
   [[nodiscard]] Graph& operator*() const noexcept { return *graph_; }
   [[nodiscard]] Graph* operator->() const noexcept { return graph_.get(); }
 
-  /// A new graph with room for `capacity` nodes. Precondition: check_config.
+  /// Makes a new graph with room for `capacity` nodes. Precondition: check_config passed.
   void make(std::size_t dim, DistanceMetric metric, const HnswConfig& config, std::size_t capacity) {
     if (!space_) {
       if (metric == DistanceMetric::euclidean) {
@@ -111,8 +112,8 @@ class OwnedGraph {
     advise_huge_pages(lowest_level(*graph_, capacity));
   }
 
-  /// Makes a graph, or a larger one, if there is no room for one more node. Throws IndexError resource_limit where there
-  /// are as many as hnswlib has numbers for.
+  /// Makes a graph, or a larger one, if the graph has no room for one more node. Throws IndexError resource_limit if
+  /// the graph already has as many nodes as hnswlib has numbers for.
   void make_room_for_one(std::size_t dim, DistanceMetric metric, const HnswConfig& config) {
     constexpr std::size_t least = 64;
     if (!graph_) {

@@ -1,5 +1,5 @@
-// A graph of hnswlib's that is read: hnswlib believes what is in its memory, and turns a link into an address. So every
-// level, link and mark is checked before hnswlib works with it.
+// Reads a graph of hnswlib's. hnswlib trusts its memory and turns a link into an address, so every level, link and mark
+// is checked before hnswlib works with it.
 #pragma once
 
 #include <algorithm>
@@ -21,12 +21,12 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 namespace hnswlib_graph {
 
-/// The highest level that is believed: hnswlib draws one above 62 never, since its random numbers are no smaller than
-/// 2⁻⁶².
+/// The highest level that is accepted. hnswlib never draws a level above 62, because its random numbers are no smaller
+/// than 2⁻⁶².
 inline constexpr int most_level = 127;
 
-/// Compares a graph that was read with what hnswlib relies on; `fail(what)` throws. `is_free(node)` is whether the
-/// node's vector was erased.
+/// Checks a graph that was read against everything that hnswlib relies on. `fail(what)` throws. `is_free(node)` returns
+/// whether the node's vector was erased.
 template <class Fail, class IsFree>
 void check(const Graph& graph, Fail&& fail, IsFree&& is_free) {
   const auto nodes = static_cast<Node>(graph.cur_element_count);
@@ -49,7 +49,7 @@ void check(const Graph& graph, Fail&& fail, IsFree&& is_free) {
       fail("node " + std::to_string(node) + " reaches up to level " + std::to_string(graph.element_levels_[node]) +
            " of " + std::to_string(graph.maxlevel_));
     }
-    // Links are counted in the first two bytes; a bit of the third says that the vector was erased.
+    // The first two bytes count the links. One bit of the third marks the vector as erased.
     const ::hnswlib::linklistsizeint head = *graph.get_linklist0(node);
     constexpr unsigned bits_of_count = 16;
     if (head >> bits_of_count != static_cast<unsigned>(is_free(node))) {
@@ -69,8 +69,7 @@ void check(const Graph& graph, Fail&& fail, IsFree&& is_free) {
   }
 }
 
-/// Makes a graph of so many nodes, and reads what of them lies in the lowest level. Precondition: the reader holds so
-/// many bytes.
+/// Makes a graph of `nodes` nodes and reads their lowest level. Precondition: the reader holds that many bytes.
 inline void read_lowest_level(Reader& reader, OwnedGraph& graph, std::size_t nodes, std::size_t dim,
                               DistanceMetric metric, const HnswConfig& config) {
   graph.make(dim, metric, config, std::clamp(config.capacity, nodes, std::min(2 * nodes, most_nodes)));
@@ -78,7 +77,7 @@ inline void read_lowest_level(Reader& reader, OwnedGraph& graph, std::size_t nod
   reader.read(lowest_level(*graph, nodes));
 }
 
-/// Reads the upper levels of a node. Throws PersistError invalid_payload for more than there can be.
+/// Reads the upper levels of a node. Throws PersistError invalid_payload for more levels than hnswlib can make.
 inline void read_upper_levels(Reader& reader, Graph& graph, Node node, std::uint64_t levels) {
   if (levels > most_level) {
     reader.fail(PersistErrorKind::invalid_payload,
@@ -90,8 +89,8 @@ inline void read_upper_levels(Reader& reader, Graph& graph, Node node, std::uint
   reader.read(upper_levels(graph, node));
 }
 
-/// Takes a graph whose levels were read into use, in which each node is known by its number. Throws PersistError
-/// invalid_payload for one that hnswlib cannot have made.
+/// Puts a graph into use after its levels were read. The label of each node is its number. Throws PersistError
+/// invalid_payload for a graph that hnswlib cannot have made.
 inline void complete(const Reader& reader, Graph& graph, const SlotTable& slots, Node entry, int highest_level) {
   graph.enterpoint_node_ = entry;
   graph.maxlevel_ = highest_level;

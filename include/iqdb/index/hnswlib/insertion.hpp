@@ -1,4 +1,5 @@
-// Insertions into hnswlib's graph that leave it as it was, or a node that counts as erased, where hnswlib throws.
+// Insertions into hnswlib's graph. Invariant: where hnswlib throws, the graph is as it was, or holds the node as an
+// erased one.
 #pragma once
 
 #include <cstddef>
@@ -17,7 +18,7 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 namespace hnswlib_graph {
 
-/// Calls `call()`; if it throws, calls `undo()` and throws what rethrow makes of it.
+/// Calls `call()`. If it throws, calls `undo()` and throws the exception that rethrow makes of hnswlib's.
 template <class Undo, class Call>
 void undone_if_it_throws(Undo&& undo, Call&& call) {
   try {
@@ -31,7 +32,7 @@ void undone_if_it_throws(Undo&& undo, Call&& call) {
   }
 }
 
-/// Makes the room behind the links of a new node that hnswlib does not make (read_beyond_links).
+/// Makes the room behind a new node's links that hnswlib does not make (read_beyond_links).
 inline void give_room_behind_links(Graph& graph, Node node) {
   const std::span<std::byte> levels = upper_levels(graph, node);
   if (levels.empty()) {
@@ -45,11 +46,11 @@ inline void give_room_behind_links(Graph& graph, Node node) {
   std::memset(graph.linkLists_[node] + levels.size(), 0, read_beyond_links);
 }
 
-/// Marks a node that hnswlib has not completed as erased, since others may have links to it already. Returns whether the
-/// node is there at all.
+/// Marks a node that hnswlib has not completed as erased, because other nodes may already link to it. Returns whether
+/// the graph still has the node.
 inline bool disown(OwnedGraph& graph, Node node) noexcept {
   if (node == 0) {
-    graph.reset();  // there is no other
+    graph.reset();  // it was the only node
     return false;
   }
   if (graph->cur_element_count <= node) {
@@ -64,7 +65,7 @@ inline bool disown(OwnedGraph& graph, Node node) noexcept {
     level = 0;
   }
   if (level > graph->maxlevel_) {
-    // Above that there are no links to it, and hnswlib would take no new vector for it.
+    // No link leads to the node above that level, and hnswlib would refuse to give the node another vector.
     level = graph->maxlevel_;
     if (level == 0) {
       std::free(graph->linkLists_[node]);  // NOLINT(*-no-malloc)
@@ -76,8 +77,8 @@ inline bool disown(OwnedGraph& graph, Node node) noexcept {
   return true;
 }
 
-/// Adds a node, for which there is room, for a slot that is new. If it throws, the node is not there, or counts as
-/// erased, and the slot with it.
+/// Adds a node for a new slot. If it throws, the graph does not have the node, or the node counts as erased and its
+/// slot as free. Precondition: the graph has room for it.
 inline void add_node(OwnedGraph& graph, SlotTable::Addition& addition, std::span<const float> vector) {
   const auto node = static_cast<Node>(addition.slot());
   const auto undo = [&] {
@@ -91,7 +92,7 @@ inline void add_node(OwnedGraph& graph, SlotTable::Addition& addition, std::span
   });
 }
 
-/// Gives a node whose vector was erased another vector. If it throws, the node still counts as erased.
+/// Gives another vector to a node whose vector was erased. If it throws, the node still counts as erased.
 inline void replace_node(Graph& graph, std::size_t slot, std::span<const float> vector) {
   const auto undo = [&] {
     if (!graph.isMarkedDeleted(static_cast<Node>(slot))) {

@@ -1,9 +1,9 @@
-// hnswlib's headers, so that a program may include them in several of its files.
+// hnswlib's headers, in a form that a program may include in several of its files.
 #pragma once
 
-// Version 0.6.2 defines functions and variables in its headers so that a program with two files that include them does
-// not link. A declaration before the definition cures that: what it says, `inline` or weak, holds for the definition
-// too. (The macro tells that hnswlib was included before: then it is too late.)
+// Version 0.6.2 defines functions and variables in its headers, so a program with two files that include them does not
+// link. A declaration before the definition fixes that: its `inline` or weak also holds for the definition. If the
+// macro is defined, hnswlib was included before, and the fix comes too late.
 #if defined(__SSE__) && !defined(PORTABLE_ALIGN32) && !defined(NO_MANUAL_VECTORIZATION) && \
     !__has_include(<hnswlib/stop_condition.h>)
 #include <cstdint>

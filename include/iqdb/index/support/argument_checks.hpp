@@ -1,4 +1,4 @@
-// What an index refuses to be given, in one wording for every index: settings out of their range, metrics that a library
+// The checks of an index's arguments, with one wording for every index: settings out of range, metrics that a library
 // does not have, vectors of another dimension or with components that are not finite.
 #pragma once
 
@@ -16,16 +16,16 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// What the indexes of this library share. Who writes an index of their own may use it too.
+/// What the indexes of this library share. Authors of other indexes may use it too.
 namespace index_support {
 
-/// The metrics that hnswlib, faiss and usearch have, by a name of their own or as a product of directions.
+/// Whether hnswlib, faiss and usearch have the metric, under a name of their own or as a product of directions.
 [[nodiscard]] constexpr bool is_common_metric(DistanceMetric metric) noexcept {
   return metric == DistanceMetric::euclidean || metric == DistanceMetric::dot_product ||
          metric == DistanceMetric::cosine;
 }
 
-/// Throws IndexError invalid_metric unless `library` has the metric: see is_common_metric.
+/// Throws IndexError invalid_metric unless is_common_metric(metric). `library` is its name, for the message.
 inline void check_metric(DistanceMetric metric, std::string_view library) {
   if (!is_common_metric(metric)) {
     throw IndexError(IndexErrorKind::invalid_metric, "an index with the metric " + std::string(to_string(metric)) +
@@ -34,8 +34,8 @@ inline void check_metric(DistanceMetric metric, std::string_view library) {
   }
 }
 
-/// Throws IndexError invalid_config unless `value` is from `least` to `most`. `name` is what has the value, and `index`
-/// who takes it, with its article: "the {dimension} is 0; {a faiss index} takes 1 to 16777216".
+/// Throws IndexError invalid_config unless `value` is from `least` to `most`. `name` names the value and `index` the
+/// index with its article: "the {dimension} is 0; {a faiss index} takes 1 to 16777216".
 inline void check_range(std::size_t value, std::size_t least, std::size_t most, std::string_view name,
                         std::string_view index) {
   if (value < least || value > most) {
@@ -45,8 +45,8 @@ inline void check_range(std::size_t value, std::size_t least, std::size_t most, 
   }
 }
 
-/// Throws IndexError dimension_mismatch unless there are as many components as the index has dimensions. `what` is what
-/// has them: "vector", "query".
+/// Throws IndexError dimension_mismatch unless the number of components is the index's dimension. `what` says what has
+/// the components: "vector", "query".
 inline void check_dimension(std::size_t components, std::size_t dim, std::string_view what) {
   if (components != dim) {
     throw IndexError(IndexErrorKind::dimension_mismatch,

@@ -1,5 +1,4 @@
-// The cosine for libraries that do not have it: their product of vectors is the cosine where the vectors have a length
-// of 1.
+// The cosine for libraries that do not have it: the product of two vectors of length 1 is their cosine.
 #pragma once
 
 #include <algorithm>
@@ -15,8 +14,9 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 namespace index_support {
 
-/// A copy of a finite vector as a library with a product of vectors keeps it: for the cosine its direction, for other
-/// metrics as it is. A vector of zeros has no direction; it stays, and its distance from every vector is 1.
+/// A copy of a finite vector, in the form in which a library with a product of vectors keeps it: the direction for the
+/// cosine, the vector as it is for other metrics. A vector of zeros has no direction. It stays as it is, and its
+/// distance from every vector is 1.
 [[nodiscard]] inline std::vector<float> direction_for(DistanceMetric metric, std::span<const float> vector) {
   std::vector<float> kept(vector.begin(), vector.end());
   const double norm = metric == DistanceMetric::cosine ? std::sqrt(squared_norm(vector)) : 0.0;
@@ -27,7 +27,8 @@ namespace index_support {
   return kept;
 }
 
-/// Whether a vector, whose length squared is `square`, is a direction: of length 1 but for rounding, or of zeros.
+/// Whether a vector is a direction: its length is 1 but for rounding, or it is all zeros. `square` is the square of its
+/// length.
 [[nodiscard]] inline bool is_direction(double square) noexcept {
   constexpr double tolerance = 1e-3;
   return square == 0.0 || std::abs(square - 1.0) <= tolerance;

@@ -1,4 +1,4 @@
-// The distance of two vectors, by each metric: one set of formulas for every index.
+// The distance of two vectors by each metric. Every index uses these formulas.
 #pragma once
 
 #include <array>
@@ -15,8 +15,8 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 namespace distance_detail {
 
-// The sum of term(aᵢ, bᵢ). Several partial sums, since a compiler may not reorder one by itself: they become the lanes
-// of a vector register.
+// The sum of term(aᵢ, bᵢ). It is split into several partial sums, which become the lanes of a vector register, because
+// a compiler may not reorder a single sum by itself.
 template <class Number, class Term>
 [[nodiscard]] Number sum(std::span<const float> a, std::span<const float> b, Term term) {
   constexpr std::size_t lanes = 8;
@@ -39,18 +39,19 @@ template <class Number, class Term>
 
 }  // namespace distance_detail
 
-/// The square of a vector's length; in double precision, since squares of large components overflow a float.
+/// The square of a vector's length. In double precision, because squares of large components overflow a float.
 [[nodiscard]] inline double squared_norm(std::span<const float> vector) {
   return distance_detail::sum<double>(vector, vector, [](double x, double y) { return x * y; });
 }
 
-/// The distance of two vectors of the same dimension: smaller is nearer, by the formulas that stand at
+/// The distance of two vectors of the same dimension; smaller is nearer. The formulas are documented at
 /// `FlatIndex::search`.
 [[nodiscard]] inline float distance(DistanceMetric metric, std::span<const float> a, std::span<const float> b) {
   using distance_detail::sum;
   switch (metric) {
     case DistanceMetric::cosine: {
-      // In double precision: the squares of large components overflow a float, those of small ones vanish in it.
+      // In double precision, because squares of large components overflow a float and squares of small ones vanish in
+      // it.
       const double norms = std::sqrt(squared_norm(a)) * std::sqrt(squared_norm(b));
       const auto product = [](double x, double y) { return x * y; };
       return norms == 0.0 ? 1.0F : static_cast<float>(1.0 - sum<double>(a, b, product) / norms);

@@ -1,4 +1,5 @@
-// Files in the formats of other libraries: read to take an index over, written to give one away.
+// Files in the formats of other libraries: read by an import, written by an export. Invariant: an export replaces the
+// file whole or not at all.
 #pragma once
 
 #include <chrono>
@@ -21,7 +22,7 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 namespace foreign_file {
 
-// Appends to a file that is to take the place of another.
+// Appends to a file that will replace another.
 class ReplacementSink final : public ByteSink {
  public:
   explicit ReplacementSink(FileStorage::Replacement& file) : file_(&file) {}
@@ -33,9 +34,9 @@ class ReplacementSink final : public ByteSink {
 
 }  // namespace foreign_file
 
-/// Calls `decode(file)` with the FileStorage::File at `path`, and returns what it returns. `what` is what the file should
-/// be, for the message where no file is there. Throws PersistError io where it cannot be read; every PersistError names
-/// the path.
+/// Calls `decode(file)` with the FileStorage::File at `path` and returns its result. `what` says what the file should
+/// be, for the message if no file exists. Throws PersistError io if the file cannot be read, and what `decode` throws.
+/// Every PersistError names the path.
 template <class Decode>
 decltype(auto) read_foreign_file(const std::filesystem::path& path, std::string_view what, Decode&& decode) {
   return naming_file(path, [&]() -> decltype(auto) {
@@ -50,9 +51,9 @@ decltype(auto) read_foreign_file(const std::filesystem::path& path, std::string_
   });
 }
 
-/// Writes to `path` what `encode(writer)` writes: the file is there as a whole or not at all, and durable when the call
-/// returns. Beside it lies `path`.lock. Throws PersistError locked where something else writes to that path, io where
-/// it cannot be written; and what `encode` throws, and then nothing has changed.
+/// Writes to `path` what `encode(writer)` writes. The file appears whole or not at all, and it is durable when the call
+/// returns. The call leaves a lock file `path`.lock beside it. Throws PersistError locked if another writer holds the
+/// lock on that path, io if the file cannot be written, and what `encode` throws. In the last case nothing has changed.
 template <class Encode>
 void write_foreign_file(const std::filesystem::path& path, Encode&& encode) {
   naming_file(path, [&] {

@@ -1,5 +1,4 @@
-// Indexes in files of other libraries: what is checked of every one that is taken over or given away, whichever the
-// library.
+// Indexes in files of other libraries: the checks on every import and export, whichever the library.
 #pragma once
 
 #include <cmath>
@@ -24,7 +23,7 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 namespace index_support {
 
-/// Throws PersistError invalid_payload if something stands behind an index of `library`.
+/// Throws PersistError invalid_payload if bytes follow an index of `library`.
 inline void require_end(const Reader& reader, std::string_view library) {
   if (reader.remaining() > 0) {
     reader.fail(PersistErrorKind::invalid_payload, std::to_string(reader.remaining()) + " bytes stand behind the " +
@@ -32,8 +31,8 @@ inline void require_end(const Reader& reader, std::string_view library) {
   }
 }
 
-/// Reads a whole file of `library` with `decode(reader)`, and returns the index that it returns. Throws what `decode`
-/// throws, PersistError invalid_payload if it leaves something unread.
+/// Reads a whole file of `library` with `decode(reader)` and returns the index that it returns. Throws what `decode`
+/// throws, and PersistError invalid_payload if it leaves bytes unread.
 template <ReadableFile F, class Decode>
 [[nodiscard]] auto read_whole(F& file, std::string_view library, Decode&& decode) {
   FileRange source(file, 0, file.size());
@@ -43,8 +42,8 @@ template <ReadableFile F, class Decode>
   return index;
 }
 
-/// Throws PersistError invalid_payload unless each vector of an index that was read is a direction: `library` leaves it
-/// to the program to give vectors a length of 1 for the cosine. `vector_in(slot)` is the vector in a slot.
+/// Throws PersistError invalid_payload unless each vector of an index that was read is a direction. For the cosine,
+/// `library` leaves it to the program to normalize vectors to length 1. `vector_in(slot)` is the vector in a slot.
 template <class VectorIn>
 void require_directions(const Reader& reader, const SlotTable& slots, std::string_view library, VectorIn&& vector_in) {
   for (std::size_t slot = 0; slot < slots.slots(); ++slot) {
@@ -60,8 +59,8 @@ void require_directions(const Reader& reader, const SlotTable& slots, std::strin
   }
 }
 
-/// Throws IndexError invalid_config unless every identifier is an integer from 0 to `most`, which `library` numbers
-/// vectors by. `numbers` is what it calls them: "labels".
+/// Throws IndexError invalid_config unless every identifier is an integer from 0 to `most`, since `library` knows
+/// vectors by number only. `numbers` is the library's word for them: "labels".
 inline void check_exportable(const SlotTable& slots, std::uint64_t most, std::string_view library,
                              std::string_view numbers) {
   for (std::size_t slot = 0; slot < slots.slots(); ++slot) {

@@ -1,4 +1,4 @@
-// What a search found: in which order it stands, and the hits that come of it.
+// The results of a search: their order, and the hits made from them.
 #pragma once
 
 #include <algorithm>
@@ -17,14 +17,14 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 namespace index_support {
 
-/// A vector by the number under which the index keeps it, and its distance from the query.
+/// The slot of a vector, which is the number under which the index keeps it, and its distance from the query.
 struct Found {
   std::size_t slot = 0;
   float distance = 0.0F;
 };
 
-/// Whether `a` stands before `b` among the hits of a search: by distance, of two equally near the lower slot. A distance
-/// that is not a number, as the product of huge vectors may be, comes last.
+/// Whether `a` comes before `b` among the hits of a search: by distance, and at equal distance by slot. A distance that
+/// is not a number, as the product of huge vectors may be, comes last.
 [[nodiscard]] inline bool nearer(const Found& a, const Found& b) noexcept {
   if (std::isnan(a.distance) != std::isnan(b.distance)) {
     return std::isnan(b.distance);
@@ -32,7 +32,7 @@ struct Found {
   return a.distance < b.distance || (!(b.distance < a.distance) && a.slot < b.slot);
 }
 
-/// Every vector of a table, not measured yet.
+/// Every vector of a table, without distances.
 [[nodiscard]] inline std::vector<Found> every_vector(const SlotTable& slots) {
   std::vector<Found> found;
   found.reserve(slots.size());
@@ -44,8 +44,8 @@ struct Found {
   return found;
 }
 
-/// Measures and orders what was found by the distances of distance(): those of a library are others, and rounded
-/// otherwise. `vector_in(slot)` is the vector in a slot.
+/// Measures the distances of `found` with distance() and orders `found` by them. A library's own distances have other
+/// formulas and other rounding. `vector_in(slot)` is the vector in a slot.
 template <class VectorIn>
 void rank(std::vector<Found>& found, DistanceMetric metric, std::span<const float> query, VectorIn&& vector_in) {
   for (Found& each : found) {
@@ -54,7 +54,7 @@ void rank(std::vector<Found>& found, DistanceMetric metric, std::span<const floa
   std::ranges::sort(found, nearer);
 }
 
-/// What was found with what is known of it.
+/// The hits for `nearest`, with the identifiers and metadata of `slots`.
 [[nodiscard]] inline std::vector<Hit> hits_of(const std::vector<Found>& nearest, const SlotTable& slots) {
   std::vector<Hit> hits;
   hits.reserve(nearest.size());

@@ -1,5 +1,5 @@
-// The payload of an index as it is read: what begins it, and how it is refused. A payload comes behind a checksum, so
-// what is wrong in it was either written by another version or made by someone who can make checksums.
+// The beginning of a payload, and how a payload is refused. A checksum protects every payload. An invalid payload
+// therefore comes from another version, or from someone who can compute checksums.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +18,7 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 namespace index_support {
 
-/// What the payloads of the adapters begin with: layout version 1 | dim 8 | metric 1, little-endian.
+/// The beginning of the adapters' payloads: layout version 1 | dim 8 | metric 1, little-endian.
 struct PayloadHead {
   std::uint64_t dim = 0;
   DistanceMetric metric = DistanceMetric::euclidean;
@@ -33,8 +33,8 @@ inline void write_head(Writer& writer, const PayloadHead& head) {
   writer.write_le(static_cast<std::uint8_t>(head.metric));
 }
 
-/// Throws PersistError invalid_payload for another layout version, invalid_metric for a tag that no metric has. `type`
-/// is the index's, for the message.
+/// Reads what write_head wrote. Throws PersistError invalid_payload for another layout version, invalid_metric for a
+/// tag that no metric has. `type` is the index's type, for the message.
 [[nodiscard]] inline PayloadHead read_head(Reader& reader, std::string_view type) {
   if (const auto version = reader.read_le<std::uint8_t>(); version != layout_version) {
     reader.fail(PersistErrorKind::invalid_payload,
@@ -45,8 +45,8 @@ inline void write_head(Writer& writer, const PayloadHead& head) {
   return {.dim = dim, .metric = metric_from_tag(reader.read_le<std::uint8_t>())};
 }
 
-/// Calls `decode()` and returns what it returns. A payload that ends early is reported as invalid_payload: it is whole,
-/// or its checksum would have told, so it states more than it holds.
+/// Calls `decode()` and returns its result. A payload that ends early is reported as invalid_payload: its checksum
+/// shows that it is whole, so it states more than it holds.
 template <class Decode>
 [[nodiscard]] decltype(auto) decode_whole(const Reader& reader, std::string_view type, Decode&& decode) {
   try {
@@ -61,8 +61,8 @@ template <class Decode>
   }
 }
 
-/// Calls `make()`, which makes an empty index with settings that were read, and returns it. Settings that it refuses
-/// are the file's fault: IndexError becomes PersistError invalid_payload.
+/// Calls `make()`, which makes an empty index from settings that were read, and returns that index. An IndexError
+/// becomes PersistError invalid_payload, because the refused settings come from the payload.
 template <class Make>
 [[nodiscard]] decltype(auto) make_as_stated(const Reader& reader, std::string_view type, Make&& make) {
   try {

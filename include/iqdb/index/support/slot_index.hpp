@@ -1,7 +1,7 @@
-// SlotIndex: the half of an adapter that is the same whatever the library.
+// SlotIndex: the part of an adapter that is the same for every library.
 //
 // Invariants: every identifier has one slot, and the library keeps its vector under that number; a mutation that throws
-// has changed nothing; the hits of a search are ordered by the distances of distance(), not by the library's.
+// has changed nothing; the hits of a search are ordered by distance(), not by the library's own distances.
 #pragma once
 
 #include <algorithm>
@@ -25,38 +25,39 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 namespace index_support {
 
-/// What an index of another library is made of: identifiers and metadata in a SlotTable, vectors in the library, each
-/// under the number of its slot. `Derived` is the adapter, which also has `erase` and `save_to`; it gives to this class,
+/// Base class of an index of another library. A SlotTable holds identifiers and metadata, and the library holds each
+/// vector under the number of its slot. `Derived` is the adapter. It adds `erase` and `save_to`, and offers this class,
 /// as a friend:
 ///
-/// - `kept_form(vector, what)`: the vector as the library gets it, a std::vector<float> or a span; throws IndexError for
-///   one that it does not take
+/// - `kept_form(vector, what)`: the vector as the library gets it, a std::vector<float> or a span; throws IndexError
+///   for a vector that the library does not take
 /// - `place(addition, vector)`: puts a vector into the slot of a SlotTable::Addition; if it throws, the library finds
 ///   nothing there
-/// - `near(query, most, params)`: up to `most` of what is near, as a std::vector<Found> without distances
-/// - `vectors()`: a function object that gives the vector in a taken slot, as a span that is valid until its next call
-/// - `decode(reader)`, static: the index of a payload
+/// - `near(query, most, params)`: up to `most` vectors near the query, as a std::vector<Found> without distances
+/// - `vectors()`: a function object that returns the vector in a taken slot, as a span that is valid until its next
+///   call
+/// - `decode(reader)`, static: makes the index from a payload
 template <class Derived>
 class SlotIndex : public InsertOverloads<SlotIndex<Derived>> {
  public:
-  /// How many vectors there are.
+  /// The number of vectors.
   [[nodiscard]] std::size_t size() const noexcept { return slots_.size(); }
 
-  /// How many components each vector has.
+  /// The number of components of each vector.
   [[nodiscard]] std::size_t dim() const noexcept { return dim_; }
 
   /// How distances are measured.
   [[nodiscard]] DistanceMetric metric() const noexcept { return metric_; }
 
-  /// Whether there is a vector with this identifier.
+  /// Whether the index holds a vector with this identifier.
   [[nodiscard]] bool contains(const VectorId& id) const { return slots_.find(id).has_value(); }
 
   using InsertOverloads<SlotIndex>::insert;
 
   /// Adds a vector of dim() finite components. If it throws, nothing has changed: IndexError dimension_mismatch;
-  /// invalid_vector for a component that is not finite, or that the index cannot keep; duplicate where the identifier is
-  /// taken; invalid_config or resource_limit for metadata that cannot be stored (check_storable); resource_limit where
-  /// the library refuses or has no number left; std::bad_alloc.
+  /// invalid_vector for a component that is not finite or that the index cannot keep; duplicate if the identifier is
+  /// taken; invalid_config or resource_limit for metadata that cannot be stored (check_storable); resource_limit if the
+  /// library refuses or has no number left; std::bad_alloc.
   void insert(VectorId id, std::span<const float> vector, std::optional<Metadata> metadata = {}) {
     const auto kept = derived().kept_form(vector, "vector");
     SlotTable::Addition addition = slots_.add(std::move(id), std::move(metadata));
@@ -64,10 +65,10 @@ class SlotIndex : public InsertOverloads<SlotIndex<Derived>> {
     addition.keep();
   }
 
-  /// The `params.k` vectors that were found to be nearest to `query`, nearest first, or all if there are fewer. What
-  /// `params.ef` means is said at the class. Distances are those of FlatIndex::search, between the query and the vector
-  /// as it is kept. Throws IndexError dimension_mismatch, and invalid_vector for a query that insert would not take.
-  /// Several threads may search at the same time.
+  /// Returns the `params.k` vectors found to be nearest to `query`, nearest first, or all vectors if the index holds
+  /// fewer. The comment at the adapter's class says what `params.ef` means. Distances are those of FlatIndex::search,
+  /// between the query and the vector as it is kept. Throws IndexError dimension_mismatch, and invalid_vector for a
+  /// query that insert would not take. Several threads may search at the same time.
   [[nodiscard]] std::vector<Hit> search(std::span<const float> query, const SearchParams& params = {}) const {
     const auto kept = derived().kept_form(query, "query");
     const std::size_t most = std::min(params.k, size());
@@ -76,7 +77,7 @@ class SlotIndex : public InsertOverloads<SlotIndex<Derived>> {
     }
     std::vector<Found> nearest = derived().near(kept, most, params);
     if (nearest.size() < most) {
-      // No link or list leads to the others any more, or they are too far for a float.
+      // No link or list leads to the other vectors any more, or they are too far away for a float.
       nearest = every_vector(slots_);
     }
     rank(nearest, metric_, kept, derived().vectors());
@@ -84,13 +85,13 @@ class SlotIndex : public InsertOverloads<SlotIndex<Derived>> {
     return hits_of(nearest, slots_);
   }
 
-  /// The same for a query written as a braced list of its components.
+  /// As above, for a query written as a braced list of its components.
   [[nodiscard]] std::vector<Hit> search(std::initializer_list<float> query, const SearchParams& params = {}) const {
     return search(std::span<const float>(query.begin(), query.size()), params);
   }
 
-  /// Calls `visit(id, vector, metadata)` for each vector as it is kept: a `const VectorId&`, a `std::span<const float>`
-  /// that is valid during the call, and a `const std::optional<Metadata>&`.
+  /// Calls `visit(id, vector, metadata)` for each vector in the form in which it is kept, with a `const VectorId&`, a
+  /// `std::span<const float>` that is valid during the call, and a `const std::optional<Metadata>&`.
   template <class Visit>
   void for_each(Visit&& visit) const {
     auto vector_in = derived().vectors();
@@ -101,8 +102,8 @@ class SlotIndex : public InsertOverloads<SlotIndex<Derived>> {
     }
   }
 
-  /// Makes an index of a payload that `save_to` wrote. Throws PersistError invalid_payload, invalid_metric for one that
-  /// it did not write.
+  /// Makes an index from a payload that `save_to` wrote. Throws PersistError invalid_payload or invalid_metric for a
+  /// payload that it did not write.
   [[nodiscard]] static Derived load_from(Reader& reader) {
     return decode_whole(reader, Derived::index_type, [&reader] { return Derived::decode(reader); });
   }

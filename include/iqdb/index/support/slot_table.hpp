@@ -1,4 +1,4 @@
-// SlotTable: whose vector lies in which slot, for an index whose library knows vectors by number only.
+// SlotTable: the identifier and metadata of each slot, for an index whose library knows vectors only by number.
 #pragma once
 
 #include <algorithm>
@@ -21,14 +21,15 @@
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
 /// Identifiers and metadata by slot. A slot is the number under which a library keeps a vector (hnswlib's label,
-/// faiss's id, usearch's key); slots count up from 0, and one whose vector was erased is free until another vector
-/// takes it.
+/// faiss's id, usearch's key). Slots count up from 0. The slot of an erased vector is free until another vector takes
+/// it.
 ///
-/// Which slot comes next depends only on which are taken, so that a replay of the same mutations fills the same slots.
+/// Invariant: the next slot depends only on which slots are taken, so a replay of the same mutations fills the same
+/// slots.
 class SlotTable {
  public:
-  /// A vector on its way in: its identifier is known to the table, and is forgotten again unless keep() is called, so
-  /// that nothing stays behind where the library throws. The table must not be changed or moved while there is one.
+  /// A vector during its insertion. The table knows its identifier, and forgets it again unless keep() is called, so
+  /// that nothing remains if the library throws. The table must not be changed or moved while an Addition exists.
   class [[nodiscard]] Addition {
    public:
     Addition(const Addition&) = delete;
@@ -39,16 +40,16 @@ class SlotTable {
       }
     }
 
-    /// The slot that the vector is to have.
+    /// The slot of the new vector.
     [[nodiscard]] std::size_t slot() const noexcept { return slot_; }
 
     /// Whether the slot has had a vector before.
     [[nodiscard]] bool reused() const noexcept { return reused_; }
 
-    /// Says that the library has taken the vector.
+    /// Keeps the vector: the library has taken it.
     void keep() noexcept { table_ = nullptr; }
 
-    /// Says that the library has not taken the vector, but made the slot: it stays, and is free.
+    /// Keeps the slot, but free: the library made it without taking the vector.
     void keep_slot() noexcept { reused_ = true; }
 
    private:
@@ -60,30 +61,30 @@ class SlotTable {
     bool reused_;
   };
 
-  /// How many slots are taken: the number of vectors.
+  /// The number of taken slots, which is the number of vectors.
   [[nodiscard]] std::size_t size() const noexcept { return slot_of_.size(); }
 
-  /// How many slots there are, taken and free. Every slot is smaller than this.
+  /// The number of slots, taken and free. Every slot is smaller than this.
   [[nodiscard]] std::size_t slots() const noexcept { return rows_.size(); }
 
-  /// Whether no vector is in `slot`. Precondition: slot < slots().
+  /// Whether `slot` is free. Precondition: slot < slots().
   [[nodiscard]] bool is_free(std::size_t slot) const noexcept { return !rows_[slot].has_value(); }
 
-  /// Whose vector is in `slot`. Precondition: the slot is taken.
+  /// The identifier of the vector in `slot`. Precondition: the slot is taken.
   [[nodiscard]] const VectorId& id(std::size_t slot) const noexcept { return rows_[slot]->id; }
 
-  /// What was stored with it. Precondition: the slot is taken.
+  /// The metadata of the vector in `slot`. Precondition: the slot is taken.
   [[nodiscard]] const std::optional<Metadata>& metadata(std::size_t slot) const noexcept {
     return rows_[slot]->metadata;
   }
 
-  /// The slot of a vector, or nothing if there is no such vector.
+  /// The slot of a vector, or nothing if the table does not have it.
   [[nodiscard]] std::optional<std::size_t> find(const VectorId& id) const {
     const auto found = slot_of_.find(id);
     return found == slot_of_.end() ? std::nullopt : std::optional(found->second);
   }
 
-  /// The slot of a vector. Throws IndexError not_found if there is no such vector.
+  /// The slot of a vector. Throws IndexError not_found if the table does not have it.
   [[nodiscard]] std::size_t at(const VectorId& id) const {
     const auto slot = find(id);
     if (!slot) {
@@ -92,8 +93,8 @@ class SlotTable {
     return *slot;
   }
 
-  /// Gives `id` the lowest free slot, or a new one. Throws IndexError duplicate for a known identifier, as
-  /// check_storable for metadata that cannot be stored, and std::bad_alloc; nothing has changed then.
+  /// Gives `id` the lowest free slot, or a new one. If it throws, nothing has changed: IndexError duplicate for a known
+  /// identifier, what check_storable throws for metadata that cannot be stored, std::bad_alloc.
   [[nodiscard]] Addition add(VectorId id, std::optional<Metadata> metadata) {
     if (slot_of_.contains(id)) {
       throw IndexError(
@@ -117,7 +118,7 @@ class SlotTable {
     return Addition(*this, slot, reuse);
   }
 
-  /// Adds a slot behind all others, whichever are free: for an index that is read or taken over. Throws IndexError
+  /// Adds a slot behind all others, even if some are free: for an index that is loaded or imported. Throws IndexError
   /// duplicate for a known identifier, std::bad_alloc.
   void append(VectorId id, std::optional<Metadata> metadata) {
     make_room_for_one();
@@ -127,7 +128,7 @@ class SlotTable {
     rows_.emplace_back(std::in_place, std::move(id), std::move(metadata));
   }
 
-  /// The same for a slot that is free.
+  /// Adds a free slot behind all others. Throws std::bad_alloc.
   void append_free() {
     make_room_for_one();
     free_.push_back(rows_.size());  // the highest: at the end of a heap
@@ -142,8 +143,8 @@ class SlotTable {
     std::push_heap(free_.begin(), free_.end(), std::greater<>{});
   }
 
-  /// Frees a slot by moving what is in the last one there, so that there is no gap: for a library that numbers its
-  /// vectors without any. Precondition: the slot is taken, and none is free.
+  /// Frees a slot by moving the content of the last slot into it, so that no gap remains: for a library that numbers
+  /// its vectors without gaps. Precondition: the slot is taken, and no slot is free.
   void remove_by_last(std::size_t slot) noexcept {
     slot_of_.erase(rows_[slot]->id);
     if (slot + 1 < rows_.size()) {
@@ -153,7 +154,8 @@ class SlotTable {
     rows_.pop_back();
   }
 
-  /// Writes the table: the number of slots, then of each whether it is taken, and if so identifier and metadata.
+  /// Writes the table: the number of slots, then for each slot whether it is taken, and if so its identifier and
+  /// metadata.
   void save_to(Writer& writer) const {
     writer.write_le(std::uint64_t{rows_.size()});
     for (const auto& row : rows_) {
@@ -202,7 +204,7 @@ class SlotTable {
   static constexpr std::uint8_t slot_taken = 1;
   static constexpr std::uint64_t smallest_slot_bytes = 1;
 
-  // Room for one more slot, and to free every one: remove() must not fail.
+  // Makes room for one more slot, and for every slot in the list of free ones, because remove() must not fail.
   void make_room_for_one() {
     if (rows_.size() == rows_.capacity()) {
       rows_.reserve(std::max<std::size_t>(16, 2 * rows_.capacity()));
@@ -210,7 +212,7 @@ class SlotTable {
     free_.reserve(rows_.capacity());
   }
 
-  // Leaves as many slots as the library has: it never saw a new one, but still has a used one.
+  // Keeps the number of slots equal to the library's: the library never saw a new slot, but still has a reused one.
   void take_back(std::size_t slot, bool reused) noexcept {
     if (reused) {
       remove(slot);

@@ -1,5 +1,6 @@
-// CheckedStream: usearch's stream as it is read. usearch believes what it reads, and turns a link into an address: no byte
-// reaches it before it was found to be one that usearch may have written.
+// CheckedStream: the reader of usearch's stream. usearch trusts its input and turns a link into an address.
+//
+// Invariant: every byte is checked before usearch reads it.
 #pragma once
 
 #include <algorithm>
@@ -26,7 +27,7 @@ namespace usearch_stream {
 
 /// Whether no component of a stored vector is a NaN or an infinity.
 [[nodiscard]] inline bool is_finite(std::span<const std::byte> row, UsearchScalar scalar) noexcept {
-  // A NaN or an infinity is what has an exponent of ones.
+  // A NaN or an infinity has an exponent whose bits are all ones.
   const auto none_has = [row]<class Bits>(Bits exponent) {
     Bits found = 0;
     for (std::size_t at = 0; at + sizeof(Bits) <= row.size(); at += sizeof(Bits)) {
@@ -45,13 +46,13 @@ namespace usearch_stream {
   return true;
 }
 
-/// usearch's stream as it is read, each part checked before usearch gets it. `TakeKey` is called with the key of each
-/// node that is not erased, and returns the key that the node gets; it throws for a key that must not be there.
+/// Reads usearch's stream and checks each part before usearch gets it. `TakeKey` is called with the key of each node
+/// that is not erased and returns the key that the node gets. It throws for a key that must not occur.
 template <class TakeKey>
 class CheckedStream {
  public:
-  /// Reads how large the matrix of vectors is. Throws PersistError invalid_payload, truncated_payload where `reader`
-  /// does not hold as much, or not of that shape.
+  /// Reads the size of the matrix of vectors. Throws PersistError invalid_payload for another shape, truncated_payload
+  /// if `reader` holds less than the matrix.
   CheckedStream(Reader& reader, const Shape& shape, TakeKey take_key)
       : reader_(&reader),
         shape_(shape),
@@ -69,15 +70,15 @@ class CheckedStream {
     reader.require_items(rows_, shape.row_bytes() + level_bytes + shape.node_bytes(0));
   }
 
-  /// How many vectors there are, the erased ones included.
+  /// The number of vectors, including the erased ones.
   [[nodiscard]] std::uint32_t rows() const noexcept { return rows_; }
 
-  /// Gives usearch the next `length` bytes; false if there is something wrong, which rethrow_failure then tells.
-  /// usearch calls this from functions through which no exception passes.
+  /// Gives usearch the next `length` bytes. Returns false if something is wrong; rethrow_failure then throws it.
+  /// usearch calls this from functions that no exception may pass.
   [[nodiscard]] bool read(void* into, std::size_t length) noexcept {
     try {
       if (into == nullptr) {
-        throw std::bad_alloc();  // usearch does not look whether it got the memory that it reads into
+        throw std::bad_alloc();  // usearch does not check that it got the memory that it reads into
       }
       next({static_cast<std::byte*>(into), length});
       return true;
@@ -87,7 +88,7 @@ class CheckedStream {
     }
   }
 
-  /// Throws what was found wrong.
+  /// Throws what read() found wrong.
   void rethrow_failure() const {
     if (failure_) {
       std::rethrow_exception(failure_);
@@ -152,7 +153,7 @@ class CheckedStream {
     }
   }
 
-  // One row of a part that has as many as there are vectors.
+  // Counts one row of a part that has one row per vector.
   void advance_row(Part behind) noexcept {
     if (++done_ == rows_) {
       advance(behind);
@@ -213,7 +214,7 @@ class CheckedStream {
   void check_levels(std::span<const std::byte> bytes) {
     levels_.resize(rows_);
     std::memcpy(levels_.data(), bytes.data(), bytes.size());
-    // A negative level is seen here as one above max_level_.
+    // A negative level appears here as one above max_level_.
     const auto highest = std::ranges::max_element(levels_);
     if (*highest > max_level_) {
       fail("usearch's node " + std::to_string(highest - levels_.begin()) + " is stated to reach up to level " +
@@ -261,7 +262,7 @@ class CheckedStream {
              " in level " + std::to_string(level) + ", where there is no such node");
       }
     }
-    // usearch relies on zeros behind the links that there are.
+    // usearch relies on zeros behind the last link.
     std::ranges::fill(links.subspan((1 + std::size_t{count}) * link_bytes), std::byte{0});
   }
 

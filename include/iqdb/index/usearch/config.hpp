@@ -1,4 +1,4 @@
-// How a UsearchIndex is built and searched, and within which bounds.
+// UsearchConfig: how a UsearchIndex is built and searched, with the range of each setting.
 #pragma once
 
 #include <cstddef>
@@ -18,10 +18,10 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 enum class UsearchScalar : std::uint8_t {
   f32 = 0,  ///< the float as it is
   f16 = 1,  ///< a float of 16 bits: three digits, up to 65504
-  i8 = 2,   ///< an integer of 8 bits: of the vector only its direction, and so for the cosine only
+  i8 = 2,   ///< an integer of 8 bits: keeps only the direction of the vector, so only for the cosine
 };
 
-/// How a UsearchIndex is built and searched. All but `capacity` is saved with the index.
+/// How a UsearchIndex is built and searched. All settings but `capacity` are saved with the index.
 struct UsearchConfig {
   std::size_t connectivity = 16;              ///< links of a vector in each upper level, 2 to 1024
   std::size_t connectivity_base = 32;         ///< links of a vector in the lowest level, `connectivity` to 2048
@@ -33,10 +33,10 @@ struct UsearchConfig {
 
 namespace usearch_stream {
 
-/// The most nodes there can be: their numbers have 32 bits, of which usearch reserves one.
+/// The maximum number of nodes: node numbers have 32 bits, and usearch reserves one number.
 inline constexpr std::uint64_t most_nodes = std::numeric_limits<std::uint32_t>::max() - 1;
 
-/// Throws IndexError invalid_config for a setting out of its range, or for a scalar that does not fit the metric.
+/// Throws IndexError invalid_config for a setting out of range, or for a scalar that does not fit the metric.
 inline void check_config(const UsearchConfig& config, DistanceMetric metric) {
   constexpr std::string_view index = "a usearch index";
   constexpr std::size_t most_links = 1024;

@@ -1,4 +1,5 @@
-// The shape of the index in a file of usearch's, whose head stands behind the vectors: read before the file is.
+// Reads the shape of the index from one of usearch's files before the file itself is read. usearch's head stands behind
+// the vectors.
 #pragma once
 
 #include <array>
@@ -19,8 +20,8 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 namespace usearch_stream {
 
-/// The shape that the stream in a file states. Throws PersistError invalid_payload for one that cannot be used,
-/// truncated_payload where it ends before.
+/// The shape that the stream in a file states. Throws PersistError invalid_payload for a shape that cannot be used,
+/// truncated_payload if the file ends early.
 template <ReadableFile F>
 [[nodiscard]] Shape shape_in(F& file) {
   FileRange beginning(file, 0, file.size());

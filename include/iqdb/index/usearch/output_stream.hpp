@@ -1,4 +1,4 @@
-// OutputStream: usearch's stream as it is written, with other keys in it than usearch has.
+// OutputStream: writes usearch's stream with the keys replaced.
 #pragma once
 
 #include <cstddef>
@@ -17,15 +17,15 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 namespace usearch_stream {
 
-/// usearch's stream as it is written. `KeyOf` gives the key that a node is to have there for the one that it has.
+/// Writes usearch's stream. `KeyOf` maps the key that a node has in usearch to the key that is written.
 template <class KeyOf>
 class OutputStream {
  public:
   OutputStream(Writer& writer, std::uint64_t rows, KeyOf key_of)
       : writer_(&writer), rows_(rows), key_of_(std::move(key_of)) {}
 
-  /// Takes what usearch writes; false if that could not be written, which rethrow_failure then tells. usearch calls
-  /// this from functions through which no exception passes.
+  /// Takes what usearch writes. Returns false if it could not be written; require_whole then throws the error. usearch
+  /// calls this from functions that no exception may pass.
   [[nodiscard]] bool write(const void* from, std::size_t length) noexcept {
     try {
       next({static_cast<const std::byte*>(from), length});
@@ -36,7 +36,8 @@ class OutputStream {
     }
   }
 
-  /// Throws what went wrong, and PersistError unsupported unless usearch has written as many pieces as it should.
+  /// Throws the error that write() caught, and PersistError unsupported unless usearch has written the expected number
+  /// of pieces.
   void require_whole() const {
     if (failure_) {
       std::rethrow_exception(failure_);
@@ -49,7 +50,7 @@ class OutputStream {
   }
 
  private:
-  // The size of the matrix, each vector, the head, the header of the graph, each level.
+  // The pieces: the size of the matrix, each vector, the head, the header of the graph, each level.
   [[nodiscard]] std::uint64_t pieces_before_nodes() const noexcept { return 3 + 2 * rows_; }
 
   void next(std::span<const std::byte> piece) {

@@ -1,7 +1,7 @@
-// SlotGraph: usearch's graph, in which a vector is known by its slot.
+// SlotGraph: usearch's graph, in which a slot identifies a vector.
 //
-// The graph is made at the first insertion: an empty index takes no memory, whatever its dimension. A stream that is read
-// is checked before usearch gets it.
+// The first insertion makes the graph, so an empty index takes no memory, whatever its dimension. CheckedStream checks
+// every stream before usearch reads it.
 #pragma once
 
 #include <algorithm>
@@ -35,8 +35,8 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 namespace usearch_stream {
 
-/// Makes a call of usearch's, whose errors are in what it returns: left there, they would be thrown by its destructor.
-/// Throws IndexError resource_limit for one, std::bad_alloc where it says that memory was short.
+/// Calls usearch, which returns its errors. An error left in the result would be thrown by the result's destructor.
+/// Throws IndexError resource_limit for an error, std::bad_alloc if usearch reports that memory is short.
 template <class Call>
 std::invoke_result_t<Call> accepted(std::string_view action, Call&& call) {
   std::string reason;
@@ -55,9 +55,9 @@ std::invoke_result_t<Call> accepted(std::string_view action, Call&& call) {
   throw IndexError(IndexErrorKind::resource_limit, "usearch refuses to " + std::string(action) + ": " + reason);
 }
 
-// usearch keeps keys in a hash table whose hash is the key, and to erase one steps over all that lie behind it without a
-// gap. Slots as keys would have none: of 100 000, an erasure takes 0.5 ms. Times an odd number they lie apart, which
-// makes it 2 µs, and still each has a place of its own.
+// usearch keeps keys in a hash table whose hash is the key itself. Erasing a key steps over all keys that follow it
+// without a gap. With slots as keys there would be no gaps, and an erasure among 100,000 keys would take 0.5 ms.
+// Multiplying a slot by an odd number spreads the keys, which makes it 2 µs, and keeps them unique.
 inline constexpr std::uint64_t key_factor = 0x9E3779B97F4A7C15;
 inline constexpr std::uint64_t key_factor_inverse = 0xF1DE83E19937733D;
 static_assert(key_factor * key_factor_inverse == 1);
@@ -65,14 +65,14 @@ static_assert(key_factor * key_factor_inverse == 1);
 /// usearch's key of the vector in a slot.
 [[nodiscard]] constexpr std::uint64_t key_of(std::size_t slot) noexcept { return slot * key_factor; }
 
-/// The slot whose vector has a key.
+/// The slot of the vector that has a key.
 [[nodiscard]] constexpr std::uint64_t slot_of(std::uint64_t key) noexcept { return key * key_factor_inverse; }
 
-/// usearch's `index_dense_t` and what it works in. Searches may run at the same time as each other; mutations are made
-/// one at a time, and never during a search.
+/// usearch's `index_dense_t` and the memory it works in. Searches may run at the same time as each other. Mutations run
+/// one at a time and never during a search.
 class SlotGraph {
  public:
-  /// Precondition: check_config, and the dimension is in its range.
+  /// Precondition: check_config passed, and the dimension is in range.
   SlotGraph(std::size_t dim, DistanceMetric metric, const UsearchConfig& config)
       : shape_{.dim = dim,
                .metric = metric,
@@ -83,7 +83,7 @@ class SlotGraph {
 
   [[nodiscard]] const UsearchConfig& config() const noexcept { return config_; }
 
-  /// How many nodes there are, the erased ones included.
+  /// The number of nodes, including the erased ones.
   [[nodiscard]] std::size_t nodes() const noexcept { return graph_ ? get_slot(graph_->cend()) : 0; }
 
   /// Adds a vector. If it throws, nothing has changed.
@@ -92,13 +92,13 @@ class SlotGraph {
     accepted("insert a vector", [&] { return graph_->add(key_of(slot), vector.data(), writing_thread); });
   }
 
-  /// Erases a vector. Precondition: it is there.
+  /// Erases a vector. Precondition: the graph holds it.
   void erase(std::size_t slot) {
     accepted("erase a vector", [&] { return graph_->remove(key_of(slot)); });
   }
 
-  /// Up to `most` vectors that are nearest by usearch's own distances; `candidates` are looked at, or all if `exact`.
-  /// Precondition: there is a vector.
+  /// Returns up to `most` vectors that are nearest by usearch's own distances. Looks at `candidates` vectors, or at all
+  /// if `exact`. Precondition: the graph holds at least one vector.
   [[nodiscard]] std::vector<index_support::Found> search(std::span<const float> query, std::size_t most,
                                                          std::size_t candidates, bool exact) const {
     const Workplace workplace(*workplaces_);
@@ -112,10 +112,11 @@ class SlotGraph {
     return found;
   }
 
-  /// The vector in a slot, as it is kept. Precondition: it is there.
+  /// Reads the vector in a slot, as it is kept. Precondition: the slot has a vector.
   void read_vector(std::size_t slot, std::span<float> into) const { graph_->get(key_of(slot), into.data()); }
 
-  /// Writes usearch's stream, of a graph without nodes if there is none, with `number_of(slot)` as the keys.
+  /// Writes usearch's stream with `number_of(slot)` as the keys. If no graph exists, the stream is that of a graph
+  /// without nodes.
   template <class NumberOf>
   void write(Writer& writer, NumberOf number_of) const {
     const std::unique_ptr<Graph> empty = graph_ ? nullptr : make_graph();
@@ -128,8 +129,8 @@ class SlotGraph {
     stream.require_whole();
   }
 
-  /// Reads usearch's stream of a graph that has nodes; `take_key` as for CheckedStream. Throws PersistError
-  /// invalid_payload for one that usearch has not written, unsupported where usearch reads it in an unknown order.
+  /// Reads usearch's stream of a graph that has nodes. `take_key` is as for CheckedStream. Throws PersistError
+  /// invalid_payload for a stream that usearch did not write, unsupported if usearch reads it in an unknown order.
   template <class TakeKey>
   void read(Reader& reader, TakeKey take_key) {
     CheckedStream<TakeKey> stream(reader, shape_, std::move(take_key));
@@ -142,11 +143,11 @@ class SlotGraph {
     const char* const reason = result.error.release();
     stream.rethrow_failure();
     if (reason != nullptr) {
-      // Of what a stream can make it say, nothing is left that was not found out before.
+      // CheckedStream found every error that the stream could cause. What remains is a shortage of memory.
       throw std::bad_alloc();
     }
     stream.require_whole();
-    // A loaded index has memory neither to work in nor, in some versions, to convert vectors in.
+    // A loaded index has no working memory yet and, in some versions, no memory to convert vectors in.
     reserve(stream.rows());
   }
 
@@ -174,8 +175,8 @@ class SlotGraph {
     config.connectivity = config_.connectivity;
     config.connectivity_base = config_.connectivity_base;
     config.expansion_add = config_.expansion_add;
-    // usearch looks at as many candidates as it is asked for hits, or at this many if they are more. Being the least,
-    // it leaves the choice to each search.
+    // usearch looks at as many candidates as it is asked for hits, or at this many if that is more. With the minimum
+    // here each search chooses for itself.
     config.expansion_search = 1;
     return std::make_unique<Graph>(
         accepted("make an index", [&] { return Graph::make(native_metric(), config); }).index);
@@ -208,7 +209,7 @@ class SlotGraph {
   Shape shape_;
   UsearchConfig config_;
   std::unique_ptr<Graph> graph_;
-  std::unique_ptr<Workplaces> workplaces_;  // as long as there is a graph with room
+  std::unique_ptr<Workplaces> workplaces_;  // set by the first reserve()
 };
 
 }  // namespace usearch_stream

@@ -1,4 +1,4 @@
-// The layout of usearch's stream: how large its parts are, and what its head says.
+// The layout of usearch's stream: the sizes of its parts and the fields of its head. Nothing here trusts the stream.
 #pragma once
 
 #include <bit>
@@ -18,18 +18,18 @@
 #include "iqdb/persist/version.hpp"
 #include "iqdb/types.hpp"
 
-// In earlier versions a search beside erased vectors reads memory that is not usearch's, or finds them.
+// In earlier versions a search beside erased vectors reads memory outside usearch's own, or returns erased vectors.
 static_assert(USEARCH_VERSION_MAJOR == 2 && USEARCH_VERSION_MINOR >= 21,
               "iqdb/index/usearch.hpp needs usearch 2.21 or a later version 2");
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// What usearch's stream consists of, and the checks of it. usearch writes
+/// The parts of usearch's stream and the checks on them. usearch writes
 ///
 ///     rows 4 | bytes of a row 4 | the vectors | head 64 | graph header 40 | the level of each node, 2 each | the nodes
 ///     a node: key 8 | level 2 | links of level 0 | links of level 1 | …       links: how many 4 | nodes, 4 each
 ///
-/// little-endian, where each level has room for as many links as a node may have there.
+/// little-endian. Each level has room for the maximum number of links of a node in that level.
 namespace usearch_stream {
 
 static_assert(std::endian::native == std::endian::little, "usearch writes numbers as they lie in memory");
@@ -44,7 +44,7 @@ inline constexpr std::size_t level_bytes = sizeof(std::int16_t);
 inline constexpr std::size_t node_head_bytes = sizeof(std::uint64_t) + level_bytes;
 inline constexpr std::size_t link_bytes = sizeof(std::uint32_t);
 
-/// What a stream must agree with.
+/// The dimension, metric and settings that a stream must match.
 struct Shape {
   std::size_t dim = 0;
   DistanceMetric metric = DistanceMetric::euclidean;
@@ -76,7 +76,7 @@ struct Shape {
   }
 };
 
-/// The number that stands at `offset`.
+/// The number at `offset`.
 template <class Number>
 [[nodiscard]] Number number_at(std::span<const std::byte> bytes, std::size_t offset) noexcept {
   Number number{};
@@ -84,7 +84,7 @@ template <class Number>
   return number;
 }
 
-/// What the head says.
+/// The fields of the head.
 struct Head {
   std::uint16_t version_major = 0;
   std::uint16_t version_minor = 0;
@@ -101,8 +101,8 @@ struct Head {
   }
 };
 
-/// usearch's codes for types of numbers: those that it writes, and those that it finds in a stream of a version before
-/// 2.10, in which they were others.
+/// usearch's codes for number types: those that it writes, and those in a stream of a version before 2.10, which used
+/// other codes.
 struct ScalarCodes {
   std::uint8_t f32, f16, i8, key, link;
 };
@@ -118,8 +118,8 @@ inline constexpr ScalarCodes codes_converted{.f32 = 5, .f16 = 6, .i8 = 14, .key 
   return head.version_minor < minor_version_of_codes ? codes_converted : codes_written;
 }
 
-/// Takes a head apart. Throws PersistError invalid_payload for bytes that are no head, for another version than 2, and
-/// for other keys than index_dense_t has.
+/// Parses a head. Throws PersistError invalid_payload for bytes that are not a head, for a major version other than 2,
+/// and for types of keys and links other than those of index_dense_t.
 [[nodiscard]] inline Head parse_head(std::span<const std::byte> bytes, const Reader& reader) {
   constexpr std::string_view magic = "usearch";
   if (std::memcmp(bytes.data(), magic.data(), magic.size()) != 0) {

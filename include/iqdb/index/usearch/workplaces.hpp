@@ -1,4 +1,4 @@
-// Workplaces: as many searches at a time as usearch has memory to work in, others wait.
+// Workplaces: limits concurrent searches to the number that usearch has working memory for. Others wait.
 #pragma once
 
 #include <condition_variable>
@@ -12,7 +12,8 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 namespace usearch_stream {
 
-/// The memory in which usearch works during a search: one search at a time may use each piece.
+/// The pieces of memory that usearch works in during a search. One search at a time uses each piece. Any thread may
+/// call the members.
 class Workplaces {
  public:
   explicit Workplaces(std::size_t count) {
@@ -22,7 +23,7 @@ class Workplaces {
     }
   }
 
-  /// Waits until there is a free one.
+  /// Takes a free workplace; waits until one is free.
   [[nodiscard]] std::size_t take() {
     std::unique_lock lock(mutex_);
     given_back_.wait(lock, [this] { return !free_.empty(); });
@@ -45,7 +46,7 @@ class Workplaces {
   std::vector<std::size_t> free_;
 };
 
-/// One of the workplaces, taken while this lives; waits until there is a free one.
+/// Holds one workplace during its lifetime. The constructor waits until one is free.
 class Workplace {
  public:
   explicit Workplace(Workplaces& all) : all_(&all), number_(all.take()) {}

@@ -1,5 +1,5 @@
-// check_persistable: does an index type keep what PersistedIndex relies on? For the tests of whoever wrote the index;
-// any test framework will do, since what is wrong is an exception.
+// check_persistable: checks that an index type keeps the promises that PersistedIndex relies on. It is for the tests of
+// the index's author. Any test framework works, because a failure is an exception.
 #pragma once
 
 #include <concepts>
@@ -19,16 +19,16 @@
 namespace iqdb::inline IQDB_PERSIST_ABI {
 namespace testing {
 
-/// All checks of an index type: check_round_trip, check_decoder and, for one with insert and erase, check_replay and
-/// check_crashes. Throws Violation at the first promise that is broken, and what `make` and the functions of `subject`
-/// throw.
+/// Runs all checks of an index type: check_round_trip, check_decoder and, for a type with insert and erase,
+/// check_replay and check_crashes. Throws Violation at the first broken promise, and what `make` and the functions of
+/// `subject` throw.
 template <Persistable I>
 ConformanceReport check_persistable(const Subject<I>& subject, const ConformanceOptions& options = {}) {
   ConformanceReport report = check_round_trip(subject, options);
   report += check_decoder(subject, options);
   if constexpr (Index<I>) {
     report += check_replay(subject, options);
-    // Last: what came before must hold for its messages to mean anything.
+    // Last, because its messages only make sense if the earlier checks passed.
     report += check_crashes(subject, options);
   }
   return report;
@@ -38,7 +38,7 @@ ConformanceReport check_persistable(const Subject<I>& subject, const Conformance
 template <class F>
 concept MakesPersistable = std::copy_constructible<F> && std::invocable<F&> && Persistable<std::invoke_result_t<F&>>;
 
-/// The same for the index that `make()` gives, always the same one.
+/// As above, for the index that `make()` returns, which must always be the same.
 template <MakesPersistable Make>
 ConformanceReport check_persistable(Make make, const ConformanceOptions& options = {}) {
   return check_persistable(Subject<std::invoke_result_t<Make&>>{.make = std::move(make)}, options);

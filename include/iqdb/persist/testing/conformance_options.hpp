@@ -1,4 +1,4 @@
-// What the checks of an index are told, and what they report.
+// The options of the checks of an index, and their report.
 #pragma once
 
 #include <cstddef>
@@ -12,42 +12,43 @@
 namespace iqdb::inline IQDB_PERSIST_ABI {
 namespace testing {
 
-/// How an index is checked. Everything follows from these and the index: a run repeats exactly.
+/// How an index is checked. These options and the index determine a run completely, so a run repeats exactly.
 struct ConformanceOptions {
-  /// What everything random begins with.
+  /// The seed of everything random.
   std::uint64_t seed = 1;
 
-  /// How many vectors the indexes hold that are saved and loaded; one of 0 is what make() gives.
+  /// The sizes, in vectors, of the indexes that are saved and loaded. An index of size 0 is the one that make()
+  /// returns.
   std::vector<std::size_t> sizes = {0, 1, 2, 7, 40};
 
-  /// How many steps the durable index is taken through: mutations, batches, saves, checkpoints, loads.
+  /// The number of steps of the durable index: mutations, batches, saves, checkpoints, loads.
   std::size_t steps = 400;
 
-  /// How many lives of a durable index are stopped at every call that changes the disk.
+  /// The number of lives of a durable index that are stopped at every call that changes the disk.
   std::size_t lives = 4;
 
-  /// Payloads up to this size are cut off at every length, and every bit of them is flipped.
+  /// Payloads up to this size are truncated at every length, and every bit of them is flipped.
   std::size_t exhaustive_bytes = 1024;
 
-  /// Of larger payloads, how many lengths and how many bits are tried beside those near both ends.
+  /// For a larger payload, the number of lengths and the number of bits that are tried, besides those near both ends.
   std::size_t samples = 500;
 
-  /// Whether vectors with a component too many or too few are inserted. An index that checks nothing may read or write
-  /// beyond its own memory then.
+  /// Whether vectors with a component too many or too few are inserted. An index that does not check the dimension may
+  /// then read or write outside its own memory.
   bool wrong_dimensions = true;
 
-  /// A search need not find the same vectors after a load: only what both searches found is compared. For an index that
-  /// is built anew when it is loaded.
+  /// Whether a search may find other vectors after a load, so that only vectors that both searches found are compared.
+  /// For an index that is rebuilt when it is loaded.
   bool approximate_search = false;
 
-  /// A decoder may answer a damaged payload with std::bad_alloc or std::length_error.
+  /// Whether a decoder may answer a damaged payload with std::bad_alloc or std::length_error.
   bool accept_failed_allocations = false;
 
-  /// Called with what is about to be done, in words: where a check ends in a crash, the last call tells which one.
+  /// Called with a description of the next step. If a check crashes, the last call names the step.
   std::function<void(const std::string&)> trace = {};
 };
 
-/// What was checked.
+/// Counts of what was checked.
 struct ConformanceReport {
   std::uint64_t round_trips = 0;       ///< indexes saved and loaded
   std::uint64_t mutations = 0;         ///< insertions and removals that an index was asked for
@@ -55,11 +56,11 @@ struct ConformanceReport {
   std::uint64_t loads = 0;             ///< how often the durable index was closed and loaded
   std::uint64_t damaged_payloads = 0;  ///< payloads cut off, lengthened or with a bit flipped
   std::uint64_t refused_payloads = 0;  ///< how many of them the decoder refused
-  std::uint64_t crash_states = 0;      ///< states of a disk after a crash from which the durable index came back
-  std::uint64_t damaged_files = 0;     ///< files with a bit flipped that it was loaded from, or that were refused
+  std::uint64_t crash_states = 0;      ///< states of a disk after a crash that the durable index recovered from
+  std::uint64_t damaged_files = 0;     ///< files with a flipped bit that a load read or refused
   bool metadata_seen = false;          ///< metadata is kept: it shows in a search or in the payload
 
-  /// Adds what another check has done.
+  /// Adds the counts of another check.
   ConformanceReport& operator+=(const ConformanceReport& other) noexcept {
     round_trips += other.round_trips;
     mutations += other.mutations;

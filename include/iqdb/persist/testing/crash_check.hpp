@@ -1,5 +1,5 @@
-// check_crashes: does an index come back from every crash? The exploration of crash_exploration.hpp, in a measure that
-// fits among other tests.
+// check_crashes: checks that an index recovers from every crash. This is the exploration of crash_exploration.hpp,
+// small enough to run among other tests.
 #pragma once
 
 #include <cstddef>
@@ -19,11 +19,10 @@
 namespace iqdb::inline IQDB_PERSIST_ABI {
 namespace testing {
 
-/// Takes durable indexes through random lives, with the log on and off, under every policy and with every codec, and
-/// stops each at every call that changes the simulated disk, and its recovery too. From every state tried the index
-/// must come back with all that was acknowledged; with a bit of its files flipped it must come back whole or be
-/// refused. Throws Violation at the first promise that is broken, and what `subject.make` and its other functions
-/// throw.
+/// Takes durable indexes through random lives, with the log on and off, under every policy and with every codec. Stops
+/// each life and its recovery at every call that changes the simulated disk. From every state tried the index must
+/// recover with everything that was acknowledged. With a bit of its files flipped, the index must load whole or be
+/// refused. Throws Violation at the first broken promise, and what `subject.make` and its other functions throw.
 template <Persistable I>
   requires Index<I> ConformanceReport check_crashes(const Subject<I>& subject, const ConformanceOptions& options = {}) {
     constexpr std::size_t steps = 12;

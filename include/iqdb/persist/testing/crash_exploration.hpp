@@ -1,9 +1,9 @@
-// Crash exploration: a life is stopped at every call that changes the disk, every state that the disk may be left in
-// is laid out, and from each of them the index must come back with everything that was promised.
+// Crash exploration: stops a life at every call that changes the disk, makes every state that the disk may then be in,
+// and requires that the index recovers from each of them with everything that was promised.
 //
-// The check of one state: load; what is found must be a moment of the life that is not before what was acknowledged as
-// durable. Then three inserts, close, load: it must hold the same with them. Recovery itself is stopped and explored in
-// the same way, and so is the recovery after that.
+// The check of one state: load. The result must be a moment of the life, and none before the last one that was
+// acknowledged as durable. Then three inserts, close, load: the result must be the same with the inserts. Recovery
+// itself is stopped and explored in the same way, and so is the recovery from that.
 #pragma once
 
 #include <algorithm>
@@ -38,45 +38,44 @@
 namespace iqdb::inline IQDB_PERSIST_ABI {
 namespace testing {
 
-/// How many crashes in a row are explored: one of the life, one of the recovery from it, and one of the recovery from
-/// that.
+/// How many crashes in a row are explored: of the life, of the recovery from it, and of the recovery from that.
 inline constexpr std::size_t most_crashes = 3;
 
 /// How thoroughly crash points are explored.
 struct CrashDepth {
-  std::uint64_t most_states = 65536;  ///< a point with more states has so many of them drawn at random
-  std::uint64_t one_in = 1;           ///< of the recoveries from a power cut before, one in so many is stopped; 0: none
-  std::uint64_t one_in_kills = 1;     ///< the same of the recoveries from a kill before, of which there are few
+  std::uint64_t most_states = 65536;  ///< from a point with more states, this many are drawn at random
+  std::uint64_t one_in = 1;           ///< one in so many recoveries from a power cut is stopped; 0: none
+  std::uint64_t one_in_kills = 1;     ///< the same for recoveries from a kill, which are few
 };
 
-/// For a crash of the life, of the recovery from it, and of the recovery from that.
+/// The depth for a crash of the life, of the recovery from it, and of the recovery from that.
 using CrashDepths = std::array<CrashDepth, most_crashes>;
 
 /// The settings of a crash exploration.
 struct CrashOptions {
   std::uint64_t seed = 1;  ///< repeats an exploration exactly
-  /// Of the bits that were synced one in so many is flipped; 0: none.
+  /// One in so many synced bits is flipped; 0: none.
   std::uint64_t one_in_bits = 1;
-  /// How thorough it is.
+  /// How thoroughly each crash is explored.
   CrashDepths depths = {{{},
                          {.most_states = 64, .one_in = 500, .one_in_kills = 8},
                          {.most_states = 8, .one_in = 2000, .one_in_kills = 100}}};
 };
 
-/// What was explored.
+/// Counts of what was explored.
 struct CrashReport {
   std::uint64_t lives = 0;                           ///< lives that were stopped everywhere
-  std::array<std::uint64_t, most_crashes> points{};  ///< calls at which one, or a recovery, was stopped
+  std::array<std::uint64_t, most_crashes> points{};  ///< calls at which a life or a recovery was stopped
   std::array<std::uint64_t, most_crashes>
-      states{};  ///< states loaded after one, two and three crashes, none twice in a life
-  std::array<std::uint64_t, most_crashes> sampled_points{};  ///< of the points those of which not every state was tried
+      states{};  ///< states loaded after one, two and three crashes, each once in a life
+  std::array<std::uint64_t, most_crashes> sampled_points{};  ///< points of which only some states were tried
 
-  std::uint64_t damages = 0;  ///< bits flipped in what was synced, one at a time
+  std::uint64_t damages = 0;  ///< synced bits that were flipped, one at a time
 
-  /// States in all.
+  /// The sum of all states.
   [[nodiscard]] std::uint64_t all_states() const noexcept { return states[0] + states[1] + states[2]; }
 
-  /// Adds what another exploration has done.
+  /// Adds the counts of another exploration.
   CrashReport& operator+=(const CrashReport& other) noexcept {
     lives += other.lives;
     damages += other.damages;
@@ -101,8 +100,8 @@ class CrashExploration {
   CrashExploration& operator=(const CrashExploration&) = delete;
   ~CrashExploration() = default;
 
-  /// Lives `life`, and stops it at every call that changes the disk, and at its end. Throws Violation; the message
-  /// holds the life, where it was stopped, and what the disk held.
+  /// Runs `life` and stops it at every call that changes the disk, and at its end. Throws Violation; the message
+  /// contains the life, where it was stopped, and what the disk held.
   void explore(const Life& life) {
     seen_.clear();
     LifeRun<I>* running = nullptr;
@@ -126,12 +125,12 @@ class CrashExploration {
     ++report_.lives;
   }
 
-  /// Stops a life here: examines what `machine` may be left with. Throws Violation.
+  /// Stops a life here and examines every state that `machine` may be left in. Throws Violation.
   void explore(const SimulatedFileSystem& machine, const Life& life, const Oracle& oracle, const std::string& where) {
     reporting(life, [&] { stop_at(machine, life, oracle, where); });
   }
 
-  /// What was explored so far.
+  /// The counts so far.
   [[nodiscard]] const CrashReport& report() const noexcept { return report_; }
 
  private:
@@ -154,8 +153,8 @@ class CrashExploration {
     return "before call " + std::to_string(call.number) + ", " + call.text();
   }
 
-  // The first one stays. It is kept here, and not thrown: what is called from within a file system's call is among code
-  // that copes with exceptions.
+  // Keeps the first violation instead of throwing it, because code that catches exceptions surrounds the calls of a
+  // file system.
   void note(const std::string& what) {
     if (!violation_) {
       violation_ = what;
@@ -164,7 +163,7 @@ class CrashExploration {
     }
   }
 
-  // A crash here, after trail_.size() others.
+  // Crashes here, after trail_.size() earlier crashes.
   void stop_at(const SimulatedFileSystem& machine, const Life& life, const Oracle& oracle, const std::string& where) {
     const std::size_t depth = trail_.size();
     if (violation_ || depth >= most_crashes) {
@@ -227,7 +226,7 @@ class CrashExploration {
     return key;
   }
 
-  // Loads what `machine` holds, and goes on with it; one in so many times, if not 0, that is stopped in turn.
+  // Loads what `machine` holds and goes on with it. One in `one_in` of these recoveries is stopped in turn; 0: none.
   void examine(SimulatedFileSystem machine, const Life& life, const Oracle& outer, std::size_t first,
                std::uint64_t one_in) {
     std::optional<Oracle> oracle;
@@ -264,7 +263,7 @@ class CrashExploration {
     if (oracle) {
       life.wal_enabled ? oracle->settle(*which) : oracle->read(*which);
     }
-    // Of identifiers that are not there: after another crash some of an earlier recovery may be.
+    // Identifiers that the index does not hold: after another crash it may hold some of an earlier recovery.
     const std::uint64_t first_number = 1000 * (trail_.size() + 1);
     for (std::uint64_t number = first_number; number < first_number + 3; ++number) {
       const Mutation insert = insert_of(*subject_, persisted_dim(index.index()), number);
@@ -295,9 +294,9 @@ class CrashExploration {
     }
   }
 
-  // Every bit that was synced is flipped, one at a time: a load gives an error, or all that was promised. Only where
-  // the log was not ended in order, what no later record says to be durable may be taken for torn, and is reported:
-  // with FsyncPolicy::always that is the last record.
+  // Flips every synced bit, one at a time. A load must report an error or give everything that was promised. There is
+  // one exception if the log did not end in order: bytes that no later record proves durable may look like a torn tail,
+  // and the load drops and reports them. With FsyncPolicy::always this is the last record.
   void damage(const SimulatedFileSystem& machine, const Life& life, const Oracle& oracle, bool was_closed) {
     const DiskState disk = CrashStates(machine, options_.seed).nothing_unsynced();
     const std::size_t durable = oracle.durable();
@@ -322,7 +321,7 @@ class CrashExploration {
             answer = oracle.explain(found, durable) + ", or an error";
           }
         } catch (const PersistError&) {
-          continue;  // as it should be
+          continue;  // the expected answer
         } catch (const std::exception& error) {
           answer = std::string("a load throws what is no PersistError: ") + error.what();
         }
@@ -336,7 +335,7 @@ class CrashExploration {
     }
   }
 
-  // An index that is full may reject an insert.
+  // A full index may reject an insert.
   template <class M>
   static void make_unless_rejected(M& index, const Mutation& mutation) {
     try {

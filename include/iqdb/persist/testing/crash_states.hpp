@@ -1,8 +1,8 @@
 // Every state that a power cut can leave a disk in, each with a number.
 //
-// disk_model.hpp says what may become of a file. Of the changes of names that were not synced any subset may be there,
-// as far as it can be: a rename takes the name from whatever has it, whether or not the file was ever durable under its
-// old one. Names and files are independent of each other.
+// disk_model.hpp describes the possible outcomes of a file. Any subset of the unsynced changes of names may be on the
+// disk, as far as it is possible: a rename takes the name from any file that has it, whether or not the renamed file
+// was ever durable under its old name. Names and files are independent of each other.
 #pragma once
 
 #include <cstddef>
@@ -25,10 +25,10 @@
 namespace iqdb::inline IQDB_PERSIST_ABI {
 namespace testing {
 
-/// What a disk may hold if the power goes now. Valid until a call is made that changes the file system.
+/// The states that a disk may be in if the power is cut now. Valid until the next call that changes the file system.
 class CrashStates {
  public:
-  /// Of `system` as it is now; `seed` is for garbage.
+  /// The states of `system` now. `seed` determines garbage.
   CrashStates(const SimulatedFileSystem& system, std::uint64_t seed)
       : disk_(system.state_, &system.state_->disk), seed_(seed) {
     if (disk_->unsynced.size() > most_name_changes) {
@@ -46,10 +46,11 @@ class CrashStates {
     }
   }
 
-  /// How many there are, at least 1; the largest number there is if there are more. Two of them may be the same state.
+  /// The number of states, at least 1, or the largest number of the type if it is larger. Two states may be equal.
   [[nodiscard]] std::uint64_t count() const noexcept { return count_; }
 
-  /// The one with this number, less than count(), which must not be the largest number there is. 0: nothing unsynced.
+  /// The state with this number. State 0 holds nothing unsynced. Precondition: number < count(), and count() is not the
+  /// largest number of the type.
   [[nodiscard]] DiskState at(std::uint64_t number) const {
     std::size_t subset = 0;
     for (; number >= counts_[subset]; ++subset) {
@@ -62,14 +63,14 @@ class CrashStates {
     });
   }
 
-  /// Any of them.
+  /// A random state.
   [[nodiscard]] DiskState any(Random& random) const {
     const auto choose = [&](const FileOutcomes& file) { return file.any(random); };
     return names_.empty() ? make(names_with(random.next()), choose)
                           : make(names_[static_cast<std::size_t>(random.below(names_.size()))], choose);
   }
 
-  /// Nothing that was not synced is there.
+  /// The state with no unsynced change.
   [[nodiscard]] DiskState nothing_unsynced() const {
     DiskState state;
     for (const auto& [name, file] : disk_->synced) {
@@ -78,17 +79,18 @@ class CrashStates {
     return state;
   }
 
-  /// All that was not synced is there.
+  /// The state with every unsynced change.
   [[nodiscard]] DiskState everything() const {
     return make(disk_->visible, [](const FileOutcomes& file) { return file.everything(); });
   }
 
-  /// If the last change was a write: how many bytes it wrote, else 0.
+  /// The number of bytes that the last change wrote, or 0 if it was not a write.
   [[nodiscard]] std::size_t last_write_bytes() const noexcept {
     return disk_->last_written ? disk_->last_written->unsynced.back().bytes.size() : 0;
   }
 
-  /// All is there but for the last write, of which only a prefix is, of less than last_write_bytes().
+  /// The state with every change, except that only a prefix of the last write is there. Precondition: prefix_bytes <
+  /// last_write_bytes().
   [[nodiscard]] DiskState with_prefix_of_last_write(std::size_t prefix_bytes) const {
     const SimulatedFile& file = *disk_->last_written;
     auto content = std::make_shared<std::vector<std::byte>>(*file.synced);
@@ -107,7 +109,7 @@ class CrashStates {
  private:
   static constexpr std::size_t most_name_changes = 10;
 
-  // What the names are if, of the changes, those are made whose bit is set.
+  // The names after the changes whose bits are set in `subset`.
   [[nodiscard]] NameTable names_with(std::uint64_t subset) const {
     NameTable names = disk_->synced;
     for (const NameChange& change : disk_->unsynced) {
@@ -119,7 +121,7 @@ class CrashStates {
     return names;
   }
 
-  // Each file once, whatever names it has.
+  // Each file once, however many names it has.
   static std::set<const SimulatedFile*> files_in(const NameTable& names) {
     std::set<const SimulatedFile*> files;
     for (const auto& [name, file] : names) {
@@ -151,8 +153,8 @@ class CrashStates {
 
   std::shared_ptr<const SimulatedDisk> disk_;
   std::uint64_t seed_;
-  std::vector<NameTable> names_;       // by subset of the changes; none where there are too many
-  std::vector<std::uint64_t> counts_;  // of states, by subset
+  std::vector<NameTable> names_;       // by subset of the changes; empty if they are too many
+  std::vector<std::uint64_t> counts_;  // the number of states of each subset
   std::uint64_t count_ = 0;
   mutable std::map<const SimulatedFile*, FileOutcomes> outcomes_;
 };

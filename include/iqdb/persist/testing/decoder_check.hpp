@@ -1,4 +1,5 @@
-// What becomes of a damaged payload? In a file the checksum is in front of the decoder; here it is taken away.
+// check_decoder: what a decoder makes of a damaged payload. In a file a checksum protects the decoder; here it is
+// taken away.
 #pragma once
 
 #include <algorithm>
@@ -34,7 +35,7 @@ namespace testing {
 
 namespace conformance {
 
-// Counts what it is given, and takes no more than a payload can be.
+// Counts the bytes it receives, and refuses more than a payload may have.
 class BoundedSink final : public ByteSink {
  public:
   struct Full {};
@@ -52,20 +53,20 @@ class BoundedSink final : public ByteSink {
   std::uint64_t left_;
 };
 
-// The decoder under damaged payloads.
+// Feeds damaged payloads to the decoder.
 template <Persistable I>
 class DamagedPayloads {
  public:
   DamagedPayloads(const Subject<I>& subject, std::string payload, History& history, ConformanceReport& report)
       : subject_(&subject), payload_(std::move(payload)), history_(&history), report_(&report) {}
 
-  // Cut off, it states more than it holds.
+  // A truncated payload states more than it holds.
   void check_truncations(Random& random) {
     for (const std::size_t length : places(random)) {
       history_->begin_instead("load_from, of the first " + std::to_string(length) + " of the payload's " +
                               std::to_string(payload_.size()) + " bytes");
       std::string cut = payload_.substr(0, length);
-      cut.shrink_to_fit();  // so that a sanitizer sees what is read beyond
+      cut.shrink_to_fit();  // so that a sanitizer sees reads beyond the end
       if (const auto loaded = decode(cut)) {
         violated("load_from makes an index of a payload that is cut off: one of " +
                      std::to_string(persisted_size(*loaded)) + " vectors",
@@ -76,7 +77,7 @@ class DamagedPayloads {
     }
   }
 
-  // Lengthened, it holds more than it states.
+  // A lengthened payload holds more than it states.
   void check_additions() {
     for (const std::size_t more : {std::size_t{1}, std::size_t{8}}) {
       history_->begin_instead("load_from, of the payload's " + std::to_string(payload_.size()) + " bytes and " +
@@ -91,8 +92,8 @@ class DamagedPayloads {
 
   void check_flips(Random& random) {
     std::vector<std::size_t> bytes = places(random);
-    // The highest bits first: the fields that a decoder believes are lengths, and one that is beyond all memory fails
-    // at once, where one that is merely large takes all there is.
+    // The highest bits come first. The fields that a decoder trusts are lengths: an enormous length fails at once,
+    // while one that is merely large takes all memory.
     std::ranges::reverse(bytes);
     for (const std::size_t at : bytes) {
       if (is_sampled(at)) {
@@ -106,7 +107,7 @@ class DamagedPayloads {
   }
 
  private:
-  // Of a large payload those near both ends, where its settings and counts are, are not left to chance.
+  // The bytes near both ends of a large payload, where its settings and counts are, are always tried.
   [[nodiscard]] bool is_sampled(std::size_t at) const {
     constexpr std::size_t near = 64;
     return payload_.size() > history_->options().exhaustive_bytes && at >= near && payload_.size() - at > near;
@@ -137,7 +138,7 @@ class DamagedPayloads {
     }
   }
 
-  // The index that a load would get; none where the decoder throws, or leaves bytes unread, which a load refuses.
+  // The index that a load would return, or nothing if the decoder throws or leaves bytes unread, which a load refuses.
   [[nodiscard]] std::optional<I> decode(const std::string& payload) {
     ++report_->damaged_payloads;
     Reader reader(std::as_bytes(std::span(payload)));
@@ -151,7 +152,7 @@ class DamagedPayloads {
     } catch (const std::length_error& error) {
       refuse_allocation(error.what());
     } catch (...) {
-      // Any exception will do.
+      // Any exception is acceptable.
     }
     ++report_->refused_payloads;
     return std::nullopt;
@@ -167,7 +168,7 @@ class DamagedPayloads {
     }
   }
 
-  // Uses an index that was made of a damaged payload: it may hold anything, and throw, but not crash.
+  // Uses an index made from a damaged payload. The index may hold anything, and may throw, but must not crash.
   void require_harmless(I& index) {
     constexpr std::string_view promise = "an index that load_from has made can be used";
     const std::size_t size = persisted_size(index);
@@ -194,7 +195,7 @@ class DamagedPayloads {
     } catch (...) {
       // It may refuse.
     }
-    constexpr std::size_t largest_dim = 65536;  // a larger one is no reason to fill the memory with vectors
+    constexpr std::size_t largest_dim = 65536;  // larger vectors would fill the memory
     if (dim > largest_dim) {
       return;
     }
@@ -239,11 +240,11 @@ void check_damage(const Subject<I>& subject, const I& index, History& history, C
 
 }  // namespace conformance
 
-/// What becomes of a damaged payload? Hands the index's decoder payloads that are cut off, lengthened, or have a bit
-/// flipped, as a file would that was made by something else with a right checksum. It must refuse, by any exception but
-/// std::bad_alloc and std::length_error, or (after a flipped bit) make an index that can be saved, searched and changed
-/// without a crash. A small payload is examined at every length and in every bit. Throws Violation, and what `make` and
-/// the functions of `subject` throw.
+/// Gives the index's decoder payloads that are truncated, lengthened, or have a flipped bit, as a foreign file with a
+/// valid checksum would. The decoder must refuse each by any exception but std::bad_alloc and std::length_error. After
+/// a flipped bit it may instead make an index that can be saved, searched and changed without a crash. A small payload
+/// is examined at every length and in every bit. Throws Violation, and what `make` and the functions of `subject`
+/// throw.
 template <Persistable I>
 ConformanceReport check_decoder(const Subject<I>& subject, const ConformanceOptions& options = {}) {
   ConformanceReport report;

@@ -1,13 +1,13 @@
-// What a disk may hold of a file that was not synced.
+// The model of what a disk may hold of a file with unsynced changes.
 //
-// The model. A change is volatile until its file is synced. Until then the disk may hold of each sector what it held at
-// the last sync, or what any of the changes since has made of it, or a prefix of such a newer one in front of the older
-// one; the file may have any size that it had since. A sector that held no synced bytes may, once it was written to,
-// hold zeros or garbage as well. Sectors are independent of each other and of the size: whatever order a system writes
-// them back in is covered.
+// A change is volatile until its file is synced. Until then each sector on the disk may hold its content at the last
+// sync, or its content after any later change, or a torn sector: a prefix of a newer content followed by the rest of an
+// older one. The file may have any size that it had since the last sync. A sector that held no synced bytes and was
+// written to may also hold zeros or garbage. Sectors are independent of each other and of the size, so the model covers
+// every order in which a system writes them back.
 //
-// Assumed of the medium (powersafe overwrite): a write that is torn leaves the bytes outside the sectors being written
-// as they were, and inside a sector the prefix that it did not change.
+// The assumption about the medium (powersafe overwrite): a torn write changes neither the bytes outside the sectors
+// being written nor, within a sector, the prefix that the write leaves equal.
 #pragma once
 
 #include <algorithm>
@@ -28,23 +28,23 @@
 namespace iqdb::inline IQDB_PERSIST_ABI {
 namespace testing {
 
-/// What a disk writes as a whole, or else a prefix of it.
+/// The unit that a disk writes whole, or only a prefix of.
 inline constexpr std::size_t sector_bytes = 512;
 
-/// Some bytes that do not change, shared by whoever looks at them.
+/// Immutable bytes, shared by their readers.
 using SharedBytes = std::shared_ptr<const std::vector<std::byte>>;
 
 /// A change of a file's bytes or size.
 struct FileChange {
-  /// Which change.
+  /// The kind of a change.
   enum class Kind : std::uint8_t { write, truncate };
 
-  Kind kind;                     ///< which change
-  std::uint64_t offset;          ///< where is written; or the size to which is truncated
-  std::vector<std::byte> bytes;  ///< what is written
+  Kind kind;                     ///< the kind
+  std::uint64_t offset;          ///< of a write: its offset; of a truncate: the new size
+  std::vector<std::byte> bytes;  ///< the bytes written
 };
 
-/// Makes a change, of a write at most its first `most_bytes`.
+/// Makes a change. Of a write, only the first `most_bytes` are made.
 inline void make_change(std::vector<std::byte>& content, const FileChange& change,
                         std::size_t most_bytes = std::numeric_limits<std::size_t>::max()) {
   const auto offset = static_cast<std::size_t>(change.offset);
@@ -60,16 +60,17 @@ inline void make_change(std::vector<std::byte>& content, const FileChange& chang
   std::ranges::copy(bytes, content.begin() + static_cast<std::ptrdiff_t>(offset));
 }
 
-/// A file: what a process sees of it, and what of that the disk has.
+/// A file: the bytes that a process sees, and those that the disk has.
 struct SimulatedFile {
   SharedBytes visible = std::make_shared<const std::vector<std::byte>>();  ///< what a process reads
-  SharedBytes synced = visible;                                            ///< what was there at the last sync
-  std::vector<FileChange> unsynced;                                        ///< what has changed since, in order
-  bool lost_some = false;              ///< a sync failed: some of what is visible is never written any more
-  FileStatus status{.regular = true};  ///< but for the size
+  SharedBytes synced = visible;                                            ///< the bytes at the last sync
+  std::vector<FileChange> unsynced;                                        ///< the changes since, in order
+  bool lost_some = false;              ///< a sync failed: some visible bytes will never be written
+  FileStatus status{.regular = true};  ///< all but the size
 };
 
-/// What the disk has once every change has reached it: what a process sees, but for what a failed sync has lost.
+/// The bytes that the disk has after every change has reached it: the visible bytes without what a failed sync has
+/// lost.
 [[nodiscard]] inline SharedBytes with_all_changes(const SimulatedFile& file) {
   if (!file.lost_some) {
     return file.visible;
@@ -81,22 +82,22 @@ struct SimulatedFile {
   return content;
 }
 
-/// a * b, or the largest number there is.
+/// a * b, or the largest number of the type if it overflows.
 [[nodiscard]] constexpr std::uint64_t saturating_product(std::uint64_t a, std::uint64_t b) noexcept {
   constexpr std::uint64_t most = std::numeric_limits<std::uint64_t>::max();
   return b != 0 && a > most / b ? most : a * b;
 }
 
-/// a + b, or the largest number there is.
+/// a + b, or the largest number of the type if it overflows.
 [[nodiscard]] constexpr std::uint64_t saturating_sum(std::uint64_t a, std::uint64_t b) noexcept {
   return a > std::numeric_limits<std::uint64_t>::max() - b ? std::numeric_limits<std::uint64_t>::max() : a + b;
 }
 
-/// Everything that a disk may hold of one file, each with a number.
+/// Every content that a disk may hold of one file, each with a number.
 class FileOutcomes {
  public:
-  /// Of `file`, as it is now. Where garbage may stand it is what `stale`, the bytes of a file that is gone, has there,
-  /// or else follows from `seed`.
+  /// The outcomes of `file` now. Garbage consists of the bytes of `stale`, a removed file, at the same offset, or
+  /// follows from `seed`.
   FileOutcomes(const SimulatedFile& file, const SharedBytes& stale, std::uint64_t seed)
       : synced_(file.synced), everything_(with_all_changes(file)) {
     sizes_.push_back(synced_->size());
@@ -147,10 +148,11 @@ class FileOutcomes {
     }
   }
 
-  /// How many there are, at least 1; the largest number there is if there are more.
+  /// The number of outcomes, at least 1, or the largest number of the type if it is larger.
   [[nodiscard]] std::uint64_t count() const noexcept { return count_; }
 
-  /// The one with this number, less than count(), which must not be the largest number there is. 0: nothing unsynced.
+  /// The outcome with this number. Outcome 0 holds nothing unsynced. Precondition: number < count(), and count() is not
+  /// the largest number of the type.
   [[nodiscard]] SharedBytes at(std::uint64_t number) const {
     std::size_t which = 0;
     for (; number >= counts_[which]; ++which) {
@@ -163,7 +165,7 @@ class FileOutcomes {
     });
   }
 
-  /// Any of them. Sectors that are old, new and torn are about as frequent as each other.
+  /// A random outcome. Old, new and torn sectors are about equally frequent.
   [[nodiscard]] SharedBytes any(Random& random) const {
     return make(sizes_[static_cast<std::size_t>(random.below(sizes_.size()))], [&](const Sector& sector) {
       const std::size_t whole = sector.whole_outcomes;
@@ -173,7 +175,7 @@ class FileOutcomes {
     });
   }
 
-  /// All that was not synced is there.
+  /// The outcome with every unsynced change.
   [[nodiscard]] const SharedBytes& everything() const noexcept { return everything_; }
 
  private:
@@ -188,10 +190,10 @@ class FileOutcomes {
 
   struct Sector {
     std::size_t number = 0;
-    std::vector<SectorBytes> versions;  // the first is what was synced, or zeros; garbage, where it can be, the last
+    std::vector<SectorBytes> versions;  // first the synced bytes or zeros, last the garbage, if possible
     bool written = false;               // and not only cut off
     std::vector<Outcome> outcomes;
-    std::size_t whole_outcomes = 0;  // those at the beginning of `outcomes` that are not torn
+    std::size_t whole_outcomes = 0;  // at the start of `outcomes`: those that are not torn
   };
 
   static SectorBytes sector_of(std::span<const std::byte> content, std::size_t number) {
@@ -210,8 +212,8 @@ class FileOutcomes {
     return bytes;
   }
 
-  // Every outcome once: a cut behind a byte that is the same in both makes the same sector as one before it. The first
-  // `sound` versions are not garbage.
+  // Lists every outcome once: a cut behind a byte that both versions share gives the same sector as the cut before it.
+  // The first `sound` versions are not garbage.
   static void list_outcomes(Sector& sector, std::size_t sound) {
     for (std::size_t version = 0; version < sector.versions.size(); ++version) {
       sector.outcomes.push_back({.newer = version, .older = version, .cut = sector_bytes});
@@ -220,7 +222,7 @@ class FileOutcomes {
     const auto list_cuts = [&sector](std::size_t newer, std::size_t older) {
       const SectorBytes& front = sector.versions[newer];
       const SectorBytes& back = sector.versions[older];
-      std::size_t last = sector_bytes;  // behind it the two are the same: nothing is torn there
+      std::size_t last = sector_bytes;  // behind it both are equal and cannot be torn
       while (last > 0 && front[last - 1] == back[last - 1]) {
         --last;
       }
@@ -265,7 +267,7 @@ class FileOutcomes {
   std::vector<std::size_t> sizes_;  // the first is the synced one
   std::vector<std::uint64_t> counts_;
   std::uint64_t count_ = 0;
-  std::vector<Sector> sectors_;  // that can be one or another
+  std::vector<Sector> sectors_;  // with more than one outcome
 };
 
 }  // namespace testing

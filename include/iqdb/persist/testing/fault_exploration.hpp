@@ -1,9 +1,8 @@
-// Fault exploration: every call that a life makes of the file system is made to fail, in every way that such a call
-// can.
+// Fault exploration: makes every call of a life to the file system fail, in every way that the call can.
 //
-// A life that meets a fault may end early, but must keep every promise: a call that reports success has kept it, one
-// that fails has changed nothing, a failed sync poisons, no file stays open, no temporary file is left. Whatever is
-// acknowledged is there afterwards, after a load, a kill and a power cut.
+// A life may end early after a fault, but must keep every promise. A call that reports success has kept its promise. A
+// call that fails has changed nothing. A failed sync poisons the index. No file stays open, and no temporary file
+// remains. Everything that was acknowledged is present after a load, after a kill and after a power cut.
 #pragma once
 
 #include <algorithm>
@@ -36,14 +35,14 @@ struct FaultKind {
   static constexpr std::uint64_t for_good = std::numeric_limits<std::uint64_t>::max();
 
   int error = 0;                                 ///< the system's error number; 0 for a call that is only cut short
-  std::optional<std::size_t> most_bytes = {};    ///< what the call moves, if it is cut short; then later ones fail
+  std::optional<std::size_t> most_bytes = {};    ///< the bytes that a short call moves; later calls fail
   FailedSync failed_sync = FailedSync::dropped;  ///< for a sync
-  std::uint64_t failing_calls = 1;               ///< how many, from it on, of those that can fail so
+  std::uint64_t failing_calls = 1;               ///< how many calls fail, from this one on, of those that can
 
-  /// Whether it loses nothing: whoever called has to go on, and nobody must notice.
+  /// Whether the fault loses nothing. The caller must then go on, and nobody may notice the fault.
   [[nodiscard]] bool is_harmless() const noexcept { return error == 0 || error == EINTR; }
 
-  /// In words: "Input/output error, for good".
+  /// The fault in words: "Input/output error, for good".
   [[nodiscard]] std::string text() const {
     std::string words = most_bytes ? "cut short to " + std::to_string(*most_bytes) + " bytes" : std::string();
     if (error != 0) {
@@ -105,8 +104,8 @@ struct FaultKind {
     all.push_back({.most_bytes = call.bytes - 1});
   }
   if (call.call == FileCall::write && call.bytes > 1) {
-    // As a disk that runs full answers: a part is written, and then nothing any more. And as a disk that fails for a
-    // moment: the rest is not written, and what was cannot be cut off.
+    // A full disk writes a part and then nothing more. A disk with a momentary failure does not write the rest, and the
+    // part that it wrote cannot be cut off.
     for (const std::size_t part : {call.bytes / 2, call.bytes - 1}) {
       all.push_back({.error = ENOSPC, .most_bytes = part});
       all.push_back({.error = ENOSPC, .most_bytes = part, .failing_calls = FaultKind::for_good});
@@ -119,25 +118,25 @@ struct FaultKind {
 /// The settings of a fault exploration.
 struct FaultOptions {
   std::uint64_t seed = 1;  ///< repeats an exploration exactly
-  /// How thoroughly crashes behind any fault are explored, at each call behind it and at the end.
+  /// How thoroughly crashes after any fault are explored, at each later call and at the end.
   CrashDepths crashes = {{{.most_states = 3},
                           {.most_states = 2, .one_in = 300, .one_in_kills = 300},
                           {.most_states = 0, .one_in = 0, .one_in_kills = 0}}};
-  /// And at the end of a life in which a sync has failed once: what it has lost, a later load may still read.
+  /// As above, at the end of a life with one failed sync: a later load may still read what that sync has lost.
   CrashDepths crashes_after_failed_sync = {{{.most_states = 16},
                                             {.most_states = 64, .one_in = 100, .one_in_kills = 1},
                                             {.most_states = 0, .one_in = 0, .one_in_kills = 0}}};
 };
 
-/// What was explored.
+/// Counts of what was explored.
 struct FaultReport {
-  std::uint64_t lives = 0;     ///< lives of which every call was made to fail
+  std::uint64_t lives = 0;     ///< lives whose calls were each made to fail
   std::uint64_t calls = 0;     ///< their calls
-  std::uint64_t faults = 0;    ///< lives lived with one fault each
-  std::uint64_t poisoned = 0;  ///< of those the ones that poisoned the index
-  CrashReport crashes;         ///< crashes behind a fault
+  std::uint64_t faults = 0;    ///< runs with one fault each
+  std::uint64_t poisoned = 0;  ///< runs that poisoned the index
+  CrashReport crashes;         ///< crashes after a fault
 
-  /// Adds what another exploration has done.
+  /// Adds the counts of another exploration.
   FaultReport& operator+=(const FaultReport& other) noexcept {
     lives += other.lives;
     calls += other.calls;
@@ -160,7 +159,7 @@ class FaultExploration {
         crashes_(subject, {.seed = options.seed, .depths = options.crashes}),
         crashes_after_failed_sync_(subject, {.seed = options.seed, .depths = options.crashes_after_failed_sync}) {}
 
-  /// Lives `life` once for every fault of every call. Throws Violation; the message holds the life and the fault.
+  /// Runs `life` once for every fault of every call. Throws Violation; the message contains the life and the fault.
   void explore(const Life& life) {
     std::vector<FileCallRecord> calls;
     {
@@ -190,7 +189,7 @@ class FaultExploration {
     ++report_.lives;
   }
 
-  /// What was explored so far.
+  /// The counts so far.
   [[nodiscard]] FaultReport report() const {
     FaultReport report = report_;
     report.crashes = crashes_.report();
@@ -210,7 +209,7 @@ class FaultExploration {
             try {
               explore_crash(crashes_, *running, life);
             } catch (const Violation& found) {
-              violation = found.what();  // what calls this copes with exceptions
+              violation = found.what();  // the caller of this catches exceptions
             }
           }
           return answer(call, failing, fault, left);
@@ -225,7 +224,7 @@ class FaultExploration {
     if (run.machine().open_files() != 0) {
       throw Violation(std::to_string(run.machine().open_files()) + " files are open at the end");
     }
-    // A power cut can bring one back that was removed, and so can a file system that reverts a directory.
+    // A power cut may bring a removed temporary file back, and so may a file system that reverts a directory.
     const bool power_was_cut =
         std::ranges::any_of(life.steps, [](const Step& step) { return step.kind == Step::Kind::power_cut; });
     if (fault.failing_calls == 1 && failing.call != FileCall::remove && failing.call != FileCall::sync_directory &&
@@ -241,14 +240,14 @@ class FaultExploration {
     report_.poisoned += run.poisoned() ? 1U : 0U;
   }
 
-  // After a fault, what was acknowledged without a sync may be lost to processes as well.
+  // After a fault, processes may also have lost what was acknowledged without a sync.
   static void explore_crash(CrashExploration<I>& crashes, const LifeRun<I>& run, const Life& life) {
     Oracle oracle = run.oracle();
     oracle.forget_volatile();
     crashes.explore(run.machine(), life, oracle, "behind the fault");
   }
 
-  // `left` counts down how many calls are to fail yet.
+  // `left` counts down the calls that are still to fail.
   static Fault answer(const FileCallRecord& call, const FileCallRecord& failing, const FaultKind& fault,
                       std::uint64_t& left) {
     if (call.number == failing.number && fault.most_bytes) {

@@ -1,4 +1,4 @@
-// The calls of a FileSystem as a test sees them: which one, on what, and what is to become of it.
+// The calls of a FileSystem as a test sees them: which call, on which file, and the fault that it is given.
 #pragma once
 
 #include <cstddef>
@@ -14,21 +14,21 @@
 namespace iqdb::inline IQDB_PERSIST_ABI {
 namespace testing {
 
-/// What a FileSystem can be asked.
+/// The calls of a FileSystem.
 enum class FileCall : std::uint8_t {
   resolve,
   status,          ///< by name
   open,            ///< for reading
-  open_to_write,   ///< a file that is there
+  open_to_write,   ///< an existing file
   create,          ///< a new file
-  open_directory,  ///< to be synced
+  open_directory,  ///< for a sync
   status_of_open,  ///< by handle
   set_owner,
   set_group,
   set_permissions,
   read,
   write,
-  set_direct,  ///< past the page cache, or through it again
+  set_direct,  ///< to bypass the page cache, or to use it again
   truncate,
   sync,
   sync_data,
@@ -92,7 +92,7 @@ enum class FileCall : std::uint8_t {
   return "?";
 }
 
-/// Whether a call changes what a disk holds, or may come to hold.
+/// Whether a call changes what a disk holds or may later hold.
 [[nodiscard]] constexpr bool changes_disk(FileCall call) noexcept {
   return call == FileCall::create || call == FileCall::write || call == FileCall::truncate || call == FileCall::sync ||
          call == FileCall::sync_data || call == FileCall::sync_directory || call == FileCall::rename ||
@@ -104,15 +104,15 @@ enum class FileCall : std::uint8_t {
   return call == FileCall::sync || call == FileCall::sync_data || call == FileCall::sync_directory;
 }
 
-/// One call as it was made.
+/// One call, as it was made.
 struct FileCallRecord {
-  FileCall call;             ///< which
+  FileCall call;             ///< the call
   std::string file;          ///< the name of the file without its directory; "." for a directory
   std::uint64_t offset = 0;  ///< of a read or write; of a truncate: the new size
-  std::size_t bytes = 0;     ///< of a read or write, as many as were asked for
-  std::size_t number = 0;    ///< how many calls were made before
+  std::size_t bytes = 0;     ///< of a read or write, as requested
+  std::size_t number = 0;    ///< the number of calls before it
 
-  /// For a specification of an order: "write index.iqdb.tmp at 0".
+  /// The call in words, for a test that specifies an order: "write index.iqdb.tmp at 0".
   [[nodiscard]] std::string text() const {
     std::string words(to_string(call));
     if (call != FileCall::sync_directory) {
@@ -127,22 +127,22 @@ struct FileCallRecord {
   }
 };
 
-/// What a file system does with what it could not write, when a sync fails. Which one does what: Rebello et al., "Can
-/// Applications Recover from fsync Failures?", USENIX ATC 2020.
+/// What a file system does with unwritten data when a sync fails. Rebello et al., "Can Applications Recover from fsync
+/// Failures?", USENIX ATC 2020, says which file system does what.
 enum class FailedSync : std::uint8_t {
-  dropped,     ///< what was not written is gone, and is read as what the disk has; the file keeps its size
-  kept_clean,  ///< it is still read, but never written any more: the next sync succeeds
-  reverted,    ///< the file, or directory, is as it was at its last sync
+  dropped,     ///< unwritten data is gone; a read returns the disk's bytes; the file keeps its size
+  kept_clean,  ///< a read still returns the data, but it is never written; the next sync succeeds
+  reverted,    ///< the file or directory is as it was at its last sync
 };
 
-/// What becomes of a call: it fails, or moves at most so many bytes, or (neither) is made as it is.
+/// The fault given to a call: it fails, or moves at most `most_bytes`, or, with neither set, is made as it is.
 struct Fault {
-  std::error_code error = {};                    ///< with which it fails
+  std::error_code error = {};                    ///< the error that it fails with
   std::optional<std::size_t> most_bytes = {};    ///< of a read or write
   FailedSync failed_sync = FailedSync::dropped;  ///< of a sync that fails with anything but EINTR
 };
 
-/// Decides about each call before it is made.
+/// Returns the fault of each call, before the call is made.
 using FaultPlan = std::function<Fault(const FileCallRecord&)>;
 
 /// An error number as a system call reports it.

@@ -1,4 +1,4 @@
-// The life of a durable index, as a list of steps: what an examination makes it go through.
+// The life of a durable index that a check runs, as a list of steps.
 #pragma once
 
 #include <array>
@@ -25,33 +25,33 @@ namespace testing {
 
 /// One step of a life.
 struct Step {
-  /// What is done.
+  /// The kind of a step.
   enum class Kind : std::uint8_t {
-    mutate,      ///< the one mutation
-    batch,       ///< the mutations as a WriteBatch
+    mutate,      ///< makes the one mutation
+    batch,       ///< makes the mutations as a WriteBatch
     sync,        ///< PersistedIndex::sync
     save,        ///< PersistedIndex::save
     checkpoint,  ///< PersistedIndex::checkpoint
     reopen,      ///< close and load
     drop,        ///< the destructor, and load
     kill,        ///< the process is killed; load
-    power_cut,   ///< the power is cut, the disk holds any of what it may; load
-    restore,     ///< the process is killed, the files are replaced by copies that nobody has synced; load. With the log
-                 ///< off, which syncs nothing at a load, as `kill`
+    power_cut,   ///< the power is cut, the disk is in any possible state; load
+    restore,     ///< the process is killed, unsynced copies replace the files; load. With the log off, as `kill`:
+                 ///< a load then syncs nothing
   };
 
-  Kind kind;                             ///< what is done
-  std::vector<Mutation> mutations = {};  ///< for `mutate` one, for `batch` any number
+  Kind kind;                             ///< the kind
+  std::vector<Mutation> mutations = {};  ///< one for `mutate`, any number for `batch`
 };
 
-/// A life: how it is configured, and its steps. It begins with a new index, or one that was there.
+/// A life: its configuration and its steps. It begins with a new index or an existing one.
 struct Life {
-  bool wal_enabled = true;                     ///< whether there is a log
-  FsyncPolicy policy = FsyncPolicy::always();  ///< when it is synced; an interval must be longer than the examination
+  bool wal_enabled = true;                        ///< whether the index has a log
+  FsyncPolicy policy = FsyncPolicy::always();     ///< when the log is synced; an interval must be longer than the check
   Compression compression = Compression::none();  ///< of snapshots
   std::size_t log_extent_bytes = 0;               ///< as in PersistConfig
   bool direct_io = false;                         ///< as in FileStorageOptions
-  std::vector<Step> steps = {};                   ///< what is done
+  std::vector<Step> steps = {};                   ///< the steps
 };
 
 /// The step in words: "insert 3", "batch (insert 4, erase 3)".
@@ -105,8 +105,7 @@ struct Life {
   return words;
 }
 
-/// An insert of a vector, of metadata too for some identifiers, that follows from the identifier's number and
-/// `variant`.
+/// An insert whose vector follows from the identifier's number and `variant`, with metadata for some identifiers.
 template <Persistable I>
 [[nodiscard]] Mutation insert_of(const Subject<I>& subject, std::size_t dim, std::uint64_t number,
                                  std::uint64_t variant = 0) {
@@ -128,7 +127,7 @@ template <Persistable I>
   return {.op = FrameOp::erase, .id = insert_of(subject, 0, number).id, .vector = {}, .metadata = {}};
 }
 
-/// Any life of so many steps. Its mutations are of few identifiers, so that many are rejected.
+/// A random life of `steps` steps. Its mutations use few identifiers, so that many are rejected.
 template <Persistable I>
 [[nodiscard]] Life any_life(const Subject<I>& subject, std::size_t dim, std::size_t steps, Random& random) {
   constexpr std::uint64_t identifiers = 8;
@@ -137,7 +136,7 @@ template <Persistable I>
     Mutation mutation =
         random.below(3) > 0 ? insert_of(subject, dim, number, random.below(50)) : erase_of(subject, number);
     if (mutation.op == FrameOp::insert && random.one_in(16)) {
-      mutation.vector.push_back(0.0F);  // one component too many: rejected
+      mutation.vector.push_back(0.0F);  // one component too many, so it is rejected
     }
     return mutation;
   };

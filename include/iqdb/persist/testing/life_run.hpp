@@ -1,6 +1,6 @@
-// Living a life on a simulated machine, with an oracle that knows at each call what a load may find then.
+// Runs a life on a simulated machine, with an oracle that knows at each call what a load may find.
 //
-// Beside the durable index the same mutations go to one in memory: what it holds is what is expected.
+// An index in memory gets the same mutations as the durable index. Its content is the expected content.
 #pragma once
 
 #include <cstddef>
@@ -46,7 +46,7 @@ using SimulatedIndex = PersistedIndex<I, BasicFileStorage<SimulatedFileSystem>>;
           .log_extent_bytes = life.log_extent_bytes};
 }
 
-/// The index of `life` on `machine`, made by subject.make() if it was never written.
+/// The index of `life` on `machine`, made by subject.make() if the machine does not hold it yet.
 template <Persistable I>
 [[nodiscard]] SimulatedIndex<I> open_index(const Subject<I>& subject, const Life& life, const PersistConfig& config,
                                            const SimulatedFileSystem& machine) {
@@ -54,7 +54,7 @@ template <Persistable I>
       config, subject.make, BasicFileStorage<SimulatedFileSystem>(machine, {.direct_io = life.direct_io}));
 }
 
-/// What is durable and what it holds.
+/// The index's LSN and contents.
 template <Persistable I>
 [[nodiscard]] Moment moment_of(const Subject<I>& subject, const SimulatedIndex<I>& index) {
   return {.lsn = index.lsn(), .contents = subject.contents(index.index())};
@@ -65,9 +65,9 @@ template <Persistable I>
   requires Index<I>
 class LifeRun {
  public:
-  /// `subject` and `life` must outlive this. `plan` decides about each call that the life makes, counted from 0 through
-  /// all of it (but for a load of unsynced copies), and may look at machine() and oracle(). Where it fails calls,
-  /// `with_faults` says so.
+  /// `subject` and `life` must outlive this. `plan` decides about each call of the life. Calls are counted from 0 over
+  /// the whole life, except those of a load of unsynced copies. `plan` may look at machine() and oracle().
+  /// `with_faults` says whether `plan` fails calls.
   LifeRun(const Subject<I>& subject, const Life& life, std::uint64_t seed, FaultPlan plan, bool with_faults)
       : subject_(&subject),
         life_(&life),
@@ -82,7 +82,7 @@ class LifeRun {
   LifeRun& operator=(const LifeRun&) = delete;
   ~LifeRun() { machine_.plan({}); }
 
-  /// Lives it to its end, or to where a fault has ended it. Throws Violation.
+  /// Runs the life to its end, or until a fault ends it. Throws Violation.
   void run() {
     go_on(machine_);
     for (step_ = 0; index_ && step_ < life_->steps.size(); ++step_) {
@@ -90,7 +90,7 @@ class LifeRun {
     }
   }
 
-  /// The machine that it is on: another one after a kill or a power cut.
+  /// The current machine: a kill or a power cut replaces it.
   [[nodiscard]] const SimulatedFileSystem& machine() const noexcept { return machine_; }
 
   /// What a load may find now.
@@ -99,10 +99,10 @@ class LifeRun {
   /// Whether a fault has poisoned the index.
   [[nodiscard]] bool poisoned() const noexcept { return poisoned_; }
 
-  /// Lets go of the index, as its destructor does.
+  /// Destroys the index.
   void end() { index_.reset(); }
 
-  /// Ends it in order, if it goes on still.
+  /// Closes the index, if it is still open.
   void close() {
     if (index_ && attempt([&] { index_->close(); }) == Answer::done && life_->wal_enabled) {
       oracle_.make_durable();
@@ -110,7 +110,7 @@ class LifeRun {
     index_.reset();
   }
 
-  /// Where it is, in words.
+  /// The current step, in words.
   [[nodiscard]] std::string where() const {
     if (!begun_) {
       return "at the beginning";
@@ -124,7 +124,7 @@ class LifeRun {
 
   [[noreturn]] void fail(const std::string& message) const { throw Violation(message + " (" + where() + ")"); }
 
-  // How a call of the durable index ends. A failure is none unless faults were planned.
+  // Makes a call of the durable index and returns how it ends. A failure is a Violation unless faults were planned.
   template <class Action>
   Answer attempt(Action&& action) {
     sync_failed_ = false;
@@ -146,7 +146,7 @@ class LifeRun {
     }
   }
 
-  // Takes up the index on `machine`, which holds what some process left there.
+  // Continues with the index on `machine`, which holds what a process left there.
   void go_on(SimulatedFileSystem machine) {
     index_.reset();
     machine_.plan({});
@@ -169,7 +169,7 @@ class LifeRun {
     if (!which) {
       fail(oracle_.explain(found, oracle_.acknowledged()));
     }
-    // With the log off a load syncs nothing.
+    // With the log off, a load syncs nothing.
     life_->wal_enabled ? oracle_.settle(*which) : oracle_.read(*which);
     mirror_ = copy_of(index_->index());
     begun_ = true;
@@ -215,11 +215,11 @@ class LifeRun {
       case Step::Kind::restore:
         forget_what_faults_may_have_lost();
         if (!life_->wal_enabled) {
-          // A load syncs nothing then: of copies that nobody has synced, nothing would be promised ever after.
+          // The load syncs nothing then, so nothing would ever be promised about unsynced copies.
           go_on(machine_.after_kill());
           return;
         }
-        // Until the load has synced them, nothing at all is promised.
+        // Nothing is promised until the load has synced the copies.
         is_unplanned_ = true;
         go_on(machine_.after_restore());
         is_unplanned_ = false;
@@ -227,7 +227,7 @@ class LifeRun {
     }
   }
 
-  // What was acknowledged without a sync, a failed sync may have lost to processes as well.
+  // A failed sync may have lost, even to processes, what was acknowledged without a sync.
   void forget_what_faults_may_have_lost() noexcept {
     if (with_faults_) {
       oracle_.forget_volatile();
@@ -268,7 +268,7 @@ class LifeRun {
     if (moment_of(*subject_, *index_) != after) {
       fail("the index does not hold what one in memory holds after the same mutations");
     }
-    // Of a rejected mutation nothing was promised if its abort could not be written.
+    // Nothing was promised about a rejected mutation whose abort could not be written.
     if (!life_->wal_enabled || (rejected && with_faults_ && is_poisoned())) {
       return;
     }
@@ -289,7 +289,7 @@ class LifeRun {
     }
   }
 
-  // A call that must leave what is in memory as it was, whether it succeeds or not.
+  // Makes a call that must leave memory unchanged, whether it succeeds or fails.
   template <class Action>
   Answer unchanged_by(Action&& action) {
     const Moment before = moment_of(*subject_, *index_);
@@ -306,7 +306,7 @@ class LifeRun {
     return answer;
   }
 
-  // Whether nothing can be logged any more. If so the index must answer every call with that, and its life is over.
+  // Whether the index is poisoned. It must then answer every call with that error, and its life is over.
   bool is_poisoned() {
     if (!life_->wal_enabled) {
       return false;
@@ -356,7 +356,7 @@ class LifeRun {
   std::size_t calls_ = 0;
   std::size_t step_ = 0;
   bool begun_ = false;
-  bool is_unplanned_ = false;  // calls are made as they are
+  bool is_unplanned_ = false;  // the plan is not asked
   bool sync_failed_ = false;   // in the present call
   bool poisoned_ = false;
   std::optional<SimulatedIndex<I>> index_;

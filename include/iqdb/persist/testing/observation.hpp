@@ -1,4 +1,5 @@
-// What can be seen of an index from outside, how two of them differ, and how that is told to whoever wrote the index.
+// What can be observed of an index from outside, how two observations differ, and how a difference is reported to the
+// index's author.
 #pragma once
 
 #include <algorithm>
@@ -29,15 +30,15 @@
 namespace iqdb::inline IQDB_PERSIST_ABI {
 namespace testing::conformance {
 
-// ---- What is told ---------------------------------------------------------------------------------------------------
+// ---- What is reported -----------------------------------------------------------------------------------------------
 
-// What was done to an index. Of a long list only the end is kept.
+// The steps that were made of an index. Of a long list only the end is kept.
 class History {
  public:
   History(std::string beginning, const ConformanceOptions& options)
       : beginning_(std::move(beginning)), options_(&options) {}
 
-  // A step that is about to be made.
+  // Records a step that is about to be made.
   void begin(std::string step) {
     if (options_->trace) {
       options_->trace(beginning_ + ": " + step);
@@ -50,7 +51,7 @@ class History {
     ++steps_;
   }
 
-  // The same for one of many tries that do not build upon each other: it takes the place of the one before.
+  // As above, for one of many tries that are independent of each other. It replaces the try before it.
   void begin_instead(std::string step) {
     latest_.pop_back();
     --steps_;
@@ -135,7 +136,7 @@ inline constexpr std::uint64_t queries = 2;
 template <class I>
 [[nodiscard]] SearchAnswer search_all(const I& index, std::size_t size, const std::vector<float>& query) {
   SearchAnswer answer;
-  // As widely as possible: an approximate index should find them all, too.
+  // As widely as possible, because an approximate index should find all vectors too.
   const SearchParams params{.k = std::max<std::size_t>(size, 1), .ef = 2 * size + 64};
   try {
     const std::vector<Hit> hits = index.search(std::span<const float>(query), params);
@@ -144,7 +145,7 @@ template <class I>
       answer.by_id.emplace(hit.id, hit);
     }
   } catch (...) {
-    answer.threw = true;  // an empty index may, as long as it always does
+    answer.threw = true;  // an empty index may throw if it always does
   }
   return answer;
 }
@@ -165,7 +166,7 @@ template <Persistable I>
   return seen;
 }
 
-// Whether what is compared as the contents is the payload.
+// Whether the compared contents are the payload.
 template <Persistable I>
 [[nodiscard]] bool contents_are_payload(const Subject<I>& subject) {
   const auto* function = subject.contents.template target<std::string (*)(const I&)>();
@@ -178,7 +179,7 @@ enum class Aspect : std::uint8_t { fewer, more, ids, dim, metric, search, metada
 
 struct Difference {
   Aspect aspect;
-  std::string words;  // what was found, and what was expected
+  std::string words;  // what was found and what was expected
 };
 
 [[nodiscard]] inline bool same_value(const Value& a, const Value& b) {
@@ -195,7 +196,7 @@ struct Difference {
       *a, *b, [](const auto& x, const auto& y) { return x.first == y.first && same_value(x.second, y.second); });
 }
 
-// The first byte at which two texts differ, with what stands there.
+// The first byte at which two texts differ, with the text around it.
 [[nodiscard]] inline std::string first_difference(std::string_view expected, std::string_view found) {
   const auto begin =
       static_cast<std::size_t>(std::ranges::mismatch(expected, found).in1 - expected.begin());  // the same in both
@@ -214,7 +215,7 @@ struct Difference {
     return Difference{Aspect::search, std::string("a search ") + (found.threw ? "throws" : "does not throw") +
                                           ", as it " + (expected.threw ? "did" : "did not")};
   }
-  float farthest = 0.0F;  // the measure of what rounding may do to a distance
+  float farthest = 0.0F;  // bounds the rounding of a distance
   for (const auto& [id, hit] : expected.by_id) {
     farthest = std::isfinite(hit.distance) ? std::max(farthest, std::abs(hit.distance)) : farthest;
     if (!approximate && !found.by_id.contains(id)) {
@@ -248,7 +249,7 @@ struct Difference {
   return std::nullopt;
 }
 
-// The difference that tells most.
+// The most informative difference.
 [[nodiscard]] inline std::optional<Difference> difference(const Observation& expected, const Observation& found,
                                                           bool approximate, bool contents_are_payload) {
   std::optional<Difference> in_search;
@@ -270,7 +271,7 @@ struct Difference {
   }
   if (in_search) {
     if (in_search->aspect == Aspect::fewer || in_search->aspect == Aspect::more) {
-      in_search->aspect = Aspect::ids;  // as many as there should be
+      in_search->aspect = Aspect::ids;  // the number is right
     }
     return in_search;
   }
@@ -282,14 +283,14 @@ struct Difference {
   return std::nullopt;
 }
 
-// How two indexes differ that should be the same, as `subject` sees them.
+// How two indexes that should be equal differ, as `subject` sees them.
 template <Persistable I>
 [[nodiscard]] std::optional<Difference> difference(const Subject<I>& subject, const Observation& expected,
                                                    const Observation& found, const ConformanceOptions& options) {
   return difference(expected, found, options.approximate_search, contents_are_payload(subject));
 }
 
-// What to look at in an index that was loaded and is not what it was when it was saved.
+// Where to look if a loaded index differs from the saved one.
 [[nodiscard]] constexpr std::string_view advice_after_load(Aspect aspect) noexcept {
   switch (aspect) {
     case Aspect::fewer:

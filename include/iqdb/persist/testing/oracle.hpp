@@ -1,4 +1,4 @@
-// What a load may find: the moments of a life, and how much of it was promised.
+// What a load may find: the moments of a life, and which of them were promised.
 #pragma once
 
 #include <algorithm>
@@ -14,15 +14,15 @@
 namespace iqdb::inline IQDB_PERSIST_ABI {
 namespace testing {
 
-/// An index between two records.
+/// The state of an index between two records.
 struct Moment {
-  std::uint64_t lsn = 0;      ///< the number of the last mutation taken; 0 with the log off
-  std::string contents = {};  ///< what the index holds, as Subject::contents has it
+  std::uint64_t lsn = 0;      ///< the number of the last applied mutation; 0 with the log off
+  std::string contents = {};  ///< the contents of the index, from Subject::contents
 
   friend bool operator==(const Moment&, const Moment&) = default;
 };
 
-/// The moments of a life in their order, of which a load gives one: no earlier one than was promised, and none that was
+/// The moments of a life, in order. A load gives one of them: none before the last promised one, and none that the life
 /// never reached.
 class Oracle {
  public:
@@ -31,31 +31,32 @@ class Oracle {
   /// From now on a load may find `moment` as well.
   void expect(Moment moment) { moments_.push_back(std::move(moment)); }
 
-  /// All that is expected was acknowledged: no kill of a process may lose it.
+  /// Everything expected was acknowledged: the kill of a process must not lose it.
   void acknowledge() noexcept { acknowledged_ = moments_.size() - 1; }
 
-  /// All that was acknowledged is durable: no power cut may lose it.
+  /// Everything acknowledged is durable: a power cut must not lose it.
   void make_durable() noexcept { durable_ = acknowledged_; }
 
-  /// The power was cut: what was acknowledged but not durable is not promised any more.
+  /// The power was cut: what was acknowledged but not durable is no longer promised.
   void forget_volatile() noexcept { acknowledged_ = durable_; }
 
-  /// What was expected but not acknowledged has failed without a trace.
+  /// What was expected but not acknowledged has failed and left nothing.
   void withdraw() { moments_.resize(acknowledged_ + 1); }
 
-  /// A load found the moment `which`: the others are not possible any more, and it is durable, as what a load gives is.
+  /// A load found the moment `which`. The other moments are no longer possible, and this one is durable, because a load
+  /// makes it so.
   void settle(std::size_t which) {
     moments_ = {std::move(moments_[which])};
     acknowledged_ = durable_ = 0;
   }
 
-  /// A load found the moment `which`, but may have read what is not durable: those behind it are not possible any more.
+  /// A load found the moment `which`, but may have read what is not durable. Later moments are no longer possible.
   void read(std::size_t which) {
     moments_.resize(which + 1);
     acknowledged_ = which;
   }
 
-  /// Which moment was found, the latest if there are several; nothing where it is none from `first` on.
+  /// The moment that was found, the latest of several, or nothing if it is not a moment from `first` on.
   [[nodiscard]] std::optional<std::size_t> find(const Moment& found, std::size_t first) const {
     for (std::size_t at = moments_.size(); at > first; --at) {
       if (moments_[at - 1] == found) {
@@ -65,7 +66,7 @@ class Oracle {
     return std::nullopt;
   }
 
-  /// Whether the index held this at some moment from `first` on.
+  /// Whether the index held these contents at any moment from `first` on.
   [[nodiscard]] bool held(const std::string& contents, std::size_t first) const {
     return std::any_of(moments_.begin() + static_cast<std::ptrdiff_t>(first), moments_.end(),
                        [&](const Moment& moment) { return moment.contents == contents; });
@@ -80,7 +81,7 @@ class Oracle {
   /// The moments, in order.
   [[nodiscard]] const std::vector<Moment>& moments() const noexcept { return moments_; }
 
-  /// For a message: what a load that gave `found` should have given from the moment `first` on.
+  /// For a message: what a load that gave `found` should have given, from the moment `first` on.
   [[nodiscard]] std::string explain(const Moment& found, std::size_t first) const {
     std::string words = "the load gives number " + std::to_string(found.lsn);
     for (std::size_t at = 0; at < moments_.size(); ++at) {

@@ -9,9 +9,9 @@
 namespace iqdb::inline IQDB_PERSIST_ABI {
 namespace testing {
 
-/// A generator of 64-bit numbers: splitmix64, by Sebastiano Vigna (https://prng.di.unimi.it/splitmix64.c). It costs
-/// nothing to make, of which a simulation makes millions; std::mt19937_64 begins with 312 words, and what the
-/// distributions of <random> make of a generator differs between standard libraries.
+/// A generator of 64-bit numbers: splitmix64, by Sebastiano Vigna (https://prng.di.unimi.it/splitmix64.c). Making one
+/// costs nothing, and a simulation makes millions. std::mt19937_64 would begin with 312 words, and the distributions of
+/// <random> differ between standard libraries.
 class Random {
  public:
   explicit Random(std::uint64_t seed) noexcept : state_(seed) {}
@@ -24,13 +24,13 @@ class Random {
     return value ^ (value >> 31U);
   }
 
-  /// From 0 to `bound` - 1; `bound` is not 0.
+  /// A number from 0 to `bound` - 1. Precondition: `bound` is not 0.
   std::uint64_t below(std::uint64_t bound) noexcept { return next() % bound; }
 
   /// True once in `of` times.
   bool one_in(std::uint64_t of) noexcept { return below(of) == 0; }
 
-  /// From -1 to just below 1.
+  /// A number from -1 to just below 1.
   float component() noexcept { return static_cast<float>(next() >> 40U) / 8388608.0F - 1.0F; }
 
  private:

@@ -1,4 +1,5 @@
-// Mutations that examine an index: both kinds of identifier, metadata of every type, and some that are to be rejected.
+// Random mutations that test an index: integer and byte identifiers, metadata of every type, and mutations that must be
+// rejected.
 #pragma once
 
 #include <algorithm>
@@ -28,7 +29,7 @@
 namespace iqdb::inline IQDB_PERSIST_ABI {
 namespace testing::conformance {
 
-// The `number`-th identifier: integers and bytes in turn, no two the same.
+// The `number`-th identifier. Integers and bytes alternate, and no two are equal.
 [[nodiscard]] inline VectorId any_id(std::uint64_t number) {
   if (number % 2 == 0) {
     return number == 4 ? std::numeric_limits<std::uint64_t>::max() : number;
@@ -38,8 +39,8 @@ namespace testing::conformance {
   return VectorId::from_bytes(number % 16 == 5 ? bytes + std::string(300, '.') : bytes);
 }
 
-// The `number`-th metadata: none, no entries, or values of every type. Each pair of numbers has its own kind, so that
-// either kind of identifier comes with each.
+// The `number`-th metadata: none, empty, or values of every type. Each pair of numbers has its own kind, so that each
+// kind comes with both kinds of identifier.
 [[nodiscard]] inline std::optional<Metadata> any_metadata(std::uint64_t number) {
   using namespace std::string_literals;
   constexpr std::array doubles = {0.1, -0.0, 1e300, std::numeric_limits<double>::infinity(),
@@ -69,7 +70,7 @@ namespace testing::conformance {
          " metadata)";
 }
 
-// What an index said to a mutation.
+// How an index answered a mutation.
 struct Answer {
   std::optional<IndexErrorKind> rejected = {};
   std::string message = {};
@@ -77,11 +78,11 @@ struct Answer {
   [[nodiscard]] std::string text() const {
     return rejected ? "rejects it (IndexError " + std::string(to_string(*rejected)) + ": " + message + ")" : "takes it";
   }
-  // Messages may name what differs from one index to another.
+  // Messages are not compared, because they may name values that differ between indexes.
   friend bool operator==(const Answer& a, const Answer& b) noexcept { return a.rejected == b.rejected; }
 };
 
-// Asks `index` for a mutation, the last step of `history`.
+// Makes a mutation of `index`. It is the last step of `history`.
 template <class M>
 [[nodiscard]] Answer ask(M& index, const Mutation& mutation, const History& history) {
   const auto not_an_index_error = [&](const std::string& what) {
@@ -105,7 +106,7 @@ template <class M>
   return {};
 }
 
-// An endless row of mutations. What was taken must be reported, since the next ones depend on it.
+// An endless sequence of mutations. The caller must report which were taken, because later ones depend on it.
 template <Persistable I>
 class RandomMutations {
  public:
@@ -114,7 +115,8 @@ class RandomMutations {
 
   [[nodiscard]] Mutation next() {
     const std::uint64_t choice = random_.below(20);
-    // One vector is erased for three that were taken, so that also what takes few comes to hold some.
+    // At most one vector is erased for every three that were taken, so that an index that takes few still comes to hold
+    // some.
     constexpr std::uint64_t price = 3;
     if (choice < 4 && credit_ >= price && !present_.empty()) {
       credit_ -= price;
@@ -174,7 +176,7 @@ class RandomMutations {
   std::vector<VectorId> present_;
 };
 
-// An index that was made and filled.
+// An index that was made and filled, and its source of mutations.
 template <Persistable I>
 struct Filled {
   I index;
@@ -183,7 +185,7 @@ struct Filled {
   std::vector<Answer> answers;
 };
 
-// An index of `vectors` vectors, or as many as it takes.
+// Makes an index of `vectors` vectors, or of as many as it takes.
 template <Persistable I>
   requires Index<I>
 [[nodiscard]] Filled<I> make_filled(const Subject<I>& subject, std::size_t vectors, std::uint64_t seed,
@@ -194,10 +196,10 @@ template <Persistable I>
                    .source = {subject, dim, seed, history.options().wrong_dimensions},
                    .mutations = {},
                    .answers = {}};
-  const std::size_t most = 16 * vectors + 32;  // enough for one that takes neither bytes as identifiers nor metadata
+  const std::size_t most = 16 * vectors + 32;  // enough for one that takes no byte identifiers and no metadata
   bool took_any = false;
   std::string first_rejection;
-  constexpr std::size_t patience = 32;  // with one that is full
+  constexpr std::size_t patience = 32;  // rejections until the index counts as full
   std::size_t rejected_inserts = 0;
   while (filled.source.present().size() < vectors && filled.mutations.size() < most && rejected_inserts < patience) {
     filled.mutations.push_back(filled.source.next());

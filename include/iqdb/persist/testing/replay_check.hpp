@@ -1,4 +1,5 @@
-// Is an index that is kept by PersistedIndex, saved, closed and loaded again and again, the index that was never saved?
+// check_replay: checks that an index in PersistedIndex, saved, closed and loaded again and again, equals one that was
+// never saved.
 #pragma once
 
 #include <chrono>
@@ -40,7 +41,7 @@ inline constexpr std::string_view advice_on_answers =
     "what does the decision depend on (a limit, a counter, identifiers once used, a static member)? Does save_to write "
     "it, and load_from restore it?";
 
-// An index that was never saved, and the same one durable.
+// An index that was never saved, and its durable twin.
 template <Persistable I>
   requires Index<I>
 class Twins {
@@ -92,7 +93,7 @@ class Twins {
   using Store = BasicFileStorage<SimulatedFileSystem>;
   using Durable = PersistedIndex<I, Store>;
 
-  // The codecs in turn; without extents ahead and threads, which cost time and examine nothing of the index.
+  // Uses the codecs in turn. Extents ahead and threads are off: they take time and test nothing of the index.
   [[nodiscard]] PersistConfig next_config() {
     const std::vector<Compression> codecs = built_in_codecs();
     return {.path = "/index",
@@ -133,7 +134,7 @@ class Twins {
     require_same_answer(expected, answer);
   }
 
-  // Asks the index that was never saved; what throws must leave it as it was.
+  // Makes a mutation of the index that was never saved. A mutation that throws must leave it unchanged.
   [[nodiscard]] Answer ask_model(const Mutation& mutation) {
     Answer answer = ask(model_, mutation, history_);
     ++report_->mutations;
@@ -195,10 +196,10 @@ class Twins {
 
 }  // namespace conformance
 
-/// Is a durable index the index that was never saved? Makes the same random mutations, one by one and in batches, of
-/// one index and of another one in a PersistedIndex with its log on, which is saved, checkpointed, closed and loaded in
-/// between. Both must answer each mutation alike and hold the same after each step, and one that throws must leave the
-/// index as it was. The store is in memory. Throws Violation, and what `make` and the functions of `subject` throw.
+/// Makes the same random mutations, one by one and in batches, of an index and of a second one in a PersistedIndex with
+/// its log on. The second one is saved, checkpointed, closed and loaded in between. Both must answer each mutation
+/// alike and hold the same after each step, and a mutation that throws must leave the index unchanged. The store is in
+/// memory. Throws Violation, and what `make` and the functions of `subject` throw.
 template <Persistable I>
   requires Index<I> ConformanceReport check_replay(const Subject<I>& subject, const ConformanceOptions& options = {}) {
     ConformanceReport report;

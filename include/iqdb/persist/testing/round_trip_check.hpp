@@ -1,4 +1,4 @@
-// Is an index that was saved and loaded the index that it was?
+// check_round_trip: checks that a saved and loaded index equals the original.
 #pragma once
 
 #include <algorithm>
@@ -36,7 +36,7 @@ namespace testing {
 
 namespace conformance {
 
-// The codecs that are built in.
+// The codecs in this build.
 [[nodiscard]] inline std::vector<Compression> built_in_codecs() {
   std::vector<Compression> codecs = {Compression::none()};
   if (IQDB_PERSIST_HAS_ZSTD != 0) {
@@ -52,7 +52,7 @@ namespace conformance {
   return codec == Compression::Codec::none ? "uncompressed" : codec == Compression::Codec::zstd ? "zstd" : "LZ4";
 }
 
-// Calls `action`; what it throws breaks a promise.
+// Calls `action`. An exception breaks a promise.
 template <class Action>
 decltype(auto) must_not_throw(std::string_view action_in_words, const History& history, std::string_view promise,
                               std::string_view advice, Action&& action) {
@@ -75,7 +75,7 @@ template <Persistable I>
                         "what does save_to throw of its own?", [&] { return payload_of(index); });
 }
 
-// Makes an index of the payload that it was saved as, all of it.
+// Makes an index from its payload, which must be read to its end.
 template <Persistable I>
 [[nodiscard]] I load_payload(const std::string& payload, const History& history) {
   constexpr std::string_view promise = "load_from reads what save_to has written, exactly";
@@ -130,7 +130,7 @@ void require_unchanged_by_saving(const Subject<I>& subject, const Observation& b
   }
 }
 
-// Saves `index` and loads it, by its payload and by whole snapshots; gives what was loaded of the payload.
+// Saves `index` and loads it, by its payload and by whole snapshots. Returns the index loaded from the payload.
 template <Persistable I>
 [[nodiscard]] I save_and_load(const Subject<I>& subject, const I& index, History& history, ConformanceReport& report) {
   const bool by_payload = contents_are_payload(subject);
@@ -169,14 +169,14 @@ template <Persistable I>
   return result;
 }
 
-// An index that was never saved, the same one saved, and the same one loaded, under the same mutations.
+// An index that was never saved, the same index saved, and the same index loaded, under the same mutations.
 template <Persistable I>
 class Siblings {
  public:
   Siblings(I& untouched, I& saved, I& loaded, History& history, ConformanceReport& report)
       : untouched_(&untouched), saved_(&saved), loaded_(&loaded), history_(&history), report_(&report) {}
 
-  // Whether all three took it.
+  // Makes a mutation of all three. Returns whether all took it.
   bool ask_all(const Mutation& mutation) {
     history_->begin(in_words(mutation));
     const Answer expected = ask(*untouched_, mutation, *history_);
@@ -208,7 +208,7 @@ class Siblings {
   ConformanceReport* report_;
 };
 
-// Makes the same mutations of an index that was never saved, of it saved and of it loaded.
+// Makes the same mutations of an index that was never saved, of a saved one and of a loaded one.
 template <Persistable I>
 void live_on_alike(const Subject<I>& subject, Filled<I>& filled, I& loaded, History& history,
                    ConformanceReport& report) {
@@ -254,18 +254,18 @@ void live_on_alike(const Subject<I>& subject, Filled<I>& filled, I& loaded, Hist
     }
   }
   require_alike();
-  static_cast<void>(save_and_load(subject, filled.index, history, report));  // emptied
+  static_cast<void>(save_and_load(subject, filled.index, history, report));  // after erasing
 }
 
-// What the vectors of an index are made of: numbers from which their parts follow.
+// The numbers from which the vectors of an index, and their identifiers and metadata, follow.
 struct Rows {
   std::uint64_t first_id = 0;
   std::uint64_t first_metadata = 0;
   std::uint64_t first_vector = 0;
-  bool all_alike = false;  // but for their identifiers: their order then changes nothing else
+  bool all_alike = false;  // all but the identifiers, so that their order changes nothing else
 };
 
-// An index of eight such vectors, and which of them it took.
+// An index made from eight of these vectors, and which of them it took.
 template <Persistable I>
 struct FilledWith {
   I index;
@@ -288,14 +288,14 @@ template <Persistable I>
   return filled;
 }
 
-// Do indexes that differ in one thing alone have payloads that differ? What is kept elsewhere, say in a static member,
-// survives a load in this process, and no other.
+// Checks that indexes that differ in only one thing have different payloads. What an index keeps elsewhere, for example
+// in a static member, survives a load in this process but in no other.
 template <Persistable I>
 void check_told_apart(const Subject<I>& subject, const ConformanceOptions& options, ConformanceReport& report) {
   History history("make() and 8 inserts, twice, the second time with one thing different", options);
   constexpr std::string_view promise = "what an index holds is in its payload";
 
-  // Calls `judge(same_payload, what is seen to differ)` if the index takes both alike.
+  // Calls `judge(same_payload, the visible difference)` if both indexes took the same vectors.
   const auto compare = [&](const Rows& some, const Rows& others, const auto& judge) {
     const FilledWith<I> first = make_filled_with(subject, some, history);
     const std::string payload = save_payload(first.index, history);
@@ -336,11 +336,11 @@ void check_told_apart(const Subject<I>& subject, const ConformanceOptions& optio
 
 }  // namespace conformance
 
-/// Is an index that was saved and loaded the index that it was? Saves and loads indexes of several sizes, by their
-/// payloads and as snapshots with every codec that is built in. Contents, size, dim and metric must be the same, and so
-/// must what a search finds, with its metadata, where the type has one; saving must change nothing; and an index loaded
-/// must answer further mutations as one that was never saved. An index type without insert and erase is checked as
-/// make() gives it. Throws Violation, and what `make` and the functions of `subject` throw.
+/// Saves and loads indexes of several sizes, by their payloads and as snapshots with every codec in this build.
+/// Contents, size, dim and metric must stay the same, and so must the results of a search with their metadata, where
+/// the type has one. Saving must change nothing. A loaded index must answer further mutations as one that was never
+/// saved. An index type without insert and erase is checked as make() returns it. Throws Violation, and what `make` and
+/// the functions of `subject` throw.
 template <Persistable I>
 ConformanceReport check_round_trip(const Subject<I>& subject, const ConformanceOptions& options = {}) {
   ConformanceReport report;

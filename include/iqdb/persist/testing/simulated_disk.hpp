@@ -1,7 +1,7 @@
-// What processes see of a simulated disk, and what it holds durably: files and names, each with what is not synced yet.
+// A simulated disk: files and names, what processes see of them, what is durable, and what is not synced yet.
 //
-// Each file has what a process sees and what the disk holds, and so has each directory: a write is volatile until its
-// file is synced; a create, rename, link or remove until its directory is.
+// Each file, and each directory, has a state that processes see and one that the disk holds. A write is volatile until
+// its file is synced. A create, rename, link or remove is volatile until its directory is synced.
 #pragma once
 
 #include <cerrno>
@@ -23,9 +23,9 @@
 namespace iqdb::inline IQDB_PERSIST_ABI {
 namespace testing {
 
-/// A disk in memory. Its owner sees to it that one thread uses it at a time.
+/// A disk in memory. Its owner ensures that one thread uses it at a time.
 struct SimulatedDisk {
-  /// Holds what `contents` holds, durably. What looks random follows from `seed`.
+  /// A disk that holds `contents` durably. Everything random follows from `seed`.
   SimulatedDisk(const DiskState& contents, std::uint64_t seed) : random(seed) {
     std::map<const void*, std::shared_ptr<SimulatedFile>> files;
     for (const auto& [name, bytes] : contents) {
@@ -41,12 +41,12 @@ struct SimulatedDisk {
 
   NameTable visible;                            ///< what processes see
   NameTable synced;                             ///< what is durable
-  std::vector<NameChange> unsynced;             ///< of names, in order
-  SharedBytes discarded;                        ///< the bytes of the file that was the last to lose its name
+  std::vector<NameChange> unsynced;             ///< the unsynced changes of names, in order
+  SharedBytes discarded;                        ///< the bytes of the last file that lost its name
   std::shared_ptr<SimulatedFile> last_written;  ///< the file of the last change, if that was a write
-  Random random;                                ///< for what a failed sync has reached
+  Random random;                                ///< decides how far a failed sync got
 
-  /// What processes see: every file's bytes.
+  /// The bytes of every file that processes see.
   [[nodiscard]] DiskState contents() const {
     DiskState all;
     for (const auto& [name, file] : visible) {
@@ -55,7 +55,7 @@ struct SimulatedDisk {
     return all;
   }
 
-  /// A disk that holds the same, synced and not, and shares no file with this one.
+  /// A copy of the disk, with the same synced and unsynced state, that shares no file with this one.
   [[nodiscard]] SimulatedDisk duplicate(std::uint64_t seed) const {
     SimulatedDisk next(DiskState{}, seed);
     std::map<const SimulatedFile*, std::shared_ptr<SimulatedFile>> copies;
@@ -80,7 +80,7 @@ struct SimulatedDisk {
     return next;
   }
 
-  /// From now on nothing is durable of what is visible, as if nobody had ever synced it.
+  /// Makes everything visible volatile, as if nobody had ever synced it.
   void lose_every_sync() {
     synced.clear();
     for (const auto& [name, file] : visible) {
@@ -92,7 +92,7 @@ struct SimulatedDisk {
 
   /// Makes a change of a file's bytes.
   void change_file(const std::shared_ptr<SimulatedFile>& file, FileChange change) {
-    // Others may share the bytes: the disk, or a copy of this machine.
+    // The disk or a copy of this machine may share the bytes.
     auto content = std::make_shared<std::vector<std::byte>>(*file->visible);
     make_change(*content, change);
     file->visible = std::move(content);
@@ -107,7 +107,7 @@ struct SimulatedDisk {
       discarded = loser->second->visible;
     }
     make_change(visible, change);
-    // The whole directory is written at once: what a failed sync had kept back goes with it.
+    // The whole directory is written at once, including what a failed sync had kept back.
     for (NameChange& earlier : unsynced) {
       if (directory_of(earlier.name) == directory_of(change.name)) {
         earlier.kept_clean = false;
@@ -117,7 +117,8 @@ struct SimulatedDisk {
     last_written.reset();
   }
 
-  /// Gives the file at `from` the name `to` as well, or instead, as `kind` says. Within one directory: EXDEV elsewhere.
+  /// Gives the file at `from` the name `to`, in addition or instead, as `kind` says. Returns EXDEV for different
+  /// directories.
   std::error_code add_name(const std::string& from, const std::string& to, NameChange::Kind kind) {
     const auto found = visible.find(from);
     if (found == visible.end()) {
@@ -131,14 +132,14 @@ struct SimulatedDisk {
     }
     const std::shared_ptr<SimulatedFile> file = found->second;
     if (const auto other = visible.find(to); other != visible.end() && other->second == file) {
-      return {};  // a rename from one name of a file to another does nothing, and leaves both
+      return {};  // a rename between two names of one file does nothing and keeps both
     }
     change_names({.kind = kind, .name = to, .from = from, .file = file});
     return {};
   }
 
-  /// Makes a file's bytes durable. If `fault` fails it, but for EINTR, some of them may be on the disk all the same, and
-  /// what is read from now on is as its FailedSync says.
+  /// Makes a file's bytes durable. If `fault` fails the sync, but not with EINTR, some of them may still reach the
+  /// disk, and later reads are as its FailedSync says.
   void sync_file(SimulatedFile& file, const Fault& fault) {
     last_written.reset();
     if (!fault.error) {
@@ -149,7 +150,7 @@ struct SimulatedDisk {
     if (loses_nothing(fault)) {
       return;
     }
-    // What of it has reached the disk is decided here, and is not to be changed by a later sync.
+    // What has reached the disk is decided here. A later sync must not change it.
     const SharedBytes before = file.synced;
     file.synced = FileOutcomes(file, discarded, random.next()).any(random);
     file.unsynced.clear();
@@ -172,7 +173,7 @@ struct SimulatedDisk {
     }
   }
 
-  /// The same for the names in a directory.
+  /// As sync_file, for the names in a directory.
   void sync_names(const std::string& directory, const Fault& fault) {
     last_written.reset();
     const auto is_of_it = [&](const NameChange& change) { return directory_of(change.name) == directory; };
@@ -195,7 +196,7 @@ struct SimulatedDisk {
       std::erase_if(unsynced, is_written);
       return;
     }
-    // Names are not read from anywhere but the directory: dropped is reverted.
+    // Names are read only from the directory, so dropped is the same as reverted.
     std::erase_if(unsynced, is_of_it);
     std::erase_if(visible, [&](const auto& entry) { return directory_of(entry.first) == directory; });
     for (const auto& [name, file] : synced) {

@@ -1,12 +1,11 @@
 // A file system in memory that knows what a power cut would leave.
 //
-// It implements the concept FileSystem, so that everything above it runs as it is: the real order of write, sync,
-// rename and directory sync is what a simulation examines. The calls are here, and what makes them fail; simulated_disk.hpp
-// holds files and names, and crash_states.hpp lays out what a disk may hold after a power cut. Nothing of it depends on
-// time, or on anything but its seed.
+// It implements the concept FileSystem, so the code above it runs unchanged: a simulation tests the real order of
+// write, sync, rename and directory sync. This header has the calls and their faults, simulated_disk.hpp the files and
+// names, and crash_states.hpp the possible states after a power cut. Everything depends on the seed alone, and nothing
+// on time.
 //
-// Directories are there as soon as they are named. Lock files are no part of what the disk holds: a lock dies with its
-// process.
+// Directories exist as soon as they are named. The disk does not hold lock files: a lock dies with its process.
 #pragma once
 
 #include <algorithm>
@@ -37,62 +36,62 @@
 namespace iqdb::inline IQDB_PERSIST_ABI {
 namespace testing {
 
-/// A file system in memory. Copies share it. Any call can be made to fail, and what a power cut would leave can be laid
-/// out at any call.
+/// A file system in memory. Copies share it. Several threads may call it, but plan() must not run beside another call.
+/// A plan can make any call fail, and CrashStates can show at any call what a power cut would leave.
 class SimulatedFileSystem {
  public:
   /// An open file.
   using Handle = int;
 
-  /// Holds no files.
+  /// A file system without files.
   SimulatedFileSystem() : SimulatedFileSystem(DiskState{}, 0) {}
 
-  /// Holds what `disk` holds, durably. What looks random follows from `seed`.
+  /// A file system that holds `disk` durably. Everything random follows from `seed`.
   SimulatedFileSystem(const DiskState& disk, std::uint64_t seed)
       : state_(std::make_shared<State>(SimulatedDisk(disk, seed))) {}
 
-  /// From now on `plan` decides about each call before it is made; calls are counted from 0 again. It may look at this
-  /// file system. Empty: every call is made.
+  /// From now on `plan` decides about each call before it is made; calls are counted from 0 again. `plan` may look at
+  /// this file system. With an empty `plan` every call is made.
   void plan(FaultPlan plan) {
     const std::lock_guard guard(state_->mutex);
     state_->plan = std::move(plan);
     state_->calls = 0;
   }
 
-  /// How many calls were made since plan().
+  /// The number of calls since plan().
   [[nodiscard]] std::size_t calls() const {
     const std::lock_guard guard(state_->mutex);
     return state_->calls;
   }
 
-  /// How many files and locks are open.
+  /// The number of open files and locks.
   [[nodiscard]] std::size_t open_files() const {
     const std::lock_guard guard(state_->mutex);
     return state_->open.size();
   }
 
-  /// What processes see now: every file's bytes.
+  /// The bytes of every file that processes see now.
   [[nodiscard]] DiskState visible() const {
     const std::lock_guard guard(state_->mutex);
     return state_->disk.contents();
   }
 
-  /// The same machine after its processes were killed, by which nothing is lost: files are closed and locks given
-  /// back, what was not synced still is not. Independent of this one.
+  /// The same machine after its processes were killed. Nothing is lost: files are closed, locks are released, and what
+  /// was not synced is still not synced. The result is independent of this one.
   [[nodiscard]] SimulatedFileSystem after_kill() const {
     const std::uint64_t seed = random_of(*state_);
     const std::lock_guard guard(state_->mutex);
     return SimulatedFileSystem(state_->disk.duplicate(seed));
   }
 
-  /// The same files, but none of them durable: copies that nobody has synced. Independent of this one.
+  /// The same files, none of them durable: copies that nobody has synced. The result is independent of this one.
   [[nodiscard]] SimulatedFileSystem after_restore() const {
     SimulatedDisk disk(visible(), random_of(*state_));
     disk.lose_every_sync();
     return SimulatedFileSystem(std::move(disk));
   }
 
-  /// The absolute name: there are no links and no working directory.
+  /// The absolute name. This file system has no links and no working directory.
   [[nodiscard]] SystemResult<std::filesystem::path> resolve(const std::filesystem::path& path) {
     if (const Fault fault = before(FileCall::resolve, path.native()); fault.error) {
       return {{}, fault.error};
@@ -127,7 +126,7 @@ class SimulatedFileSystem {
     return {new_handle({.file = std::move(file), .name = path.native()}), {}};
   }
 
-  /// Closes the file whatever is planned, as the system does.
+  /// Closes the file even if the plan fails the call, as the system does.
   std::error_code close(Handle handle) {
     const Fault fault = before(FileCall::close, name_of(handle));
     const std::lock_guard guard(state_->mutex);
@@ -201,8 +200,8 @@ class SimulatedFileSystem {
     return {written.size(), {}};
   }
 
-  /// From then on reads and writes must be of whole, aligned blocks, as of a device that has blocks of
-  /// direct_block_bytes. What they write is as volatile as any other: a disk has a cache of its own.
+  /// From then on reads and writes must be of whole, aligned blocks of direct_block_bytes. Direct writes are as
+  /// volatile as others, because a disk has its own cache.
   std::error_code set_direct(Handle handle, bool direct) {
     const Fault fault = before(FileCall::set_direct, name_of(handle));
     if (!fault.error) {
@@ -212,7 +211,7 @@ class SimulatedFileSystem {
     return fault.error;
   }
 
-  /// Does nothing: a disk may write at any time.
+  /// Does nothing, because a disk may write at any time.
   void start_write_back(Handle /*handle*/, std::uint64_t /*offset*/, std::size_t /*bytes*/) const noexcept {}
 
   std::error_code truncate(Handle handle, std::uint64_t size) {
@@ -223,8 +222,8 @@ class SimulatedFileSystem {
     return fault.error;
   }
 
-  /// Makes a file's bytes and size, or a directory's names, durable. If it fails, but for EINTR, some of the bytes may
-  /// be on the disk all the same, and what is read from now on is as the plan's FailedSync says.
+  /// Makes a file's bytes and size, or a directory's names, durable. If it fails, but not with EINTR, some of the bytes
+  /// may still reach the disk, and later reads are as the plan's FailedSync says.
   std::error_code sync(Handle handle) {
     const bool of_directory = !is_file(handle);
     const Fault fault = before(of_directory ? FileCall::sync_directory : FileCall::sync, name_of(handle));
@@ -241,7 +240,7 @@ class SimulatedFileSystem {
     return fault.error;
   }
 
-  /// Within one directory: what a power cut between two of them leaves is not simulated, EXDEV.
+  /// Renames within one directory. Returns EXDEV otherwise: power cuts between two directories are not simulated.
   std::error_code rename(const std::filesystem::path& from, const std::filesystem::path& to) {
     if (const Fault fault = before(FileCall::rename, both(from, to)); fault.error) {
       return fault.error;
@@ -290,7 +289,7 @@ class SimulatedFileSystem {
     state_->open.erase(handle);
   }
 
-  /// There is one process.
+  /// The number of the only process.
   [[nodiscard]] std::int64_t process() const noexcept { return 1; }
 
   /// A number that follows from the seed and the numbers before it.
@@ -335,7 +334,7 @@ class SimulatedFileSystem {
       }
       plan = &state_->plan;
     }
-    // Without the lock: the plan may look at this file system.
+    // Called without the lock, because the plan may look at this file system.
     const bool two_names = call == FileCall::rename || call == FileCall::link;
     record.file = two_names ? std::string(name) : std::string(name.substr(name.rfind('/') + 1));
     return (*plan)(record);
@@ -361,7 +360,7 @@ class SimulatedFileSystem {
     return state_->open.at(handle).file != nullptr;
   }
 
-  // These are called with the mutex held.
+  // The next three are called with the mutex held.
   [[nodiscard]] SimulatedFile& file_of(Handle handle) const { return *state_->open.at(handle).file; }
 
   Handle new_handle(OpenFile file) {

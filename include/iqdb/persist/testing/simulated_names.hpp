@@ -1,4 +1,4 @@
-// The names of a simulated disk: which file each leads to, and what may change about that.
+// The names of a simulated disk: the file that each name leads to, and the changes of names.
 #pragma once
 
 #include <algorithm>
@@ -18,22 +18,22 @@ namespace testing {
 /// What a disk holds: each file's bytes by its absolute name. Names that share their bytes are names of one file.
 using DiskState = std::map<std::string, SharedBytes>;
 
-/// Which name leads to which file.
+/// The file that each name leads to.
 using NameTable = std::map<std::string, std::shared_ptr<SimulatedFile>>;
 
 /// A change of a directory.
 struct NameChange {
-  /// Which change.
+  /// The kind of a change.
   enum class Kind : std::uint8_t { add, remove, rename };
 
-  Kind kind;                            ///< which change
+  Kind kind;                            ///< the kind
   std::string name;                     ///< the name added or removed; the new one of a rename
   std::string from;                     ///< the old name of a rename
-  std::shared_ptr<SimulatedFile> file;  ///< what the name leads to, or led to
-  bool kept_clean = false;              ///< a sync failed: it is only written when the directory changes again
+  std::shared_ptr<SimulatedFile> file;  ///< the file that the name leads to, or led to
+  bool kept_clean = false;              ///< a sync failed: written only when the directory changes again
 };
 
-/// Makes a change, as far as it can be made where others before it were not.
+/// Makes a change as far as possible, since earlier changes may be missing.
 inline void make_change(NameTable& names, const NameChange& change) {
   const auto leads_to_it = [&](const std::string& name) {
     const auto found = names.find(name);
@@ -57,7 +57,7 @@ inline void make_change(NameTable& names, const NameChange& change) {
   }
 }
 
-/// The directory that a file of this absolute name is in.
+/// The directory of an absolute name.
 [[nodiscard]] inline std::string_view directory_of(std::string_view name) {
   const std::size_t slash = name.rfind('/');
   return name.substr(0, std::max<std::size_t>(slash, 1));

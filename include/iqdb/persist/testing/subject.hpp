@@ -1,4 +1,4 @@
-// What is under examination: an index type, and what the examination must know of it.
+// The subject of a check: an index type, and what the checks need to know about it.
 #pragma once
 
 #include <cstddef>
@@ -16,7 +16,7 @@
 namespace iqdb::inline IQDB_PERSIST_ABI {
 namespace testing {
 
-/// The payload that an index is saved as, as a string of bytes.
+/// The payload of an index, as a string of bytes.
 template <Persistable I>
 [[nodiscard]] std::string payload_of(const I& index) {
   const std::vector<std::byte> bytes = bytes_of([&](Writer& writer) { PersistTraits<I>::save_to(index, writer); });
@@ -27,7 +27,7 @@ template <Persistable I>
   return text;
 }
 
-/// An index made of the payload that `index` is saved as.
+/// A copy of `index`, made from its payload.
 template <Persistable I>
 [[nodiscard]] I copy_of(const I& index) {
   const std::vector<std::byte> payload = bytes_of([&](Writer& writer) { PersistTraits<I>::save_to(index, writer); });
@@ -35,17 +35,17 @@ template <Persistable I>
   return PersistTraits<I>::load_from(reader);
 }
 
-/// An index type under examination. Only `make` must be given.
+/// An index type that is checked. Only `make` must be given.
 template <Persistable I>
 struct Subject {
-  /// Makes the index that a life begins with: always the same one.
+  /// Makes the index that a life begins with. It must always be the same.
   std::function<I()> make;
 
-  /// What an index holds: two indexes are taken for the same if this is. The payload will do for an index that saves
-  /// the same bytes after the same mutations; one with randomness in it, a graph say, lists its vectors instead.
+  /// The contents of an index: two indexes count as equal if their contents are. The payload serves for an index that
+  /// saves the same bytes after the same mutations. A randomized index, a graph for example, lists its vectors instead.
   std::function<std::string(const I&)> contents = payload_of<I>;
 
-  /// A vector that the index takes, a different one for each number; unless set, components from -1 to 1.
+  /// A vector that the index takes, different for each number. The default has components from -1 to 1.
   std::function<std::vector<float>(std::uint64_t number, std::size_t dim)> vector = [](std::uint64_t number,
                                                                                        std::size_t dim) {
     Random random(number);

@@ -1,4 +1,5 @@
-// Violation: what every check of this folder throws. No test framework is needed: any of them reports an exception.
+// Violation: the exception that every check of this folder throws. No test framework is needed, because any of them
+// reports an exception.
 #pragma once
 
 #include <stdexcept>
@@ -8,8 +9,8 @@
 namespace iqdb::inline IQDB_PERSIST_ABI {
 namespace testing {
 
-/// A promise that was found broken. The message says which one, what was done, what was found and expected, and the
-/// seed that repeats it.
+/// A broken promise. The message says which promise, what was done, what was found and expected, and the seed that
+/// repeats it.
 class Violation : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
