@@ -26,18 +26,8 @@ namespace testing {
 /// A disk in memory. Its owner ensures that one thread uses it at a time.
 struct SimulatedDisk {
   /// A disk that holds `contents` durably. Everything random follows from `seed`.
-  SimulatedDisk(const DiskState& contents, std::uint64_t seed) : random(seed) {
-    std::map<const void*, std::shared_ptr<SimulatedFile>> files;
-    for (const auto& [name, bytes] : contents) {
-      std::shared_ptr<SimulatedFile>& file = files[bytes.get()];
-      if (!file) {
-        file = std::make_shared<SimulatedFile>();
-        file->visible = file->synced = bytes;
-      }
-      visible[name] = file;
-    }
-    synced = visible;
-  }
+  SimulatedDisk(const DiskState& contents, std::uint64_t seed)
+      : visible(names_of(contents)), synced(visible), random(seed) {}
 
   NameTable visible;                            ///< what processes see
   NameTable synced;                             ///< what is durable
@@ -207,6 +197,21 @@ struct SimulatedDisk {
   }
 
  private:
+  // Names that share their bytes are names of one file.
+  static NameTable names_of(const DiskState& contents) {
+    NameTable names;
+    std::map<const void*, std::shared_ptr<SimulatedFile>> files;
+    for (const auto& [name, bytes] : contents) {
+      std::shared_ptr<SimulatedFile>& file = files[bytes.get()];
+      if (!file) {
+        file = std::make_shared<SimulatedFile>();
+        file->visible = file->synced = bytes;
+      }
+      names[name] = file;
+    }
+    return names;
+  }
+
   static bool loses_nothing(const Fault& fault) { return fault.error == std::errc::interrupted; }
 };
 
