@@ -49,6 +49,42 @@ concept HasMetric = requires(const I& index) {
 template <class I>
 concept Index = Insertable<I> && Erasable<I> && HasSize<I> && HasDim<I> && HasMetric<I>;
 
+/// `i.check_vector(vector, metadata)` throws what `insert` throws for any identifier: what does not depend on the state,
+/// as a wrong dimension or metadata that cannot be stored. It changes nothing, and several threads may call it while
+/// another thread changes the index.
+template <class I>
+concept ChecksVector = requires(const I& index, std::span<const float> vector,
+                                const std::optional<Metadata>& metadata) {
+  index.check_vector(vector, metadata);
+};
+
+/// `i.check_insert(id, vector, metadata)` throws what `insert` would throw, except std::bad_alloc, and changes nothing.
+template <class I>
+concept ChecksInsert = requires(const I& index, const VectorId& id, std::span<const float> vector,
+                                const std::optional<Metadata>& metadata) {
+  index.check_insert(id, vector, metadata);
+};
+
+/// `i.check_erase(id)` throws what `erase` would throw, except std::bad_alloc, and changes nothing.
+template <class I>
+concept ChecksErase = requires(const I& index, const VectorId& id) {
+  index.check_erase(id);
+};
+
+/// `i.upsert(id, vector, metadata)` adds a vector, or replaces the vector and the metadata of that identifier. It throws
+/// IndexError to reject it, and then has changed nothing.
+template <class I>
+concept Upsertable = requires(I& index, VectorId id, std::span<const float> vector, std::optional<Metadata> metadata) {
+  index.upsert(id, vector, metadata);
+};
+
+/// `static constexpr bool trusts_nothing = true`: `load_from` checks every length, link and value that it reads, so that
+/// it may be given bytes whose checksum is not verified yet. It is fuzzed.
+template <class I>
+concept TrustsNothing = requires {
+  requires I::trusts_nothing;
+};
+
 /// `i.search(query, params)` returns the nearest vectors, nearest first.
 template <class I>
 concept Searchable = requires(const I& index, std::span<const float> query, const SearchParams& params) {

@@ -18,27 +18,31 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 /// What went wrong. Each failure that a program may want to handle differently has its own kind.
 enum class PersistErrorKind : std::uint8_t {
-  io,                   ///< a system call failed: code() says why
-  bad_magic,            ///< the file does not begin with the magic of its format
-  unsupported_version,  ///< this library does not know the format version
-  truncated_header,     ///< the file ends within its header
-  truncated_payload,    ///< the data ends before the field that is read
-  checksum_mismatch,    ///< the bytes differ from those that were written
-  invalid_metric,       ///< the metric tag is unknown
-  invalid_index_type,   ///< the file holds another type of index
-  invalid_payload,      ///< the format or the index does not allow these bytes
-  compression,          ///< the codec failed, or the decoded length differs from the stated one
-  unsupported,          ///< the program was built without something that the call needs
-  index_build,          ///< the index's own decoder or constructor threw; its exception is nested
-  locked,               ///< another object holds the path, in this process or another
-  log_corrupted,        ///< the log is damaged where it was durable, or holds a frame that no writer makes
-  log_mismatch,         ///< the log continues another snapshot
-  replay_rejected,      ///< the index rejects a mutation that it once took; its exception is nested
-  record_too_large,     ///< a mutation exceeds a limit of the log
-  would_discard_log,    ///< the call would replace a log that holds mutations
-  log_present,          ///< a log with mutations lies beside the snapshot, but the log is off
-  poisoned,             ///< an earlier failure left the state of the disk unknown; load again
-  invalid_config,       ///< a setting cannot be used
+  io,                      ///< a system call failed: code() says why
+  bad_magic,               ///< the file does not begin with the magic of its format
+  unsupported_version,     ///< this library does not know the format version
+  truncated_header,        ///< the file ends within its header
+  truncated_payload,       ///< the data ends before the field that is read
+  checksum_mismatch,       ///< the bytes differ from those that were written
+  invalid_metric,          ///< the metric tag is unknown
+  invalid_index_type,      ///< the file holds another type of index
+  invalid_payload,         ///< the format or the index does not allow these bytes
+  compression,             ///< the codec failed, or the decoded length differs from the stated one
+  unsupported,             ///< the program was built without something that the call needs
+  index_build,             ///< the index's own decoder or constructor threw; its exception is nested
+  locked,                  ///< another object holds the path, in this process or another
+  log_corrupted,           ///< the log is damaged where it was durable, or holds a frame that no writer makes
+  log_mismatch,            ///< the log continues another snapshot
+  replay_rejected,         ///< the index rejects a mutation that it once took; its exception is nested
+  record_too_large,        ///< a mutation exceeds a limit of the log
+  would_discard_log,       ///< the call would replace a log that holds mutations
+  would_discard_snapshot,  ///< the call would replace a snapshot that holds vectors
+  snapshot_changed,        ///< somebody else replaced the snapshot since this object loaded or saved it
+  unlogged_changes,        ///< the index was changed through index_mut(): no mutation can be logged before a save
+  read_only,               ///< the index was loaded with PersistConfig::read_only
+  log_present,             ///< a log with mutations lies beside the snapshot, but the log is off
+  poisoned,                ///< an earlier failure left the state of the disk unknown; load again
+  invalid_config,          ///< a setting cannot be used
 };
 
 /// The kind's name as it is written in the source, e.g. "checksum_mismatch".
@@ -80,6 +84,14 @@ enum class PersistErrorKind : std::uint8_t {
       return "record_too_large";
     case PersistErrorKind::would_discard_log:
       return "would_discard_log";
+    case PersistErrorKind::would_discard_snapshot:
+      return "would_discard_snapshot";
+    case PersistErrorKind::snapshot_changed:
+      return "snapshot_changed";
+    case PersistErrorKind::unlogged_changes:
+      return "unlogged_changes";
+    case PersistErrorKind::read_only:
+      return "read_only";
     case PersistErrorKind::log_present:
       return "log_present";
     case PersistErrorKind::poisoned:
