@@ -53,6 +53,8 @@ set(iqdb_persist_headers
     # The write-ahead log.
     iqdb/persist/wal/log_paths.hpp
     iqdb/persist/wal/wal_format.hpp
+    iqdb/persist/wal/mutation.hpp
+    iqdb/persist/wal/apply_mutation.hpp
     iqdb/persist/wal/frame_body.hpp
     iqdb/persist/wal/frame_encoder.hpp
     iqdb/persist/wal/log_identity.hpp
@@ -64,11 +66,19 @@ set(iqdb_persist_headers
     iqdb/persist/wal/wal_writer.hpp
     iqdb/persist/wal/recovery_report.hpp
     iqdb/persist/wal/replay.hpp
+    iqdb/persist/wal/log_replay.hpp
     iqdb/persist/wal/recovery.hpp
     iqdb/persist/wal/log_guard.hpp
+    iqdb/persist/wal/read_only.hpp
+    iqdb/persist/wal/open_log.hpp
+    iqdb/persist/wal/save_alone.hpp
+    iqdb/persist/wal/opening.hpp
+    iqdb/persist/wal/creation.hpp
+    iqdb/persist/wal/logged_mutation.hpp
     iqdb/persist/wal/checkpoint.hpp
     # The face.
     iqdb/persist/inspect.hpp
+    iqdb/persist/call_under_way.hpp
     iqdb/persist/write_batch.hpp
     iqdb/persist/persisted_index.hpp
     iqdb/persist/compiled.hpp

@@ -11,21 +11,23 @@
 
 namespace iqdb_test {
 
-/// A log that was never written to: of version 1 (12 bytes) or 2 (64 bytes, continuing a snapshot that is nowhere).
-[[nodiscard]] inline std::vector<std::byte> empty_log(std::uint32_t version) {
-  return iqdb::bytes_of([version](iqdb::Writer& writer) {
+/// A log that was never written to: of version 1 (12 bytes), or of version 2 or 3 (64 bytes), which continues the
+/// snapshot with this fingerprint, by default one that is nowhere.
+[[nodiscard]] inline std::vector<std::byte> empty_log(std::uint32_t version, const iqdb::Fingerprint& base = {}) {
+  return iqdb::bytes_of([&](iqdb::Writer& writer) {
     if (version == 1) {
       writer.write_array(iqdb::log_magic);
       writer.write_le(version);
     } else {
-      iqdb::write_log_header(writer, {.log_id = 7, .base_lsn = 0, .base = {}});
+      iqdb::write_log_header(writer, {.log_id = 7, .base_lsn = 0, .base = base}, version);
     }
   });
 }
 
-/// A log of version 1 (12 bytes and its frame) or 2 that holds one erase, of the vector 1.
-[[nodiscard]] inline std::vector<std::byte> log_with_a_mutation(std::uint32_t version) {
-  std::vector<std::byte> log = empty_log(version);
+/// Such a log that holds one erase, of the vector 1.
+[[nodiscard]] inline std::vector<std::byte> log_with_a_mutation(std::uint32_t version,
+                                                                const iqdb::Fingerprint& base = {}) {
+  std::vector<std::byte> log = empty_log(version, base);
   if (version == 1) {
     const auto body = iqdb::bytes_of([](iqdb::Writer& writer) { iqdb::write_erase(writer, 1); });
     iqdb::Crc32 checksum;

@@ -51,24 +51,34 @@ inline constexpr std::string_view raw_log_magic("IQDBWAL\0", 8);
       .u32(static_cast<std::uint32_t>(number_at(snapshot, header - 4, 4)));
 }
 
-/// A version-2 header.
+inline constexpr std::uint64_t raw_history_id = 0x4869;
+
+/// A header of version 2 or 3. Version 2 has no history id.
 [[nodiscard]] inline ByteVector raw_header(std::uint64_t log_id, std::uint64_t base_lsn,
-                                           std::span<const std::byte> fingerprint) {
+                                           std::span<const std::byte> fingerprint, std::uint32_t version = 3,
+                                           std::uint64_t history_id = raw_history_id) {
   const auto with = [&](std::uint32_t crc32) {
     return Bytes()
         .text(raw_log_magic)
-        .u32(2)
+        .u32(version)
         .u32(crc32)
         .u64(log_id)
         .u64(base_lsn)
         .append(fingerprint)
-        .append(ByteVector(16))
+        .u64(version == 2 ? 0 : history_id)
+        .append(ByteVector(8))
         .get();
   };
   return with(crc32_of(with(0)));
 }
 
-/// A version-2 frame.
+/// The version-3 header that `log` has if its random numbers are taken from it.
+[[nodiscard]] inline ByteVector raw_header_of(std::span<const std::byte> log, std::uint64_t base_lsn,
+                                              std::span<const std::byte> fingerprint) {
+  return raw_header(number_at(log, 16, 8), base_lsn, fingerprint, 3, number_at(log, 48, 8));
+}
+
+/// A frame of version 2 or 3.
 [[nodiscard]] inline ByteVector raw_frame(std::uint64_t log_id, std::uint64_t lsn, std::uint64_t durable,
                                           std::span<const std::byte> body) {
   const auto length = static_cast<std::uint32_t>(body.size());
@@ -105,23 +115,50 @@ inline constexpr std::string_view raw_log_magic("IQDBWAL\0", 8);
   }
   return body;
 }
-[[nodiscard]] inline Bytes abort_body(std::uint64_t lsn) { return Bytes().u8(4).u64(lsn); }
-[[nodiscard]] inline Bytes checkpoint_body(std::span<const std::byte> fingerprint) {
+/// An insert body made an upsert body.
+[[nodiscard]] inline ByteVector upsert_body(std::uint64_t id, std::span<const float> vector,
+                                            std::optional<std::string> text = {}) {
+  ByteVector body = insert_body(id, vector, std::move(text));
+  body.front() = std::byte{7};
+  return body;
+}
+/// Aborts of version 3: of one range, or of one mutation.
+[[nodiscard]] inline Bytes abort_body(std::uint64_t first, std::uint64_t last) {
+  return Bytes().u8(4).u32(1).u64(first).u64(last);
+}
+[[nodiscard]] inline Bytes abort_body(std::uint64_t lsn) { return abort_body(lsn, lsn); }
+[[nodiscard]] inline Bytes checkpoint_body(std::span<const std::byte> fingerprint, std::uint64_t lsn) {
+  return Bytes().u8(5).append(fingerprint).u64(lsn);
+}
+[[nodiscard]] inline Bytes time_body(std::int64_t milliseconds) {
+  return Bytes().u8(9).u64(static_cast<std::uint64_t>(milliseconds));
+}
+/// Those of version 2: an abort goes to the end of the frame before it, a checkpoint holds everything before it.
+[[nodiscard]] inline Bytes abort_body_2(std::uint64_t lsn) { return Bytes().u8(4).u64(lsn); }
+[[nodiscard]] inline Bytes checkpoint_body_2(std::span<const std::byte> fingerprint) {
   return Bytes().u8(5).append(fingerprint);
 }
 [[nodiscard]] inline Bytes close_body() { return Bytes().u8(6); }
 
-/// A version-2 log that is put together frame by frame.
+/// A log of version 2 or 3 that is put together frame by frame.
 class RawLog {
  public:
-  RawLog(std::uint64_t log_id, std::uint64_t base_lsn, std::span<const std::byte> fingerprint)
-      : log_id_(log_id), next_lsn_(base_lsn + 1), bytes_(raw_header(log_id, base_lsn, fingerprint)) {}
+  RawLog(std::uint64_t log_id, std::uint64_t base_lsn, std::span<const std::byte> fingerprint,
+         std::uint32_t version = 3, std::uint64_t history_id = raw_history_id)
+      : log_id_(log_id),
+        next_lsn_(base_lsn + 1),
+        bytes_(raw_header(log_id, base_lsn, fingerprint, version, history_id)) {}
 
   /// Appends a frame as a writer that syncs always makes it, of `mutations` mutations.
   RawLog& frame(std::span<const std::byte> body, std::uint64_t mutations) {
     return frame_as(body, mutations, next_lsn_, bytes_.size());
   }
   RawLog& control(std::span<const std::byte> body) { return frame(body, 0); }
+
+  /// Appends a checkpoint frame of version 3 that holds every mutation so far.
+  RawLog& checkpoint(std::span<const std::byte> fingerprint) {
+    return control(checkpoint_body(fingerprint, next_lsn_ - 1));
+  }
 
   /// Appends a frame with this number and durable field.
   RawLog& frame_as(std::span<const std::byte> body, std::uint64_t mutations, std::uint64_t lsn, std::uint64_t durable) {
@@ -145,7 +182,7 @@ class RawLog {
   ByteVector bytes_;
 };
 
-/// A frame of a version-2 log as it stands there.
+/// A frame of a log of version 2 or 3 as it stands there.
 struct SeenFrame {
   std::size_t offset = 0;
   std::size_t end = 0;
@@ -155,7 +192,7 @@ struct SeenFrame {
   ByteVector body;
 };
 
-/// The frames of a version-2 log, up to the first with a wrong checksum, a zero length or the end of the file.
+/// The frames of a log of version 2 or 3, up to the first with a wrong checksum, a zero length or the end of the file.
 [[nodiscard]] inline std::vector<SeenFrame> frames_of(std::span<const std::byte> log) {
   std::vector<SeenFrame> frames;
   const std::uint64_t log_id = number_at(log, 16, 8);
@@ -183,11 +220,12 @@ struct SeenFrame {
   return frames;
 }
 
-/// What the frames are, e.g. "iebacx": insert, erase, batch, abort, checkpoint, close ('x').
+/// What the frames are, e.g. "iebacx": insert, erase, batch, abort, checkpoint, close ('x'), upsert, metadata, time, and
+/// insert ('I') and upsert ('U') of other elements.
 [[nodiscard]] inline std::string ops_of(std::span<const std::byte> log) {
   std::string ops;
   for (const SeenFrame& frame : frames_of(log)) {
-    ops += frame.op >= 1 && frame.op <= 6 ? std::string_view("iebacx")[frame.op - 1] : '?';
+    ops += frame.op >= 1 && frame.op <= 11 ? std::string_view("iebacxumtIU")[frame.op - 1] : '?';
   }
   return ops;
 }

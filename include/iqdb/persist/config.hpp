@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -98,6 +99,18 @@ struct PersistConfig {
   FsyncPolicy fsync_policy = FsyncPolicy::always();
   /// How snapshots are compressed.
   Compression compression = Compression::none();
+  /// Whether open_with, or the first save of what it made, may replace a snapshot that holds vectors. It never covers a
+  /// log that holds mutations. It counts once, for that call.
+  bool replace_existing = false;
+  /// Whether a load only reads: snapshot and log, whatever `wal_enabled` says. It needs no lock, no space and no right
+  /// to write, and may run beside a writer. Mutations and saves then throw PersistError read_only.
+  bool read_only = false;
+  /// With `read_only`, the number (LSN) of the last mutation that is loaded; what stands behind it in the log is not
+  /// read. The way to have everything before the damage of a log.
+  std::optional<std::uint64_t> up_to = {};
+  /// Whether a load passes over a logged mutation that the index rejects, whatever it throws, instead of throwing
+  /// replay_rejected. The mutation is lost; RecoveryReport::tolerated counts it, and the old log is kept.
+  bool skip_rejected = false;
   /// Called now and then during a long save or load, in the thread that made the call, and at the end of each phase. An
   /// exception from it cancels the call and reaches the caller; the old snapshot then stands.
   std::function<void(const Progress&)> on_progress = {};

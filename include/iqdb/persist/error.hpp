@@ -39,6 +39,7 @@ enum class PersistErrorKind : std::uint8_t {
   would_discard_snapshot,  ///< the call would replace a snapshot that holds vectors
   snapshot_changed,        ///< somebody else replaced the snapshot since this object loaded or saved it
   unlogged_changes,        ///< the index was changed through index_mut(): no mutation can be logged before a save
+  reentered,               ///< a callback called the object in the middle of another call
   read_only,               ///< the index was loaded with PersistConfig::read_only
   log_present,             ///< a log with mutations lies beside the snapshot, but the log is off
   poisoned,                ///< an earlier failure left the state of the disk unknown; load again
@@ -90,6 +91,8 @@ enum class PersistErrorKind : std::uint8_t {
       return "snapshot_changed";
     case PersistErrorKind::unlogged_changes:
       return "unlogged_changes";
+    case PersistErrorKind::reentered:
+      return "reentered";
     case PersistErrorKind::read_only:
       return "read_only";
     case PersistErrorKind::log_present:
@@ -167,6 +170,17 @@ class PersistError : public std::runtime_error {
 [[noreturn, gnu::cold, gnu::noinline]] inline void throw_persist_error(PersistErrorKind kind, std::string message,
                                                                        PersistErrorContext context = {}) {
   throw PersistError(kind, std::move(message), std::move(context));
+}
+
+/// The message of the exception being handled; call it in a catch handler only. It is valid until the handler ends.
+[[nodiscard]] inline const char* message_of_current_exception() noexcept {
+  try {
+    throw;
+  } catch (const std::exception& error) {
+    return error.what();
+  } catch (...) {
+    return "an exception that is no std::exception";
+  }
 }
 
 /// Rethrows the exception being handled; call it in a catch handler only. A PersistError that names no file then names

@@ -245,10 +245,10 @@ TEST_CASE("Replay starts behind the last checkpoint that bears the snapshot's fi
   Base base;
   const ByteVector later = snapshot_of({1, 2, 3});
   base.log.frame(insert_of(3), 1)
-      .control(checkpoint_body(fingerprint_of(later)))
+      .checkpoint(fingerprint_of(later))
       .frame(insert_of(4), 1)
       .frame(erase_body(4), 1)
-      .control(checkpoint_body(fingerprint_of(later)))
+      .checkpoint(fingerprint_of(later))
       .frame(insert_of(5), 1);
   FileSet files = base.files();
   CHECK(load_of(files).ids() == Ids{1, 2, 3, 5});
@@ -265,9 +265,9 @@ TEST_CASE("Behind a checkpoint of the very snapshot that the log continues nothi
   // No writer's index would then hold the row 3. What the snapshot holds is what the frame says.
   Base base;
   base.log.frame(insert_of(3), 1)
-      .control(checkpoint_body(fingerprint_of(base.snapshot)))
+      .checkpoint(fingerprint_of(base.snapshot))
       .frame(insert_of(4), 1)
-      .control(checkpoint_body(fingerprint_of(base.snapshot)))
+      .checkpoint(fingerprint_of(base.snapshot))
       .frame(insert_of(5), 1);
   const DurableDirectory directory;
   put_log(directory, base);
@@ -281,7 +281,7 @@ TEST_CASE("Behind a checkpoint of the very snapshot that the log continues nothi
 TEST_CASE("A checkpoint of the very snapshot that the log continues is passed over before the first mutation",
           "[recovery]") {
   Base base;
-  base.log.control(checkpoint_body(fingerprint_of(base.snapshot))).frame(insert_of(3), 1);
+  base.log.checkpoint(fingerprint_of(base.snapshot)).frame(insert_of(3), 1);
   const LoadResult loaded = load_of(base.files());
   CHECK(loaded.ids() == Ids{1, 2, 3});
   CHECK(loaded.report.replayed == 1);
@@ -319,7 +319,7 @@ TEST_CASE("A log that continues another snapshot and holds mutations is log_mism
   files[snapshot_name] = snapshot_of({1});
   require_refused(files, "log_mismatch");
   // Also where all of them are behind a checkpoint of yet another one.
-  base.log.control(checkpoint_body(fingerprint_of(base.snapshot))).control(iqdb_test::close_body());
+  base.log.checkpoint(fingerprint_of(base.snapshot)).control(iqdb_test::close_body());
   files[log_name] = base.log.bytes();
   require_refused(files, "log_mismatch");
 }
@@ -440,7 +440,7 @@ TEST_CASE("A rejected mutation with anything behind it is replay_rejected with t
   const std::vector<std::function<void(RawLog&)>> behind = {
       [](RawLog& log) { log.control(iqdb_test::close_body()); },
       [](RawLog& log) { log.frame(insert_of(9), 1); },
-      [](RawLog& log) { log.control(checkpoint_body(ByteVector(16))); },
+      [](RawLog& log) { log.checkpoint(ByteVector(16)); },
   };
   for (const auto& more : behind) {
     Base base;
@@ -503,9 +503,9 @@ TEST_CASE("Errors in the snapshot come before errors in the log", "[recovery]") 
 TEST_CASE("The new log holds what is behind the start of replay with its numbers and a close frame", "[recovery]") {
   Base base;
   const ByteVector later = snapshot_of({1, 2, 3});
-  base.log.frame(insert_of(3), 1).control(checkpoint_body(fingerprint_of(later)));
+  base.log.frame(insert_of(3), 1).checkpoint(fingerprint_of(later));
   base.log.frame(insert_of(4), 1).frame(insert_of(1), 1).control(abort_body(3));
-  base.log.control(iqdb_test::close_body()).control(checkpoint_body(ByteVector(16)));
+  base.log.control(iqdb_test::close_body()).checkpoint(ByteVector(16));
   base.log.frame(batch_body({erase_body(4), insert_of(5)}), 2);
   FileSet files = base.files();
   files[snapshot_name] = later;
@@ -915,7 +915,7 @@ TEST_CASE("A crash between any two steps of the first open_with leaves nothing o
 TEST_CASE("A crash between any two steps of a recovery and of the recovery from that loads to the same rows",
           "[recovery][crash]") {
   Base base;
-  base.log.frame(insert_of(3), 1).control(checkpoint_body(ByteVector(16))).frame(insert_of(1), 1);
+  base.log.frame(insert_of(3), 1).checkpoint(ByteVector(16)).frame(insert_of(1), 1);
   FileSet torn = base.files();
   torn[log_name].resize(torn[log_name].size() + 20, std::byte{5});
   const FileSet old = version_1(base.snapshot, {insert_of(2), insert_of(3)});

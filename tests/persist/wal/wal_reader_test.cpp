@@ -97,7 +97,7 @@ TEST_CASE("Every mutation has a number and control frames have none", "[wal_read
   RawLog log = new_log(10);
   log.frame(erase_body(1), 1)
       .frame(batch_body({erase_body(1), erase_body(2), erase_body(3)}), 3)
-      .control(checkpoint_body(bytes_of(other)))
+      .checkpoint(bytes_of(other))
       .frame(insert_body(1, {}), 1)
       .control(close_body());
   const LogScan seen = scan(log.bytes());
@@ -296,7 +296,7 @@ TEST_CASE("A frame whose checksum is right but whose body does not parse is dama
     log.frame(body, 1);
     require_damage(end, log.bytes());
     // It is damage also where nothing of it would be replayed.
-    log.control(checkpoint_body(bytes_of(base)));
+    log.checkpoint(bytes_of(base));
     require_damage(end, log.bytes());
   }
 }
@@ -336,8 +336,8 @@ TEST_CASE("Replay starts at the first frame where the snapshot is the base", "[w
 
 TEST_CASE("Replay starts behind the last checkpoint of the snapshot", "[wal_reader]") {
   RawLog log = three_erases();
-  log.control(checkpoint_body(bytes_of(other))).frame(erase_body(4), 1);
-  log.control(checkpoint_body(bytes_of(other)));
+  log.checkpoint(bytes_of(other)).frame(erase_body(4), 1);
+  log.checkpoint(bytes_of(other));
   const LogPosition last{.offset = log.size(), .next_lsn = 5};
   log.frame(erase_body(5), 1);
   const LogScan seen = scan(log.bytes(), other);
@@ -350,7 +350,7 @@ TEST_CASE("Replay starts behind the last checkpoint of the snapshot", "[wal_read
 
 TEST_CASE("A checkpoint of the snapshot comes before the base", "[wal_reader]") {
   RawLog log = three_erases();
-  log.control(checkpoint_body(bytes_of(base)));
+  log.checkpoint(bytes_of(base));
   const LogPosition behind{.offset = log.size(), .next_lsn = 4};
   log.control(close_body());
   CHECK(scan(log.bytes(), base).replay == behind);
@@ -359,7 +359,7 @@ TEST_CASE("A checkpoint of the snapshot comes before the base", "[wal_reader]") 
 
 TEST_CASE("Replay starts nowhere in a log that continues another snapshot", "[wal_reader]") {
   RawLog log = three_erases();
-  log.control(checkpoint_body(bytes_of(base))).control(close_body());
+  log.checkpoint(bytes_of(base)).control(close_body());
   const LogScan seen = scan(log.bytes(), other);
   CHECK_FALSE(seen.replay.has_value());
   CHECK(seen.mutations == 3);
@@ -534,7 +534,7 @@ TEST_CASE("A log reads the same whatever the buffer", "[wal_reader]") {
           log.frame(batch_body({erase_body(1), insert_body(2, random.vector(random.below(3000)))}), 2);
           break;
         default:
-          log.control(checkpoint_body(bytes_of(other)));
+          log.checkpoint(bytes_of(other));
       }
     }
     const LogScan whole = scan(log.bytes(), base, std::size_t{1} << 24U);
@@ -614,7 +614,7 @@ TEST_CASE("Random damage of a log is an error or a prefix and never undefined", 
       .frame(batch_body({erase_body(1), insert_body(2, std::vector<float>(5, 2.0F))}), 2)
       .frame(erase_body(7), 1)
       .control(abort_body(4))
-      .control(checkpoint_body(bytes_of(other)))
+      .checkpoint(bytes_of(other))
       .control(close_body());
   int errors = 0;
   for (int round = 0; round < 5000; ++round) {

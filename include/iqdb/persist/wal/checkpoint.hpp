@@ -6,12 +6,13 @@
 // Invariant: after a crash between any two steps, a load returns the same state. docs/format.md says why.
 #pragma once
 
+#include <cstdint>
 #include <exception>
 #include <filesystem>
-#include <memory>
 #include <utility>
 
 #include "iqdb/persist/config.hpp"
+#include "iqdb/persist/error.hpp"
 #include "iqdb/persist/persistable.hpp"
 #include "iqdb/persist/snapshot/snapshot.hpp"
 #include "iqdb/persist/snapshot/snapshot_format.hpp"
@@ -19,16 +20,10 @@
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/log_paths.hpp"
 #include "iqdb/persist/wal/new_log.hpp"
+#include "iqdb/persist/wal/open_log.hpp"
 #include "iqdb/persist/wal/wal_writer.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
-
-/// A log that is open for writing.
-template <Storage S>
-struct OpenLog {
-  typename S::Lock lock;                 ///< held until after the last sync
-  std::unique_ptr<LogWriter<S>> writer;  ///< declared last, so that it is destroyed before the lock is released
-};
 
 namespace checkpoint {
 
@@ -38,8 +33,8 @@ template <Storage S, class Step>
 void or_poison(LogWriter<S>& writer, Step&& step) {
   try {
     std::forward<Step>(step)();
-  } catch (const std::exception& error) {
-    writer.poison("a snapshot or a log could not be made durable", error.what());
+  } catch (...) {
+    writer.poison("a snapshot or a log could not be made durable", message_of_current_exception());
     throw;
   }
 }
@@ -53,13 +48,20 @@ template <Persistable I, Storage S>
 [[nodiscard]] WrittenSnapshot<S> save_beside_log(const I& index, S& storage, const std::filesystem::path& path,
                                                  OpenLog<S>& log, const PersistConfig& config) {
   log.writer->require_not_poisoned();
+  // Taken before the index is written: the checkpoint frame must not claim a mutation that the snapshot lacks.
+  const std::uint64_t lsn = log.writer->lsn();
   WrittenSnapshot<S> written = write_snapshot(index, storage, log.lock, path, config);
-  written.info.lsn = log.writer->lsn();
+  written.info.lsn = lsn;
+  if (log.writer->lsn() != lsn) {
+    throw_persist_error(PersistErrorKind::reentered,
+                        "the index took a mutation while its snapshot was written; let no callback and no other thread "
+                        "change an index that is being saved, and save again");
+  }
   // Without this sync the checkpoint frame, or the rename, could reach the disk before the snapshot's bytes.
   checkpoint::or_poison(*log.writer, [&] { written.file.sync(); });
   // Before the rename: after a crash either snapshot may be in place, and the log must say for both where replay
   // starts.
-  log.writer->checkpoint(written.fingerprint);
+  log.writer->checkpoint(written.fingerprint, lsn);
   written.file.rename();
   // Without this sync the new log of a checkpoint could survive a crash while the snapshot that it continues is lost.
   checkpoint::or_poison(*log.writer, [&] { written.file.sync_directory(); });
@@ -71,7 +73,7 @@ template <Persistable I, Storage S>
 template <Storage S>
 void begin_new_log(const Fingerprint& base, S& storage, const std::filesystem::path& path, OpenLog<S>& log,
                    const PersistConfig& config) {
-  NewLog<S> created(storage, log_path(path), log.lock, base, log.writer->lsn(), config);
+  NewLog<S> created(storage, log_path(path), log.lock, base, log.writer->lsn(), log.writer->history_id(), config);
   created.finish();
   // Without this sync the new name could survive a crash while the log's header is lost.
   checkpoint::or_poison(*log.writer, [&] { created.file().sync(); });

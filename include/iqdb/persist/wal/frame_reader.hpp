@@ -42,7 +42,7 @@ class FrameReader {
   /// The next frame, or nothing if no valid frame stands at the position. Call advance() before the next call. Throws
   /// what the file throws.
   [[nodiscard]] std::optional<LogFrame> next() {
-    const auto frame = log_.version == 1 ? read_version_1() : read_version_2();
+    const auto frame = log_.version == 1 ? read_version_1() : read_version_3();
     if (frame) {
       next_.offset = frame->end;
     }
@@ -52,29 +52,29 @@ class FrameReader {
   /// Tells the reader how many mutations the frame returned last holds. They determine the LSN of the next frame.
   void advance(std::uint64_t mutations) noexcept { next_.next_lsn += mutations; }
 
-  /// Returns the LSN that the frame directly behind `frame` aborts, if that frame is a valid abort of a mutation of
-  /// `frame`. `frame` is the frame returned last, and holds `mutations` mutations. Its body stays valid. Throws what
-  /// the file throws.
-  [[nodiscard]] std::optional<std::uint64_t> abort_behind(const LogFrame& frame, std::uint64_t mutations) {
+  /// Returns the mutations of `frame` that the frame directly behind it aborts, in ascending ranges; nothing if that
+  /// frame is no valid abort of mutations of `frame`. `frame` is the frame returned last, and holds `mutations`
+  /// mutations. Its body stays valid. Throws what the file throws, and PersistError log_corrupted if the abort cannot be
+  /// decoded.
+  [[nodiscard]] std::vector<LsnRange> abort_behind(const LogFrame& frame, std::uint64_t mutations) {
     if (log_.version == 1 || mutations == 0) {
-      return std::nullopt;
+      return {};
     }
     // The window holds these bytes: they were read together with the frame.
-    const auto bytes = window_.at(frame.end, abort_frame_bytes);
-    if (bytes.size() < abort_frame_bytes) {
-      return std::nullopt;
+    const std::uint64_t bytes_behind = bytes_of_abort(window_.at(frame.end, FrameHeader::bytes + 1), frame.body.size());
+    const auto bytes = window_.at(frame.end, bytes_behind);
+    if (bytes_behind == 0 || bytes.size() < bytes_behind) {
+      return {};
     }
     const FrameHeader header = header_of(bytes);
     const auto body = bytes.subspan(FrameHeader::bytes);
     const LogPosition position{.offset = frame.end, .next_lsn = frame.position.next_lsn + mutations};
-    if (!may_stand_at(position, header) || header.body_bytes != abort_body_bytes ||
-        body.front() != static_cast<std::byte>(FrameOp::abort) ||
-        header.crc32 != computed_checksum(header, body).whole) {
-      return std::nullopt;
+    if (!may_stand_at(position, header) || header.crc32 != computed_checksum(header, body).whole) {
+      return {};
     }
-    const std::uint64_t lsn = FrameBody(body, log_.version).aborted_lsn();
-    // If `lsn` is below the frame's first LSN, the difference wraps around and exceeds `mutations`.
-    return lsn - frame.position.next_lsn < mutations ? std::optional(lsn) : std::nullopt;
+    const LogFrame abort{.position = position, .end = frame.end + bytes_behind, .body = body, .crc32 = 0, .fields = {}};
+    return abort.decoded(
+        [&] { return FrameBody(body, log_.version).aborted_within(frame.position.next_lsn, mutations); });
   }
 
   /// The end of the frame returned last, where the next frame stands.
@@ -87,16 +87,14 @@ class FrameReader {
       throw_persist_error(
           PersistErrorKind::log_corrupted,
           "the log is damaged: no valid record stands here, but one behind it was written when what stood "
-          "here was known to be durable; restore the log from a copy, or move it away to load the "
-          "snapshot without it",
+          "here was known to be durable; " +
+              advice_on_damaged_log(next_.next_lsn - 1),
           {.path = {}, .code = {}, .offset = next_.offset});
     }
     return torn_tail::bytes_behind(window_, next_.offset);
   }
 
  private:
-  static constexpr std::uint64_t abort_body_bytes = 1 + 8;
-  static constexpr std::uint64_t abort_frame_bytes = FrameHeader::bytes + abort_body_bytes;
   static constexpr std::size_t pieces_to_share = 8;
   static constexpr std::size_t smallest_shared = std::size_t{512} * 1024;  // for less, waking a thread takes longer
 
@@ -104,12 +102,26 @@ class FrameReader {
     return read_frame_header(bytes.first<FrameHeader::bytes>());
   }
 
+  // The size of the frame that begins with `bytes`, a header and an op, if it looks like an abort of mutations of a body
+  // of `aborted_bytes`; else 0. The bound keeps a forged size from making the window large.
+  [[nodiscard]] static std::uint64_t bytes_of_abort(std::span<const std::byte> bytes, std::uint64_t aborted_bytes) {
+    constexpr std::uint64_t smallest_mutation = 1 + 1 + 8;  // an erase: its op, and an identifier
+    constexpr std::uint64_t range_bytes = 8 + 8;
+    const std::uint64_t most = 1 + 4 + range_bytes * (aborted_bytes / smallest_mutation + 1);
+    if (bytes.size() < FrameHeader::bytes + 1 || bytes[FrameHeader::bytes] != static_cast<std::byte>(FrameOp::abort)) {
+      return 0;
+    }
+    const std::uint64_t body_bytes = header_of(bytes).body_bytes;
+    return body_bytes > 0 && body_bytes <= most ? FrameHeader::bytes + body_bytes : 0;
+  }
+
   static bool may_stand_at(const LogPosition& position, const FrameHeader& header) {
     return header.body_bytes > 0 && header.body_bytes <= largest_frame_body && header.lsn == position.next_lsn &&
            header.durable <= position.offset;
   }
 
-  [[nodiscard]] std::optional<LogFrame> read_version_2() {
+  // Version 2 has the same frames.
+  [[nodiscard]] std::optional<LogFrame> read_version_3() {
     const auto bytes = window_.at(next_.offset, FrameHeader::bytes);
     if (bytes.size() < FrameHeader::bytes) {
       return std::nullopt;
@@ -119,9 +131,13 @@ class FrameReader {
       return std::nullopt;
     }
     const std::uint64_t frame_bytes = FrameHeader::bytes + header.body_bytes;
-    const auto frame = window_.at(next_.offset, frame_bytes + abort_frame_bytes);
+    auto frame = window_.at(next_.offset, frame_bytes + FrameHeader::bytes + 1);
     if (frame.size() < frame_bytes) {
       return std::nullopt;
+    }
+    if (const auto behind = bytes_of_abort(frame.subspan(static_cast<std::size_t>(frame_bytes)), header.body_bytes)) {
+      // Together with the frame: abort_behind() must not move the window, in which the body stands.
+      frame = window_.at(next_.offset, frame_bytes + behind);
     }
     const auto body = frame.subspan(FrameHeader::bytes, header.body_bytes);
     const Checksum found = checksum_at_position(header, body);
@@ -169,7 +185,7 @@ class FrameReader {
     return {.fields = fields, .whole = whole.value()};
   }
 
-  // The expected checksum of the version-2 frame at the position.
+  // The expected checksum of the frame at the position.
   Checksum checksum_at_position(const FrameHeader& header, std::span<const std::byte> body) {
     while (summed_used_ < summed_.size() && summed_[summed_used_].offset < next_.offset) {
       ++summed_used_;

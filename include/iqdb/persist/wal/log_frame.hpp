@@ -13,6 +13,14 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
+/// What a user can do about a log that is damaged behind the mutation `last_whole`: an end of a sentence.
+[[nodiscard]] inline std::string advice_on_damaged_log(std::uint64_t last_whole) {
+  return "restore the log from a copy; without one, load the index with read_only = true and up_to = " +
+         std::to_string(last_whole) +
+         ", which has every mutation before the damage, and keep it by save_copy(); a load without the log loses them "
+         "all";
+}
+
 /// A frame whose checksum is correct.
 struct LogFrame {
   LogPosition position;             ///< where it stands
@@ -24,8 +32,8 @@ struct LogFrame {
   /// Throws `error` as PersistError log_corrupted at this frame.
   [[noreturn]] void fail(const std::string& found) const {
     throw_persist_error(PersistErrorKind::log_corrupted,
-                        "the log holds a record that is not what its writer makes: " + found +
-                            "; restore the log from a copy, or move it away to load the snapshot without it",
+                        "the log holds a record that is not what its writer makes: " + found + "; " +
+                            advice_on_damaged_log(position.next_lsn - 1),
                         {.path = {}, .code = {}, .offset = position.offset});
   }
 

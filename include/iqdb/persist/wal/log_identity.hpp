@@ -46,7 +46,7 @@ template <ReadableFile F>
   FileWindow window(file, log_header_bytes);
   const auto bytes = window.at(0, log_header_bytes);
   const std::uint32_t version = read_log_version(bytes);
-  return {.version = version, .header = version == log_version ? read_log_header(bytes) : LogHeader{}};
+  return {.version = version, .header = version == 1 ? LogHeader{} : read_log_header(bytes, version)};
 }
 
 }  // namespace iqdb

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <limits>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -30,12 +31,16 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 template <Storage S>
 class NewLog {
  public:
-  /// Begins a log at `path` that continues the snapshot `base`. That snapshot holds the mutations up to `base_lsn`.
-  /// Uses buffer_bytes and helper_threads of `config`. Throws PersistError io.
+  /// Begins a log at `path` that continues the snapshot `base`. That snapshot holds the mutations up to `base_lsn`. The
+  /// log belongs to the history `history_id`, or begins a new one. Uses buffer_bytes and helper_threads of `config`.
+  /// Throws PersistError io.
   NewLog(S& storage, const std::filesystem::path& path, const typename S::Lock& lock, Fingerprint base,
-         std::uint64_t base_lsn, const PersistConfig& config)
+         std::uint64_t base_lsn, std::optional<std::uint64_t> history_id, const PersistConfig& config)
       : file_(storage.replace(path, lock)),
-        header_{.log_id = storage.new_log_id(), .base_lsn = base_lsn, .base = base},
+        header_{.log_id = storage.new_log_id(),
+                .base_lsn = base_lsn,
+                .base = base,
+                .history_id = history_id ? *history_id : storage.new_log_id()},
         end_{.offset = log_header_bytes, .next_lsn = base_lsn + 1},
         frames_(file_, nothing_checked, buffers_in_block * config.buffer_bytes, std::min(config.helper_threads, 1U)) {
     frames_.write(bytes_of([this](Writer& writer) { write_log_header(writer, header_); }));
@@ -51,17 +56,40 @@ class NewLog {
     append(header, frame.body, mutations);
   }
 
-  /// Appends an abort of `lsn`, a mutation of the frame appended last. Throws PersistError io.
-  void append_abort(std::uint64_t lsn) {
-    append_control([lsn](Writer& writer) { write_abort(writer, lsn); });
+  /// Appends a frame of `mutations` mutations, whose body `write_body(writer)` writes. Throws PersistError io, and what
+  /// `write_body` throws.
+  template <class WriteBody>
+  void append_body(std::uint64_t mutations, WriteBody&& write_body) {
+    const std::vector<std::byte> body = bytes_of(std::forward<WriteBody>(write_body));
+    FrameHeader header = next_header(body);
+    header.crc32 = frame_checksum(header_.log_id, header, body);
+    append(header, body, mutations);
+  }
+
+  /// Appends an abort of mutations of the frame appended last: ascending ranges that do not touch. Throws PersistError
+  /// io.
+  void append_abort(std::span<const LsnRange> ranges) {
+    append_body(0, [&](Writer& writer) { write_abort(writer, ranges); });
   }
 
   /// Appends a close frame behind the frames copied from an older log. Throws PersistError io.
-  void append_close() { append_control(write_close); }
+  void append_close() { append_body(0, write_close); }
+
+  /// Begins a new history: the same LSNs may mean other mutations than in the log that was copied. Call it before
+  /// finish().
+  void begin_history(std::uint64_t history_id) {
+    header_.history_id = history_id;
+    header_changed_ = true;
+  }
 
   /// Writes everything appended to the file. Call it before the file is put in place; nothing may be appended
   /// afterwards. Throws PersistError io.
-  void finish() { frames_.finish(); }
+  void finish() {
+    frames_.finish();
+    if (header_changed_) {
+      file_.overwrite(0, bytes_of([this](Writer& writer) { write_log_header(writer, header_); }));
+    }
+  }
 
   /// The file, which the caller syncs and renames.
   [[nodiscard]] typename S::Replacement& file() noexcept { return file_; }
@@ -75,14 +103,6 @@ class NewLog {
   [[nodiscard]] const LogPosition& end() const noexcept { return end_; }
 
  private:
-  template <class WriteBody>
-  void append_control(WriteBody&& write_body) {
-    const std::vector<std::byte> body = bytes_of(std::forward<WriteBody>(write_body));
-    FrameHeader header = next_header(body);
-    header.crc32 = frame_checksum(header_.log_id, header, body);
-    append(header, body, 0);
-  }
-
   // The header of the next frame, without its checksum.
   [[nodiscard]] FrameHeader next_header(std::span<const std::byte> body) const noexcept {
     // The whole file is synced before it is renamed: when a reader sees this frame, everything before it is durable.
@@ -104,6 +124,7 @@ class NewLog {
   typename S::Replacement file_;
   LogHeader header_;
   LogPosition end_;
+  bool header_changed_ = false;
   Crc32Rebaser rebaser_;
   // Writes large blocks, in another thread: one system call for each frame would cost more than all other work.
   BlockStream<typename S::Replacement> frames_;

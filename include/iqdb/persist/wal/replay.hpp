@@ -4,80 +4,210 @@
 // are aborted in the new log, or absent if the snapshot of a version-1 log already holds them.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <exception>
+#include <limits>
+#include <new>
 #include <optional>
 #include <span>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "iqdb/index.hpp"
 #include "iqdb/index_error.hpp"
+#include "iqdb/persist/bytes/row_format.hpp"
+#include "iqdb/persist/bytes/stream.hpp"
 #include "iqdb/persist/error.hpp"
-#include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
+#include "iqdb/persist/wal/apply_mutation.hpp"
 #include "iqdb/persist/wal/frame_body.hpp"
 #include "iqdb/persist/wal/log_frame.hpp"
-#include "iqdb/persist/wal/new_log.hpp"
+#include "iqdb/persist/wal/mutation.hpp"
 #include "iqdb/persist/wal/recovery_report.hpp"
+#include "iqdb/persist/wal/wal_format.hpp"
 #include "iqdb/types.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
 namespace recovery {
 
-// Replays frames onto an index, and copies them into a new log. One thread may use an object at a time.
-template <Index I, Storage S>
+// Takes the place of a NewLog where nothing is written.
+struct NoLog {
+  void append(const LogFrame& /*frame*/, std::uint64_t /*mutations*/) const noexcept {}
+  template <class WriteBody>
+  void append_body(std::uint64_t /*mutations*/, WriteBody&& /*write_body*/) const noexcept {}
+  void append_abort(std::span<const LsnRange> /*ranges*/) const noexcept {}
+  void append_close() const noexcept {}
+};
+
+// What a replay does with the mutations of a log.
+struct ReplayRules {
+  std::uint32_t version = log_version;                              // of the log
+  std::uint64_t covered_lsn = 0;                                    // mutations up to this one are in the snapshot
+  std::uint64_t up_to = std::numeric_limits<std::uint64_t>::max();  // mutations over this one are left out
+  std::optional<std::uint64_t> log_end = {};     // where the last frame ends; without it, no rejection is judged
+  bool skip_rejected = false;                    // PersistConfig::skip_rejected
+  std::optional<std::int64_t> time_before = {};  // what the last time frame before the first one taken says
+  std::vector<std::uint64_t> passed_over = {};   // mutations that are known to be rejected, in ascending order
+};
+
+// Replays frames onto an index, and copies them into `log`, a NewLog or a NoLog. One thread may use an object at a time.
+template <Index I, class Log>
 class Replay {
  public:
-  // `log_end` is where the last valid frame of the log ends. Without it, take() cannot judge a rejection by the index.
-  Replay(I& index, NewLog<S>& log, std::uint32_t version, std::optional<std::uint64_t> log_end, RecoveryReport& report)
-      : index_(&index), log_(&log), version_(version), log_end_(log_end), report_(&report) {}
+  // All arguments must outlive this object.
+  Replay(I& index, Log& log, const ReplayRules& rules, RecoveryReport& report)
+      : index_(&index), log_(&log), rules_(&rules), report_(&report), time_(rules.time_before) {}
 
-  // Replays one frame. `aborted` is the mutation of the frame that an abort behind it names. Returns false if the index
-  // rejected a mutation and `log_end` is unknown: whether that is tolerated cannot be decided. Throws PersistError
-  // log_corrupted, replay_rejected.
-  [[nodiscard]] bool take(const LogFrame& frame, FrameBody& body, std::optional<std::uint64_t> aborted) {
-    const std::uint64_t live = aborted ? *aborted - frame.position.next_lsn : body.mutations();
-    std::uint64_t done = 0;
+  enum class Taken : std::uint8_t {
+    done,
+    undecided,  // the index rejected a mutation, and where the log ends is unknown: nobody can say what that means
+    half_done,  // half_done_lsn() was rejected when half of it was applied: the index must be loaded anew
+  };
+
+  // Replays one frame. `aborted` are the mutations of the frame that an abort behind it names. Throws PersistError
+  // log_corrupted, replay_rejected, unsupported; std::bad_alloc.
+  [[nodiscard]] Taken take(const LogFrame& frame, FrameBody& body, std::span<const LsnRange> aborted) {
+    if (body.mutations() == 0) {
+      frame.decoded([&] { body.require_end(); });
+      if (body.op() == FrameOp::time) {
+        time_ = body.time();  // written in front of the next mutation: without one, the last time is enough
+      }
+      return Taken::done;
+    }
+    const std::uint64_t first = frame.position.next_lsn;
+    if (first <= rules_->covered_lsn || first > rules_->up_to) {
+      return Taken::done;
+    }
+    not_applied_.clear();
     Outcome outcome = Outcome::applied;
-    for (std::uint64_t at = 0; at < body.mutations(); ++at) {
+    bool rest_is_passed_over = false;
+    for (std::uint64_t lsn = first; lsn < first + body.mutations() && lsn <= rules_->up_to; ++lsn) {
       frame.decoded([&] { body.read_next(mutation_); });
-      if (at < live && outcome != Outcome::tolerated) {
-        outcome = apply(frame);
-        if (outcome == Outcome::undecided) {
-          return false;
-        }
-        done += outcome == Outcome::tolerated ? 0 : 1;
+      if (!aborted.empty() && aborted.front().last < lsn) {
+        aborted = aborted.subspan(1);
+      }
+      if (!aborted.empty() && aborted.front().first <= lsn) {
+        ++report_->aborted;
+        leave_out(lsn);
+        continue;
+      }
+      outcome = rest_is_passed_over ? Outcome::tolerated : apply(frame, lsn);
+      if (outcome == Outcome::undecided || outcome == Outcome::half_done) {
+        half_done_lsn_ = lsn;
+        return outcome == Outcome::undecided ? Taken::undecided : Taken::half_done;
+      }
+      if (outcome == Outcome::tolerated) {
+        ++report_->tolerated;
+        leave_out(lsn);
+        rest_is_passed_over = frame.end == rules_->log_end;
       }
     }
-    frame.decoded([&] { body.require_end(); });
-    report_->aborted += body.mutations() - live;
-    report_->tolerated += live - done;
-    if (body.mutations() > 0 && outcome != Outcome::skipped) {
-      log_->append(frame, body.mutations());
-      if (aborted || done < live) {
-        log_->append_abort(log_->end().next_lsn - body.mutations() + done);
-      }
+    if (first + body.mutations() - 1 <= rules_->up_to) {
+      frame.decoded([&] { body.require_end(); });
     }
-    return true;
+    copy(frame, body.mutations(), outcome);
+    return Taken::done;
   }
 
- private:
-  enum class Outcome : std::uint8_t { applied, skipped, tolerated, undecided };
+  // Ends the new log in order. Call it when all frames are taken.
+  void finish() {
+    write_time();
+    log_->append_close();
+  }
 
-  Outcome apply(const LogFrame& frame) {
-    try {
-      if (mutation_.op == FrameOp::insert) {
-        index_->insert(mutation_.id, std::span<const float>(mutation_.vector), std::move(mutation_.metadata));
-      } else {
-        index_->erase(mutation_.id);
-      }
-    } catch (...) {
-      return log_end_ ? rejected(frame) : Outcome::undecided;
+  // The mutation at which take() stopped.
+  [[nodiscard]] std::uint64_t half_done_lsn() const noexcept { return half_done_lsn_; }
+
+ private:
+  enum class Outcome : std::uint8_t {
+    applied,
+    replaced,   // version 1: an insert replaced the vector of its identifier
+    skipped,    // version 1: the snapshot holds what the mutation did
+    tolerated,  // rejected, and passed over
+    undecided,
+    half_done,
+  };
+
+  void leave_out(std::uint64_t lsn) {
+    if (!not_applied_.empty() && not_applied_.back().last + 1 == lsn) {
+      not_applied_.back().last = lsn;
+    } else {
+      not_applied_.push_back({.first = lsn, .last = lsn});
     }
-    ++report_->replayed;
-    return Outcome::applied;
+  }
+
+  void write_time() {
+    if (time_) {
+      log_->append_body(0, [this](Writer& writer) { iqdb::write_time(writer, *time_); });
+      time_.reset();
+    }
+  }
+
+  void copy(const LogFrame& frame, std::uint64_t mutations, Outcome outcome) {
+    if (outcome == Outcome::skipped || (outcome == Outcome::tolerated && rules_->version == 1)) {
+      return;
+    }
+    write_time();
+    if (outcome == Outcome::replaced) {
+      // Both halves, so that a replay of the new log does the same with every index.
+      log_->append_body(2, [&](Writer& writer) {
+        writer.write_le(static_cast<std::uint8_t>(FrameOp::batch));
+        writer.write_le(std::uint32_t{2});
+        write_erase(writer, mutation_.id);
+        writer.write(frame.body);
+      });
+      return;
+    }
+    log_->append(frame, mutations);
+    if (!not_applied_.empty()) {
+      log_->append_abort(not_applied_);
+    }
+  }
+
+  Outcome apply(const LogFrame& frame, std::uint64_t lsn) {
+    if (std::ranges::binary_search(rules_->passed_over, lsn)) {
+      return Outcome::tolerated;
+    }
+    bool half_done = false;
+    Outcome outcome = Outcome::applied;
+    try {
+      apply_mutation(*index_, mutation_, std::move(mutation_.metadata), half_done);
+    } catch (const std::bad_alloc&) {
+      throw;  // memory that runs out says nothing about the log
+    } catch (const PersistError&) {
+      throw;
+    } catch (...) {
+      if (!rules_->log_end) {
+        return Outcome::undecided;
+      }
+      outcome = rejected(frame);
+    }
+    if (outcome == Outcome::replaced) {
+      replace(frame);
+    }
+    if (outcome == Outcome::tolerated && half_done) {
+      return Outcome::half_done;
+    }
+    report_->replayed += outcome == Outcome::applied || outcome == Outcome::replaced ? 1 : 0;
+    return outcome;
+  }
+
+  // Applications of version 1 replace a vector by inserting it again, and log only that.
+  void replace(const LogFrame& frame) {
+    Reader reader(frame.body);
+    static_cast<void>(reader.read_le<std::uint8_t>());
+    read_mutation(reader, FrameOp::insert, mutation_);  // its metadata were moved into the insert that was rejected
+    try {
+      index_->erase(mutation_.id);
+      index_->insert(mutation_.id, std::span<const float>(mutation_.vector), std::move(mutation_.metadata));
+    } catch (const std::bad_alloc&) {
+      throw;
+    } catch (...) {
+      reject(frame, message_of_current_exception());
+    }
   }
 
   // Decides what a rejection by the index means. Called in a catch handler: rethrows the exception to find its type.
@@ -86,45 +216,60 @@ class Replay {
       throw;
     } catch (const IndexError& error) {
       return rejected(frame, error);
-    } catch (const std::exception& error) {
-      reject(frame, error.what());
     } catch (...) {
-      reject(frame, "what is no std::exception");
+      if (rules_->skip_rejected) {
+        return Outcome::tolerated;
+      }
+      reject(frame, message_of_current_exception());
     }
   }
 
   [[nodiscard]] Outcome rejected(const LogFrame& frame, const IndexError& error) {
-    if (version_ == 1) {
+    if (rules_->version == 1) {
       // A crash between the snapshot and the truncation of its log leaves mutations in both, and version 1 does not
-      // mark them: skip those that the snapshot already holds.
-      const bool is_repeated = mutation_.op == FrameOp::insert ? error.kind() == IndexErrorKind::duplicate
-                                                               : error.kind() == IndexErrorKind::not_found;
-      if (is_repeated) {
+      // mark them. What they did is done again, or is done already.
+      if (mutation_.op == FrameOp::insert && error.kind() == IndexErrorKind::duplicate) {
+        return Outcome::replaced;
+      }
+      if (mutation_.op == FrameOp::erase && error.kind() == IndexErrorKind::not_found) {
         ++report_->skipped;
         return Outcome::skipped;
       }
-    } else if (frame.end == log_end_) {
+    } else if (frame.end == rules_->log_end && follows_from_the_state(error.kind())) {
       // A crash came after the rejection and before its abort, which would stand behind this frame.
+      return Outcome::tolerated;
+    }
+    if (rules_->skip_rejected) {
       return Outcome::tolerated;
     }
     reject(frame, error.what());
   }
 
+  // Whether the rejection follows from the mutation and the vectors that the index holds. Other kinds may follow from
+  // settings, e.g. a smaller capacity: the index may have taken what it rejects now, and the mutation was acknowledged.
+  static bool follows_from_the_state(IndexErrorKind kind) noexcept {
+    return kind == IndexErrorKind::duplicate || kind == IndexErrorKind::not_found ||
+           kind == IndexErrorKind::dimension_mismatch || kind == IndexErrorKind::invalid_vector;
+  }
+
   // Called in a catch handler: the exception being handled is nested.
   [[noreturn]] void reject(const LogFrame& frame, const char* found) const {
-    std::throw_with_nested(PersistError(PersistErrorKind::replay_rejected,
-                                        "the index rejects the mutation of vector " + to_string(mutation_.id) +
-                                            " that it once took: " + found +
-                                            "; is it the same version of the index, made with the same settings?",
-                                        {.path = {}, .code = {}, .offset = frame.position.offset}));
+    std::throw_with_nested(PersistError(
+        PersistErrorKind::replay_rejected,
+        "the index rejects the mutation of vector " + to_string(mutation_.id) + " that it once took: " + found +
+            "; load it with the version and the settings of the index that wrote the log; if there are none, "
+            "skip_rejected = true loses this mutation, and each that is rejected",
+        {.path = {}, .code = {}, .offset = frame.position.offset}));
   }
 
   I* index_;
-  NewLog<S>* log_;
-  std::uint32_t version_;
-  std::optional<std::uint64_t> log_end_;
+  Log* log_;
+  const ReplayRules* rules_;
   RecoveryReport* report_;
   Mutation mutation_;
+  std::vector<LsnRange> not_applied_;  // mutations of the frame that are no part of the state
+  std::optional<std::int64_t> time_;   // read, and not yet written
+  std::uint64_t half_done_lsn_ = 0;
 };
 
 }  // namespace recovery

@@ -1,10 +1,11 @@
 // The write-ahead log's header and frames: fields <-> bytes. docs/format.md has the picture and the rules.
 //
-//   header, 64: magic 8 | version 4 | CRC32 4 | log id 8 | base LSN 8 | base fingerprint 16 | zero 16
+//   header, 64: magic 8 | version 4 | CRC32 4 | log id 8 | base LSN 8 | base fingerprint 16 | history id 8 | zero 8
 //   frame: body length 4 | CRC32 4 | LSN 8 | durable 8 | body …
 //   body:  wal/frame_body.hpp
 //
-// Version 1 is read, but not written: magic 8 | version 4, then frames: body length 4 | CRC32 4 | body …
+// Version 2 has the same layout, with zeros where the history id stands. Version 1: magic 8 | version 4, then frames:
+// body length 4 | CRC32 4 | body … Both are read, but not written.
 #pragma once
 
 #include <algorithm>
@@ -29,12 +30,12 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 inline constexpr std::string_view log_magic("IQDBWAL\0", 8);
 
 /// The version that is written.
-inline constexpr std::uint32_t log_version = 2;
+inline constexpr std::uint32_t log_version = 3;
 
-/// The size of a version-1 header: magic and version. A version-2 header begins with the same fields.
+/// The size of a version-1 header: magic and version. Later headers begin with the same fields.
 inline constexpr std::uint64_t log_header_1_bytes = 12;
 
-/// The size of a version-2 header.
+/// The size of a header of version 2 or 3.
 inline constexpr std::uint64_t log_header_bytes = 64;
 
 /// The largest body of a frame, in bytes. A mutation that needs a larger one is refused before it is written.
@@ -43,19 +44,33 @@ inline constexpr std::uint64_t largest_frame_body = std::uint64_t{256} * 1024 * 
 /// The largest LSN of a mutation: large enough that no log reaches it, small enough that no sum of LSNs overflows.
 inline constexpr std::uint64_t largest_lsn = std::uint64_t{1} << 62U;
 
-/// The header of a version-2 log.
+/// The header of a log of version 2 or 3.
 struct LogHeader {
   std::uint64_t log_id = 0;    ///< random, new for each log file; part of each frame's checksum
   std::uint64_t base_lsn = 0;  ///< the LSN of the last mutation in the base snapshot
   Fingerprint base;            ///< the snapshot that the log continues
+  std::uint64_t history_id =
+      0;  ///< random; as long as it stays the same, an LSN names the same mutation; 0 in version 2
 
   friend bool operator==(const LogHeader&, const LogHeader&) = default;
 };
 
-/// The first byte of a body.
-enum class FrameOp : std::uint8_t { insert = 1, erase = 2, batch = 3, abort = 4, checkpoint = 5, close = 6 };
+/// The first byte of a body. Those from `upsert` on exist since version 3.
+enum class FrameOp : std::uint8_t {
+  insert = 1,
+  erase = 2,
+  batch = 3,
+  abort = 4,
+  checkpoint = 5,
+  close = 6,
+  upsert = 7,
+  metadata = 8,
+  time = 9,
+  typed_insert = 10,
+  typed_upsert = 11,
+};
 
-/// The header of a version-2 frame.
+/// The header of a frame of version 2 or 3.
 struct FrameHeader {
   std::uint32_t body_bytes = 0;
   std::uint32_t crc32 = 0;    ///< see frame_checksum
@@ -137,56 +152,65 @@ inline void write_fingerprint(Writer& writer, const Fingerprint& fingerprint) {
           .region_crc32 = reader.read_le<std::uint32_t>()};
 }
 
-/// Writes a version-2 header, with its checksum.
-IQDB_PERSIST_INLINE void write_log_header(Writer& writer, const LogHeader& header);
+/// Writes a header of `version`, 2 or 3, with its checksum.
+IQDB_PERSIST_INLINE void write_log_header(Writer& writer, const LogHeader& header, std::uint32_t version = log_version);
 
 namespace wal_format {
 
 [[noreturn, gnu::cold, gnu::noinline]] inline void throw_damaged_header(const std::string& found) {
   throw_persist_error(PersistErrorKind::log_corrupted,
                       "the log's header is damaged: " + found +
-                          "; restore the log from a copy, or move it away to load the snapshot without it",
+                          "; restore the log from a copy: without the log, every mutation since the snapshot is lost",
                       {.path = {}, .code = {}, .offset = 0});
 }
 
-// The fields of a version-2 header, from its 64 bytes. Checks nothing.
+// The fields of a header of version 2 or 3, from its 64 bytes. Checks nothing.
 [[nodiscard]] inline LogHeader fields_of(std::span<const std::byte> bytes) {
   Reader reader(bytes.subspan(log_magic.size() + 4 + 4));
   LogHeader header;
   header.log_id = reader.read_le<std::uint64_t>();
   header.base_lsn = reader.read_le<std::uint64_t>();
   header.base = read_fingerprint(reader);
+  header.history_id = reader.read_le<std::uint64_t>();
   return header;
 }
 
-[[nodiscard]] inline std::vector<std::byte> encoded(const LogHeader& header) {
-  return bytes_of([&](Writer& writer) { write_log_header(writer, header); });
+[[nodiscard]] inline std::vector<std::byte> encoded(const LogHeader& header, std::uint32_t version = log_version) {
+  return bytes_of([&](Writer& writer) { write_log_header(writer, header, version); });
+}
+
+// Whether these 64 bytes are a header of `version`, apart from its magic and version.
+[[nodiscard]] inline bool is_rest_of_header(std::span<const std::byte> bytes, std::uint32_t version) {
+  const auto right = encoded(fields_of(bytes), version);
+  return std::equal(right.begin() + log_header_1_bytes, right.end(), bytes.begin() + log_header_1_bytes);
 }
 
 }  // namespace wal_format
 
 /// The version of the log that begins with `bytes`. Pass the first log_header_bytes of the file, or the whole file if
 /// it is shorter, but at least log_header_1_bytes. Throws PersistError bad_magic if it is not a log;
-/// unsupported_version if this library does not know its version; log_corrupted if the rest of the header is a correct
-/// version-2 header, so that magic or version is damaged.
+/// unsupported_version if this library does not know its version; log_corrupted if the rest of the header is correct,
+/// so that magic or version is damaged.
 [[nodiscard]] IQDB_PERSIST_INLINE std::uint32_t read_log_version(std::span<const std::byte> bytes);
 
-/// Reads a version-2 header. Throws PersistError log_corrupted if it is not complete and correct. A log is created
-/// whole, so this is damage, and never a log whose creation was cut off.
-[[nodiscard]] IQDB_PERSIST_INLINE LogHeader read_log_header(std::span<const std::byte> bytes);
+/// Reads a header of `version`, 2 or 3. Throws PersistError log_corrupted if it is not complete and correct. A log is
+/// created whole, so this is damage, and never a log whose creation was cut off.
+[[nodiscard]] IQDB_PERSIST_INLINE LogHeader read_log_header(std::span<const std::byte> bytes,
+                                                            std::uint32_t version = log_version);
 
 #if IQDB_PERSIST_DEFINITIONS
 
-IQDB_PERSIST_INLINE void write_log_header(Writer& writer, const LogHeader& header) {
-  const auto encode = [&header](std::uint32_t crc32) {
+IQDB_PERSIST_INLINE void write_log_header(Writer& writer, const LogHeader& header, std::uint32_t version) {
+  const auto encode = [&](std::uint32_t crc32) {
     return bytes_of([&](Writer& to) {
       to.write_array(log_magic);
-      to.write_le(log_version);
+      to.write_le(version);
       to.write_le(crc32);
       to.write_le(header.log_id);
       to.write_le(header.base_lsn);
       write_fingerprint(to, header.base);
-      to.write(std::array<std::byte, 16>{});
+      to.write_le(version == 2 ? std::uint64_t{0} : header.history_id);
+      to.write(std::array<std::byte, 8>{});
     });
   };
   writer.write(encode(Crc32(encode(0)).value()));
@@ -196,15 +220,13 @@ IQDB_PERSIST_INLINE std::uint32_t read_log_version(std::span<const std::byte> by
   Reader reader(bytes);
   const std::string magic = reader.read_string(log_magic.size());
   const auto version = reader.read_le<std::uint32_t>();
-  if (magic == log_magic && version == log_version) {
+  if (magic == log_magic && (version == 2 || version == log_version)) {
     return version;
   }
-  if (bytes.size() == log_header_bytes) {
-    const auto repaired = wal_format::encoded(wal_format::fields_of(bytes));
-    if (std::equal(repaired.begin() + log_header_1_bytes, repaired.end(), bytes.begin() + log_header_1_bytes)) {
-      wal_format::throw_damaged_header("its magic is " + printable(magic) + " and its version " +
-                                       std::to_string(version));
-    }
+  if (bytes.size() == log_header_bytes &&
+      (wal_format::is_rest_of_header(bytes, 2) || wal_format::is_rest_of_header(bytes, log_version))) {
+    wal_format::throw_damaged_header("its magic is " + printable(magic) + " and its version " +
+                                     std::to_string(version));
   }
   if (magic != log_magic) {
     throw_persist_error(PersistErrorKind::bad_magic,
@@ -218,14 +240,14 @@ IQDB_PERSIST_INLINE std::uint32_t read_log_version(std::span<const std::byte> by
   return version;
 }
 
-IQDB_PERSIST_INLINE LogHeader read_log_header(std::span<const std::byte> bytes) {
+IQDB_PERSIST_INLINE LogHeader read_log_header(std::span<const std::byte> bytes, std::uint32_t version) {
   if (bytes.size() != log_header_bytes) {
     wal_format::throw_damaged_header("it has " + std::to_string(bytes.size()) + " bytes, expected " +
                                      std::to_string(log_header_bytes));
   }
   const LogHeader header = wal_format::fields_of(bytes);
   // Encoding the fields again must produce the same bytes: this checks magic, version, checksum and the zeros at once.
-  if (const auto right = wal_format::encoded(header); !std::equal(right.begin(), right.end(), bytes.begin())) {
+  if (const auto right = wal_format::encoded(header, version); !std::equal(right.begin(), right.end(), bytes.begin())) {
     wal_format::throw_damaged_header("its checksum is wrong");
   }
   if (header.base_lsn > largest_lsn) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "iqdb/persist/bytes/helper_threads.hpp"
 #include "iqdb/persist/error.hpp"
@@ -23,23 +24,26 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 /// Refuses frames whose checksum is correct but that no writer produces. It must see all frames of a log in order.
 class FrameOrder {
  public:
-  /// Checks a log of this version.
-  explicit FrameOrder(std::uint32_t version) : version_(version) {}
+  /// Checks this log.
+  explicit FrameOrder(const LogIdentity& log) : log_(log) {}
 
   /// Decodes the body of the next frame; its mutations are not read yet. Throws PersistError log_corrupted if the body
-  /// cannot be decoded, if an abort does not stand directly behind the frame of the mutation that it names, or if a
-  /// mutation has a number above largest_lsn.
+  /// cannot be decoded, if an abort does not stand directly behind the frame of the mutations that it names, if a
+  /// checkpoint names a mutation that the log does not hold before it, or if a mutation has a number above largest_lsn.
   [[nodiscard]] FrameBody take(const LogFrame& frame) {
-    FrameBody body = frame.decoded([&] { return FrameBody(frame.body, version_); });
-    taken_back_ = 0;
+    FrameBody body = frame.decoded([&] { return FrameBody(frame.body, log_.version); });
+    aborted_.clear();
     if (body.op() == FrameOp::abort) {
-      // How many mutations of the previous frame stay. If the LSN is below that frame's, the difference wraps around
-      // and exceeds their number.
-      const std::uint64_t kept = body.aborted_lsn() - first_lsn_;
-      if (kept >= mutations_) {
-        frame.fail("an abort does not stand directly behind the record of the mutation that it speaks of");
+      aborted_ = body.aborted_within(first_lsn_, mutations_);
+      if (aborted_.empty()) {
+        frame.fail("an abort does not stand directly behind the record of the mutations that it speaks of");
       }
-      taken_back_ = mutations_ - kept;
+    } else if (body.op() == FrameOp::checkpoint) {
+      covered_lsn_ = body.checkpoint_lsn().value_or(frame.position.next_lsn - 1);
+      if (covered_lsn_ < log_.header.base_lsn || covered_lsn_ >= frame.position.next_lsn) {
+        frame.fail("a checkpoint names the mutation " + std::to_string(covered_lsn_) + "; expected one of " +
+                   std::to_string(log_.header.base_lsn) + " to " + std::to_string(frame.position.next_lsn - 1));
+      }
     }
     first_lsn_ = frame.position.next_lsn;
     mutations_ = body.mutations();
@@ -49,14 +53,25 @@ class FrameOrder {
     return body;
   }
 
-  /// How many mutations of the previous frame the frame taken last aborts: 0 unless it is an abort.
-  [[nodiscard]] std::uint64_t taken_back() const noexcept { return taken_back_; }
+  /// The mutations of the previous frame that the frame taken last aborts: none unless it is an abort.
+  [[nodiscard]] const std::vector<LsnRange>& aborted() const noexcept { return aborted_; }
+
+  /// The last mutation that the snapshot of the checkpoint taken last holds.
+  [[nodiscard]] std::uint64_t covered_lsn() const noexcept { return covered_lsn_; }
 
  private:
-  std::uint32_t version_;
+  LogIdentity log_;
   std::uint64_t first_lsn_ = 0;
   std::uint64_t mutations_ = 0;
-  std::uint64_t taken_back_ = 0;
+  std::vector<LsnRange> aborted_;
+  std::uint64_t covered_lsn_ = 0;
+};
+
+/// Where the replay of a log starts.
+struct ReplayStart {
+  LogPosition from;                              ///< the first frame that is read
+  std::uint64_t covered_lsn = 0;                 ///< mutations up to this one are in the snapshot, and are passed over
+  std::optional<std::int64_t> time_before = {};  ///< what the last time frame before `from` says
 };
 
 /// The result of scan_log.
@@ -64,29 +79,62 @@ struct LogScan {
   LogIdentity log;
   LogPosition end;                    ///< the end of the last valid frame
   std::uint64_t dropped_bytes = 0;    ///< bytes behind the end, up to the last one that is not zero
-  std::optional<LogPosition> replay;  ///< where replay starts; nothing if the log continues another snapshot
+  std::optional<ReplayStart> replay;  ///< nothing if the log continues another snapshot
   std::uint64_t mutations = 0;        ///< not aborted, behind `replay`, or in the whole log if there is no `replay`
 };
 
+namespace wal_reader {
+
+// How many mutations of `log` behind the number `covered` are not aborted. Throws PersistError log_corrupted if that
+// number lies within a frame: a checkpoint is taken between two frames.
+template <ReadableFile F>
+[[nodiscard]] std::uint64_t mutations_behind(F& file, const LogIdentity& log, std::uint64_t covered,
+                                             std::size_t piece_bytes, HelperThreads* helpers) {
+  std::uint64_t mutations = 0;
+  FrameReader reader(file, log, log.first_frame(), piece_bytes, helpers);
+  FrameOrder order(log);
+  while (const auto frame = reader.next()) {
+    const FrameBody body = order.take(*frame);
+    reader.advance(body.mutations());
+    const std::uint64_t first = frame->position.next_lsn;
+    const std::uint64_t next = reader.position().next_lsn;
+    if (first <= covered && covered + 1 < next) {
+      frame->fail("a checkpoint names the mutation " + std::to_string(covered) + " within it");
+    }
+    if (first > covered) {
+      mutations += body.mutations();
+    }
+    for (const LsnRange& range : order.aborted()) {
+      mutations -= range.first > covered ? range.count() : 0;
+    }
+  }
+  return mutations;
+}
+
+}  // namespace wal_reader
+
 /// Reads a log to its end, in pieces of about `piece_bytes`; `helpers` share the work. `snapshot` is the fingerprint of
-/// the snapshot beside the log. Throws PersistError bad_magic, unsupported_version, log_corrupted; io.
+/// the snapshot beside the log. With `up_to` it reads only the frames that begin with that mutation or an earlier one,
+/// and does not look for damage behind them. Throws PersistError bad_magic, unsupported_version, log_corrupted; io.
 template <ReadableFile F>
 [[nodiscard]] LogScan scan_log(F& file, const Fingerprint& snapshot, std::size_t piece_bytes,
-                               HelperThreads* helpers = nullptr) {
+                               HelperThreads* helpers = nullptr, std::optional<std::uint64_t> up_to = {}) {
   LogScan scan;
   scan.log = identify_log(file);
   if (file.size() < log_header_1_bytes) {
     scan.end = {.offset = file.size(), .next_lsn = 1};
-    scan.replay = scan.end;
+    scan.replay = ReplayStart{.from = scan.end};
     return scan;
   }
   if (scan.log.continues(snapshot)) {
-    scan.replay = scan.log.first_frame();
+    scan.replay = ReplayStart{.from = scan.log.first_frame(), .covered_lsn = scan.log.header.base_lsn};
   }
   FrameReader reader(file, scan.log, scan.log.first_frame(), piece_bytes, helpers);
-  FrameOrder order(scan.log.version);
+  FrameOrder order(scan.log);
   Mutation mutation;
-  while (const auto frame = reader.next()) {
+  std::optional<std::int64_t> time;
+  bool counted = true;  // whether scan.mutations begins behind the mutations that the snapshot holds
+  while (const auto frame = up_to && reader.position().next_lsn > *up_to ? std::nullopt : reader.next()) {
     FrameBody body = order.take(*frame);
     frame->decoded([&] {
       for (std::uint32_t at = 0; at < body.mutations(); ++at) {
@@ -95,15 +143,27 @@ template <ReadableFile F>
       body.require_end();
     });
     scan.mutations += body.mutations();
-    scan.mutations -= order.taken_back();
+    for (const LsnRange& range : order.aborted()) {
+      scan.mutations -= range.count();
+    }
     reader.advance(body.mutations());
+    if (body.op() == FrameOp::time) {
+      time = body.time();
+    }
     if (body.op() == FrameOp::checkpoint && body.fingerprint() == snapshot) {
-      scan.replay = reader.position();
+      // Where writers went on while the snapshot was written, mutations that it lacks stand before this frame.
+      counted = order.covered_lsn() + 1 == frame->position.next_lsn;
+      scan.replay = ReplayStart{.from = counted ? reader.position() : scan.log.first_frame(),
+                                .covered_lsn = order.covered_lsn(),
+                                .time_before = counted ? time : std::nullopt};
       scan.mutations = 0;
     }
   }
   scan.end = reader.position();
-  scan.dropped_bytes = reader.torn_bytes();
+  scan.dropped_bytes = up_to ? 0 : reader.torn_bytes();
+  if (!counted) {
+    scan.mutations = wal_reader::mutations_behind(file, scan.log, scan.replay->covered_lsn, piece_bytes, helpers);
+  }
   return scan;
 }
 

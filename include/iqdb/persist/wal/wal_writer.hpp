@@ -64,18 +64,24 @@ class LogWriter {
     header_ = log.header();
     end_ = log.end();
     durable_ = end_.offset;
+    durable_lsn_ = end_.next_lsn - 1;
     undone_unsynced_ = false;
     unsynced_since_.reset();
   }
 
   /// Appends a frame of `mutations` mutations, whose body `write_body(writer)` writes, and syncs it if the policy says
-  /// so. Returns the LSN of the first one. If it throws, the log holds none of them, with one exception: after a failed
+  /// so. Returns the LSN of the first one. With a periodic policy it waits first while a mutation that is not known to
+  /// be durable is older than the interval. If it throws, the log holds none of them, with one exception: after a failed
   /// sync it may. Throws PersistError io, record_too_large, poisoned; and what `write_body` throws.
   template <class WriteBody>
   std::uint64_t append(std::uint64_t mutations, WriteBody&& write_body) {
     std::uint64_t first = 0;
     {
       std::unique_lock guard(mutex_);
+      if (policy_.is_periodic() && mutations > 0) {
+        // Otherwise a disk that syncs slowly would let any number of mutations be acknowledged and lost.
+        synced_.wait(guard, [this] { return poisoned_ || !is_overdue(); });
+      }
       require_usable();
       first = end_.next_lsn;
       if (mutations > largest_lsn - (first - 1)) {
@@ -109,20 +115,26 @@ class LogWriter {
     return first;
   }
 
-  /// Records that the index rejected the mutation `lsn` of the frame appended last. If the abort cannot be appended,
-  /// the log is poisoned: a load could not tell the rejected mutation from one that the index took.
-  void abort(std::uint64_t lsn) noexcept {
+  /// Records that these mutations of the frame appended last are no part of the state. If the abort cannot be appended,
+  /// the log is poisoned: a load could not tell the rejected mutations from those that the index took. `sync_now` syncs
+  /// it under every policy, for a rejection that a replay would not repeat.
+  void abort(const LsnRange& rejected, bool sync_now) noexcept {
     try {
-      std::ignore = append(0, [lsn](Writer& writer) { write_abort(writer, lsn); });
-    } catch (const std::exception& error) {
-      poison("a rejected mutation could not be marked as such", error.what());
+      std::ignore = append(0, [&](Writer& writer) { write_abort(writer, std::span(&rejected, 1)); });
+      if (sync_now) {
+        // Without this sync a power cut could keep the mutation and lose its abort: a load would bring back what was
+        // reported as rejected.
+        sync();
+      }
+    } catch (...) {
+      poison("a rejected mutation could not be marked as such", message_of_current_exception());
     }
   }
 
-  /// Durably records that the snapshot with this fingerprint holds all mutations so far. Throws PersistError io,
+  /// Durably records that the snapshot with this fingerprint holds the mutations up to `lsn`. Throws PersistError io,
   /// poisoned.
-  void checkpoint(const Fingerprint& snapshot) {
-    std::ignore = append(0, [&](Writer& writer) { write_checkpoint(writer, snapshot); });
+  void checkpoint(const Fingerprint& snapshot, std::uint64_t lsn) {
+    std::ignore = append(0, [&](Writer& writer) { write_checkpoint(writer, snapshot, lsn); });
     // Under every policy: otherwise a crash could leave the new snapshot in place and a log that does not know it.
     sync();
   }
@@ -132,25 +144,33 @@ class LogWriter {
     // One sync at a time: the system reports a failure once, and a second, concurrent sync could see success.
     const std::lock_guard one_at_a_time(sync_mutex_);
     std::uint64_t target = 0;
+    std::uint64_t target_lsn = 0;
     {
       const std::lock_guard guard(mutex_);
       require_usable();
       // Taken before the sync starts: what is appended meanwhile may not be covered.
       target = end_.offset;
-      unsynced_since_.reset();
+      target_lsn = end_.next_lsn - 1;
+      syncing_since_ = std::exchange(unsynced_since_, std::nullopt);
       const bool was_undone = std::exchange(undone_unsynced_, false);
       if (target == durable_ && !was_undone) {
+        syncing_since_.reset();
         return;
       }
     }
     try {
       log_->sync();
-    } catch (const std::exception& error) {
-      poison("a sync of the log failed", error.what());
+    } catch (...) {
+      poison("a sync of the log failed", message_of_current_exception());
       throw;
     }
-    const std::lock_guard guard(mutex_);
-    durable_ = target;
+    {
+      const std::lock_guard guard(mutex_);
+      durable_ = target;
+      durable_lsn_ = target_lsn;
+      syncing_since_.reset();
+    }
+    synced_.notify_all();
   }
 
   /// Ends the log in order: sync, close frame, sync. Nothing may be appended afterwards. Throws PersistError io,
@@ -161,8 +181,8 @@ class LogWriter {
     // A close frame says that everything before it is durable, so it is written after that sync.
     try {
       log_->finish(encoded(write_close));
-    } catch (const std::exception& error) {
-      poison("the log could not be closed in order", error.what());
+    } catch (...) {
+      poison("the log could not be closed in order", message_of_current_exception());
       throw;
     }
   }
@@ -170,10 +190,19 @@ class LogWriter {
   /// The LSN of the last mutation appended; the base LSN if none was.
   [[nodiscard]] std::uint64_t lsn() const noexcept { return end_.next_lsn - 1; }
 
+  /// The bytes of the log, without space ahead.
+  [[nodiscard]] std::uint64_t bytes() const noexcept { return end_.offset; }
+
+  /// The history that the log belongs to.
+  [[nodiscard]] std::uint64_t history_id() const noexcept { return header_.history_id; }
+
   /// Makes every later append and sync throw poisoned, since `what` failed with `error`. The first reason stays.
   void poison(const char* what, const char* error) noexcept {
-    const std::lock_guard guard(mutex_);
-    poison_locked(what, error);
+    {
+      const std::lock_guard guard(mutex_);
+      poison_locked(what, error);
+    }
+    synced_.notify_all();
   }
 
   /// Whether an earlier failure left the state of the disk unknown.
@@ -193,9 +222,25 @@ class LogWriter {
   void require_usable() const {
     if (poisoned_) {
       throw_persist_error(PersistErrorKind::poisoned,
-                          "nothing can be logged any more, since " + reason_ +
-                              "; load the index again: it holds everything that was acknowledged");
+                          "nothing can be logged any more, since " + reason_ + "; " + what_a_load_has());
     }
+  }
+
+  // What a user can do about a poisoned log. Called like require_usable().
+  [[nodiscard]] std::string what_a_load_has() const {
+    if (policy_.is_always()) {
+      return "load the index again: it holds everything that was acknowledged";
+    }
+    return "of the mutations up to " + std::to_string(end_.next_lsn - 1) + " a load may have only those up to " +
+           std::to_string(durable_lsn_) +
+           ", which were synced; save_copy() stores the index as it is in memory under another path; then load";
+  }
+
+  // Whether a mutation that is not known to be durable is older than the interval of a periodic policy. A sync that is
+  // under way has made nothing durable yet. Called with mutex_ held.
+  [[nodiscard]] bool is_overdue() const {
+    const auto& oldest = syncing_since_ ? syncing_since_ : unsynced_since_;
+    return oldest && std::chrono::steady_clock::now() - *oldest > policy_.interval();
   }
 
   // Encodes a frame for the end of the log; valid until the next one. Called with mutex_ held, or when no other
@@ -212,10 +257,10 @@ class LogWriter {
     const std::span<const std::byte> frame = encoded(std::forward<WriteBody>(write_body));
     try {
       log_->append(frame);
-    } catch (const std::exception& error) {
+    } catch (...) {
       undone_unsynced_ = log_->usable();
       if (!undone_unsynced_) {
-        poison_locked("half a record could not be removed", error.what());
+        poison_locked("half a record could not be removed", message_of_current_exception());
       }
       throw;
     }
@@ -232,7 +277,7 @@ class LogWriter {
   void sync_what_was_undone() noexcept {
     try {
       sync();
-    } catch (const std::exception&) {
+    } catch (...) {  // it is poisoned now
     }
   }
 
@@ -243,7 +288,7 @@ class LogWriter {
     }
     try {
       reason_ = std::string(what) + " (" + error + ")";
-    } catch (const std::exception&) {
+    } catch (...) {
       reason_.clear();  // out of memory: poisoned all the same
     }
   }
@@ -264,7 +309,7 @@ class LogWriter {
       guard.unlock();
       try {
         sync();
-      } catch (const std::exception&) {
+      } catch (...) {
         // It is poisoned now: the next call says so.
       }
       guard.lock();
@@ -286,7 +331,8 @@ class LogWriter {
   std::mutex mutex_;       // guards the members below; log_->sync() runs without it
   LogHeader header_;
   LogPosition end_;
-  std::uint64_t durable_ = 0;  // up to this offset the log is known to be durable
+  std::uint64_t durable_ = 0;      // up to this offset the log is known to be durable
+  std::uint64_t durable_lsn_ = 0;  // the last mutation before that offset
   FsyncPolicy policy_;
   std::size_t extent_bytes_;
   std::optional<typename S::Log> log_;
@@ -295,9 +341,11 @@ class LogWriter {
   bool poisoned_ = false;
   std::string reason_;
 
-  std::condition_variable wake_;
+  std::condition_variable wake_;    // the thread that syncs waits for work
+  std::condition_variable synced_;  // append() waits for a sync
   bool stopping_ = false;
-  std::optional<std::chrono::steady_clock::time_point> unsynced_since_;
+  std::optional<std::chrono::steady_clock::time_point> unsynced_since_;  // the oldest that no sync covers
+  std::optional<std::chrono::steady_clock::time_point> syncing_since_;   // the oldest that the running sync covers
   std::thread flusher_;
 };
 

@@ -1,0 +1,157 @@
+// Applies the mutations of a log to an index, and checks before they are logged whether the index will take them.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <numeric>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "iqdb/index.hpp"
+#include "iqdb/index_error.hpp"
+#include "iqdb/persist/bytes/row_format.hpp"
+#include "iqdb/persist/error.hpp"
+#include "iqdb/persist/version.hpp"
+#include "iqdb/persist/wal/mutation.hpp"
+#include "iqdb/persist/wal/wal_format.hpp"
+#include "iqdb/types.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+/// Throws what `index.insert` would, if the index can tell; then nothing needs to be logged. Also throws IndexError if
+/// the metadata cannot be stored (check_storable).
+template <Index I>
+void check_before_insert(const I& index, const VectorId& id, std::span<const float> vector,
+                         const std::optional<Metadata>& metadata) {
+  check_storable(metadata);
+  if constexpr (ChecksInsert<I>) {
+    index.check_insert(id, vector, metadata);
+  } else if constexpr (ChecksVector<I>) {
+    index.check_vector(vector, metadata);
+  }
+}
+
+/// Throws what `index.erase` would, if the index can tell.
+template <Index I>
+void check_before_erase(const I& index, const VectorId& id) {
+  if constexpr (ChecksErase<I>) {
+    index.check_erase(id);
+  }
+}
+
+/// Throws what an upsert would, if the index can tell. Also throws IndexError if the metadata cannot be stored.
+template <Index I>
+void check_before_upsert(const I& index, const VectorId& id, std::span<const float> vector,
+                         const std::optional<Metadata>& metadata) {
+  check_storable(metadata);
+  if constexpr (ChecksVector<I>) {
+    index.check_vector(vector, metadata);
+  } else if constexpr (ChecksInsert<I>) {
+    try {
+      index.check_insert(id, vector, metadata);
+    } catch (const IndexError& error) {
+      if (error.kind() != IndexErrorKind::duplicate) {  // the vector that is to be replaced
+        throw;
+      }
+    }
+  }
+}
+
+/// Throws what applying the mutations in this order would, if the index can tell: `fail(position)` is called in the catch
+/// handler, and rethrows. Whether an identifier is taken is asked only for its first mutation: what comes later depends
+/// on that one.
+template <Index I, class Fail>
+void check_before_batch(const I& index, std::span<const Mutation> mutations, Fail&& fail) {
+  if constexpr (ChecksInsert<I> || ChecksErase<I> || ChecksVector<I>) {
+    const auto first_of_id = [&] {
+      // Ascending identifiers, the common case, are all different.
+      const auto precedes = [](const Mutation& left, const Mutation& right) { return left.id < right.id; };
+      const auto not_less = [&](const Mutation& left, const Mutation& right) { return !precedes(left, right); };
+      std::vector<bool> first(mutations.size(), true);
+      if (std::ranges::adjacent_find(mutations, not_less) != mutations.end()) {
+        std::vector<std::size_t> order(mutations.size());
+        std::iota(order.begin(), order.end(), std::size_t{0});
+        std::ranges::stable_sort(
+            order, [&](std::size_t left, std::size_t right) { return precedes(mutations[left], mutations[right]); });
+        for (std::size_t at = 1; at < order.size(); ++at) {
+          first[order[at]] = precedes(mutations[order[at - 1]], mutations[order[at]]);
+        }
+      }
+      return first;
+    }();
+    for (std::size_t at = 0; at < mutations.size(); ++at) {
+      const Mutation& mutation = mutations[at];
+      try {
+        if (mutation.op == FrameOp::upsert) {
+          check_before_upsert(index, mutation.id, mutation.vector, mutation.metadata);
+        } else if (mutation.op == FrameOp::erase && first_of_id[at]) {
+          check_before_erase(index, mutation.id);
+        } else if (mutation.op == FrameOp::insert && first_of_id[at]) {
+          check_before_insert(index, mutation.id, mutation.vector, mutation.metadata);
+        } else if (mutation.op == FrameOp::insert) {
+          if constexpr (ChecksVector<I>) {
+            index.check_vector(mutation.vector, mutation.metadata);
+          }
+        }
+      } catch (const IndexError&) {
+        fail(at);
+      }
+    }
+  }
+}
+
+/// Inserts a vector, or replaces the one of that identifier: the index's own upsert, or erase and insert. Throws what
+/// they throw. If `half_done` is true afterwards, the old vector is gone and the new one is not there; otherwise nothing
+/// has changed.
+template <Index I>
+void upsert_into(I& index, VectorId id, std::span<const float> vector, std::optional<Metadata> metadata,
+                 bool& half_done) {
+  half_done = false;
+  if constexpr (Upsertable<I>) {
+    index.upsert(std::move(id), vector, std::move(metadata));
+  } else {
+    check_before_upsert(index, id, vector, metadata);
+    bool erased = true;
+    try {
+      index.erase(id);
+    } catch (const IndexError& error) {
+      if (error.kind() != IndexErrorKind::not_found) {
+        throw;
+      }
+      erased = false;
+    }
+    half_done = erased;
+    index.insert(std::move(id), vector, std::move(metadata));
+    half_done = false;
+  }
+}
+
+/// Applies a mutation, with these metadata. Throws what the index throws, and PersistError unsupported for a kind of
+/// mutation that the index does not have. `half_done` is that of upsert_into.
+template <Index I>
+void apply_mutation(I& index, const Mutation& mutation, std::optional<Metadata> metadata, bool& half_done) {
+  half_done = false;
+  const std::span<const float> vector = mutation.vector;
+  switch (mutation.op) {
+    case FrameOp::insert:
+      index.insert(mutation.id, vector, std::move(metadata));
+      return;
+    case FrameOp::erase:
+      index.erase(mutation.id);
+      return;
+    case FrameOp::upsert:
+      upsert_into(index, mutation.id, vector, std::move(metadata), half_done);
+      return;
+    default:
+      throw_persist_error(PersistErrorKind::unsupported,
+                          "the log holds a mutation of the kind " + std::to_string(static_cast<unsigned>(mutation.op)) +
+                              " of vector " + to_string(mutation.id) +
+                              ", which the index does not have; load it with the type of index, or the version of "
+                              "the library, that wrote it");
+  }
+}
+
+}  // namespace iqdb

@@ -1,0 +1,199 @@
+// Reads a whole log, once or twice, and replays it onto the index that was loaded from the snapshot beside it.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "iqdb/index.hpp"
+#include "iqdb/persist/bytes/helper_threads.hpp"
+#include "iqdb/persist/config.hpp"
+#include "iqdb/persist/error.hpp"
+#include "iqdb/persist/progress.hpp"
+#include "iqdb/persist/snapshot/snapshot_format.hpp"
+#include "iqdb/persist/storage/storage.hpp"
+#include "iqdb/persist/version.hpp"
+#include "iqdb/persist/wal/frame_body.hpp"
+#include "iqdb/persist/wal/frame_reader.hpp"
+#include "iqdb/persist/wal/log_identity.hpp"
+#include "iqdb/persist/wal/recovery_report.hpp"
+#include "iqdb/persist/wal/replay.hpp"
+#include "iqdb/persist/wal/wal_format.hpp"
+#include "iqdb/persist/wal/wal_reader.hpp"
+#include "iqdb/text.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+namespace recovery {
+
+// Throws PersistError log_mismatch: the log continues another snapshot than `present` and holds `mutations`.
+[[noreturn, gnu::cold, gnu::noinline]] inline void throw_log_mismatch(const LogIdentity& log,
+                                                                      const Fingerprint& present,
+                                                                      std::uint64_t mutations) {
+  const auto described = [](const Fingerprint& snapshot) {
+    return "one of " + std::to_string(snapshot.file_bytes) + " bytes with the checksum " +
+           hexadecimal(snapshot.region_crc32);
+  };
+  throw_persist_error(PersistErrorKind::log_mismatch,
+                      "the log does not continue the snapshot beside it, " + described(present) + ", but " +
+                          described(log.header.base) +
+                          "; one of the two files is older than the other, as in a backup that copied them at two "
+                          "moments; put back the "
+                          "file that is missing, or remove the log, which gives up its " +
+                          std::to_string(mutations) + " mutations and whatever the other snapshot holds");
+}
+
+// What came of a replay.
+template <class Log>
+struct Replayed {
+  std::unique_ptr<Log> log;  // not finished yet
+  RecoveryReport report = {};
+  std::uint64_t last_lsn = 0;  // the last mutation that was read
+
+  // Whether mutations that once stood in the log are not in the state: the numbers behind them will be given again.
+  [[nodiscard]] bool lost_mutations() const noexcept { return report.dropped_bytes > 0 || report.tolerated > 0; }
+};
+
+// Replays a log. `begin_log(snapshot, base_lsn, history_id)` makes the new log, a unique_ptr to a NewLog or a NoLog; it
+// has no history id if the old log has none.
+template <class BeginLog>
+class LogReplay {
+ public:
+  using Log = typename std::invoke_result_t<BeginLog&, const Fingerprint&, std::uint64_t,
+                                            std::optional<std::uint64_t>>::element_type;
+
+  // Uses buffer_bytes, helper_threads, on_progress, skip_rejected, and with read_only also up_to of `config`, which must
+  // outlive this object.
+  LogReplay(BeginLog begin_log, const PersistConfig& config)
+      : begin_log_(std::move(begin_log)), config_(&config), helpers_(config.helper_threads) {}
+
+  // Reads once a log that continues the snapshot from which `index` was loaded. Returns nothing if one pass is not
+  // enough: the index rejects a mutation, or a checkpoint of this snapshot stands behind some mutations. The index then
+  // holds some of the mutations, and must be loaded again. Throws PersistError log_corrupted, unsupported; io; and
+  // std::bad_alloc.
+  template <Index I, ReadableFile F>
+  [[nodiscard]] std::optional<Replayed<Log>> in_one_pass(I& index, const Fingerprint& snapshot, F& file,
+                                                         const LogIdentity& identity) {
+    const LogPosition first = identity.first_frame();
+    const ReplayRules rules{.version = identity.version, .covered_lsn = identity.header.base_lsn};
+    Replayed<Log> replayed = begun(identity, snapshot, rules.covered_lsn);
+    FrameReader reader(file, identity, first, config_->buffer_bytes, helpers_.if_any());
+    FrameOrder order(identity);
+    Replay replay(index, *replayed.log, rules, replayed.report);
+    ProgressMeter progress(config_->on_progress, Progress::Phase::replay,
+                           file.size() - std::min(file.size(), first.offset));
+    while (const auto frame = reader.next()) {
+      FrameBody body = order.take(*frame);
+      const bool starts_anew = body.op() == FrameOp::checkpoint && body.fingerprint() == snapshot;
+      if (starts_anew && order.covered_lsn() > rules.covered_lsn) {
+        return std::nullopt;
+      }
+      if (replay.take(*frame, body, reader.abort_behind(*frame, body.mutations())) != decltype(replay)::Taken::done) {
+        return std::nullopt;
+      }
+      reader.advance(body.mutations());
+      progress.advance(frame->end - frame->position.offset);
+    }
+    replayed.report.dropped_bytes = reader.torn_bytes();
+    replayed.last_lsn = reader.position().next_lsn - 1;
+    if (reader.position().offset > first.offset) {
+      progress.finish();
+      replay.finish();
+    }
+    return replayed;
+  }
+
+  // Reads a log to its end, then reads again the part that is replayed onto `index`. `reload()` loads the index anew
+  // from the snapshot. Throws PersistError log_mismatch, log_corrupted, replay_rejected, unsupported, invalid_config;
+  // io; std::bad_alloc; and what `reload` throws.
+  template <Index I, ReadableFile F, class Reload>
+  [[nodiscard]] Replayed<Log> in_two_passes(I& index, const Fingerprint& snapshot, F& file, Reload&& reload) {
+    const std::optional<std::uint64_t> up_to = config_->read_only ? config_->up_to : std::nullopt;
+    const LogScan scan = scan_log(file, snapshot, config_->buffer_bytes, helpers_.if_any(), up_to);
+    if (!scan.replay) {
+      throw_log_mismatch(scan.log, snapshot, scan.mutations);
+    }
+    ReplayRules rules{.version = scan.log.version,
+                      .covered_lsn = scan.replay->covered_lsn,
+                      .log_end = scan.end.offset,
+                      .skip_rejected = config_->skip_rejected,
+                      .time_before = scan.replay->time_before};
+    if (up_to) {
+      require_not_covered(*up_to, rules.covered_lsn);
+      rules.up_to = *up_to;
+    }
+    for (;;) {
+      Replayed<Log> replayed = begun(scan.log, snapshot, rules.covered_lsn);
+      replayed.report.dropped_bytes = scan.dropped_bytes;
+      replayed.last_lsn = std::min(rules.up_to, scan.end.next_lsn - 1);
+      const std::optional<std::uint64_t> half_done = replay_part(index, file, scan, rules, replayed);
+      if (!half_done) {
+        return replayed;
+      }
+      // The old vector is gone, and the new one is not there: begin again, and leave this mutation out.
+      rules.passed_over.push_back(*half_done);
+      std::forward<Reload>(reload)();
+    }
+  }
+
+ private:
+  [[nodiscard]] Replayed<Log> begun(const LogIdentity& identity, const Fingerprint& snapshot, std::uint64_t base_lsn) {
+    const bool has_history = identity.version >= 3;
+    return {
+        .log = begin_log_(snapshot, base_lsn, has_history ? std::optional(identity.header.history_id) : std::nullopt),
+        .report = {.log_found = true, .log_version = identity.version}};
+  }
+
+  static void require_not_covered(std::uint64_t up_to, std::uint64_t covered_lsn) {
+    if (up_to < covered_lsn) {
+      throw_persist_error(PersistErrorKind::invalid_config,
+                          "up_to is " + std::to_string(up_to) +
+                              ", but the snapshot already holds the mutations up to " + std::to_string(covered_lsn) +
+                              "; load an older snapshot with its log");
+    }
+  }
+
+  // Replays the part of the log that `scan` found. Returns the mutation at which the index must be loaded anew, if any.
+  template <Index I, ReadableFile F>
+  [[nodiscard]] std::optional<std::uint64_t> replay_part(I& index, F& file, const LogScan& scan,
+                                                         const ReplayRules& rules, Replayed<Log>& replayed) {
+    const LogPosition first = scan.replay->from;
+    if (first.offset == scan.end.offset) {
+      return std::nullopt;
+    }
+    FrameReader reader(file, scan.log, first, config_->buffer_bytes, helpers_.if_any());
+    Replay replay(index, *replayed.log, rules, replayed.report);
+    ProgressMeter progress(config_->on_progress, Progress::Phase::replay, scan.end.offset - first.offset);
+    while (reader.position().offset < scan.end.offset) {
+      const auto frame = reader.next();
+      if (!frame) {
+        throw_persist_error(PersistErrorKind::log_corrupted,
+                            "the log changed while it was read: a record that was valid is not any more; something "
+                            "else writes to it",
+                            {.path = {}, .code = {}, .offset = reader.position().offset});
+      }
+      FrameBody body(frame->body, scan.log.version);
+      if (replay.take(*frame, body, reader.abort_behind(*frame, body.mutations())) != decltype(replay)::Taken::done) {
+        return replay.half_done_lsn();
+      }
+      reader.advance(body.mutations());
+      progress.advance(frame->end - frame->position.offset);
+    }
+    progress.finish();
+    replay.finish();
+    return std::nullopt;
+  }
+
+  BeginLog begin_log_;
+  const PersistConfig* config_;
+  HelperThreads helpers_;
+};
+
+}  // namespace recovery
+
+}  // namespace iqdb

@@ -1,0 +1,71 @@
+// A log that is open for writing, with the lock that keeps other writers out.
+#pragma once
+
+#include <memory>
+#include <tuple>
+#include <utility>
+
+#include "iqdb/persist/config.hpp"
+#include "iqdb/persist/error.hpp"
+#include "iqdb/persist/storage/storage.hpp"
+#include "iqdb/persist/version.hpp"
+#include "iqdb/persist/wal/wal_writer.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+/// A log that is open for writing.
+template <Storage S>
+struct OpenLog {
+  typename S::Lock lock;                 ///< held until after the last sync
+  std::unique_ptr<LogWriter<S>> writer;  ///< declared last, so that it is destroyed before the lock is released
+};
+
+namespace open_log {
+
+// A log whose writer has no file yet. Everything that may fail is done: once a new log is in place, the writer only has
+// to be told.
+template <Storage S>
+[[nodiscard]] std::unique_ptr<OpenLog<S>> prepared(typename S::Lock lock, const PersistConfig& config) {
+  auto writer = std::make_unique<LogWriter<S>>(config);
+  return std::make_unique<OpenLog<S>>(OpenLog<S>{.lock = std::move(lock), .writer = std::move(writer)});
+}
+
+// Throws PersistError poisoned, since the process is a fork of the one that opened the log.
+[[noreturn, gnu::cold, gnu::noinline]] inline void throw_forked() {
+  throw_persist_error(PersistErrorKind::poisoned,
+                      "this process is a fork of the one that has the index open; open it after the fork, in one of "
+                      "them");
+}
+
+// Throws PersistError poisoned, since the object has no log any more.
+[[noreturn, gnu::cold, gnu::noinline]] inline void throw_closed() {
+  throw_persist_error(PersistErrorKind::poisoned, "the index was closed or moved from; load it again");
+}
+
+// The log, if this process may write it. Throws PersistError poisoned.
+template <Storage S>
+[[nodiscard]] OpenLog<S>& usable(const std::unique_ptr<OpenLog<S>>& log) {
+  if (!log) {
+    throw_closed();
+  }
+  if (log->lock.inherited()) {
+    throw_forked();
+  }
+  return *log;
+}
+
+// Ends the log in order and releases the lock. Throws PersistError io, poisoned; the lock is released in any case.
+template <Storage S>
+void close(std::unique_ptr<OpenLog<S>> log) {
+  if (log->lock.inherited()) {
+    // The files are the parent's, and the thread that syncs them does not exist in this process, so these objects must
+    // not be destroyed.
+    std::ignore = log.release();
+    throw_forked();
+  }
+  log->writer->close();
+}
+
+}  // namespace open_log
+
+}  // namespace iqdb

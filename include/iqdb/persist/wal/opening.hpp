@@ -1,0 +1,114 @@
+// Opens the files of an index that are there: with the log on, with it off, or only to read.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <utility>
+
+#include "iqdb/index.hpp"
+#include "iqdb/persist/config.hpp"
+#include "iqdb/persist/error.hpp"
+#include "iqdb/persist/persistable.hpp"
+#include "iqdb/persist/snapshot/snapshot.hpp"
+#include "iqdb/persist/snapshot/snapshot_format.hpp"
+#include "iqdb/persist/storage/storage.hpp"
+#include "iqdb/persist/version.hpp"
+#include "iqdb/persist/wal/log_guard.hpp"
+#include "iqdb/persist/wal/open_log.hpp"
+#include "iqdb/persist/wal/read_only.hpp"
+#include "iqdb/persist/wal/recovery.hpp"
+#include "iqdb/persist/wal/recovery_report.hpp"
+#include "iqdb/persist/wal/save_alone.hpp"
+#include "iqdb/types.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+/// An index that was loaded, and what goes on with its files.
+template <Persistable I, Storage S>
+struct OpenedIndex {
+  I index;
+  RecoveryReport report = {};
+  std::unique_ptr<OpenLog<S>> log = {};  ///< null with the log off
+  SnapshotOnDisk on_disk = {};           ///< with the log off
+  std::uint64_t lsn = 0;                 ///< with read_only, the last mutation
+};
+
+namespace opening {
+
+// Throws PersistError if an index of type I cannot be opened with `config`; `creates` says that it is to be stored.
+template <class I>
+void check(const PersistConfig& config, bool creates) {
+  validate(config);
+  if (config.wal_enabled && !Index<I>) {
+    throw_persist_error(
+        PersistErrorKind::unsupported,
+        "PersistConfig::wal_enabled is set, but the index has no insert and erase that could be logged; "
+        "set it to false and call save(), or give it what concept iqdb::Index asks for",
+        {.path = config.path, .code = {}, .offset = {}});
+  }
+  if (creates && config.read_only) {
+    throw_persist_error(PersistErrorKind::read_only,
+                        "an index was to be stored, but PersistConfig::read_only is set; use load, or set it to false",
+                        {.path = config.path, .code = {}, .offset = {}});
+  }
+}
+
+// With the log on, the lock of `path`, which must be free. Throws PersistError locked; io.
+template <Storage S>
+[[nodiscard]] std::optional<typename S::Lock> lock_of(const PersistConfig& config, S& storage,
+                                                      const std::filesystem::path& path) {
+  if (!config.wal_enabled || config.read_only) {
+    return std::nullopt;
+  }
+  return storage.lock(path, std::chrono::milliseconds::zero());
+}
+
+// Throws PersistError invalid_config unless the snapshot with this header has the dimension and the metric of `alike`.
+template <Persistable I>
+void require_alike(const FileHeader& header, const I& alike) {
+  const auto described = [](std::uint64_t dim, DistanceMetric metric) {
+    return "dimension " + std::to_string(dim) + " and metric " + std::string(to_string(metric));
+  };
+  const std::uint64_t dim = persisted_dim(alike);
+  const DistanceMetric metric = persisted_metric(alike);
+  if (header.dim != dim || header.metric != metric) {
+    throw_persist_error(PersistErrorKind::invalid_config,
+                        "the file holds an index of " + described(header.dim, header.metric) +
+                            ", but the one that was passed has " + described(dim, metric) +
+                            "; pass one that is like the file, or another path");
+  }
+}
+
+}  // namespace opening
+
+/// Loads the index from `file`, the snapshot at `path`, a resolved name. With the log on `lock` is its lock. Throws what
+/// recover, load_snapshot and refuse_log throw, and with config.read_only what load_read_only throws.
+template <Persistable I, Storage S>
+[[nodiscard]] OpenedIndex<I, S> open_existing(S& storage, const std::filesystem::path& path,
+                                              std::optional<typename S::Lock> lock, typename S::File file,
+                                              const PersistConfig& config) {
+  if (config.read_only) {
+    ReadOnlyState<I> state = load_read_only<I>(storage, path, config);
+    return {.index = std::move(state.index), .report = std::move(state.report), .lsn = state.lsn};
+  }
+  if constexpr (Index<I>) {
+    if (config.wal_enabled) {
+      std::unique_ptr<OpenLog<S>> log = open_log::prepared<S>(std::move(*lock), config);
+      // The last step of recover() puts the new log in place. Nothing behind it may fail: the report of what it found
+      // would be lost.
+      Recovered<I, S> recovered = recover<I>(storage, path, log->lock, std::move(file), config);
+      log->writer->go_on_with(storage, *recovered.log);
+      return {.index = std::move(recovered.index), .report = std::move(recovered.report), .log = std::move(log)};
+    }
+  }
+  LoadedSnapshot<I> snapshot = load_snapshot<I>(file, config);
+  std::ignore = refuse_log(storage, path, snapshot.fingerprint, config.buffer_bytes);
+  return {.index = std::move(snapshot.index), .on_disk = {.fingerprint = snapshot.fingerprint}};
+}
+
+}  // namespace iqdb

@@ -1,0 +1,100 @@
+// Loads an index from snapshot and log without writing anything, also while another process writes them.
+//
+// Invariant: what is returned was the state at one moment. The log is opened first, then the snapshot. If they do not
+// fit, or the log looks damaged, both are opened anew: a writer may have replaced one of them, or be writing a record.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <system_error>
+#include <thread>
+#include <utility>
+
+#include "iqdb/index.hpp"
+#include "iqdb/persist/config.hpp"
+#include "iqdb/persist/error.hpp"
+#include "iqdb/persist/persistable.hpp"
+#include "iqdb/persist/snapshot/snapshot.hpp"
+#include "iqdb/persist/snapshot/snapshot_format.hpp"
+#include "iqdb/persist/storage/storage.hpp"
+#include "iqdb/persist/version.hpp"
+#include "iqdb/persist/wal/log_guard.hpp"
+#include "iqdb/persist/wal/log_paths.hpp"
+#include "iqdb/persist/wal/log_replay.hpp"
+#include "iqdb/persist/wal/recovery.hpp"
+#include "iqdb/persist/wal/recovery_report.hpp"
+#include "iqdb/persist/wal/replay.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+/// An index in memory, and what its log said.
+template <Persistable I>
+struct ReadOnlyState {
+  I index;
+  RecoveryReport report;
+  std::uint64_t lsn = 0;  ///< the last mutation that the index holds; 0 if there is no log
+};
+
+namespace read_only {
+
+template <Persistable I, Storage S>
+[[nodiscard]] ReadOnlyState<I> load_once(S& storage, const std::filesystem::path& path, const PersistConfig& config) {
+  std::optional<typename S::File> log_file = storage.open(log_path(path));
+  std::optional<typename S::File> file = storage.open(path);
+  if (!file) {
+    throw_persist_error(
+        PersistErrorKind::io, "cannot load the index; check the path",
+        {.path = path, .code = std::make_error_code(std::errc::no_such_file_or_directory), .offset = {}});
+  }
+  std::optional<LoadedSnapshot<I>> snapshot;
+  const auto load = [&] { snapshot.emplace(naming_file(path, [&] { return load_snapshot<I>(*file, config); })); };
+  load();
+  if (!log_file) {
+    return {.index = std::move(snapshot->index), .report = {}};
+  }
+  if constexpr (Index<I>) {
+    return naming_file(log_path(path), [&]() -> ReadOnlyState<I> {
+      const auto no_log = [](const Fingerprint& /*base*/, std::uint64_t /*base_lsn*/,
+                             std::optional<std::uint64_t> /*history*/) { return std::make_unique<recovery::NoLog>(); };
+      recovery::LogReplay replay(no_log, config);
+      auto replayed = recovery::replayed<I>(replay, snapshot, *log_file, load);
+      return {.index = std::move(snapshot->index), .report = std::move(replayed.report), .lsn = replayed.last_lsn};
+    });
+  } else {
+    refuse_log(storage, path, snapshot->fingerprint, config.buffer_bytes);
+    return {.index = std::move(snapshot->index), .report = {}};
+  }
+}
+
+}  // namespace read_only
+
+/// Loads the index of `path`, a resolved name, without a lock. Throws what recover throws, except what only writing can
+/// meet; io if there is no snapshot.
+template <Persistable I, Storage S>
+[[nodiscard]] ReadOnlyState<I> load_read_only(S& storage, const std::filesystem::path& path,
+                                              const PersistConfig& config) {
+  constexpr int most_tries = 8;
+  std::chrono::milliseconds pause{1};
+  std::optional<std::uint64_t> damaged_at;
+  for (int tries = 1;; ++tries) {
+    try {
+      return read_only::load_once<I>(storage, path, config);
+    } catch (const PersistError& error) {
+      // A writer between the two openings, or in the middle of a record: what it wrote meanwhile settles that.
+      const bool is_damage = error.kind() == PersistErrorKind::log_corrupted;
+      const bool stays = is_damage && damaged_at && damaged_at == error.offset();
+      if ((error.kind() != PersistErrorKind::log_mismatch && !is_damage) || stays || tries == most_tries) {
+        throw;
+      }
+      damaged_at = is_damage ? error.offset() : std::nullopt;
+    }
+    std::this_thread::sleep_for(pause);
+    pause = std::min(pause * 2, std::chrono::milliseconds{50});
+  }
+}
+
+}  // namespace iqdb
