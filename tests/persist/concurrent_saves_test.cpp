@@ -57,13 +57,15 @@ class Rivals {
   [[nodiscard]] fs::path path() const { return directory_ / "index.iqdb"; }
   [[nodiscard]] fs::path temporary() const { return directory_ / "index.iqdb.tmp"; }
 
-  void save(std::size_t which) const { Db::open_with(index(which), {.path = path()}).save(); }
+  void save(std::size_t which) const { Db::open_with(index(which), {.path = path(), .replace_existing = true}).save(); }
 
   // Saves again and again; gives "" if each time it succeeded or found the file locked.
   [[nodiscard]] std::string save_often(std::size_t which) const {
-    Db db = Db::open_with(index(which), {.path = path()});
     for (int times = 0; times < saves_each; ++times) {
-      const std::string outcome = outcome_of([&] { return db.save(); });
+      const std::string outcome = outcome_of([&] {
+        save(which);
+        return 0;
+      });
       if (outcome != "ok" && outcome != "locked") {
         return outcome;
       }
@@ -105,8 +107,10 @@ class SaveInProgress {
             begun_.write("x");
             go_on_.wait_for_byte();
           });
-          return outcome_of(
-                     [&] { return TextDb::open_with(ScriptedIndex("from the child"), {.path = path}).save(); }) == "ok"
+          return outcome_of([&] {
+                   return TextDb::open_with(ScriptedIndex("from the child"), {.path = path, .replace_existing = true})
+                       .save();
+                 }) == "ok"
                      ? 0
                      : 1;
         }) {
@@ -235,12 +239,12 @@ TEST_CASE("A save that waits for another goes on when that is done", "[concurren
 TEST_CASE("A save gives up with locked and never touches what a live process is writing", "[concurrent][lock]") {
   const iqdb_test::TemporaryDirectory directory;
   const fs::path path = directory / "index.iqdb";
-  TextDb::open_with(ScriptedIndex("the old text"), {.path = path}).save();
+  TextDb::open_with(ScriptedIndex("the old text"), {.path = path, .replace_existing = true}).save();
   const Bytes old_file = read_bytes(path);
   SaveInProgress other(path);
   const FileState temporary(path.string() + ".tmp");
 
-  TextDb db = TextDb::open_with(ScriptedIndex("from the parent"), {.path = path});
+  TextDb db = TextDb::open_with(ScriptedIndex("from the parent"), {.path = path, .replace_existing = true});
   const iqdb::PersistError error = require_kind(PersistErrorKind::locked, [&] { return db.save(); });
   CHECK(error.path() == path);
   CHECK(std::string(error.what()).find(path.string() + ".lock") != std::string::npos);
@@ -260,13 +264,13 @@ TEST_CASE("The temporary file of a killed process harms no load and is gone afte
   const iqdb_test::TemporaryDirectory directory;
   const fs::path path = directory / "index.iqdb";
   const fs::path temporary = directory / "index.iqdb.tmp";
-  TextDb::open_with(ScriptedIndex("the old text"), {.path = path}).save();
+  TextDb::open_with(ScriptedIndex("the old text"), {.path = path, .replace_existing = true}).save();
   SaveInProgress other(path);
   other.kill();
   REQUIRE(fs::exists(temporary));
   CHECK(TextDb::load({.path = path}).index().text() == "the old text");
   CHECK(fs::exists(temporary));  // a load writes nothing
-  TextDb::open_with(ScriptedIndex("the new text"), {.path = path}).save();
+  TextDb::open_with(ScriptedIndex("the new text"), {.path = path, .replace_existing = true}).save();
   CHECK_FALSE(fs::exists(temporary));
   CHECK(TextDb::load({.path = path}).index().text() == "the new text");
 }
@@ -284,9 +288,11 @@ TEST_CASE("A process that was forked during a save does not keep the file locked
         return 0;
       });
     });
-    TextDb::open_with(ScriptedIndex("one"), {.path = path}).save();
+    TextDb::open_with(ScriptedIndex("one"), {.path = path, .replace_existing = true}).save();
   }
-  CHECK(outcome_of([&] { return TextDb::open_with(ScriptedIndex("two"), {.path = path}).save(); }) == "ok");
+  CHECK(outcome_of([&] {
+          return TextDb::open_with(ScriptedIndex("two"), {.path = path, .replace_existing = true}).save();
+        }) == "ok");
   parent_lives.close_writing();
   CHECK(child->wait() == 0);
 }
@@ -302,11 +308,14 @@ TEST_CASE("A process that was forked during a save can save when that is done", 
         ScriptedIndex::on_save = nullptr;
         parent_is_done.close_writing();
         parent_is_done.wait_for_byte();
-        return outcome_of([&] { return TextDb::open_with(ScriptedIndex("two"), {.path = path}).save(); }) == "ok" ? 0
-                                                                                                                  : 1;
+        return outcome_of([&] {
+                 return TextDb::open_with(ScriptedIndex("two"), {.path = path, .replace_existing = true}).save();
+               }) == "ok"
+                   ? 0
+                   : 1;
       });
     });
-    TextDb::open_with(ScriptedIndex("one"), {.path = path}).save();
+    TextDb::open_with(ScriptedIndex("one"), {.path = path, .replace_existing = true}).save();
   }
   parent_is_done.close_writing();
   CHECK(child->wait() == 0);

@@ -33,7 +33,7 @@ using iqdb_test::TemporaryDirectory;
 
 void save(const fs::path& path, Compression compression = Compression::none()) {
   iqdb::PersistedIndex<iqdb::FlatIndex>::open_with(iqdb_test::make_sample_index(3, iqdb::DistanceMetric::hamming, 10),
-                                                   {.path = path, .compression = compression})
+                                                   {.path = path, .compression = compression, .replace_existing = true})
       .save();
 }
 

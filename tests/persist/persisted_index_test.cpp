@@ -134,10 +134,10 @@ TEST_CASE("open_with does not need the directory yet", "[persisted_index]") {
   CHECK(fs::exists(directory / "later/index.iqdb"));
 }
 
-TEST_CASE("open_with does not look at a damaged file that it is going to replace", "[persisted_index]") {
+TEST_CASE("open_with asked to replace does not look at a damaged file that is there", "[persisted_index]") {
   const TemporaryDirectory directory;
   iqdb_test::write_bytes(directory / "index.iqdb", std::vector<std::byte>(10));
-  Db::open_with(sample(), {.path = directory / "index.iqdb"}).save();
+  Db::open_with(sample(), {.path = directory / "index.iqdb", .replace_existing = true}).save();
   CHECK(difference(Db::load({.path = directory / "index.iqdb"}).index(), sample()).empty());
 }
 

@@ -148,7 +148,7 @@ TEST_CASE("A load without a log beside the snapshot makes one that is empty", "[
   CHECK(db.recovery().log_version == 0);
   CHECK(db.lsn() == 0);
   const ByteVector log = directory.log_bytes();
-  CHECK(log == iqdb_test::raw_header(number_at(log, 16, 8), 0, fingerprint_of(directory.snapshot_bytes())));
+  CHECK(log == iqdb_test::raw_header_of(log, 0, fingerprint_of(directory.snapshot_bytes())));
 }
 
 // ---- Rule 1: the header ---------------------------------------------------------------------------------------------
@@ -182,8 +182,9 @@ TEST_CASE("A mutation with a number that no log reaches is log_corrupted", "[rec
 // ---- Rule 2: frames that no writer makes ----------------------------------------------------------------------------
 
 TEST_CASE("A frame that does not parse is log_corrupted at its offset and nothing is changed", "[recovery]") {
-  for (const ByteVector& body : {ByteVector(Bytes().u8(9)), ByteVector(Bytes().append(insert_of(4)).u8(0)),
-                                 ByteVector(Bytes().u8(3).u32(0)), ByteVector(abort_body(1))}) {
+  for (const ByteVector& body :
+       {ByteVector(Bytes().u8(99)), ByteVector(Bytes().u8(9)), ByteVector(Bytes().append(insert_of(4)).u8(0)),
+        ByteVector(Bytes().u8(3).u32(0)), ByteVector(abort_body(1))}) {
     Base base;
     base.log.frame(insert_of(3), 1).frame(erase_body(3), 1);
     const std::size_t offset = base.log.size();
@@ -324,7 +325,7 @@ TEST_CASE("A log that continues another snapshot and holds mutations is log_mism
   require_refused(files, "log_mismatch");
 }
 
-TEST_CASE("A log that continues another snapshot and holds none is replaced and the report says so", "[recovery]") {
+TEST_CASE("A log that continues another snapshot is log_mismatch also if it holds no mutation", "[recovery]") {
   for (const bool with_aborted : {false, true}) {
     Base base;
     base.log = RawLog(log_id, 5, fingerprint_of(base.snapshot));
@@ -334,24 +335,32 @@ TEST_CASE("A log that continues another snapshot and holds none is replaced and 
     base.log.control(iqdb_test::close_body());
     FileSet files = base.files();
     files[snapshot_name] = snapshot_of({1});
+    require_refused(files, "log_mismatch");
     const DurableDirectory directory;
     directory.put(files);
-    const DurableIndex db = directory.load();
-    CHECK(db.recovery().foreign_log_replaced);
-    CHECK(db.recovery().log_found);
-    CHECK(db.recovery().replayed == 0);
-    CHECK(ids_of(db.index()) == Ids{1});
-    const ByteVector log = directory.log_bytes();
-    CHECK(ByteVector(log.begin() + 32, log.begin() + 48) == fingerprint_of(files[snapshot_name]));
-    CHECK(log.size() == 64);
-    // Numbers that were given are not given again.
-    CHECK(db.lsn() == (with_aborted ? 6 : 5));
+    iqdb::PersistConfig read_only = directory.config();
+    read_only.read_only = true;
+    CHECK(outcome_of([&] { return DurableIndex::load(directory.config_without_log()); }) == "log_mismatch");
+    CHECK(outcome_of([&] { return DurableIndex::load(read_only); }) == "log_mismatch");
+    CHECK(directory.files() == files);
   }
 }
 
-TEST_CASE("A log of the snapshot itself is not called foreign", "[recovery]") {
+TEST_CASE("A log_mismatch names both snapshots and says that one of the files is older", "[recovery]") {
   Base base;
-  CHECK_FALSE(load_of(base.files()).report.foreign_log_replaced);
+  base.log.frame(insert_of(3), 1);
+  FileSet files = base.files();
+  files[snapshot_name] = snapshot_of({1});
+  const std::string message = load_of(files).message;
+  INFO(message);
+  for (const ByteVector& snapshot : {base.snapshot, files[snapshot_name]}) {
+    const ByteVector fingerprint = fingerprint_of(snapshot);
+    CHECK(message.find(std::to_string(snapshot.size()) + " bytes") != std::string::npos);
+    CHECK(message.find(iqdb::hexadecimal(static_cast<std::uint32_t>(number_at(fingerprint, 12, 4)))) !=
+          std::string::npos);
+  }
+  CHECK(message.find("older") != std::string::npos);
+  CHECK(message.find("gives up its 1 mutations") != std::string::npos);
 }
 
 // ---- Rule 5: replay -------------------------------------------------------------------------------------------------
@@ -371,7 +380,7 @@ TEST_CASE("An aborted mutation is passed over whether or not the index would tak
 TEST_CASE("Of a batch with an abort the mutations before it are replayed and those from it on are not", "[recovery]") {
   for (std::uint64_t aborted = 1; aborted <= 3; ++aborted) {
     Base base;
-    base.log.frame(batch_body({insert_of(3), insert_of(4), insert_of(5)}), 3).control(abort_body(aborted));
+    base.log.frame(batch_body({insert_of(3), insert_of(4), insert_of(5)}), 3).control(abort_body(aborted, 3));
     Ids expected = {1, 2, 3, 4, 5};
     expected.resize(1 + aborted);
     const DurableDirectory directory;
@@ -430,7 +439,7 @@ TEST_CASE("What is behind a tolerated mutation in its batch is passed over too",
     CHECK(db.recovery().tolerated == 2);
     const ByteVector log = directory.log_bytes();
     REQUIRE(ops_of(log) == "bax");
-    CHECK(frames_of(log)[1].body == ByteVector(abort_body(2)));
+    CHECK(frames_of(log)[1].body == ByteVector(abort_body(2, 3)));
   }
   CHECK(load_in(directory).ids() == Ids{1, 2, 3});
 }
@@ -513,7 +522,7 @@ TEST_CASE("The new log holds what is behind the start of replay with its numbers
   directory.put(files);
   const DurableIndex db = directory.load();
   const ByteVector log = directory.log_bytes();
-  RawLog expected(number_at(log, 16, 8), 1, fingerprint_of(later));
+  RawLog expected(number_at(log, 16, 8), 1, fingerprint_of(later), 3, number_at(log, 48, 8));
   expected.frame(insert_of(4), 1).frame(insert_of(1), 1).control(abort_body(3));
   expected.frame(batch_body({erase_body(4), insert_of(5)}), 2).control(iqdb_test::close_body());
   CHECK(iqdb_test::hex(log) == iqdb_test::hex(expected.bytes()));
@@ -529,7 +538,7 @@ TEST_CASE("The new log of one that continues the snapshot has its base LSN and e
   put_log(directory, base);
   const DurableIndex db = directory.load();
   const ByteVector log = directory.log_bytes();
-  RawLog expected(number_at(log, 16, 8), 5, fingerprint_of(base.snapshot));
+  RawLog expected(number_at(log, 16, 8), 5, fingerprint_of(base.snapshot), 3, number_at(log, 48, 8));
   expected.frame(insert_of(3), 1).frame(insert_of(1), 1).control(abort_body(7)).control(iqdb_test::close_body());
   CHECK(iqdb_test::hex(log) == iqdb_test::hex(expected.bytes()));
   CHECK(db.lsn() == 7);
@@ -604,7 +613,7 @@ TEST_CASE("Only the latest torn log is kept", "[recovery]") {
 
 TEST_CASE("A load that fails on its last steps leaves the old log", "[recovery]") {
   Base base;
-  base.log.frame(insert_of(3), 1).frame(insert_of(1), 1);
+  base.log.frame(insert_of(3), 1);
   for (const char* failing : {"sync index.iqdb.wal.tmp", "rename index.iqdb.wal.tmp to index.iqdb.wal"}) {
     CAPTURE(failing);
     const DurableDirectory directory;
@@ -639,13 +648,40 @@ TEST_CASE("A version-1 log that repeats what its snapshot holds is replayed with
   const DurableIndex db = directory.load();
   CHECK(ids_of(db.index()) == Ids{2, 3});
   CHECK(db.recovery().log_version == 1);
-  CHECK(db.recovery().skipped == 2);
-  CHECK(db.recovery().replayed == 2);
-  CHECK(db.lsn() == 2);
+  CHECK(db.recovery().skipped == 1);
+  CHECK(db.recovery().replayed == 3);
+  CHECK(db.lsn() == 4);
   const ByteVector log = directory.log_bytes();
-  RawLog expected(number_at(log, 16, 8), 0, fingerprint_of(directory.snapshot_bytes()));
+  RawLog expected(number_at(log, 16, 8), 0, fingerprint_of(directory.snapshot_bytes()), 3, number_at(log, 48, 8));
+  expected.frame(batch_body({erase_body(2), insert_of(2)}), 2);
   expected.frame(insert_of(3), 1).frame(erase_body(1), 1).control(iqdb_test::close_body());
   CHECK(iqdb_test::hex(log) == iqdb_test::hex(expected.bytes()));
+}
+
+TEST_CASE("A version-1 log of an application that replaces by inserting again loads to the later vector",
+          "[recovery][version_1]") {
+  const std::vector<float> later = {7.0F, 8.0F};
+  const DurableDirectory directory;
+  directory.put(version_1(snapshot_of({1, 2, 3}), {iqdb_test::insert_body(2, later, "new")}));
+  for (int load = 0; load < 3; ++load) {
+    const DurableIndex db = directory.load();
+    std::vector<std::uint64_t> order;
+    std::vector<float> found;
+    db.index().for_each([&](const iqdb::VectorId& id, std::span<const float> vector, const auto& metadata) {
+      order.push_back(id.integer());
+      if (id == iqdb::VectorId(2)) {
+        found.assign(vector.begin(), vector.end());
+        CHECK(metadata.has_value());
+      }
+    });
+    CHECK(order == std::vector<std::uint64_t>{1, 3, 2});  // an erase and an insert
+    CHECK(found == later);
+  }
+}
+
+TEST_CASE("A version-1 insert of a vector that is there must be one that the index takes", "[recovery][version_1]") {
+  const ByteVector three_components = iqdb_test::insert_body(1, std::vector<float>{1.0F, 2.0F, 3.0F});
+  require_refused(version_1(snapshot_of({1}), {three_components}), "replay_rejected");
 }
 
 TEST_CASE("A version-1 log is brought up by one rename and no checkpoint", "[recovery][version_1]") {
@@ -743,7 +779,7 @@ TEST_CASE("The report counts what was replayed and how long it took", "[recovery
   }());
   const LoadResult loaded = load_in(directory);
   CHECK(loaded.report.log_found);
-  CHECK(loaded.report.log_version == 2);
+  CHECK(loaded.report.log_version == 3);
   CHECK(loaded.report.replayed == 3);
   CHECK(loaded.report.aborted == 1);
   CHECK(loaded.report.skipped == 0);
@@ -891,8 +927,10 @@ TEST_CASE("A crash between any two steps of open_with loads to the old rows or t
   }
   FaultyFileSystem system;
   std::optional<FaultyDb> db;
+  iqdb::PersistConfig config = directory.config();
+  config.replace_existing = true;
   const auto states = states_during(system, directory.directory(), [&] {
-    db.emplace(FaultyDb::open_with(index_of({7}), directory.config(), FaultyStorage(system)));
+    db.emplace(FaultyDb::open_with(index_of({7}), config, FaultyStorage(system)));
   });
   CHECK(states.size() >= 6);
   require_each_loads(states, {{1, 2, 3}, {7}});
@@ -1029,7 +1067,9 @@ TEST_CASE("What the index throws reaches the caller unchanged and the log replay
          try {
            call();
          } catch (const iqdb::IndexError& error) {
-           return error.kind() == iqdb::IndexErrorKind::invalid_vector && std::string(error.what()) == "not this one";
+           // Of a batch it says which mutation it was, too.
+           return error.kind() == iqdb::IndexErrorKind::invalid_vector &&
+                  std::string(error.what()).ends_with("not this one");
          }
          return false;
        }},
@@ -1111,9 +1151,8 @@ TEST_CASE("Another exception than an IndexError at replay is replay_rejected als
     return directory.files();
   }());
   const FileSet before = directory.files();
-  for (const std::function<void()>& action :
-       {std::function<void()>([] { throw std::runtime_error("own"); }),
-        std::function<void()>([] { throw OwnError{1}; }), std::function<void()>([] { throw std::bad_alloc(); })}) {
+  for (const std::function<void()>& action : {std::function<void()>([] { throw std::runtime_error("own"); }),
+                                              std::function<void()>([] { throw OwnError{1}; })}) {
     const ThrowingScope scope(action);
     bool nested = false;
     try {
@@ -1124,6 +1163,196 @@ TEST_CASE("Another exception than an IndexError at replay is replay_rejected als
     }
     CHECK(nested);
     CHECK(directory.files() == before);
+  }
+}
+
+TEST_CASE("Memory that runs out during a replay is std::bad_alloc and no rejection", "[recovery]") {
+  const DurableDirectory directory;
+  directory.put([&] {
+    DurableIndex db = directory.open_with(index_of({1}));
+    insert_row(db, 2);
+    return directory.files();
+  }());
+  const FileSet before = directory.files();
+  const ThrowingScope scope([] { throw std::bad_alloc(); });
+  for (const bool skip_rejected : {false, true}) {
+    iqdb::PersistConfig config = directory.config();
+    config.skip_rejected = skip_rejected;
+    CHECK_THROWS_AS(ThrowingDb::load(config), std::bad_alloc);
+    CHECK(directory.files() == before);
+  }
+}
+
+TEST_CASE("Only a rejection that follows from the state is tolerated at the end of a log", "[recovery]") {
+  // A load with a smaller capacity, say, must not give up what was acknowledged.
+  const DurableDirectory directory;
+  directory.put([&] {
+    DurableIndex db = directory.open_with(index_of({1}));
+    insert_row(db, 2);
+    return directory.files();
+  }());
+  const FileSet before = directory.files();
+  for (const auto& [kind, tolerated] :
+       {std::pair(iqdb::IndexErrorKind::duplicate, true), std::pair(iqdb::IndexErrorKind::not_found, true),
+        std::pair(iqdb::IndexErrorKind::dimension_mismatch, true),
+        std::pair(iqdb::IndexErrorKind::invalid_vector, true), std::pair(iqdb::IndexErrorKind::resource_limit, false),
+        std::pair(iqdb::IndexErrorKind::invalid_config, false),
+        std::pair(iqdb::IndexErrorKind::invalid_metric, false)}) {
+    CAPTURE(to_string(kind));
+    directory.put(before);
+    const ThrowingScope scope([thrown = kind] { throw iqdb::IndexError(thrown, "own"); });
+    CHECK(outcome_of([&] { return ThrowingDb::load(directory.config()); }) == (tolerated ? "ok" : "replay_rejected"));
+    CHECK((directory.files() == before) != tolerated);
+    CHECK(fs::exists(directory.torn()) == tolerated);  // the old log is kept
+  }
+}
+
+TEST_CASE("skip_rejected passes over whatever the index rejects and keeps the old log", "[recovery]") {
+  Base base;
+  base.log.frame(insert_of(3), 1).frame(erase_body(77), 1);
+  base.log.frame(batch_body({insert_of(4), insert_of(1), insert_of(5)}), 3).control(iqdb_test::close_body());
+  const DurableDirectory directory;
+  put_log(directory, base);
+  iqdb::PersistConfig config = directory.config();
+  config.skip_rejected = true;
+  {
+    const DurableIndex db = DurableIndex::load(config);
+    CHECK(ids_of(db.index()) == Ids{1, 2, 3, 4, 5});
+    CHECK(db.recovery().replayed == 3);
+    CHECK(db.recovery().tolerated == 2);
+    CHECK(db.recovery().torn_log == directory.torn());
+    CHECK(read_bytes(directory.torn()) == base.log.bytes());
+    CHECK(number_at(directory.log_bytes(), 48, 8) != iqdb_test::raw_history_id);
+  }
+  CHECK(load_in(directory).ids() == Ids{1, 2, 3, 4, 5});
+}
+
+// ---- Histories ------------------------------------------------------------------------------------------------------
+
+TEST_CASE("A load that loses nothing keeps the history of the log", "[recovery][history]") {
+  Base base;
+  base.log.frame(insert_of(3), 1);
+  const DurableDirectory directory;
+  put_log(directory, base);
+  DurableIndex db = directory.load();
+  CHECK(number_at(directory.log_bytes(), 48, 8) == iqdb_test::raw_history_id);
+  db.save();
+  db.checkpoint();
+  CHECK(number_at(directory.log_bytes(), 48, 8) == iqdb_test::raw_history_id);
+}
+
+TEST_CASE("A load that drops bytes begins a new history", "[recovery][history]") {
+  Base base;
+  base.log.frame(insert_of(3), 1).raw(ByteVector(5, std::byte{7}));
+  const DurableDirectory directory;
+  put_log(directory, base);
+  const DurableIndex db = directory.load();
+  CHECK(number_at(directory.log_bytes(), 48, 8) != iqdb_test::raw_history_id);
+  CHECK(load_of(directory.files()).ids() == Ids{1, 2, 3});
+}
+
+TEST_CASE("A log of version 2 is written again as version 3 with a history", "[recovery][history]") {
+  Base base;
+  base.log = RawLog(log_id, 5, fingerprint_of(base.snapshot), 2);
+  base.log.frame(batch_body({insert_of(3), insert_of(1), insert_of(4)}), 3);
+  base.log.control(iqdb_test::abort_body_2(7)).control(iqdb_test::close_body());
+  const DurableDirectory directory;
+  put_log(directory, base);
+  const DurableIndex db = directory.load();
+  CHECK(ids_of(db.index()) == Ids{1, 2, 3});
+  CHECK(db.recovery().log_version == 2);
+  const ByteVector log = directory.log_bytes();
+  RawLog expected(number_at(log, 16, 8), 5, fingerprint_of(base.snapshot), 3, number_at(log, 48, 8));
+  expected.frame(batch_body({insert_of(3), insert_of(1), insert_of(4)}), 3);
+  expected.control(abort_body(7, 8)).control(iqdb_test::close_body());
+  CHECK(iqdb_test::hex(log) == iqdb_test::hex(expected.bytes()));
+  CHECK(number_at(log, 48, 8) != 0);
+}
+
+// ---- Mutations over a checkpoint that stand before its frame --------------------------------------------------------
+
+TEST_CASE("Replay starts behind the number that a checkpoint names and not behind its frame", "[recovery]") {
+  Base base;
+  const ByteVector later = snapshot_of({1, 2, 3});
+  base.log.frame(insert_of(3), 1).frame(insert_of(4), 1).frame(insert_of(1), 1).control(abort_body(3));
+  base.log.control(iqdb_test::checkpoint_body(fingerprint_of(later), 1)).frame(insert_of(5), 1);
+  FileSet files = base.files();
+  files[snapshot_name] = later;
+  const DurableDirectory directory;
+  directory.put(files);
+  const DurableIndex db = directory.load();
+  CHECK(ids_of(db.index()) == Ids{1, 2, 3, 4, 5});
+  CHECK(db.recovery().replayed == 2);
+  CHECK(db.recovery().aborted == 1);
+  CHECK(db.lsn() == 4);
+  const ByteVector log = directory.log_bytes();
+  RawLog expected(number_at(log, 16, 8), 1, fingerprint_of(later), 3, iqdb_test::raw_history_id);
+  expected.frame(insert_of(4), 1).frame(insert_of(1), 1).control(abort_body(3)).frame(insert_of(5), 1);
+  expected.control(iqdb_test::close_body());
+  CHECK(iqdb_test::hex(log) == iqdb_test::hex(expected.bytes()));
+}
+
+TEST_CASE("A checkpoint of the snapshot that names a number within a record is log_corrupted", "[recovery]") {
+  Base base;
+  const ByteVector later = snapshot_of({1, 2, 3});
+  base.log.frame(batch_body({insert_of(3), insert_of(4)}), 2);
+  base.log.control(iqdb_test::checkpoint_body(fingerprint_of(later), 1));
+  FileSet files = base.files();
+  files[snapshot_name] = later;
+  require_refused(files, "log_corrupted");
+}
+
+TEST_CASE("The new log keeps the last time before each mutation", "[recovery]") {
+  Base base;
+  const ByteVector later = snapshot_of({1, 2, 3});
+  base.log.control(iqdb_test::time_body(100)).frame(insert_of(3), 1).checkpoint(fingerprint_of(later));
+  base.log.frame(insert_of(4), 1).control(iqdb_test::time_body(200)).frame(insert_of(5), 1);
+  FileSet files = base.files();
+  files[snapshot_name] = later;
+  const DurableDirectory directory;
+  directory.put(files);
+  const DurableIndex db = directory.load();
+  const ByteVector log = directory.log_bytes();
+  RawLog expected(number_at(log, 16, 8), 1, fingerprint_of(later));
+  expected.control(iqdb_test::time_body(100)).frame(insert_of(4), 1);
+  expected.control(iqdb_test::time_body(200)).frame(insert_of(5), 1).control(iqdb_test::close_body());
+  CHECK(iqdb_test::hex(log) == iqdb_test::hex(expected.bytes()));
+}
+
+// ---- Upserts --------------------------------------------------------------------------------------------------------
+
+TEST_CASE("An upsert of a log inserts or replaces by the state at replay", "[recovery][upsert]") {
+  Base base;
+  base.log.frame(iqdb_test::upsert_body(1, vector_of(1)), 1).frame(iqdb_test::upsert_body(3, vector_of(3)), 1);
+  const DurableDirectory directory;
+  put_log(directory, base);
+  for (int load = 0; load < 3; ++load) {
+    const DurableIndex db = directory.load();
+    CHECK(db.index().size() == 3);
+    CHECK(db.recovery().replayed == 2);
+    CHECK(ops_of(directory.log_bytes()) == "uux");
+  }
+}
+
+TEST_CASE("An upsert that is tolerated leaves the old vector", "[recovery][upsert]") {
+  Base base;
+  const std::vector<float> three_components = {1.0F, 2.0F, 3.0F};
+  base.log.frame(insert_of(3), 1).frame(iqdb_test::upsert_body(1, three_components), 1);
+  const DurableDirectory directory;
+  put_log(directory, base);
+  const DurableIndex db = directory.load();
+  CHECK(ids_of(db.index()) == Ids{1, 2, 3});
+  CHECK(db.recovery().tolerated == 1);
+  CHECK(ops_of(directory.log_bytes()) == "iuax");
+}
+
+TEST_CASE("A mutation of a kind that the index does not have is unsupported also at the end of the log", "[recovery]") {
+  const ByteVector metadata = Bytes().u8(8).u8(0).u64(1).u8(0);
+  const ByteVector half_floats = Bytes().u8(10).u8(1).u8(0).u64(9).u32(2).u32(0).u8(0);
+  for (const ByteVector& body : {metadata, half_floats}) {
+    Base base;
+    base.log.frame(body, 1);
+    require_refused(base.files(), "unsupported");
   }
 }
 
@@ -1138,22 +1367,37 @@ TEST_CASE("With the log off a log that holds mutations is log_present and nothin
   const FileSet before = directory.files();
   require_kind(PersistErrorKind::log_present, [&] { return DurableIndex::load(directory.config_without_log()); });
   CHECK(directory.files() == before);
-  DurableIndex other = DurableIndex::open_with(index_of({9}), directory.config_without_log());
-  require_kind(PersistErrorKind::log_present, [&] { return other.save(); });
-  require_kind(PersistErrorKind::log_present, [&] { return other.checkpoint(); });
+  iqdb::PersistConfig config = directory.config_without_log();
+  config.replace_existing = true;
+  require_kind(PersistErrorKind::would_discard_log, [&] { return DurableIndex::open_with(index_of({9}), config); });
   CHECK(directory.files() == before);
 }
 
-TEST_CASE("With the log off a damaged log is log_present", "[recovery][log_off]") {
+TEST_CASE("With the log off a log that came since the load is log_present at a save", "[recovery][log_off]") {
+  const DurableDirectory directory;
+  DurableIndex::open_with(index_of({1}), directory.config_without_log()).save();
+  DurableIndex db = DurableIndex::load(directory.config_without_log());
+  {
+    DurableIndex other = directory.load();
+    insert_row(other, 2);
+  }
+  const FileSet before = directory.files();
+  require_kind(PersistErrorKind::log_present, [&] { return db.save(); });
+  require_kind(PersistErrorKind::log_present, [&] { return db.checkpoint(); });
+  CHECK(directory.files() == before);
+}
+
+TEST_CASE("With the log off a damaged log is log_corrupted", "[recovery][log_off]") {
   Base base;
   base.log.frame(insert_of(3), 1);
   FileSet files = base.files();
   files[log_name][20] ^= std::byte{1};
   const DurableDirectory directory;
   directory.put(files);
-  require_kind(PersistErrorKind::log_present, [&] { return DurableIndex::load(directory.config_without_log()); });
-  DurableIndex other = DurableIndex::open_with(index_of({9}), directory.config_without_log());
-  require_kind(PersistErrorKind::log_present, [&] { return other.save(); });
+  iqdb::PersistConfig config = directory.config_without_log();
+  require_kind(PersistErrorKind::log_corrupted, [&] { return DurableIndex::load(config); });
+  config.replace_existing = true;
+  require_kind(PersistErrorKind::log_corrupted, [&] { return DurableIndex::open_with(index_of({9}), config); });
   CHECK(directory.files() == files);
 }
 
@@ -1189,7 +1433,9 @@ TEST_CASE("A save with the log off removes the empty log durably before its rena
   const DurableDirectory directory;
   { const DurableIndex db = directory.open_with(index_of({1})); }
   FaultyFileSystem system;
-  FaultyDb db = FaultyDb::open_with(index_of({2}), directory.config_without_log(), FaultyStorage(system));
+  iqdb::PersistConfig config = directory.config_without_log();
+  config.replace_existing = true;
+  FaultyDb db = FaultyDb::open_with(index_of({2}), config, FaultyStorage(system));
   const auto states = states_during(system, directory.directory(), [&] { db.save(); });
   require_each_loads(states, {{1}, {2}});
   system.plan({});
@@ -1210,19 +1456,70 @@ TEST_CASE("open_with does not replace a log that holds mutations or cannot be re
   damaged[log_name][20] ^= std::byte{1};
   FileSet without_snapshot = base.files();
   without_snapshot.erase(snapshot_name);
-  for (const FileSet& files : {base.files(), damaged, without_snapshot}) {
-    const DurableDirectory directory;
-    directory.put(files);
-    require_kind(PersistErrorKind::would_discard_log, [&] { return directory.open_with(index_of({7})); });
-    CHECK(directory.files() == files);
+  for (const bool replace_existing : {false, true}) {
+    for (const auto& [files, kind] : {std::pair(base.files(), PersistErrorKind::would_discard_log),
+                                      std::pair(damaged, PersistErrorKind::log_corrupted),
+                                      std::pair(without_snapshot, PersistErrorKind::would_discard_log)}) {
+      const DurableDirectory directory;
+      directory.put(files);
+      iqdb::PersistConfig config = directory.config();
+      config.replace_existing = replace_existing;
+      require_kind(kind, [&] { return DurableIndex::open_with(index_of({7}), config); });
+      CHECK(directory.files() == files);
+    }
   }
 }
 
-TEST_CASE("open_with replaces an older snapshot whose log is empty", "[recovery]") {
-  Base base;
+TEST_CASE("open_with does not replace a snapshot that holds vectors unless it is asked to", "[recovery]") {
+  const Base base;
+  for (const bool logged : {true, false}) {
+    const DurableDirectory directory;
+    put_log(directory, base);
+    iqdb::PersistConfig config = logged ? directory.config() : directory.config_without_log();
+    require_kind(PersistErrorKind::would_discard_snapshot,
+                 [&] { return DurableIndex::open_with(index_of({7}), config); });
+    CHECK(directory.files() == base.files());
+    config.replace_existing = true;
+    {
+      DurableIndex db = DurableIndex::open_with(index_of({7}), config);
+      db.save();
+      CHECK_FALSE(db.config().replace_existing);
+    }
+    CHECK(load_of(directory.files()).ids() == Ids{7});
+  }
+}
+
+TEST_CASE("open_with replaces a snapshot that holds no vector", "[recovery]") {
   const DurableDirectory directory;
-  put_log(directory, base);
+  { const DurableIndex db = directory.open_with(); }
   const DurableIndex db = directory.open_with(index_of({7}));
+  CHECK(load_of(directory.files()).ids() == Ids{7});
+}
+
+TEST_CASE("open_with does not replace a file that is no snapshot unless it is asked to", "[recovery]") {
+  const DurableDirectory directory;
+  const FileSet files = {{snapshot_name, ByteVector(100, std::byte{1})}};
+  directory.put(files);
+  require_kind(PersistErrorKind::bad_magic, [&] { return directory.open_with(index_of({7})); });
+  CHECK(directory.files() == files);
+  iqdb::PersistConfig config = directory.config();
+  config.replace_existing = true;
+  static_cast<void>(DurableIndex::open_with(index_of({7}), config));
+  CHECK(load_of(directory.files()).ids() == Ids{7});
+}
+
+TEST_CASE("open_with asked to replace removes a log without mutations whatever it continues", "[recovery]") {
+  Base base;
+  base.log.control(iqdb_test::close_body());
+  FileSet files = base.files();
+  files[snapshot_name] = snapshot_of({1});
+  const DurableDirectory directory;
+  directory.put(files);
+  require_kind(PersistErrorKind::log_mismatch, [&] { return directory.open_with(index_of({7})); });
+  CHECK(directory.files() == files);
+  iqdb::PersistConfig config = directory.config();
+  config.replace_existing = true;
+  static_cast<void>(DurableIndex::open_with(index_of({7}), config));
   CHECK(load_of(directory.files()).ids() == Ids{7});
 }
 

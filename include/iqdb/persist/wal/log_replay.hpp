@@ -72,6 +72,9 @@ class LogReplay {
   LogReplay(BeginLog begin_log, const PersistConfig& config)
       : begin_log_(std::move(begin_log)), config_(&config), helpers_(config.helper_threads) {}
 
+  // Whether only a part of the log is replayed: then one pass is not enough.
+  [[nodiscard]] bool ends_early() const noexcept { return config_->read_only && config_->up_to; }
+
   // Reads once a log that continues the snapshot from which `index` was loaded. Returns nothing if one pass is not
   // enough: the index rejects a mutation, or a checkpoint of this snapshot stands behind some mutations. The index then
   // holds some of the mutations, and must be loaded again. Throws PersistError log_corrupted, unsupported; io; and
@@ -113,7 +116,7 @@ class LogReplay {
   // io; std::bad_alloc; and what `reload` throws.
   template <Index I, ReadableFile F, class Reload>
   [[nodiscard]] Replayed<Log> in_two_passes(I& index, const Fingerprint& snapshot, F& file, Reload&& reload) {
-    const std::optional<std::uint64_t> up_to = config_->read_only ? config_->up_to : std::nullopt;
+    const std::optional<std::uint64_t> up_to = ends_early() ? config_->up_to : std::nullopt;
     const LogScan scan = scan_log(file, snapshot, config_->buffer_bytes, helpers_.if_any(), up_to);
     if (!scan.replay) {
       throw_log_mismatch(scan.log, snapshot, scan.mutations);

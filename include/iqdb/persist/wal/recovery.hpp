@@ -48,7 +48,7 @@ template <Index I, ReadableFile F, class BeginLog, class Load>
     load();
   };
   const LogIdentity identity = identify_log(file);
-  if (identity.continues(snapshot->fingerprint)) {
+  if (identity.continues(snapshot->fingerprint) && !replay.ends_early()) {
     if (auto done = replay.in_one_pass(snapshot->index, snapshot->fingerprint, file, identity)) {
       return std::move(*done);
     }
