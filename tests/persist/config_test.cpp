@@ -64,15 +64,21 @@ TEST_CASE("validate: refuses no path and one that names a directory", "[config]"
   require_refused(PersistErrorKind::invalid_config, {.path = "/"});
 }
 
-TEST_CASE("validate: refuses a negative interval and takes one of zero", "[config]") {
+TEST_CASE("validate: takes an interval of zero to a day", "[config]") {
   PersistConfig config = usable();
   config.fsync_policy = FsyncPolicy::periodic(-1ms);
   require_refused(PersistErrorKind::invalid_config, config);
-  config.fsync_policy = FsyncPolicy::periodic(0ms);
-  CHECK_NOTHROW(validate(config));
+  for (const std::chrono::milliseconds too_long : {24h + 1ms, std::chrono::milliseconds::max() + 0h}) {
+    config.fsync_policy = FsyncPolicy::periodic(too_long);
+    require_refused(PersistErrorKind::invalid_config, config);
+  }
+  for (const std::chrono::milliseconds right : {0ms, 24h + 0ms}) {
+    config.fsync_policy = FsyncPolicy::periodic(right);
+    CHECK_NOTHROW(validate(config));
+  }
 }
 
-TEST_CASE("validate: refuses a buffer under 4 KiB", "[config]") {
+TEST_CASE("validate: takes a buffer of 4 KiB to 1 GiB", "[config]") {
   PersistConfig config = usable();
   config.buffer_bytes = 4095;
   require_refused(PersistErrorKind::invalid_config, config);
@@ -80,12 +86,30 @@ TEST_CASE("validate: refuses a buffer under 4 KiB", "[config]") {
   require_refused(PersistErrorKind::invalid_config, config);
   config.buffer_bytes = 4096;
   CHECK_NOTHROW(validate(config));
+  config.buffer_bytes = std::size_t{1} << 30U;
+  CHECK_NOTHROW(validate(config));
+  ++config.buffer_bytes;
+  require_refused(PersistErrorKind::invalid_config, config);
+  config.buffer_bytes = SIZE_MAX;
+  require_refused(PersistErrorKind::invalid_config, config);
 }
 
-TEST_CASE("validate: takes no helper threads", "[config]") {
+TEST_CASE("validate: takes space ahead of up to 1 GiB", "[config]") {
   PersistConfig config = usable();
-  config.helper_threads = 0;
+  config.log_extent_bytes = std::size_t{1} << 30U;
   CHECK_NOTHROW(validate(config));
+  ++config.log_extent_bytes;
+  require_refused(PersistErrorKind::invalid_config, config);
+}
+
+TEST_CASE("validate: takes up to 1024 helper threads, and none", "[config]") {
+  PersistConfig config = usable();
+  for (const unsigned right : {0U, 1024U}) {
+    config.helper_threads = right;
+    CHECK_NOTHROW(validate(config));
+  }
+  config.helper_threads = 1025;
+  require_refused(PersistErrorKind::invalid_config, config);
 }
 
 TEST_CASE("validate: refuses zstd levels outside 1 to 22 whether zstd is built in or not", "[config]") {

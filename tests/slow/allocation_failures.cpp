@@ -153,7 +153,7 @@ std::string told(const iqdb::RecoveryReport& report) {
          ", skipped " + std::to_string(report.skipped) + ", aborted " + std::to_string(report.aborted) +
          ", tolerated " + std::to_string(report.tolerated) + ", dropped " + std::to_string(report.dropped_bytes) +
          ", kept as '" + report.torn_log.filename().string() + "'" +
-         (report.foreign_log_replaced ? ", a foreign one" : "");
+      ;
 }
 
 struct State {

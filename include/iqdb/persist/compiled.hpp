@@ -15,6 +15,7 @@
 #include "iqdb/persist/wal/frame_reader.hpp"
 #include "iqdb/persist/wal/log_guard.hpp"
 #include "iqdb/persist/wal/new_log.hpp"
+#include "iqdb/persist/wal/save_alone.hpp"
 #include "iqdb/persist/wal/wal_reader.hpp"
 #include "iqdb/persist/wal/wal_writer.hpp"
 
@@ -38,19 +39,22 @@ IQDB_PERSIST_EXTERN template class BasicFileStorage<NativeFileSystem>;
 
 IQDB_PERSIST_EXTERN template std::uint32_t checksum_of(FileStorage::File&, std::uint64_t, std::size_t, HelperThreads*,
                                                        ProgressMeter&);
-IQDB_PERSIST_EXTERN template void read_shared(FileStorage::File&, std::uint64_t, std::span<std::byte>, HelperThreads*);
+IQDB_PERSIST_EXTERN template void read_shared(FileStorage::File&, std::uint64_t, std::span<std::byte>, HelperThreads*,
+                                              Crc32*);
 IQDB_PERSIST_EXTERN template class BlockStream<FileStorage::Replacement>;
-IQDB_PERSIST_EXTERN template class snapshot::VerifiedFile<FileStorage::File>;
+IQDB_PERSIST_EXTERN template class snapshot::SnapshotFile<FileStorage::File>;
 
 IQDB_PERSIST_EXTERN template class FrameReader<FileStorage::File>;
-IQDB_PERSIST_EXTERN template LogScan scan_log(FileStorage::File&, const Fingerprint&, std::size_t, HelperThreads*);
+IQDB_PERSIST_EXTERN template LogScan scan_log(FileStorage::File&, const Fingerprint&, std::size_t, HelperThreads*,
+                                              std::optional<std::uint64_t>);
 IQDB_PERSIST_EXTERN template class NewLog<FileStorage>;
 IQDB_PERSIST_EXTERN template class LogWriter<FileStorage>;
 IQDB_PERSIST_EXTERN template void begin_new_log(const Fingerprint&, FileStorage&, const std::filesystem::path&,
                                                 OpenLog<FileStorage>&, const PersistConfig&);
-IQDB_PERSIST_EXTERN template bool refuse_log(FileStorage&, const std::filesystem::path&, PersistErrorKind, std::size_t);
-IQDB_PERSIST_EXTERN template void discard_empty_log(FileStorage&, const std::filesystem::path&,
-                                                    const FileStorage::Lock&, PersistErrorKind, std::size_t);
+IQDB_PERSIST_EXTERN template bool refuse_log(FileStorage&, const std::filesystem::path&,
+                                             const std::optional<Fingerprint>&, std::size_t);
+IQDB_PERSIST_EXTERN template void save_alone::require_unchanged(FileStorage&, const std::filesystem::path&,
+                                                                const std::optional<Fingerprint>&);
 
 }  // namespace iqdb
 

@@ -25,7 +25,9 @@ class FsyncPolicy {
   [[nodiscard]] static constexpr FsyncPolicy never() noexcept { return FsyncPolicy(Mode::never, {}); }
 
   /// Sync in a thread, half of `interval` after a mutation. So no acknowledged mutation stays unsynced longer than
-  /// `interval`, unless the sync itself takes longer than the other half. `interval` must not be negative.
+  /// `interval`, unless the sync itself takes longer than the other half: the next mutation then waits until that sync
+  /// is done. So a crash loses what was acknowledged in the last `interval`, and the mutation after it, whatever the
+  /// disk does. `interval` is from 0 to 24 hours.
   [[nodiscard]] static constexpr FsyncPolicy periodic(std::chrono::milliseconds interval) noexcept {
     return FsyncPolicy(Mode::periodic, interval);
   }
@@ -114,15 +116,15 @@ struct PersistConfig {
   /// Called now and then during a long save or load, in the thread that made the call, and at the end of each phase. An
   /// exception from it cancels the call and reaches the caller; the old snapshot then stands.
   std::function<void(const Progress&)> on_progress = {};
-  /// The size of each buffer, in bytes, at least 4096. A save or load uses a few buffers, whatever the size of the
+  /// The size of each buffer, in bytes, from 4 KiB to 1 GiB. A save or load uses a few buffers, whatever the size of the
   /// index.
   std::size_t buffer_bytes = std::size_t{256} * 1024;
-  /// How many threads may help the calling thread: 0 for none.
+  /// How many threads may help the calling thread: 0 for none, at most 1024.
   unsigned helper_threads = 2;
   /// The most bytes of zeros that are written ahead of the log's end at a time, with FsyncPolicy::always only, so that
   /// a sync has less to do. The space ahead grows with the log: it is as large as the log, but at most this, and at
   /// least 16 KiB or this, whichever is smaller. 0 for none. A record larger than a quarter of this is written without
-  /// space ahead.
+  /// space ahead. At most 1 GiB.
   std::size_t log_extent_bytes = std::size_t{1024} * 1024;
 };
 
@@ -142,16 +144,21 @@ IQDB_PERSIST_INLINE void validate(const PersistConfig& config) {
   if (!config.path.has_filename()) {
     refuse(PersistErrorKind::invalid_config, "PersistConfig::path names a directory; set it to the snapshot's file");
   }
-  if (config.fsync_policy.is_periodic() && config.fsync_policy.interval() < std::chrono::milliseconds::zero()) {
-    refuse(PersistErrorKind::invalid_config, "the interval of FsyncPolicy::periodic is " +
-                                                 std::to_string(config.fsync_policy.interval().count()) +
-                                                 " ms; it must not be negative");
+  const auto require_from_to = [&refuse](const char* name, auto value, auto least, auto most) {
+    if (value < least || value > most) {
+      refuse(PersistErrorKind::invalid_config, std::string(name) + " is " + std::to_string(value) + "; it must be " +
+                                                   std::to_string(least) + " to " + std::to_string(most));
+    }
+  };
+  if (config.fsync_policy.is_periodic()) {
+    constexpr std::chrono::milliseconds a_day = std::chrono::hours(24);
+    require_from_to("the interval of FsyncPolicy::periodic, in milliseconds,", config.fsync_policy.interval().count(),
+                    std::chrono::milliseconds::rep{0}, a_day.count());
   }
-  constexpr std::size_t smallest_buffer = 4096;
-  if (config.buffer_bytes < smallest_buffer) {
-    refuse(PersistErrorKind::invalid_config, "PersistConfig::buffer_bytes is " + std::to_string(config.buffer_bytes) +
-                                                 "; it must be at least " + std::to_string(smallest_buffer));
-  }
+  constexpr std::size_t gibibyte = std::size_t{1} << 30U;
+  require_from_to("PersistConfig::buffer_bytes", config.buffer_bytes, std::size_t{4096}, gibibyte);
+  require_from_to("PersistConfig::log_extent_bytes", config.log_extent_bytes, std::size_t{0}, gibibyte);
+  require_from_to("PersistConfig::helper_threads", config.helper_threads, 0U, 1024U);
   if (config.compression.codec() == Compression::Codec::zstd) {
     if (config.compression.level() < 1 || config.compression.level() > 22) {
       refuse(PersistErrorKind::invalid_config, "the zstd level is " + std::to_string(config.compression.level()) +

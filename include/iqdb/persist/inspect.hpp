@@ -46,9 +46,12 @@ inline SnapshotReport verify_snapshot(const std::filesystem::path& path) {
   auto file = inspection::open_existing(path);
   return naming_file(path, [&] {
     const PersistConfig config{.path = path};
-    snapshot::VerifiedFile verified(file, std::nullopt, config);
-    verified.decode([](Reader&, PayloadDecoder& decoder, ProgressMeter&) { decoder.finish(); });
-    return verified.report();
+    snapshot::SnapshotFile read(file, std::nullopt, config);
+    read.decode([](Reader&, PayloadDecoder& decoder, ProgressMeter&) {
+      decoder.finish();
+      return true;
+    });
+    return read.report();
   });
 }
 

@@ -3,8 +3,11 @@
 //   save:  index -> Writer -> PayloadSink -> encoder -> BlockStream (checksum, temporary file) -> header -> commit
 //   load:  file -> checksum of the whole region -> file again -> decoder -> Reader -> index -> compared with the header
 //
+// An index that trusts nothing is loaded without the first reading. Every reading that is decoded is summed.
+//
 // Invariants: memory use is a few buffers, whatever the size of the index, except for an LZ4 block. No byte of the
-// region reaches a decoder before the checksum of the whole region is verified.
+// region reaches the decoder of an index that trusts its payload before the checksum of the whole region is verified.
+// No index is handed out unless the bytes that it was made of had the right checksum.
 #pragma once
 
 #include <algorithm>
@@ -14,6 +17,7 @@
 #include <exception>
 #include <filesystem>
 #include <memory>
+#include <new>
 #include <optional>
 #include <span>
 #include <string>
@@ -105,40 +109,49 @@ class MeteredSource final : public ByteSource {
   ProgressMeter* progress_;
 };
 
-// A snapshot whose checksum is correct.
+// Whether the region is read once to verify its checksum before it is decoded.
+enum class Verify : std::uint8_t { before_decoding, while_decoding };
+
+// A snapshot that is read.
 template <ReadableFile F>
-class VerifiedFile {
+class SnapshotFile {
  public:
-  // `file` and `config` must outlive this object. Reads the whole file. Throws what read_header and read_preamble
-  // throw, PersistError checksum_mismatch and io, and what config.on_progress throws.
-  VerifiedFile(F& file, std::optional<std::string_view> expected_type, const PersistConfig& config)
+  // `file` and `config` must outlive this object. Throws what read_header throws, and PersistError io. Before decoding
+  // it reads the whole file: also throws PersistError checksum_mismatch, and what config.on_progress throws.
+  SnapshotFile(F& file, std::optional<std::string_view> expected_type, const PersistConfig& config,
+               Verify verify = Verify::before_decoding)
       : file_(&file),
         config_(&config),
         helpers_(config.helper_threads),
         header_(read_header_of(file, expected_type)),
         region_(header_bytes(header_.index_type.size())) {
-    verify_checksum();
-    preamble_.payload_bytes = file_->size() - region_;
-    if (header_.version >= 2) {
-      FileRange source(*file_, region_, file_->size());
-      Reader reader(source, file_->size() - region_, LengthEvidence::stored, RegionPreamble::bytes);
-      preamble_ = read_preamble(reader);
-      preamble_bytes_ = reader.position();
+    if (verify == Verify::before_decoding) {
+      verify_checksum();
     }
   }
 
-  // Calls `decode(reader, decoder, progress)` with the payload and returns its result.
+  // Calls `decode(reader, decoder, progress)` with the payload and returns its result, if the checksum of what was read
+  // is right. Also if `decode` throws, a wrong checksum is what is reported: the failure follows from it. Throws what
+  // `decode` and read_preamble throw, and PersistError checksum_mismatch.
   template <class Decode>
   decltype(auto) decode(Decode&& decode) {
-    const std::uint64_t begin = region_ + preamble_bytes_;
-    SharedFileRange data(*file_, begin, helpers_.if_any());
-    const std::unique_ptr<PayloadDecoder> decoder =
-        make_decoder(preamble_, data, file_->size() - begin,
-                     {.buffer_bytes = config_->buffer_bytes, .helper_threads = config_->helper_threads});
-    ProgressMeter progress(config_->on_progress, Progress::Phase::load, preamble_.payload_bytes);
-    MeteredSource source(*decoder, progress);
-    Reader reader(source, preamble_.payload_bytes, decoder->evidence(), config_->buffer_bytes);
-    return std::forward<Decode>(decode)(reader, *decoder, progress);
+    SharedFileRange data(*file_, region_, helpers_.if_any());
+    bool cancelled = false;
+    try {
+      auto decoded = decode_region(data, cancelled, std::forward<Decode>(decode));
+      require_checksum(data);
+      return decoded;
+    } catch (const PersistError& error) {
+      if (error.kind() != PersistErrorKind::io && error.kind() != PersistErrorKind::checksum_mismatch) {
+        require_checksum(data);
+      }
+      throw;
+    } catch (...) {
+      if (!cancelled) {
+        require_checksum(data);
+      }
+      throw;
+    }
   }
 
   [[nodiscard]] const FileHeader& header() const noexcept { return header_; }
@@ -151,10 +164,41 @@ class VerifiedFile {
   }
 
  private:
+  template <class Decode>
+  auto decode_region(SharedFileRange<F>& data, bool& cancelled, Decode&& decode) {
+    std::uint64_t data_bytes = file_->size() - region_;
+    preamble_.payload_bytes = data_bytes;
+    if (header_.version >= 2) {
+      Reader reader(data, data_bytes, LengthEvidence::stored, RegionPreamble::bytes);
+      preamble_ = read_preamble(reader);
+      data_bytes -= reader.position();
+    }
+    const std::unique_ptr<PayloadDecoder> decoder =
+        make_decoder(preamble_, data, data_bytes,
+                     {.buffer_bytes = config_->buffer_bytes, .helper_threads = config_->helper_threads});
+    ProgressMeter progress(config_->on_progress, Progress::Phase::load, preamble_.payload_bytes);
+    MeteredSource source(*decoder, progress);
+    Reader reader(source, preamble_.payload_bytes, decoder->evidence(), config_->buffer_bytes);
+    try {
+      return std::forward<Decode>(decode)(reader, *decoder, progress);
+    } catch (...) {
+      cancelled = progress.cancelled();
+      throw;
+    }
+  }
+
   void verify_checksum() {
     ProgressMeter progress(config_->on_progress, Progress::Phase::verify, file_->size() - region_);
     const std::uint32_t found = checksum_of(*file_, region_, config_->buffer_bytes, helpers_.if_any(), progress);
     progress.finish();
+    require(found);
+  }
+
+  // Without this check a file that is overwritten between two readings, or damaged, would be loaded as half of one
+  // snapshot and half of another.
+  void require_checksum(SharedFileRange<F>& data) { require(data.checksum(config_->buffer_bytes).value()); }
+
+  void require(std::uint32_t found) const {
     if (found != header_.crc32) {
       throw_persist_error(PersistErrorKind::checksum_mismatch,
                           "the snapshot is damaged: the checksum of its contents is " + hexadecimal(found) + ", but " +
@@ -167,8 +211,7 @@ class VerifiedFile {
   HelperThreads helpers_;
   FileHeader header_;
   RegionPreamble preamble_;
-  std::uint64_t region_ = 0;          // the offset of the region
-  std::uint64_t preamble_bytes_ = 0;  // how many of its bytes precede the data
+  std::uint64_t region_ = 0;  // the offset of the region
 };
 
 // Makes the index from its payload. If the index's decoder throws, decoder.finish() reads the rest first: damage to the
@@ -177,6 +220,8 @@ template <Persistable I>
 I build(Reader& reader, PayloadDecoder& decoder, const ProgressMeter& progress) {
   try {
     return PersistTraits<I>::load_from(reader);
+  } catch (const std::bad_alloc&) {
+    throw;  // memory that runs out says nothing about the file
   } catch (const PersistError& error) {
     if (error.kind() != PersistErrorKind::compression && error.kind() != PersistErrorKind::io) {
       decoder.finish();
@@ -292,16 +337,17 @@ struct LoadedSnapshot {
   Fingerprint fingerprint;
 };
 
-/// Loads the index from the snapshot in `file`. Throws a PersistError of its own kind for each failure. They are
-/// checked in this order: bad_magic, unsupported_version, invalid_payload for the index type's length,
+/// Loads the index from the snapshot in `file`. Throws a PersistError of its own kind for each failure. The first one in
+/// this order is reported: bad_magic, unsupported_version, invalid_payload for the index type's length,
 /// invalid_index_type, invalid_metric (and truncated_header in between), checksum_mismatch, truncated_payload,
 /// compression, what the index's decoder throws (index_build if that is not a PersistError), invalid_payload if bytes
-/// are left over or the header does not agree with the index. Also throws io, and what config.on_progress throws.
+/// are left over or the header does not agree with the index. Also throws io, std::bad_alloc, and what config.on_progress throws.
 template <Persistable I, class F>
   requires ReadableFile<std::remove_reference_t<F>>
 [[nodiscard]] LoadedSnapshot<I> load_snapshot(F&& file, const PersistConfig& config) {
-  snapshot::VerifiedFile verified(file, std::string_view(PersistTraits<I>::index_type), config);
-  return verified.decode([&](Reader& reader, PayloadDecoder& decoder, ProgressMeter& progress) -> LoadedSnapshot<I> {
+  constexpr auto verify = TrustsNothing<I> ? snapshot::Verify::while_decoding : snapshot::Verify::before_decoding;
+  snapshot::SnapshotFile read(file, std::string_view(PersistTraits<I>::index_type), config, verify);
+  return read.decode([&](Reader& reader, PayloadDecoder& decoder, ProgressMeter& progress) -> LoadedSnapshot<I> {
     I index = snapshot::build<I>(reader, decoder, progress);
     decoder.finish();
     if (reader.remaining() > 0) {
@@ -309,13 +355,13 @@ template <Persistable I, class F>
                   "the index left " + std::to_string(reader.remaining()) +
                       " bytes of its payload unread; was it saved by another version of the index?");
     }
-    const FileHeader& header = verified.header();
+    const FileHeader& header = read.header();
     snapshot::require_agreement("number of dimensions", header.dim, persisted_dim(index));
     snapshot::require_agreement("metric's tag", static_cast<std::uint64_t>(header.metric),
                                 static_cast<std::uint64_t>(persisted_metric(index)));
     snapshot::require_agreement("number of vectors", header.vectors, persisted_size(index));
     progress.finish();
-    return {.index = std::move(index), .fingerprint = fingerprint(header, verified.report().file_bytes)};
+    return {.index = std::move(index), .fingerprint = fingerprint(header, read.report().file_bytes)};
   });
 }
 

@@ -36,7 +36,7 @@ void read_all(F& file, std::uint64_t offset, std::span<std::byte> into) {
 }
 
 // Combines the checksums of pieces in the order of their numbers, whatever order they arrive in. Several threads may
-// call add() at the same time; value() is called after all of them.
+// call add() at the same time; whole() is called after all of them.
 class OrderedChecksum {
  public:
   void add(std::uint64_t number, const Crc32& piece) {
@@ -49,7 +49,7 @@ class OrderedChecksum {
     }
   }
 
-  [[nodiscard]] std::uint32_t value() const { return whole_.value(); }
+  [[nodiscard]] const Crc32& whole() const { return whole_; }
 
  private:
   std::mutex mutex_;
@@ -94,30 +94,42 @@ template <ReadableFile F>
     helpers->run(work);
   }
   progress.advance(done);
-  return checksum.value();
+  return checksum.whole().value();
 }
 
 /// Fills `into` with the file's bytes from `offset` on; the file must have that many. Uses `helpers`, unless null, if
-/// `into` is large. Throws what the file throws.
+/// `into` is large. Adds the bytes to `sum`, unless null. Throws what the file throws, and std::bad_alloc.
 template <ReadableFile F>
-void read_shared(F& file, std::uint64_t offset, std::span<std::byte> into, HelperThreads* helpers) {
+void read_shared(F& file, std::uint64_t offset, std::span<std::byte> into, HelperThreads* helpers,
+                 Crc32* sum = nullptr) {
   // Large enough that waking a thread costs little in comparison.
   constexpr std::size_t piece_bytes = std::size_t{512} * 1024;
   if (into.size() < 2 * piece_bytes || helpers == nullptr) {
     parallel_read::read_all(file, offset, into);
+    if (sum != nullptr) {
+      sum->update(into);
+    }
     return;
   }
   Pieces pieces((into.size() + piece_bytes - 1) / piece_bytes);
+  parallel_read::OrderedChecksum checksum;
   helpers->run([&] {
     pieces.take_all([&](std::uint64_t number) {
       const auto at = static_cast<std::size_t>(number) * piece_bytes;
-      parallel_read::read_all(file, offset + at, into.subspan(at, std::min(piece_bytes, into.size() - at)));
+      const auto piece = into.subspan(at, std::min(piece_bytes, into.size() - at));
+      parallel_read::read_all(file, offset + at, piece);
+      if (sum != nullptr) {
+        checksum.add(number, Crc32(piece));
+      }
     });
   });
+  if (sum != nullptr) {
+    sum->append(checksum.whole());
+  }
 }
 
-/// The bytes of a file from `begin` to its end, as a source for a Reader. Splits large reads among several threads.
-/// Used by one thread.
+/// The bytes of a file from `begin` to its end, as a source for a Reader, which computes their checksum as they are
+/// read. Splits large reads among several threads. Used by one thread.
 template <ReadableFile F>
 class SharedFileRange final : public ByteSource {
  public:
@@ -127,15 +139,26 @@ class SharedFileRange final : public ByteSource {
 
   std::size_t read(std::span<std::byte> into) override {
     const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(into.size(), file_->size() - position_));
-    read_shared(*file_, position_, into.first(count), helpers_);
+    read_shared(*file_, position_, into.first(count), helpers_, &checksum_);
     position_ += count;
     return count;
+  }
+
+  /// The checksum of all bytes of the range: reads what was not read yet, in pieces of `piece_bytes`. Throws what the
+  /// file throws.
+  [[nodiscard]] const Crc32& checksum(std::size_t piece_bytes) {
+    std::vector<std::byte> piece(
+        static_cast<std::size_t>(std::min<std::uint64_t>(piece_bytes, file_->size() - position_)));
+    while (read(piece) > 0) {
+    }
+    return checksum_;
   }
 
  private:
   F* file_;
   HelperThreads* helpers_;
   std::uint64_t position_;
+  Crc32 checksum_;
 };
 
 }  // namespace iqdb
