@@ -25,7 +25,7 @@ using iqdb_test::ByteVector;
 using iqdb_test::hex;
 
 // The kind of the error with which a body is refused, or "ok": read to its end, as a scan does.
-std::string read_body(const ByteVector& bytes, std::uint32_t version = 2) {
+std::string read_body(const ByteVector& bytes, std::uint32_t version = 3) {
   try {
     FrameBody body(bytes, version);
     Mutation mutation;
@@ -39,7 +39,7 @@ std::string read_body(const ByteVector& bytes, std::uint32_t version = 2) {
   }
 }
 
-bool is_refused(const ByteVector& bytes, std::uint32_t version = 2) {
+bool is_refused(const ByteVector& bytes, std::uint32_t version = 3) {
   const std::string kind = read_body(bytes, version);
   return kind == "invalid_payload" || kind == "truncated_payload";
 }
@@ -54,9 +54,14 @@ std::vector<ByteVector> one_body_of_each_kind() {
   return {insert,
           erase,
           iqdb_test::batch_body({insert, erase, insert}),
-          iqdb_test::abort_body(9),
-          iqdb_test::checkpoint_body(ByteVector(16, std::byte{0x5A})),
-          iqdb_test::close_body()};
+          iqdb_test::abort_body(9, 11),
+          iqdb_test::checkpoint_body(ByteVector(16, std::byte{0x5A}), 8),
+          iqdb_test::close_body(),
+          iqdb_test::upsert_body(7, sample_vector, "text"),
+          Bytes().u8(8).u8(0).u64(7).u8(1).u32(1).u32(1).text("t").u8(4),
+          iqdb_test::time_body(-5),
+          Bytes().u8(10).u8(1).u8(0).u64(7).u32(3).raw({1, 2, 3, 4, 5, 6}).u8(0),
+          Bytes().u8(11).u8(5).u8(0).u64(7).u32(9).raw({0xFF, 0x01}).u8(0)};
 }
 
 }  // namespace
@@ -117,14 +122,126 @@ TEST_CASE("A batch is op 3 and count and the bodies of its mutations", "[frame_b
                 .append(iqdb_test::erase_body(8))));
 }
 
-TEST_CASE("An abort is op 4 and the LSN", "[frame_body]") {
-  CHECK(hex(body_of([](Writer& writer) { iqdb::write_abort(writer, 0x0102); })) == "04 02 01 00 00 00 00 00 00");
+TEST_CASE("An abort is op 4 and a count and ranges of LSNs", "[frame_body]") {
+  const std::vector<iqdb::LsnRange> ranges = {{.first = 0x0102, .last = 0x0103}, {.first = 0x0105, .last = 0x0105}};
+  CHECK(hex(body_of([&](Writer& writer) { iqdb::write_abort(writer, ranges); })) ==
+        "04 02 00 00 00 02 01 00 00 00 00 00 00 03 01 00 00 00 00 00 00 05 01 00 00 00 00 00 00 05 01 00 00 00 00 00 "
+        "00");
 }
 
-TEST_CASE("A checkpoint is op 5 and the fingerprint", "[frame_body]") {
+TEST_CASE("A checkpoint is op 5 and the fingerprint and an LSN", "[frame_body]") {
   CHECK(hex(body_of([](Writer& writer) {
-          iqdb::write_checkpoint(writer, {.file_bytes = 0x47, .header_crc32 = 0x0A0B0C0D, .region_crc32 = 0x01020304});
-        })) == "05 47 00 00 00 00 00 00 00 0d 0c 0b 0a 04 03 02 01");
+          iqdb::write_checkpoint(writer, {.file_bytes = 0x47, .header_crc32 = 0x0A0B0C0D, .region_crc32 = 0x01020304},
+                                 0x0708);
+        })) == "05 47 00 00 00 00 00 00 00 0d 0c 0b 0a 04 03 02 01 08 07 00 00 00 00 00 00");
+}
+
+TEST_CASE("An upsert is op 7 and what an insert has", "[frame_body]") {
+  CHECK(hex(body_of([](Writer& writer) { iqdb::write_upsert(writer, 7, sample_vector, std::nullopt); })) ==
+        "07 00 07 00 00 00 00 00 00 00 02 00 00 00 00 00 80 3f 00 00 20 c0 00");
+}
+
+TEST_CASE("A time is op 9 and milliseconds", "[frame_body]") {
+  CHECK(hex(body_of([](Writer& writer) { iqdb::write_time(writer, -2); })) == "09 fe ff ff ff ff ff ff ff");
+  CHECK(FrameBody(iqdb_test::time_body(-5), 3).time() == -5);
+}
+
+TEST_CASE("A mutation of each kind is written as it was read", "[frame_body]") {
+  for (const ByteVector& bytes : one_body_of_each_kind()) {
+    FrameBody body(bytes, 3);
+    if (body.mutations() != 1) {
+      continue;
+    }
+    CAPTURE(hex(bytes));
+    Mutation mutation;
+    body.read_next(mutation);
+    CHECK(hex(body_of([&](Writer& writer) { iqdb::write_mutation(writer, mutation); })) == hex(bytes));
+  }
+}
+
+TEST_CASE("Elements of each type have their size and others are refused", "[frame_body]") {
+  const auto typed = [](unsigned type, std::uint32_t count, std::size_t bytes) {
+    return Bytes().u8(10).u8(type).u8(0).u64(7).u32(count).append(ByteVector(bytes)).u8(0).get();
+  };
+  const std::vector<std::pair<unsigned, std::size_t>> bytes_of_nine = {{1, 18}, {2, 18}, {3, 9},
+                                                                       {4, 9},  {5, 2},  {6, 72}};
+  for (const auto& [type, bytes] : bytes_of_nine) {
+    CAPTURE(type);
+    CHECK(read_body(typed(type, 9, bytes)) == "ok");
+    CHECK(is_refused(typed(type, 9, bytes - 1)));
+    CHECK(is_refused(typed(type, 9, bytes + 1)));
+  }
+  for (const unsigned type : {0U, 7U, 255U}) {
+    CHECK(read_body(typed(type, 0, 0)) == "invalid_payload");
+  }
+}
+
+TEST_CASE("The bits behind the last element must be zero", "[frame_body]") {
+  const auto nine_bits = [](unsigned last) {
+    return Bytes().u8(10).u8(5).u8(0).u64(7).u32(9).u8(0xFF).u8(last).u8(0).get();
+  };
+  CHECK(read_body(nine_bits(0x01)) == "ok");
+  CHECK(read_body(nine_bits(0x02)) == "invalid_payload");
+  CHECK(read_body(nine_bits(0x81)) == "invalid_payload");
+}
+
+TEST_CASE("An abort whose ranges are none or do not ascend or touch is refused", "[frame_body]") {
+  const auto abort = [](const std::vector<std::pair<std::uint64_t, std::uint64_t>>& ranges) {
+    Bytes bytes = Bytes().u8(4).u32(static_cast<std::uint32_t>(ranges.size()));
+    for (const auto& [first, last] : ranges) {
+      bytes.u64(first).u64(last);
+    }
+    return bytes.get();
+  };
+  CHECK(read_body(abort({{3, 3}, {5, 6}, {8, 8}})) == "ok");
+  for (const auto& ranges : std::vector<std::vector<std::pair<std::uint64_t, std::uint64_t>>>{
+           {},
+           {{4, 3}},
+           {{3, 5}, {5, 6}},
+           {{3, 5}, {4, 4}},
+           {{3, 5}, {6, 6}},
+           {{7, 7}, {3, 3}},
+           {{3, 3}, {3, 3}},
+           {{3, ~std::uint64_t{0}}},
+           {{3, iqdb::largest_lsn + 1}},
+       }) {
+    CAPTURE(hex(abort(ranges)));
+    CHECK(read_body(abort(ranges)) == "invalid_payload");
+  }
+}
+
+TEST_CASE("An abort is one of mutations of the frame before it", "[frame_body]") {
+  using Ranges = std::vector<iqdb::LsnRange>;
+  const ByteVector bytes = iqdb_test::abort_body(5, 7);
+  const FrameBody body(bytes, 3);
+  CHECK(body.aborted_within(5, 3) == Ranges{{.first = 5, .last = 7}});
+  CHECK(body.aborted_within(4, 9) == Ranges{{.first = 5, .last = 7}});
+  CHECK(body.aborted_within(6, 9).empty());
+  CHECK(body.aborted_within(4, 3).empty());
+  CHECK(body.aborted_within(5, 0).empty());
+  const ByteVector close = iqdb_test::close_body();
+  CHECK(FrameBody(close, 3).aborted_within(1, 100).empty());
+}
+
+TEST_CASE("An abort of version 2 goes to the end of the frame before it", "[frame_body]") {
+  using Ranges = std::vector<iqdb::LsnRange>;
+  const ByteVector bytes = iqdb_test::abort_body_2(5);
+  const FrameBody body(bytes, 2);
+  CHECK(body.aborted_within(4, 4) == Ranges{{.first = 5, .last = 7}});
+  CHECK(body.aborted_within(5, 1) == Ranges{{.first = 5, .last = 5}});
+  CHECK(body.aborted_within(6, 4).empty());
+  CHECK(body.aborted_within(1, 4).empty());
+}
+
+TEST_CASE("A checkpoint of version 2 has no LSN of its own", "[frame_body]") {
+  const ByteVector fingerprint(16, std::byte{0x5A});
+  const ByteVector old = iqdb_test::checkpoint_body_2(fingerprint);
+  const ByteVector now = iqdb_test::checkpoint_body(fingerprint, 8);
+  CHECK(FrameBody(old, 2).checkpoint_lsn() == std::nullopt);
+  CHECK(FrameBody(now, 3).checkpoint_lsn() == 8U);
+  CHECK(FrameBody(old, 2).fingerprint() == FrameBody(now, 3).fingerprint());
+  CHECK(is_refused(old, 3));
+  CHECK(is_refused(now, 2));
 }
 
 TEST_CASE("A close is op 6 and nothing", "[frame_body]") {
@@ -133,25 +250,25 @@ TEST_CASE("A close is op 6 and nothing", "[frame_body]") {
 
 TEST_CASE("A body of each kind is read as what it is", "[frame_body]") {
   const auto bodies = one_body_of_each_kind();
-  const std::vector<FrameOp> ops = {FrameOp::insert, FrameOp::erase,      FrameOp::batch,
-                                    FrameOp::abort,  FrameOp::checkpoint, FrameOp::close};
-  const std::vector<std::uint32_t> mutations = {1, 1, 3, 0, 0, 0};
+  const std::vector<FrameOp> ops = {FrameOp::insert,     FrameOp::erase,        FrameOp::batch,       FrameOp::abort,
+                                    FrameOp::checkpoint, FrameOp::close,        FrameOp::upsert,      FrameOp::metadata,
+                                    FrameOp::time,       FrameOp::typed_insert, FrameOp::typed_upsert};
+  const std::vector<std::uint32_t> mutations = {1, 1, 3, 0, 0, 0, 1, 1, 0, 1, 1};
   for (std::size_t kind = 0; kind < bodies.size(); ++kind) {
     CAPTURE(kind);
-    const FrameBody body(bodies[kind], 2);
+    const FrameBody body(bodies[kind], 3);
     CHECK(body.op() == ops[kind]);
     CHECK(body.mutations() == mutations[kind]);
     CHECK(read_body(bodies[kind]) == "ok");
   }
-  CHECK(FrameBody(bodies[3], 2).aborted_lsn() == 9);
-  CHECK(FrameBody(bodies[4], 2).fingerprint() ==
+  CHECK(FrameBody(bodies[4], 3).fingerprint() ==
         iqdb::Fingerprint{.file_bytes = 0x5A5A5A5A5A5A5A5A, .header_crc32 = 0x5A5A5A5A, .region_crc32 = 0x5A5A5A5A});
 }
 
 TEST_CASE("The mutations of a batch are read in their order", "[frame_body]") {
   const ByteVector bytes = iqdb_test::batch_body(
       {iqdb_test::insert_body(1, sample_vector, "text"), iqdb_test::erase_body(2), iqdb_test::insert_body(3, {})});
-  FrameBody body(bytes, 2);
+  FrameBody body(bytes, 3);
   Mutation mutation;
   body.read_next(mutation);
   CHECK(mutation.op == FrameOp::insert);
@@ -186,7 +303,7 @@ TEST_CASE("A body with a byte too many is refused", "[frame_body]") {
 }
 
 TEST_CASE("An op that is none is refused", "[frame_body]") {
-  for (const unsigned op : {0U, 7U, 8U, 255U}) {
+  for (const unsigned op : {0U, 12U, 13U, 255U}) {
     CHECK(read_body(Bytes().u8(op)) == "invalid_payload");
     CHECK(read_body(Bytes().u8(op).u64(0).u64(0).u64(0)) == "invalid_payload");
   }
@@ -213,11 +330,24 @@ TEST_CASE("A batch that states more or fewer mutations than it has is refused", 
   CHECK(is_refused(Bytes().u8(3).u32(~0U).append(erase).append(erase)));
 }
 
-TEST_CASE("A batch holds inserts and erases alone", "[frame_body]") {
-  for (const ByteVector& inner : {ByteVector(iqdb_test::abort_body(1)), ByteVector(iqdb_test::close_body()),
-                                  ByteVector(iqdb_test::checkpoint_body(ByteVector(16))),
-                                  ByteVector(iqdb_test::batch_body({iqdb_test::erase_body(1)})),
-                                  ByteVector(Bytes().u8(0)), ByteVector(Bytes().u8(7))}) {
+TEST_CASE("Version 2 knows nothing that version 3 added", "[frame_body]") {
+  const auto bodies = one_body_of_each_kind();
+  for (const std::size_t kind : {0U, 1U, 2U, 5U}) {
+    CHECK(read_body(bodies[kind], 2) == "ok");
+  }
+  for (std::size_t kind = 6; kind < bodies.size(); ++kind) {
+    CAPTURE(kind);
+    CHECK(read_body(bodies[kind], 2) == "invalid_payload");
+    CHECK((read_body(iqdb_test::batch_body({bodies[kind]}), 2) != "ok"));
+  }
+}
+
+TEST_CASE("A batch holds mutations alone", "[frame_body]") {
+  for (const ByteVector& inner :
+       {ByteVector(iqdb_test::abort_body(1)), ByteVector(iqdb_test::close_body()),
+        ByteVector(iqdb_test::checkpoint_body(ByteVector(16), 0)), ByteVector(iqdb_test::time_body(1)),
+        ByteVector(iqdb_test::batch_body({iqdb_test::erase_body(1)})), ByteVector(Bytes().u8(0)),
+        ByteVector(Bytes().u8(12))}) {
     CAPTURE(hex(inner));
     CHECK(is_refused(iqdb_test::batch_body({iqdb_test::erase_body(1), inner})));
   }

@@ -192,8 +192,9 @@ TEST_CASE("A rejection that need not repeat has its abort synced under every pol
     });
     CHECK_THROWS(insert_row(db, 2));
     const auto calls = iqdb_test::texts_of(system.calls());
-    CHECK(calls.empty() == false);
-    CHECK((calls.back() == "sync data of index.iqdb.wal") == !index_error);
+    REQUIRE_FALSE(calls.empty());
+    CAPTURE(calls);
+    CHECK((calls.back().starts_with("sync data of index.iqdb.wal")) == !index_error);
     CHECK(ops_of(directory.log_bytes()) == "ia");
   }
 }

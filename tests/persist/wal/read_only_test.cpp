@@ -66,7 +66,8 @@ TEST_CASE("A read-only load has snapshot and log whether or not the log is on", 
 TEST_CASE("A read-only load makes no call that writes or locks", "[read_only]") {
   const DurableDirectory directory;
   FileSet files = killed(directory);
-  files[log_name].resize(iqdb_test::frames_of(files[log_name]).back().end - 3);  // with a torn tail, which other loads put aside
+  files[log_name].resize(iqdb_test::frames_of(files[log_name]).back().end -
+                         3);  // with a torn tail, which other loads put aside
   directory.put(files);
   iqdb_test::FaultyFileSystem system;
   const FaultyReader db = FaultyReader::load(reading(directory), iqdb_test::FaultyStorage(system));

@@ -26,7 +26,8 @@ using iqdb_test::require_kind;
 
 const LogHeader sample_header{.log_id = 0x0123456789ABCDEF,
                               .base_lsn = 41,
-                              .base = {.file_bytes = 71, .header_crc32 = 0xAABBCCDD, .region_crc32 = 0x11223344}};
+                              .base = {.file_bytes = 71, .header_crc32 = 0xAABBCCDD, .region_crc32 = 0x11223344},
+                              .history_id = 0x99AA};
 
 ByteVector sample_header_bytes() {
   return iqdb::bytes_of([](Writer& writer) { iqdb::write_log_header(writer, sample_header); });
@@ -38,14 +39,14 @@ TEST_CASE("A log header is 64 bytes: magic and version and checksum and the fiel
   const auto expected_with = [](std::uint32_t crc32) {
     return Bytes()
         .text(std::string_view("IQDBWAL\0", 8))
-        .u32(2)
+        .u32(3)
         .u32(crc32)
         .u64(0x0123456789ABCDEF)
         .u64(41)
         .u64(71)
         .u32(0xAABBCCDD)
         .u32(0x11223344)
-        .u64(0)
+        .u64(0x99AA)
         .u64(0)
         .get();
   };
@@ -55,8 +56,32 @@ TEST_CASE("A log header is 64 bytes: magic and version and checksum and the fiel
 }
 
 TEST_CASE("A log header is read as it was written", "[wal_format]") {
-  CHECK(iqdb::read_log_version(sample_header_bytes()) == 2);
+  CHECK(iqdb::read_log_version(sample_header_bytes()) == 3);
   CHECK(iqdb::read_log_header(sample_header_bytes()) == sample_header);
+}
+
+TEST_CASE("A header of version 2 has no history", "[wal_format]") {
+  const ByteVector fingerprint = Bytes().u64(71).u32(0xAABBCCDD).u32(0x11223344);
+  const ByteVector bytes = iqdb_test::raw_header(0x0123456789ABCDEF, 41, fingerprint, 2);
+  CHECK(iqdb::read_log_version(bytes) == 2);
+  LogHeader expected = sample_header;
+  expected.history_id = 0;
+  CHECK(iqdb::read_log_header(bytes, 2) == expected);
+  require_kind(PersistErrorKind::log_corrupted, [&] { return iqdb::read_log_header(bytes, 3); });
+  CHECK(hex(iqdb::bytes_of([](Writer& writer) { iqdb::write_log_header(writer, sample_header, 2); })) == hex(bytes));
+}
+
+TEST_CASE("A header whose magic or version is damaged is not taken for another version", "[wal_format]") {
+  for (const std::uint32_t version : {2U, 3U}) {
+    const ByteVector right = iqdb_test::raw_header(1, 2, ByteVector(16), version);
+    for (std::size_t bit = 0; bit < 8 * 12; ++bit) {
+      CAPTURE(version, bit);
+      ByteVector wrong = right;
+      wrong[bit / 8] ^= static_cast<std::byte>(1U << (bit % 8));
+      require_kind(PersistErrorKind::log_corrupted,
+                   [&] { return iqdb::read_log_header(wrong, iqdb::read_log_version(wrong)); });
+    }
+  }
 }
 
 TEST_CASE("Every flipped bit of a log header is found", "[wal_format]") {
@@ -71,7 +96,7 @@ TEST_CASE("Every flipped bit of a log header is found", "[wal_format]") {
 }
 
 TEST_CASE("A log header whose zeros are not is refused though its checksum is right", "[wal_format]") {
-  for (const std::size_t at : {std::size_t{48}, std::size_t{63}}) {
+  for (const std::size_t at : {std::size_t{56}, std::size_t{63}}) {
     ByteVector bytes = sample_header_bytes();
     bytes[at] = std::byte{1};
     for (std::size_t each = 12; each < 16; ++each) {
@@ -107,7 +132,8 @@ TEST_CASE("What is no log is told from a log of another version", "[wal_format]"
   const std::string_view magic("IQDBWAL\0", 8);
   CHECK(iqdb::read_log_version(with(magic, 1)) == 1);
   CHECK(iqdb::read_log_version(with(magic, 2)) == 2);
-  for (const std::uint32_t version : {0U, 3U, ~0U}) {
+  CHECK(iqdb::read_log_version(with(magic, 3)) == 3);
+  for (const std::uint32_t version : {0U, 4U, ~0U}) {
     require_kind(PersistErrorKind::unsupported_version, [&] { return iqdb::read_log_version(with(magic, version)); });
   }
   require_kind(PersistErrorKind::bad_magic, [&] { return iqdb::read_log_version(with("IQDBWAL1", 2)); });

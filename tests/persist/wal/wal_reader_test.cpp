@@ -62,6 +62,11 @@ void require_damage(std::size_t offset, const ByteVector& bytes, const Fingerpri
 }
 
 // A log of three erases, 34 bytes each.
+// Where the replay begins to read; nothing if it does not.
+std::optional<LogPosition> start_of(const LogScan& scan) {
+  return scan.replay ? std::optional(scan.replay->from) : std::nullopt;
+}
+
 RawLog three_erases() {
   RawLog log = new_log();
   log.frame(erase_body(1), 1).frame(erase_body(2), 1).frame(erase_body(3), 1);
@@ -85,10 +90,10 @@ ByteVector version_1(const std::vector<ByteVector>& bodies) {
 
 TEST_CASE("A log of nothing but its header ends behind it", "[wal_reader]") {
   const LogScan seen = scan(new_log(5).bytes());
-  CHECK(seen.log.version == 2);
+  CHECK(seen.log.version == 3);
   CHECK(seen.log.header.log_id == id);
   CHECK(seen.end == LogPosition{.offset = 64, .next_lsn = 6});
-  CHECK(seen.replay == LogPosition{.offset = 64, .next_lsn = 6});
+  CHECK(start_of(seen) == LogPosition{.offset = 64, .next_lsn = 6});
   CHECK(seen.mutations == 0);
   CHECK(seen.dropped_bytes == 0);
 }
@@ -278,12 +283,16 @@ TEST_CASE("A frame whose checksum is right but whose body does not parse is dama
   const std::vector<ByteVector> bodies = {
       Bytes().u8(0),
       Bytes().u8(7),
+      Bytes().u8(12),
+      Bytes().u8(9).u32(1),
+      Bytes().u8(4).u32(0),
       Bytes().u8(2).u8(9).u64(1),
       Bytes().append(erase_body(1)).u8(0),
       Bytes().append(close_body()).u8(0),
       Bytes().append(abort_body(3)).u8(0),
       Bytes().u8(4).u32(1),
       Bytes().u8(5).u64(1),
+      Bytes().append(bytes_of(base)).u64(3).u8(0),
       Bytes().u8(3).u32(0),
       Bytes().u8(3).u32(2).append(erase_body(1)),
       batch_body({erase_body(1), close_body()}),
@@ -312,25 +321,55 @@ TEST_CASE("An abort stands directly behind the frame that it speaks of", "[wal_r
   for (const std::uint64_t lsn : {2U, 3U, 4U}) {
     CAPTURE(lsn);
     const LogScan seen = scan(with([&](RawLog& log) { log.control(abort_body(lsn)); }).bytes());
-    // That mutation and those behind it in its batch are no part of the state.
-    CHECK(seen.mutations == lsn - 1);
+    // Exactly that mutation is no part of the state.
+    CHECK(seen.mutations == 3);
+    CHECK(scan(with([&](RawLog& log) { log.control(abort_body(lsn, 4)); }).bytes()).mutations == lsn - 1);
   }
   for (const std::uint64_t lsn : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{5}, ~std::uint64_t{0}}) {
     CAPTURE(lsn);
     require_damage(end, with([&](RawLog& log) { log.control(abort_body(lsn)); }).bytes());
   }
   // Nor is there a second one, or one behind a control frame, or at the beginning.
-  require_damage(end + 33, with([](RawLog& log) { log.control(abort_body(3)).control(abort_body(2)); }).bytes());
+  require_damage(end + 45, with([](RawLog& log) { log.control(abort_body(3)).control(abort_body(2)); }).bytes());
+  require_damage(end, with([](RawLog& log) { log.control(abort_body(4, 5)); }).bytes());
+  require_damage(end, with([](RawLog& log) { log.control(abort_body(1, 2)); }).bytes());
   require_damage(end + 25, with([](RawLog& log) { log.control(close_body()).control(abort_body(4)); }).bytes());
   require_damage(64, new_log().control(abort_body(0)).bytes());
   require_damage(64, new_log().control(abort_body(1)).bytes());
+}
+
+TEST_CASE("A checkpoint names a mutation from the base to the one before it", "[wal_reader]") {
+  const auto with = [](std::uint64_t lsn) {
+    RawLog log(id, 4, bytes_of(base));
+    log.frame(erase_body(1), 1).frame(erase_body(2), 1);
+    return log.control(iqdb_test::checkpoint_body(bytes_of(other), lsn));
+  };
+  const std::size_t end = RawLog(id, 4, bytes_of(base)).frame(erase_body(1), 1).frame(erase_body(2), 1).size();
+  for (const std::uint64_t right : {4U, 5U, 6U}) {
+    CHECK_NOTHROW(scan(with(right).bytes()));
+  }
+  for (const std::uint64_t wrong : {std::uint64_t{3}, std::uint64_t{7}, ~std::uint64_t{0}}) {
+    require_damage(end, with(wrong).bytes());
+  }
+}
+
+TEST_CASE("Aborts and checkpoints of version 2 mean what they meant", "[wal_reader]") {
+  RawLog log(id, 0, bytes_of(base), 2);
+  log.frame(batch_body({erase_body(2), erase_body(3), erase_body(4)}), 3).control(iqdb_test::abort_body_2(2));
+  CHECK(scan(log.bytes()).mutations == 1);
+  log.control(iqdb_test::checkpoint_body_2(bytes_of(other))).frame(erase_body(9), 1);
+  const LogScan seen = scan(log.bytes(), other);
+  REQUIRE(seen.replay.has_value());
+  CHECK(seen.replay->covered_lsn == 3);
+  CHECK(seen.mutations == 1);
+  CHECK(scan(log.bytes(), base).mutations == 2);
 }
 
 // ---- Where replay starts --------------------------------------------------------------------------------------------
 
 TEST_CASE("Replay starts at the first frame where the snapshot is the base", "[wal_reader]") {
   const LogScan seen = scan(three_erases().bytes());
-  CHECK(seen.replay == LogPosition{.offset = 64, .next_lsn = 1});
+  CHECK(start_of(seen) == LogPosition{.offset = 64, .next_lsn = 1});
   CHECK(seen.mutations == 3);
 }
 
@@ -341,11 +380,75 @@ TEST_CASE("Replay starts behind the last checkpoint of the snapshot", "[wal_read
   const LogPosition last{.offset = log.size(), .next_lsn = 5};
   log.frame(erase_body(5), 1);
   const LogScan seen = scan(log.bytes(), other);
-  CHECK(seen.replay == last);
+  CHECK(start_of(seen) == last);
   CHECK(seen.mutations == 1);
   // The base has no checkpoint behind it.
-  CHECK(scan(log.bytes(), base).replay == LogPosition{.offset = 64, .next_lsn = 1});
+  CHECK(start_of(scan(log.bytes(), base)) == LogPosition{.offset = 64, .next_lsn = 1});
   CHECK(scan(log.bytes(), base).mutations == 5);
+}
+
+TEST_CASE("Mutations over the number of a checkpoint count though they stand before its frame", "[wal_reader]") {
+  RawLog log = new_log();
+  log.frame(erase_body(1), 1).control(iqdb_test::time_body(5)).frame(batch_body({erase_body(2), erase_body(3)}), 2);
+  log.control(abort_body(3)).frame(erase_body(4), 1);
+  log.control(iqdb_test::checkpoint_body(bytes_of(other), 1)).frame(erase_body(5), 1);
+  const LogScan seen = scan(log.bytes(), other);
+  REQUIRE(seen.replay.has_value());
+  CHECK(start_of(seen) == LogPosition{.offset = 64, .next_lsn = 1});
+  CHECK(seen.replay->covered_lsn == 1);
+  CHECK(seen.mutations == 3);
+  // The last checkpoint of the snapshot is the one that counts.
+  log.checkpoint(bytes_of(other));
+  CHECK(scan(log.bytes(), other).mutations == 0);
+  CHECK(scan(log.bytes(), other).replay->covered_lsn == 5);
+  CHECK(scan(log.bytes(), other).replay->time_before == 5);
+}
+
+TEST_CASE("A checkpoint of the snapshot that names a mutation within a frame is damage of that frame", "[wal_reader]") {
+  RawLog log = new_log();
+  log.frame(erase_body(1), 1);
+  const std::size_t offset = log.size();
+  log.frame(batch_body({erase_body(2), erase_body(3)}), 2);
+  log.control(iqdb_test::checkpoint_body(bytes_of(other), 2));
+  try {
+    static_cast<void>(scan(log.bytes(), other));
+    FAIL("it was taken");
+  } catch (const iqdb::PersistError& error) {
+    CHECK(error.kind() == PersistErrorKind::log_corrupted);
+    CHECK(error.offset() == offset);
+  }
+}
+
+TEST_CASE("A scan up to a number does not look behind the frame of that mutation", "[wal_reader]") {
+  RawLog log = three_erases();
+  log.frame(erase_body(4), 1);
+  ByteVector bytes = log.bytes();
+  bytes[bytes.size() - 40] ^= std::byte{1};  // in the third erase, which the fourth says was durable
+  MemoryFile file(bytes);
+  require_kind(PersistErrorKind::log_corrupted, [&] { return iqdb::scan_log(file, base, least_buffer); });
+  const LogScan seen = iqdb::scan_log(file, base, least_buffer, nullptr, 2);
+  CHECK(seen.mutations == 2);
+  CHECK(seen.end.next_lsn == 3);
+}
+
+TEST_CASE("An abort that claims to be large does not make the window large", "[wal_reader]") {
+  // Behind the last erase stands what looks like an abort of 200 MB.
+  RawLog log = new_log();
+  for (std::uint64_t each = 0; each < 300; ++each) {
+    log.frame(erase_body(each), 1);
+  }
+  ByteVector forged = Bytes().u32(200'000'000).u32(0).u64(log.next_lsn()).u64(0).u8(4);
+  forged.resize(2'000'000);
+  log.raw(forged);
+  MemoryFile file(log.bytes());
+  const auto seen = iqdb_test::allocated_by([&] {
+    iqdb::FrameReader reader(file, iqdb::identify_log(file), {.offset = 64, .next_lsn = 1}, least_buffer);
+    for (std::uint64_t each = 0; each < 300; ++each) {
+      CHECK(reader.abort_behind(*reader.next(), 1).empty());
+      reader.advance(1);
+    }
+  });
+  CHECK(seen.largest < 200'000);
 }
 
 TEST_CASE("A checkpoint of the snapshot comes before the base", "[wal_reader]") {
@@ -353,7 +456,7 @@ TEST_CASE("A checkpoint of the snapshot comes before the base", "[wal_reader]") 
   log.checkpoint(bytes_of(base));
   const LogPosition behind{.offset = log.size(), .next_lsn = 4};
   log.control(close_body());
-  CHECK(scan(log.bytes(), base).replay == behind);
+  CHECK(start_of(scan(log.bytes(), base)) == behind);
   CHECK(scan(log.bytes(), base).mutations == 0);
 }
 
@@ -391,14 +494,14 @@ TEST_CASE("A file shorter than a version-1 header holds nothing", "[wal_reader]"
     const LogScan seen = scan(ByteVector(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(size)));
     CHECK(seen.log.version == 1);
     CHECK(seen.mutations == 0);
-    CHECK(seen.replay == seen.end);
+    CHECK(start_of(seen) == seen.end);
   }
 }
 
 TEST_CASE("A version-1 log is replayed from its beginning whatever the snapshot", "[wal_reader]") {
   const LogScan seen = scan(version_1({erase_body(1), insert_body(2, {})}), other);
   CHECK(seen.log.version == 1);
-  CHECK(seen.replay == LogPosition{.offset = 12, .next_lsn = 1});
+  CHECK(start_of(seen) == LogPosition{.offset = 12, .next_lsn = 1});
   CHECK(seen.mutations == 2);
 }
 
@@ -475,13 +578,13 @@ TEST_CASE("A frame that has only the length of an abort aborts nothing", "[wal_r
   for (const unsigned op : {6U, 99U}) {
     CAPTURE(op);
     RawLog log = new_log();
-    log.frame(erase_body(1), 1).control(Bytes().u8(op).u64(1));
+    log.frame(erase_body(1), 1).control(Bytes().u8(op).u32(1).u64(1).u64(1));
     MemoryFile file(log.bytes());
-    iqdb::FrameReader reader(file, {.version = 2, .header = {.log_id = id, .base_lsn = 0, .base = base}},
+    iqdb::FrameReader reader(file, {.version = 3, .header = {.log_id = id, .base_lsn = 0, .base = base}},
                              {.offset = 64, .next_lsn = 1}, least_buffer);
     const auto frame = reader.next();
     REQUIRE(frame.has_value());
-    CHECK(reader.abort_behind(*frame, 1) == std::nullopt);
+    CHECK(reader.abort_behind(*frame, 1).empty());
   }
 }
 
@@ -494,7 +597,7 @@ TEST_CASE("An abort is one only where it is a valid frame and speaks of the fram
     log.frame_as(abort_body(aborted), 0, lsn, durable);
     ByteVector bytes = log.bytes();
     if (!whole) {
-      bytes[bytes.size() - 8] ^= std::byte{5 ^ 6};  // in the number: it speaks of the other mutation
+      bytes[bytes.size() - 8] ^= std::byte{5 ^ 6};  // in the last number
     }
     MemoryFile file(bytes);
     iqdb::FrameReader reader(file, iqdb::identify_log(file), {.offset = 64, .next_lsn = 5}, least_buffer);
@@ -502,16 +605,17 @@ TEST_CASE("An abort is one only where it is a valid frame and speaks of the fram
     REQUIRE(frame.has_value());
     return reader.abort_behind(*frame, 2);
   };
+  using Ranges = std::vector<iqdb::LsnRange>;
   const std::uint64_t end = 64 + 24 + body.size();
-  CHECK(behind(7, end, 5) == 5U);
-  CHECK(behind(7, end, 6) == 6U);
-  CHECK(behind(7, 64, 6) == 6U);
-  CHECK(behind(7, end, 4) == std::nullopt);
-  CHECK(behind(7, end, 7) == std::nullopt);
-  CHECK(behind(6, end, 6) == std::nullopt);
-  CHECK(behind(8, end, 6) == std::nullopt);
-  CHECK(behind(7, end + 1, 6) == std::nullopt);
-  CHECK(behind(7, end, 6, false) == std::nullopt);
+  CHECK(behind(7, end, 5) == Ranges{{.first = 5, .last = 5}});
+  CHECK(behind(7, end, 6) == Ranges{{.first = 6, .last = 6}});
+  CHECK(behind(7, 64, 6) == Ranges{{.first = 6, .last = 6}});
+  CHECK(behind(7, end, 4).empty());
+  CHECK(behind(7, end, 7).empty());
+  CHECK(behind(6, end, 6).empty());
+  CHECK(behind(8, end, 6).empty());
+  CHECK(behind(7, end + 1, 6).empty());
+  CHECK(behind(7, end, 6, false).empty());
 }
 
 // ---- Reading in pieces ----------------------------------------------------------------------------------------------
@@ -560,10 +664,10 @@ TEST_CASE("The body of a frame stays valid while the abort behind it is looked f
       const ByteVector bytes = first_version ? version_1({body, erase_body(1), erase_body(2)}) : log.bytes();
       MemoryFile file(bytes);
       const LogScan seen = scan(bytes);
-      iqdb::FrameReader reader(file, seen.log, *seen.replay, least_buffer);
+      iqdb::FrameReader reader(file, seen.log, seen.replay->from, least_buffer);
       const auto frame = reader.next();
       REQUIRE(frame.has_value());
-      CHECK_FALSE(reader.abort_behind(*frame, 1).has_value());
+      CHECK(reader.abort_behind(*frame, 1).empty());
       CHECK(std::ranges::equal(frame->body, body));
     }
   }

@@ -146,7 +146,8 @@ TEST_CASE("Every mutation is the frame that the format has for it", "[wal_writer
   require_kind(iqdb::IndexErrorKind::duplicate, [&] { insert_row(db, 3); });
   db.close();
   const ByteVector log = opened.directory.log_bytes();
-  iqdb_test::RawLog expected(iqdb_test::number_at(log, 16, 8), 0, iqdb_test::fingerprint_of(snapshot));
+  iqdb_test::RawLog expected(iqdb_test::number_at(log, 16, 8), 0, iqdb_test::fingerprint_of(snapshot), 3,
+                             iqdb_test::number_at(log, 48, 8));
   const auto insert = [](std::uint64_t id, std::optional<std::string> text = {}) {
     return iqdb_test::insert_body(id, iqdb_test::vector_of(id), std::move(text));
   };
@@ -937,6 +938,16 @@ TEST_CASE("Whichever call of a load fails the next load finds everything", "[wal
   }
 }
 
+namespace {
+
+iqdb::PersistConfig replacing(const DurableDirectory& directory) {
+  iqdb::PersistConfig config = directory.config();
+  config.replace_existing = true;
+  return config;
+}
+
+}  // namespace
+
 TEST_CASE("Whichever call of open_with fails there is the old index or the new one", "[wal_writer][faults]") {
   FileSet files;
   {
@@ -950,7 +961,7 @@ TEST_CASE("Whichever call of open_with fails there is the old index or the new o
       const DurableDirectory directory;
       directory.put(found);
       FaultyFileSystem system;
-      const Db db = Db::open_with(index_of({7}), directory.config(), FaultyStorage(system));
+      const Db db = Db::open_with(index_of({7}), replacing(directory), FaultyStorage(system));
       calls = system.calls().size();
     }
     for (const Sweep& sweep : sweeps()) {
@@ -962,7 +973,7 @@ TEST_CASE("Whichever call of open_with fails there is the old index or the new o
         system.plan(sweep.plan(failing));
         std::optional<Db> db;
         const std::string outcome =
-            outcome_of([&] { db.emplace(Db::open_with(index_of({7}), directory.config(), FaultyStorage(system))); });
+            outcome_of([&] { db.emplace(Db::open_with(index_of({7}), replacing(directory), FaultyStorage(system))); });
         system.plan({});
         db.reset();
         CHECK(system.open_files() == 0);

@@ -72,6 +72,8 @@ struct ReplayStart {
   LogPosition from;                              ///< the first frame that is read
   std::uint64_t covered_lsn = 0;                 ///< mutations up to this one are in the snapshot, and are passed over
   std::optional<std::int64_t> time_before = {};  ///< what the last time frame before `from` says
+
+  friend bool operator==(const ReplayStart&, const ReplayStart&) = default;
 };
 
 /// The result of scan_log.
