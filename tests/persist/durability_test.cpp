@@ -276,11 +276,11 @@ TEST_CASE("An abort that cannot be written poisons so that the log stays loadabl
       const bool fails = call.call == FileCall::write && ++writes == 2;
       return Fault{.error = iqdb_test::system_error(fails ? EIO : 0)};
     });
-    require_kind(iqdb::IndexErrorKind::duplicate, [&] { insert_row(db, 1); });
+    require_kind(iqdb::IndexErrorKind::duplicate, [&] { db.apply(iqdb_test::twice(7)); });
     system.plan({});
     require_kind(PersistErrorKind::poisoned, [&] { insert_row(db, 2); });
   }
-  CHECK(load_in(directory).ids() == Ids{1});
+  CHECK(load_in(directory).ids() == Ids{1, 7});
 }
 
 TEST_CASE("What was read is made durable before anything is built on it", "[durability]") {

@@ -253,7 +253,7 @@ TEST_CASE("More helpers than any compressor takes do no harm", "[persisted_index
   const TemporaryDirectory directory;
   const PersistConfig config{.path = directory / "index.iqdb",
                              .compression = IQDB_PERSIST_HAS_ZSTD != 0 ? Compression::zstd() : Compression::none(),
-                             .helper_threads = 100'000};
+                             .helper_threads = 1024};
   Db::open_with(sample(), config).save();
   CHECK(difference(Db::load(config).index(), sample()).empty());
 }

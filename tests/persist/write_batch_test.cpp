@@ -94,12 +94,12 @@ TEST_CASE("A batch can be applied again", "[write_batch]") {
   CHECK(load_of(directory.files()).ids() == Ids{1});
 }
 
-TEST_CASE("Of a batch that the index rejects in part what comes before stays now and after a load", "[write_batch]") {
+TEST_CASE("Of a batch that rejects itself in part what comes before stays now and after a load", "[write_batch]") {
   const DurableDirectory directory;
   DurableIndex db = directory.open_with(index_of({1}));
   WriteBatch batch;
   insert_row(batch, 2);
-  insert_row(batch, 1);
+  insert_row(batch, 2);  // no check can tell: it depends on the mutation before it
   insert_row(batch, 3);
   require_kind(iqdb::IndexErrorKind::duplicate, [&] { db.apply(batch); });
   CHECK(ids_of(db.index()) == Ids{1, 2});
@@ -122,12 +122,12 @@ TEST_CASE("A batch that is rejected at once leaves nothing", "[write_batch]") {
   CHECK(load_of(directory.files()).ids() == Ids{1});
 }
 
-TEST_CASE("A batch that is rejected with the log off keeps what comes before", "[write_batch]") {
+TEST_CASE("A batch that rejects itself with the log off keeps what comes before", "[write_batch]") {
   const DurableDirectory directory;
   DurableIndex db = DurableIndex::open_with(index_of({1}), directory.config_without_log());
   WriteBatch batch;
   insert_row(batch, 2);
-  insert_row(batch, 1);
+  insert_row(batch, 2);
   require_kind(iqdb::IndexErrorKind::duplicate, [&] { db.apply(batch); });
   CHECK(ids_of(db.index()) == Ids{1, 2});
 }

@@ -50,6 +50,15 @@ void insert_row(D& db, std::uint64_t id) {
   db.insert(id, std::span<const float>(vector));
 }
 
+/// A batch that inserts a row twice. No check of an index can tell that it will reject the second: it depends on the
+/// first.
+[[nodiscard]] inline iqdb::WriteBatch twice(std::uint64_t id) {
+  iqdb::WriteBatch batch;
+  insert_row(batch, id);
+  insert_row(batch, id);
+  return batch;
+}
+
 /// The identifiers of an index's rows, in order; every row must be the one that belongs to its identifier.
 [[nodiscard]] inline std::vector<std::uint64_t> ids_of(const iqdb::FlatIndex& index) {
   std::vector<std::uint64_t> ids;

@@ -158,6 +158,8 @@ class FaissIndex : public index_support::SlotIndex<FaissIndex> {
     return index_support::direction_for(metric(), vector);
   }
 
+  void check_erasable() const { part_->check_removable(); }
+
   void place(const SlotTable::Addition& addition, std::span<const float> vector) {
     if (addition.slot() >= faiss_parts::most_vectors) {
       throw IndexError(IndexErrorKind::resource_limit, "the index holds " + std::to_string(faiss_parts::most_vectors) +
@@ -241,6 +243,8 @@ class FaissIndex : public index_support::SlotIndex<FaissIndex> {
 
 static_assert(SearchableIndex<FaissIndex>);
 static_assert(Persistable<FaissIndex>);
+static_assert(ChecksVector<FaissIndex> && ChecksInsert<FaissIndex> && ChecksErase<FaissIndex>);
+static_assert(Upsertable<FaissIndex> && TrustsNothing<FaissIndex>);
 
 /// Makes an index from the file at `path`, which `faiss::write_index` wrote. The file must hold an IndexFlat, an
 /// IndexHNSWFlat, an IndexIVFFlat with a flat quantizer, or an IndexIDMap or IndexIDMap2 around one of them. The metric

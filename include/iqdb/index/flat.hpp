@@ -6,12 +6,14 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <initializer_list>
 #include <limits>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -41,6 +43,9 @@ class FlatIndex : public InsertOverloads<FlatIndex> {
   /// The identity on disk.
   static constexpr std::string_view index_type = "flat";
 
+  /// load_from checks every length and value.
+  static constexpr bool trusts_nothing = true;
+
   /// An empty index for vectors of `dim` components. Throws IndexError invalid_config if `dim` is 0, and invalid_metric
   /// if `metric` is not a value of DistanceMetric.
   FlatIndex(std::size_t dim, DistanceMetric metric) : dim_(dim), metric_(metric) {
@@ -65,18 +70,36 @@ class FlatIndex : public InsertOverloads<FlatIndex> {
   /// Whether the index holds a vector with this identifier.
   [[nodiscard]] bool contains(const VectorId& id) const { return row_of_.contains(id); }
 
+  /// Throws what insert throws for any identifier: IndexError dimension_mismatch; invalid_config or resource_limit for
+  /// metadata that cannot be stored (check_storable).
+  void check_vector(std::span<const float> vector, const std::optional<Metadata>& metadata = {}) const {
+    index_support::check_dimension(vector.size(), dim_, "vector");
+    check_storable(metadata);
+  }
+
+  /// Throws what insert would throw, except std::bad_alloc.
+  void check_insert(const VectorId& id, std::span<const float> vector,
+                    const std::optional<Metadata>& metadata = {}) const {
+    check_vector(vector, metadata);
+    if (contains(id)) {
+      throw_duplicate(id);
+    }
+  }
+
+  /// Throws what erase would throw.
+  void check_erase(const VectorId& id) const { std::ignore = place_of(id); }
+
   using InsertOverloads<FlatIndex>::insert;
+  using InsertOverloads<FlatIndex>::upsert;
 
   /// Adds a vector of dim() components; any floats are allowed. If it throws, nothing has changed: IndexError
   /// dimension_mismatch, duplicate if the identifier is taken, invalid_config or resource_limit for metadata that
   /// cannot be stored (check_storable), std::bad_alloc.
   void insert(VectorId id, std::span<const float> vector, std::optional<Metadata> metadata = {}) {
-    index_support::check_dimension(vector.size(), dim_, "vector");
-    check_storable(metadata);
+    check_vector(vector, metadata);
     const auto [place, is_new] = row_of_.try_emplace(id, rows_.size());
     if (!is_new) {
-      throw IndexError(IndexErrorKind::duplicate,
-                       "the index holds a vector " + to_string(id) + " already; erase it first");
+      throw_duplicate(id);
     }
     try {
       rows_.push_back({.id = std::move(id), .metadata = std::move(metadata), .erased = false});
@@ -93,13 +116,24 @@ class FlatIndex : public InsertOverloads<FlatIndex> {
     }
   }
 
+  /// Adds a vector, or replaces the vector and the metadata of that identifier, whose place in the order stays. Throws
+  /// as insert does, but not duplicate; then nothing has changed.
+  void upsert(VectorId id, std::span<const float> vector, std::optional<Metadata> metadata = {}) {
+    const auto place = row_of_.find(id);
+    if (place == row_of_.end()) {
+      insert(std::move(id), vector, std::move(metadata));
+      return;
+    }
+    check_vector(vector, metadata);
+    // `vector` may lie in this index: the two may overlap.
+    std::memmove(vectors_.data() + place->second * dim_, vector.data(), vector.size_bytes());
+    rows_[place->second].metadata = std::move(metadata);
+  }
+
   /// Removes a vector and keeps the order of the others. Throws IndexError not_found if the index does not hold the
   /// vector.
   void erase(const VectorId& id) {
-    const auto place = row_of_.find(id);
-    if (place == row_of_.end()) {
-      throw IndexError(IndexErrorKind::not_found, "the index holds no vector " + to_string(id));
-    }
+    const auto place = place_of(id);
     rows_[place->second].erased = true;
     rows_[place->second].metadata.reset();
     row_of_.erase(place);
@@ -233,6 +267,19 @@ class FlatIndex : public InsertOverloads<FlatIndex> {
     return index;
   }
 
+  [[noreturn]] static void throw_duplicate(const VectorId& id) {
+    throw IndexError(IndexErrorKind::duplicate,
+                     "the index holds a vector " + to_string(id) + " already; replace it by upsert, or erase it first");
+  }
+
+  [[nodiscard]] std::unordered_map<VectorId, std::size_t>::const_iterator place_of(const VectorId& id) const {
+    const auto place = row_of_.find(id);
+    if (place == row_of_.end()) {
+      throw IndexError(IndexErrorKind::not_found, "the index holds no vector " + to_string(id));
+    }
+    return place;
+  }
+
   [[nodiscard]] std::span<const float> vector_at(std::size_t row) const {
     return std::span<const float>(vectors_).subspan(row * dim_, dim_);
   }
@@ -265,5 +312,7 @@ class FlatIndex : public InsertOverloads<FlatIndex> {
 
 static_assert(SearchableIndex<FlatIndex>);
 static_assert(Persistable<FlatIndex>);
+static_assert(ChecksVector<FlatIndex> && ChecksInsert<FlatIndex> && ChecksErase<FlatIndex>);
+static_assert(Upsertable<FlatIndex> && TrustsNothing<FlatIndex>);
 
 }  // namespace iqdb

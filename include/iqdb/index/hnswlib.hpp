@@ -116,6 +116,8 @@ class HnswIndex : public index_support::SlotIndex<HnswIndex> {
     return index_support::direction_for(metric(), vector);
   }
 
+  static void check_erasable() noexcept {}  // every vector can be erased
+
   void place(SlotTable::Addition& addition, std::span<const float> vector) {
     if (addition.reused()) {
       hnswlib_graph::replace_node(*graph_, addition.slot(), vector);
@@ -227,6 +229,8 @@ class HnswIndex : public index_support::SlotIndex<HnswIndex> {
 
 static_assert(SearchableIndex<HnswIndex>);
 static_assert(Persistable<HnswIndex>);
+static_assert(ChecksVector<HnswIndex> && ChecksInsert<HnswIndex> && ChecksErase<HnswIndex>);
+static_assert(Upsertable<HnswIndex> && TrustsNothing<HnswIndex>);
 
 /// Makes an index from the file at `path`, which hnswlib's `saveIndex` wrote. The file must hold a
 /// `HierarchicalNSW<float>` of `dim` dimensions with an `L2Space` (euclidean) or an `InnerProductSpace` (dot_product,

@@ -111,6 +111,8 @@ class UsearchIndex : public index_support::SlotIndex<UsearchIndex> {
     return vector;
   }
 
+  static void check_erasable() noexcept {}  // every vector can be erased
+
   void place(const SlotTable::Addition& addition, std::span<const float> vector) {
     graph_.add(addition.slot(), vector);
   }
@@ -215,6 +217,8 @@ class UsearchIndex : public index_support::SlotIndex<UsearchIndex> {
 
 static_assert(SearchableIndex<UsearchIndex>);
 static_assert(Persistable<UsearchIndex>);
+static_assert(ChecksVector<UsearchIndex> && ChecksInsert<UsearchIndex> && ChecksErase<UsearchIndex>);
+static_assert(Upsertable<UsearchIndex> && TrustsNothing<UsearchIndex>);
 
 /// Makes an index from the file at `path`, which usearch's `save` wrote. The file must hold an `index_dense_t` with one
 /// vector per key and the metric l2sq, ip or cos. Each key becomes an integer identifier. The file is checked as a

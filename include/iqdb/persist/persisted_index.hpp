@@ -176,6 +176,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
   }
 
   using InsertOverloads<PersistedIndex>::insert;
+  using InsertOverloads<PersistedIndex>::upsert;
 
   /// Adds a vector. With the log on it is durable, by policy, when this returns.
   ///

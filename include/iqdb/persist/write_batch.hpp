@@ -57,6 +57,7 @@ namespace batch_errors {
 class WriteBatch : public InsertOverloads<WriteBatch> {
  public:
   using InsertOverloads<WriteBatch>::insert;
+  using InsertOverloads<WriteBatch>::upsert;
 
   /// Adds an insert. Throws IndexError if the metadata cannot be stored (check_storable).
   void insert(VectorId id, std::span<const float> vector, std::optional<Metadata> metadata = {}) {

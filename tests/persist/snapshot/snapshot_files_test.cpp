@@ -38,7 +38,9 @@ using Strings = std::vector<std::string>;
 
 FlatIndex sample(std::size_t rows = 5) { return iqdb_test::make_sample_index(3, iqdb::DistanceMetric::cosine, rows); }
 
-void save(const fs::path& path, std::size_t rows = 5) { Db::open_with(sample(rows), {.path = path}).save(); }
+void save(const fs::path& path, std::size_t rows = 5) {
+  Db::open_with(sample(rows), {.path = path, .replace_existing = true}).save();
+}
 
 std::size_t rows_in(const fs::path& path) { return Db::load({.path = path}).index().size(); }
 
@@ -181,9 +183,10 @@ TEST_CASE("At no moment has the new file more permissions than the old one", "[f
   fs::permissions(directory / "index.iqdb", fs::perms(0600));
   const Umask umask(0);
   std::vector<unsigned> modes;
-  Db db = Db::open_with(sample(), {.path = directory / "index.iqdb", .on_progress = [&](const iqdb::Progress&) {
-                                     modes.push_back(mode_of(directory / "index.iqdb.tmp"));
-                                   }});
+  Db db = Db::open_with(
+      sample(), {.path = directory / "index.iqdb", .replace_existing = true, .on_progress = [&](const iqdb::Progress&) {
+                   modes.push_back(mode_of(directory / "index.iqdb.tmp"));
+                 }});
   db.save();
   CHECK(modes == std::vector<unsigned>{0600U});
 }
@@ -306,7 +309,7 @@ TEST_CASE("A bare file name is in the working directory and stays there when tha
   fs::create_directory(directory / "elsewhere");
   CHECK(in_child([&]() -> std::string {
           fs::current_path(directory / "work");
-          Db db = Db::open_with(sample(7), {.path = "index.iqdb"});
+          Db db = Db::open_with(sample(7), {.path = "index.iqdb", .replace_existing = true});
           db.save();
           fs::current_path(directory / "elsewhere");
           db.index_mut() = sample(8);

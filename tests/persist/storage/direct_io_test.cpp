@@ -331,6 +331,7 @@ TEST_CASE("A snapshot is the same file whichever way it was written", "[direct_i
   const auto written = [&](FileStorageOptions options, unsigned threads) {
     PersistConfig config = snapshot_config(directory / "index.iqdb");
     config.helper_threads = threads;
+    config.replace_existing = true;
     auto db =
         iqdb::PersistedIndex<FlatIndex>::open_with(index_of_bytes(3 * megabyte), config, iqdb::FileStorage(options));
     db.save();

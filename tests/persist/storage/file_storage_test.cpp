@@ -10,10 +10,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <fstream>
 #include <iterator>
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -78,7 +80,8 @@ class Scene {
       write_bytes(path_, old_file());
     }
     if (before == Before::a_snapshot_and_an_empty_log) {
-      write_bytes(log(), iqdb_test::empty_log(2));
+      iqdb::FileStorage storage;
+      write_bytes(log(), iqdb_test::empty_log(3, *iqdb::log_guard::fingerprint_at(storage, path_)));
     }
   }
 
@@ -107,7 +110,7 @@ class Scene {
   }
 
   [[nodiscard]] Db db(FlatIndex index = new_index()) {
-    return Db::open_with(std::move(index), {.path = path_}, FaultyStorage(system_));
+    return Db::open_with(std::move(index), {.path = path_, .replace_existing = true}, FaultyStorage(system_));
   }
   [[nodiscard]] Db load() { return Db::load({.path = path_}, FaultyStorage(system_)); }
 
@@ -256,13 +259,11 @@ TEST_CASE("A load only opens and reads", "[file_storage][order]") {
   }
 }
 
-TEST_CASE("Whoever only makes an object asks nothing of the file system but where the path leads",
-          "[file_storage][order]") {
+TEST_CASE("Whoever only makes an object changes nothing and locks nothing", "[file_storage][order]") {
   Scene scene(Before::a_snapshot);
+  scene.system().plan({});
   std::ignore = scene.db();
-  for (const CallRecord& call : scene.system().calls()) {
-    CHECK(call.call == FileCall::resolve);
-  }
+  CHECK(changes(scene.system().calls()).empty());
 }
 
 // ---- Calls that fail ------------------------------------------------------------------------------------------------
@@ -535,6 +536,59 @@ TEST_CASE("A file that ends before the size it had when it was opened is io", "[
   }
 }
 
+namespace {
+
+// A flat index that is verified before it is decoded.
+class TrustingIndex {
+ public:
+  static constexpr std::string_view index_type = FlatIndex::index_type;
+  [[nodiscard]] std::size_t size() const { return index_.size(); }
+  [[nodiscard]] std::size_t dim() const { return index_.dim(); }
+  [[nodiscard]] iqdb::DistanceMetric metric() const { return index_.metric(); }
+  void save_to(iqdb::Writer& writer) const { index_.save_to(writer); }
+  static TrustingIndex load_from(iqdb::Reader& reader) { return TrustingIndex(FlatIndex::load_from(reader)); }
+  [[nodiscard]] const FlatIndex& flat() const { return index_; }
+
+ private:
+  explicit TrustingIndex(FlatIndex index) : index_(std::move(index)) {}
+  FlatIndex index_;
+};
+
+}  // namespace
+
+TEST_CASE("A file that is overwritten between its verification and its decoding is checksum_mismatch",
+          "[file_storage]") {
+  // Half of one snapshot and half of another would decode.
+  const TemporaryDirectory directory;
+  const fs::path path = directory / "index.iqdb";
+  write_bytes(path, Scene::old_file());
+  const auto overwrite = [&](const iqdb::Progress& progress) {
+    if (progress.phase == iqdb::Progress::Phase::verify) {
+      Bytes other = Scene::old_file();
+      other[other.size() - 30] ^= std::byte{1};
+      std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+      file.write(reinterpret_cast<const char*>(other.data()),  // NOLINT(*-reinterpret-cast)
+                 static_cast<std::streamsize>(other.size()));
+    }
+  };
+  CHECK(outcome_of([&] { return PersistedIndex<TrustingIndex>::load({.path = path, .on_progress = overwrite}); }) ==
+        "checksum_mismatch");
+}
+
+TEST_CASE("An index that trusts nothing is read once", "[file_storage]") {
+  Scene scene(Before::a_snapshot);
+  scene.system().plan({});
+  std::ignore = scene.load();
+  std::uint64_t next = 0;
+  for (const CallRecord& call : scene.system().calls()) {
+    if (call.call == FileCall::read && call.offset >= 41) {
+      CHECK(call.offset >= next);
+      next = call.offset + 1;
+    }
+  }
+  CHECK(next > 0);
+}
+
 TEST_CASE("A file that is cut short between its verification and its decoding is io", "[file_storage][short]") {
   const TemporaryDirectory directory;
   const fs::path path = directory / "index.iqdb";
@@ -546,7 +600,7 @@ TEST_CASE("A file that is cut short between its verification and its decoding is
     }
   };
   const iqdb::PersistError error =
-      error_of([&] { return PersistedIndex<FlatIndex>::load({.path = path, .on_progress = cut}); });
+      error_of([&] { return PersistedIndex<TrustingIndex>::load({.path = path, .on_progress = cut}); });
   CHECK(error.kind() == PersistErrorKind::io);
   CHECK(error.code().value() == EIO);
 }
@@ -557,11 +611,11 @@ TEST_CASE("A load that has begun goes on with the old file when a new one takes 
   write_bytes(path, Scene::old_file());
   const auto replace = [&](const iqdb::Progress& progress) {
     if (progress.phase == iqdb::Progress::Phase::verify) {
-      PersistedIndex<FlatIndex>::open_with(new_index(), {.path = path}).save();
+      PersistedIndex<FlatIndex>::open_with(new_index(), {.path = path, .replace_existing = true}).save();
     }
   };
-  const auto db = PersistedIndex<FlatIndex>::load({.path = path, .on_progress = replace});
-  CHECK(iqdb_test::difference(db.index(), old_index()).empty());
+  const auto db = PersistedIndex<TrustingIndex>::load({.path = path, .on_progress = replace});
+  CHECK(iqdb_test::difference(db.index().flat(), old_index()).empty());
   CHECK(iqdb_test::difference(PersistedIndex<FlatIndex>::load({.path = path}).index(), new_index()).empty());
 }
 

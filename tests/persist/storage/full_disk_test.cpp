@@ -47,7 +47,7 @@ std::string incompressible(std::size_t bytes) {
 template <class MakeRoom>
 std::string save_in_too_little_room(const fs::path& directory, Compression compression, MakeRoom&& make_room) {
   const fs::path path = directory / "index.iqdb";
-  const iqdb::PersistConfig config{.path = path, .compression = compression};
+  const iqdb::PersistConfig config{.path = path, .compression = compression, .replace_existing = true};
   const auto old_file = read_bytes(path);
   ScriptedDb db = ScriptedDb::open_with(ScriptedIndex(incompressible(2'000'000)), config);
   std::string story = outcome_of([&] { return db.save(); });
@@ -131,7 +131,8 @@ TEST_CASE("A disk that is full but for the old file itself still takes an index 
       return "no disk";
     }
     const fs::path path = directory / "index.iqdb";
-    ScriptedDb db = ScriptedDb::open_with(ScriptedIndex(incompressible(400'000)), {.path = path});
+    ScriptedDb db =
+        ScriptedDb::open_with(ScriptedIndex(incompressible(400'000)), {.path = path, .replace_existing = true});
     db.save();
     const std::string first = outcome_of([&] { return db.save(); });
     iqdb_test::write_bytes(directory / "other", std::vector<std::byte>(400'000));

@@ -143,7 +143,7 @@ TEST_CASE("Every mutation is the frame that the format has for it", "[wal_writer
   db.insert(3, std::span<const float>(iqdb_test::vector_of(3)), {{"t", "text"}});
   db.erase(1);
   db.apply(batch_of({4, 5}, {2}));
-  require_kind(iqdb::IndexErrorKind::duplicate, [&] { insert_row(db, 3); });
+  require_kind(iqdb::IndexErrorKind::duplicate, [&] { db.apply(iqdb_test::twice(6)); });
   db.close();
   const ByteVector log = opened.directory.log_bytes();
   iqdb_test::RawLog expected(iqdb_test::number_at(log, 16, 8), 0, iqdb_test::fingerprint_of(snapshot), 3,
@@ -155,8 +155,8 @@ TEST_CASE("Every mutation is the frame that the format has for it", "[wal_writer
       .frame(insert(3, "text"), 1)
       .frame(iqdb_test::erase_body(1), 1)
       .frame(iqdb_test::batch_body({insert(4), insert(5), iqdb_test::erase_body(2)}), 3)
-      .frame(insert(3), 1)
-      .control(iqdb_test::abort_body(7))
+      .frame(iqdb_test::batch_body({insert(6), insert(6)}), 2)
+      .control(iqdb_test::abort_body(8))
       .control(iqdb_test::close_body());
   CHECK(iqdb_test::hex(log) == iqdb_test::hex(expected.bytes()));
 }
@@ -349,7 +349,7 @@ TEST_CASE("A rejected insert under always is followed by its abort and a sync of
   Opened opened({1});
   insert_row(*opened.db, 2);
   opened.system.plan({});
-  require_kind(iqdb::IndexErrorKind::duplicate, [&] { insert_row(*opened.db, 1); });
+  require_kind(iqdb::IndexErrorKind::duplicate, [&] { opened.db->apply(iqdb_test::twice(3)); });
   const Strings write_and_sync = {"write " + appended_log, "sync data of " + appended_log};
   CHECK(changes_in(opened.system.calls()) ==
         Strings{write_and_sync[0], write_and_sync[1], write_and_sync[0], write_and_sync[1]});

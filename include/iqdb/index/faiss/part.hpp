@@ -51,6 +51,9 @@ class Part {
   /// Removes the vector in a slot, here and in the table of the slots; or throws IndexError and changes nothing.
   virtual void remove(SlotTable& slots, std::size_t slot) = 0;
 
+  /// Throws what remove throws for any vector.
+  virtual void check_removable() const {}
+
   /// The slots of at most `most` vectors that are found to be near. `width` is how many candidates or lists to look at,
   /// if the caller said so.
   [[nodiscard]] virtual std::vector<Id> search(std::span<const float> query, std::size_t most,

@@ -9,6 +9,7 @@
 #include <initializer_list>
 #include <optional>
 #include <span>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -17,6 +18,7 @@
 #include "iqdb/index/support/payload.hpp"
 #include "iqdb/index/support/slot_table.hpp"
 #include "iqdb/insert_overloads.hpp"
+#include "iqdb/persist/bytes/row_format.hpp"
 #include "iqdb/persist/bytes/stream.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/types.hpp"
@@ -37,9 +39,13 @@ namespace index_support {
 /// - `vectors()`: a function object that returns the vector in a taken slot, as a span that is valid until its next
 ///   call
 /// - `decode(reader)`, static: makes the index from a payload
+/// - `check_erasable()`: throws what `erase` throws for any vector of the index
 template <class Derived>
 class SlotIndex : public InsertOverloads<SlotIndex<Derived>> {
  public:
+  /// load_from checks every length, link and value.
+  static constexpr bool trusts_nothing = true;
+
   /// The number of vectors.
   [[nodiscard]] std::size_t size() const noexcept { return slots_.size(); }
 
@@ -52,7 +58,27 @@ class SlotIndex : public InsertOverloads<SlotIndex<Derived>> {
   /// Whether the index holds a vector with this identifier.
   [[nodiscard]] bool contains(const VectorId& id) const { return slots_.find(id).has_value(); }
 
+  /// Throws what insert throws for any identifier, except what only the library knows.
+  void check_vector(std::span<const float> vector, const std::optional<Metadata>& metadata = {}) const {
+    std::ignore = derived().kept_form(vector, "vector");
+    check_storable(metadata);
+  }
+
+  /// Throws what insert would throw, except what only the library knows and std::bad_alloc.
+  void check_insert(const VectorId& id, std::span<const float> vector,
+                    const std::optional<Metadata>& metadata = {}) const {
+    check_vector(vector, metadata);
+    slots_.check_new(id);
+  }
+
+  /// Throws what erase would throw.
+  void check_erase(const VectorId& id) const {
+    std::ignore = slots_.at(id);
+    derived().check_erasable();
+  }
+
   using InsertOverloads<SlotIndex>::insert;
+  using InsertOverloads<SlotIndex>::upsert;
 
   /// Adds a vector of dim() finite components. If it throws, nothing has changed: IndexError dimension_mismatch;
   /// invalid_vector for a component that is not finite or that the index cannot keep; duplicate if the identifier is
@@ -63,6 +89,27 @@ class SlotIndex : public InsertOverloads<SlotIndex<Derived>> {
     SlotTable::Addition addition = slots_.add(std::move(id), std::move(metadata));
     derived().place(addition, kept);
     addition.keep();
+  }
+
+  /// Adds a vector, or replaces the vector and the metadata of that identifier. If it throws, nothing has changed: what
+  /// insert throws, but not duplicate; what erase throws, if the index cannot erase.
+  void upsert(VectorId id, std::span<const float> vector, std::optional<Metadata> metadata = {}) {
+    if (!contains(id)) {
+      insert(std::move(id), vector, std::move(metadata));
+      return;
+    }
+    derived().check_erasable();
+    // The new vector is inserted under another identifier first: if the library refuses it, the old one is still there.
+    const VectorId stand_in = slots_.unused_id();
+    VectorId key = id;
+    insert(stand_in, vector, std::move(metadata));
+    try {
+      derived().erase(id);
+    } catch (...) {
+      derived().erase(stand_in);
+      throw;
+    }
+    slots_.rename(stand_in, std::move(key), std::move(id));
   }
 
   /// Returns the `params.k` vectors found to be nearest to `query`, nearest first, or all vectors if the index holds

@@ -93,14 +93,37 @@ class SlotTable {
     return *slot;
   }
 
+  /// Throws IndexError duplicate if the table has this identifier.
+  void check_new(const VectorId& id) const {
+    if (slot_of_.contains(id)) {
+      throw IndexError(IndexErrorKind::duplicate, "there is a vector " + to_string(id) +
+                                                      " in the index already; replace it by upsert, erase it first, or "
+                                                      "use another identifier");
+    }
+  }
+
+  /// An identifier that the table does not have. Throws std::bad_alloc.
+  [[nodiscard]] VectorId unused_id() const {
+    for (std::size_t number = 0;; ++number) {
+      if (VectorId id = VectorId::from_bytes("stand-in " + std::to_string(number)); !slot_of_.contains(id)) {
+        return id;
+      }
+    }
+  }
+
+  /// Gives the vector `from` another identifier, of which the caller passes two copies. Preconditions: the table has
+  /// `from`, and not the new one.
+  void rename(const VectorId& from, VectorId key, VectorId copy) noexcept {
+    auto node = slot_of_.extract(from);
+    rows_[node.mapped()]->id = std::move(copy);
+    node.key() = std::move(key);
+    slot_of_.insert(std::move(node));  // allocates nothing: there is no more than before
+  }
+
   /// Gives `id` the lowest free slot, or a new one. If it throws, nothing has changed: IndexError duplicate for a known
   /// identifier, what check_storable throws for metadata that cannot be stored, std::bad_alloc.
   [[nodiscard]] Addition add(VectorId id, std::optional<Metadata> metadata) {
-    if (slot_of_.contains(id)) {
-      throw IndexError(
-          IndexErrorKind::duplicate,
-          "there is a vector " + to_string(id) + " in the index already; erase it first, or use another identifier");
-    }
+    check_new(id);
     check_storable(metadata);
     const bool reuse = !free_.empty();
     if (!reuse) {

@@ -16,6 +16,7 @@
 #include "iqdb/persist/testing/random.hpp"
 #include "iqdb/persist/testing/subject.hpp"
 #include "iqdb/persist/version.hpp"
+#include "iqdb/persist/wal/apply_mutation.hpp"
 #include "iqdb/persist/wal/wal_format.hpp"
 #include "iqdb/persist/write_batch.hpp"
 #include "iqdb/types.hpp"
@@ -57,8 +58,10 @@ struct Life {
 /// The step in words: "insert 3", "batch (insert 4, erase 3)".
 [[nodiscard]] inline std::string to_string(const Step& step) {
   const auto in_words = [](const Mutation& mutation) {
-    return (mutation.op == FrameOp::insert ? "insert " : "erase ") + to_string(mutation.id) +
-           (mutation.metadata ? " with metadata" : "");
+    return (mutation.op == FrameOp::insert   ? "insert "
+            : mutation.op == FrameOp::upsert ? "upsert "
+                                             : "erase ") +
+           to_string(mutation.id) + (mutation.metadata ? " with metadata" : "");
   };
   switch (step.kind) {
     case Step::Kind::mutate:
@@ -109,8 +112,7 @@ struct Life {
 template <Persistable I>
 [[nodiscard]] Mutation insert_of(const Subject<I>& subject, std::size_t dim, std::uint64_t number,
                                  std::uint64_t variant = 0) {
-  Mutation mutation{
-      .op = FrameOp::insert, .id = number, .vector = subject.vector(number + 1000 * variant, dim), .metadata = {}};
+  Mutation mutation{.op = FrameOp::insert, .id = number, .vector = subject.vector(number + 1000 * variant, dim)};
   if (number % 4 == 1) {
     mutation.id = VectorId::from_bytes("vector " + std::to_string(number));
   }
@@ -124,7 +126,7 @@ template <Persistable I>
 /// The erase of the vector that insert_of adds.
 template <Persistable I>
 [[nodiscard]] Mutation erase_of(const Subject<I>& subject, std::uint64_t number) {
-  return {.op = FrameOp::erase, .id = insert_of(subject, 0, number).id, .vector = {}, .metadata = {}};
+  return {.op = FrameOp::erase, .id = insert_of(subject, 0, number).id};
 }
 
 /// A random life of `steps` steps. Its mutations use few identifiers, so that many are rejected.
@@ -137,6 +139,8 @@ template <Persistable I>
         random.below(3) > 0 ? insert_of(subject, dim, number, random.below(50)) : erase_of(subject, number);
     if (mutation.op == FrameOp::insert && random.one_in(16)) {
       mutation.vector.push_back(0.0F);  // one component too many, so it is rejected
+    } else if (mutation.op == FrameOp::insert && random.one_in(4)) {
+      mutation.op = FrameOp::upsert;
     }
     return mutation;
   };
@@ -187,6 +191,13 @@ template <class M>
 void make_mutation(M& index, const Mutation& mutation) {
   if (mutation.op == FrameOp::insert) {
     index.insert(mutation.id, std::span<const float>(mutation.vector), mutation.metadata);
+  } else if (mutation.op == FrameOp::upsert) {
+    if constexpr (Upsertable<M>) {
+      index.upsert(mutation.id, std::span<const float>(mutation.vector), mutation.metadata);
+    } else {
+      bool half_done = false;
+      upsert_into(index, mutation.id, std::span<const float>(mutation.vector), mutation.metadata, half_done);
+    }
   } else {
     index.erase(mutation.id);
   }

@@ -8,11 +8,13 @@
 #include <exception>
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <string>
 #include <system_error>
 #include <utility>
 
 #include "iqdb/index.hpp"
+#include "iqdb/index_error.hpp"
 #include "iqdb/persist/config.hpp"
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/persistable.hpp"
@@ -27,6 +29,8 @@
 #include "iqdb/persist/testing/subject.hpp"
 #include "iqdb/persist/testing/violation.hpp"
 #include "iqdb/persist/version.hpp"
+#include "iqdb/persist/wal/apply_mutation.hpp"
+#include "iqdb/persist/wal/mutation.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 namespace testing {
@@ -237,17 +241,21 @@ class LifeRun {
   template <class Action>
   void mutate(const Step& step, Action&& action) {
     const Moment before = moment_of(*subject_, *index_);
-    bool rejected = false;
+    const bool refused = is_refused_by_checks(step);
+    bool rejected = refused;
     try {
       for (const Mutation& mutation : step.mutations) {
-        make_mutation(mirror_, mutation);
+        if (!refused) {
+          make_mutation(mirror_, mutation);
+        }
       }
     } catch (const std::exception&) {
       rejected = true;
     }
-    const Moment after{.lsn = before.lsn + (life_->wal_enabled ? step.mutations.size() : 0),
+    const bool logged = life_->wal_enabled && !refused && !step.mutations.empty();
+    const Moment after{.lsn = before.lsn + (logged ? step.mutations.size() : 0),
                        .contents = subject_->contents(mirror_)};
-    if (life_->wal_enabled && !step.mutations.empty()) {
+    if (logged) {
       oracle_.expect(after);
     }
     const Answer answer = attempt(std::forward<Action>(action));
@@ -269,12 +277,22 @@ class LifeRun {
       fail("the index does not hold what one in memory holds after the same mutations");
     }
     // Nothing was promised about a rejected mutation whose abort could not be written.
-    if (!life_->wal_enabled || (rejected && with_faults_ && is_poisoned())) {
+    if (!logged || (rejected && with_faults_ && is_poisoned())) {
       return;
     }
     oracle_.acknowledge();
     if (life_->policy.is_always()) {
       oracle_.make_durable();
+    }
+  }
+
+  // Whether the index's own checks refuse the mutations before they are logged: then none is made.
+  [[nodiscard]] bool is_refused_by_checks(const Step& step) const {
+    try {
+      check_before_batch(mirror_, std::span<const Mutation>(step.mutations), [](std::size_t) { throw; });
+      return false;
+    } catch (const IndexError&) {
+      return true;
     }
   }
 

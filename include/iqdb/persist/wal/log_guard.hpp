@@ -33,7 +33,15 @@ template <Storage S>
 [[nodiscard]] std::optional<LogScan> scan_of_log(S& storage, const std::filesystem::path& path,
                                                  const std::optional<Fingerprint>& snapshot, std::size_t piece_bytes) {
   return naming_file(log_path(path), [&]() -> std::optional<LogScan> {
-    auto log = storage.open(log_path(path));
+    std::optional<typename S::File> log;
+    try {
+      log = storage.open(log_path(path));
+    } catch (const PersistError& error) {
+      if (error.code() != std::errc::filename_too_long) {
+        throw;
+      }
+      // A name that is too long for the file system names no log.
+    }
     if (!log) {
       return std::nullopt;
     }

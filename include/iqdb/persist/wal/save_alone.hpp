@@ -84,8 +84,13 @@ SnapshotInfo save_without_log(const I& index, S& storage, const std::filesystem:
     storage.remove(log_path(path), lock);
   }
   WrittenSnapshot<S> written = write_snapshot(index, storage, lock, path, config);
-  put_in_place(written.file);
+  // Otherwise the rename could reach the disk before the bytes, and after a crash the name would lead to an empty file.
+  written.file.sync();
+  written.file.rename();
+  // Also if the next step fails: the file that is there is the one that this object wrote.
   on_disk = {.fingerprint = written.fingerprint, .may_be_anything = false};
+  // Otherwise a crash could undo the rename after the caller was told that the file is there.
+  written.file.sync_directory();
   return written.info;
 }
 

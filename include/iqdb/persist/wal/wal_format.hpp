@@ -175,6 +175,10 @@ namespace wal_format {
   return header;
 }
 
+// Whether these 64 bytes are a header of version 2 or 3 of which at most one bit is wrong, apart from its version. One
+// more flipped bit may make version 1 of it, whose header has no checksum.
+[[nodiscard]] IQDB_PERSIST_INLINE bool was_later_header(std::span<const std::byte> bytes);
+
 [[nodiscard]] inline std::vector<std::byte> encoded(const LogHeader& header, std::uint32_t version = log_version) {
   return bytes_of([&](Writer& writer) { write_log_header(writer, header, version); });
 }
@@ -216,6 +220,23 @@ IQDB_PERSIST_INLINE void write_log_header(Writer& writer, const LogHeader& heade
   writer.write(encode(Crc32(encode(0)).value()));
 }
 
+namespace wal_format {
+
+IQDB_PERSIST_INLINE bool was_later_header(std::span<const std::byte> bytes) {
+  std::vector<std::byte> tried(bytes.begin(), bytes.end());
+  for (std::size_t bit = 8 * log_header_1_bytes; bit < 8 * tried.size(); ++bit) {
+    const auto flip = static_cast<std::byte>(1U << (bit % 8));
+    tried[bit / 8] ^= flip;
+    if (is_rest_of_header(tried, 2) || is_rest_of_header(tried, log_version)) {
+      return true;
+    }
+    tried[bit / 8] ^= flip;
+  }
+  return false;
+}
+
+}  // namespace wal_format
+
 IQDB_PERSIST_INLINE std::uint32_t read_log_version(std::span<const std::byte> bytes) {
   Reader reader(bytes);
   const std::string magic = reader.read_string(log_magic.size());
@@ -231,6 +252,9 @@ IQDB_PERSIST_INLINE std::uint32_t read_log_version(std::span<const std::byte> by
   if (magic != log_magic) {
     throw_persist_error(PersistErrorKind::bad_magic,
                         "this is no log: it begins with " + printable(magic) + ", expected " + printable(log_magic));
+  }
+  if (version == 1 && bytes.size() == log_header_bytes && wal_format::was_later_header(bytes)) {
+    wal_format::throw_damaged_header("its version is 1, but the rest is almost that of a later one");
   }
   if (version != 1) {
     throw_persist_error(PersistErrorKind::unsupported_version,
