@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "iqdb/persist/error.hpp"
+#include "iqdb/persist/index_path.hpp"
 #include "iqdb/persist/version.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
@@ -90,7 +91,8 @@ struct Progress {
 
 /// The settings of a PersistedIndex.
 struct PersistConfig {
-  /// The snapshot's file. A symbolic link is followed. The log, the lock and temporary files lie beside it.
+  /// The snapshot's file. A symbolic link is followed. The log, the lock and temporary files lie beside it, so the name
+  /// must not end with ".wal", ".wal.torn", ".tmp" or ".lock", and must leave room for ".wal.torn.tmp" (13 bytes).
   std::filesystem::path path = {};
   /// Whether each mutation is logged before it is applied.
   bool wal_enabled = false;
@@ -129,6 +131,7 @@ IQDB_PERSIST_INLINE void validate(const PersistConfig& config) {
   if (!config.path.has_filename()) {
     refuse(PersistErrorKind::invalid_config, "PersistConfig::path names a directory; set it to the snapshot's file");
   }
+  index_path::require_usable(config.path);
   if (config.fsync_policy.is_periodic() && config.fsync_policy.interval() < std::chrono::milliseconds::zero()) {
     refuse(PersistErrorKind::invalid_config, "the interval of FsyncPolicy::periodic is " +
                                                  std::to_string(config.fsync_policy.interval().count()) +

@@ -280,7 +280,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
       if (config.wal_enabled) {
         lock = storage.lock(path, std::chrono::milliseconds::zero());
       }
-      auto file = storage.open(path);
+      auto file = lock ? storage.open(path, *lock) : storage.open(path);
       if (!file) {
         if (!config.wal_enabled) {
           std::ignore = refuse_log(storage, path, PersistErrorKind::log_present, config.buffer_bytes);

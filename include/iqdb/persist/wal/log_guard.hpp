@@ -21,12 +21,17 @@
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
 /// Whether there is a log beside the snapshot at `path`. Throws PersistError of `kind` if the log holds mutations that
-/// the snapshot lacks, or is not a valid log; io if a file cannot be read.
+/// the snapshot lacks, or is not a valid log; io if a file cannot be read. Reads where `lock` holds the files, or without
+/// a lock, by their paths.
 template <Storage S>
-bool refuse_log(S& storage, const std::filesystem::path& path, PersistErrorKind kind, std::size_t piece_bytes) {
+bool refuse_log(S& storage, const std::filesystem::path& path, PersistErrorKind kind, std::size_t piece_bytes,
+                const typename S::Lock* lock = nullptr) {
+  const auto open = [&](const std::filesystem::path& name) {
+    return lock != nullptr ? storage.open(name, *lock) : storage.open(name);
+  };
   std::optional<typename S::File> log;
   try {
-    log = storage.open(log_path(path));
+    log = open(log_path(path));
   } catch (const PersistError& error) {
     if (error.code() != std::errc::filename_too_long) {
       throw;
@@ -47,7 +52,7 @@ bool refuse_log(S& storage, const std::filesystem::path& path, PersistErrorKind 
   Fingerprint present;
   std::uint64_t mutations = 0;
   try {
-    if (auto file = storage.open(path)) {
+    if (auto file = open(path)) {
       present = fingerprint(snapshot::read_header_of(*file), file->size());
     }
   } catch (const PersistError& error) {
@@ -74,7 +79,7 @@ bool refuse_log(S& storage, const std::filesystem::path& path, PersistErrorKind 
 template <Storage S>
 void discard_empty_log(S& storage, const std::filesystem::path& path, const typename S::Lock& lock,
                        PersistErrorKind kind, std::size_t piece_bytes) {
-  if (refuse_log(storage, path, kind, piece_bytes)) {
+  if (refuse_log(storage, path, kind, piece_bytes, &lock)) {
     storage.remove(log_path(path), lock);
   }
 }

@@ -164,14 +164,14 @@ template <Persistable I, Storage S>
                                       typename S::File snapshot_file, const PersistConfig& config) {
   // The files may so far be in the page cache only, written by a process that was killed before it synced. Without
   // these syncs a power cut could remove them while what this load builds on them stays.
-  storage.sync(path);
-  storage.sync(log_path(path));
-  storage.sync_directory(path);
+  storage.sync(path, lock);
+  storage.sync(log_path(path), lock);
+  storage.sync_directory(lock);
 
   std::optional<LoadedSnapshot<I>> snapshot = load_snapshot<I>(snapshot_file, config);
   return naming_file(log_path(path), [&]() -> Recovered<I, S> {
     const std::filesystem::path log_name = log_path(path);
-    std::optional<typename S::File> old_log = storage.open(log_name);
+    std::optional<typename S::File> old_log = storage.open(log_name, lock);
     recovery::LogRenewal<S> renewal(storage, log_name, lock, config);
     std::optional<recovery::Renewed<S>> renewed;
     if (!old_log) {
@@ -196,7 +196,7 @@ template <Persistable I, Storage S>
     // Once more, now that the temporary file has changed the directory. If an earlier process's sync of the directory
     // failed, the system may mark the changes that it could not write as clean, and the sync above then does nothing.
     // Without this sync a crash could leave the new log beside an older snapshot than the one read.
-    storage.sync_directory(path);
+    storage.sync_directory(lock);
     put_in_place(log->file());
     return {.index = std::move(snapshot->index), .log = std::move(log), .report = std::move(report)};
   });
