@@ -10,6 +10,7 @@ set(iqdb_persist_headers
     iqdb/index.hpp
     iqdb/insert_overloads.hpp
     iqdb/persist/error.hpp
+    iqdb/persist/index_path.hpp
     iqdb/persist/config.hpp
     iqdb/persist/progress.hpp
     # Bytes: checksums, streams, buffers.
@@ -31,6 +32,10 @@ set(iqdb_persist_headers
     # Storage: what is asked of a store, and how files do it.
     iqdb/persist/storage/storage.hpp
     iqdb/persist/storage/file_system.hpp
+    iqdb/persist/storage/posix_calls.hpp
+    iqdb/persist/storage/posix_process.hpp
+    iqdb/persist/storage/posix_locks.hpp
+    iqdb/persist/storage/posix_attributes.hpp
     iqdb/persist/storage/posix_file_system.hpp
     iqdb/persist/storage/file_errors.hpp
     iqdb/persist/storage/file_handle.hpp
@@ -38,6 +43,8 @@ set(iqdb_persist_headers
     iqdb/persist/storage/block_appender.hpp
     iqdb/persist/storage/space_ahead.hpp
     iqdb/persist/storage/stored_file.hpp
+    iqdb/persist/storage/held_directory.hpp
+    iqdb/persist/storage/file_rights.hpp
     iqdb/persist/storage/file_lock.hpp
     iqdb/persist/storage/file_log.hpp
     iqdb/persist/storage/temporary_file.hpp
@@ -126,9 +133,12 @@ set(iqdb_persist_headers
     iqdb/persist/testing/random.hpp
     iqdb/persist/testing/subject.hpp
     iqdb/persist/testing/file_call.hpp
+    iqdb/persist/testing/planned_calls.hpp
     iqdb/persist/testing/disk_model.hpp
     iqdb/persist/testing/simulated_names.hpp
     iqdb/persist/testing/simulated_disk.hpp
+    iqdb/persist/testing/simulated_directories.hpp
+    iqdb/persist/testing/simulated_machine.hpp
     iqdb/persist/testing/simulated_file_system.hpp
     iqdb/persist/testing/crash_states.hpp
     iqdb/persist/testing/life.hpp

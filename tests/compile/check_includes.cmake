@@ -33,7 +33,9 @@ set(allowed_in_iqdb/index/faiss.hpp "faiss/[A-Za-z_/]+\\.h")
 set(allowed_in_iqdb/index/usearch/stream_layout.hpp "usearch/index_dense\\.hpp")
 set(allowed_in_iqdb/index/usearch/slot_graph.hpp "usearch/index_dense\\.hpp")
 set(allowed_in_iqdb/persist/bytes/huge_pages.hpp "sys/mman\\.h")
-set(allowed_in_iqdb/persist/storage/posix_file_system.hpp "(fcntl|unistd|pthread|sys/[a-z]+|linux/[a-z]+)\\.h")
+foreach(part IN ITEMS attributes calls file_system locks process)
+  set(allowed_in_iqdb/persist/storage/posix_${part}.hpp "(fcntl|unistd|pthread|sys/[a-z]+|linux/[a-z]+)\\.h")
+endforeach()
 
 # The floors, and what each stands on. A header's floor is its folder. In the folder of the face lie also the names that every
 # floor uses, since users include them by those paths: they are the ground. What a snapshot asks of an index is a part of the
@@ -57,6 +59,7 @@ set(ground
     iqdb/insert_overloads.hpp
     iqdb/persist/version.hpp
     iqdb/persist/error.hpp
+    iqdb/persist/index_path.hpp
     iqdb/persist/config.hpp
     iqdb/persist/progress.hpp)
 

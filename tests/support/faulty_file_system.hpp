@@ -4,6 +4,8 @@
 // unlock: the system closes a file whatever it answers.
 #pragma once
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
@@ -68,6 +70,7 @@ class FaultyFileSystem {
     FaultPlan plan;
     std::vector<CallRecord> calls;
     bool direct = false;
+    bool renames_all_the_same = false;
     std::map<Handle, std::pair<std::string, bool>> open;  // handle -> name, whether it is a directory
   };
 
@@ -82,6 +85,13 @@ class FaultyFileSystem {
   void allow_direct() {
     const std::lock_guard guard(state_->mutex);
     state_->direct = true;
+  }
+
+  /// From now on a rename that is made to fail is done all the same: what a network file system does whose answer was
+  /// lost.
+  void rename_all_the_same() {
+    const std::lock_guard guard(state_->mutex);
+    state_->renames_all_the_same = true;
   }
 
   /// The calls made since plan().
@@ -104,14 +114,19 @@ class FaultyFileSystem {
   }
 
   iqdb::SystemResult<Handle> open(const std::filesystem::path& path, iqdb::OpenMode mode, std::uint32_t permissions) {
+    return open(AT_FDCWD, path, mode, permissions);
+  }
+
+  iqdb::SystemResult<Handle> open(Handle directory, const std::filesystem::path& name, iqdb::OpenMode mode,
+                                  std::uint32_t permissions) {
     const FileCall call = mode == iqdb::OpenMode::read        ? FileCall::open
                           : mode == iqdb::OpenMode::write     ? FileCall::open_to_write
                           : mode == iqdb::OpenMode::directory ? FileCall::open_directory
                                                               : FileCall::create;
-    if (const Fault fault = before(call, path); fault.error) {
+    if (const Fault fault = before(call, name); fault.error) {
       return {-1, fault.error};
     }
-    return opened(real_.open(path, mode, permissions), path, mode == iqdb::OpenMode::directory);
+    return opened(real_.open(directory, name, mode, permissions), name, mode == iqdb::OpenMode::directory);
   }
 
   std::error_code close(Handle handle) {
@@ -121,11 +136,13 @@ class FaultyFileSystem {
     return fault.error ? fault.error : error;
   }
 
-  iqdb::SystemResult<iqdb::FileStatus> status(const std::filesystem::path& path) {
-    if (const Fault fault = before(FileCall::status, path); fault.error) {
+  iqdb::SystemResult<iqdb::FileStatus> status(const std::filesystem::path& path) { return status(AT_FDCWD, path); }
+
+  iqdb::SystemResult<iqdb::FileStatus> status(Handle directory, const std::filesystem::path& name) {
+    if (const Fault fault = before(FileCall::status, name); fault.error) {
       return {{}, fault.error};
     }
-    return real_.status(path);
+    return real_.status(directory, name);
   }
 
   iqdb::SystemResult<iqdb::FileStatus> status(Handle handle) {
@@ -148,6 +165,18 @@ class FaultyFileSystem {
   std::error_code set_permissions(Handle handle, const iqdb::FileStatus& status) {
     const Fault fault = before(FileCall::set_permissions, handle);
     return fault.error ? fault.error : real_.set_permissions(handle, status);
+  }
+
+  iqdb::SystemResult<std::vector<std::byte>> acl(Handle directory, const std::filesystem::path& name) {
+    if (const Fault fault = before(FileCall::acl, name); fault.error) {
+      return {{}, fault.error};
+    }
+    return real_.acl(directory, name);
+  }
+
+  std::error_code set_acl(Handle handle, std::span<const std::byte> list) {
+    const Fault fault = before(FileCall::set_acl, handle);
+    return fault.error ? fault.error : real_.set_acl(handle, list);
   }
 
   iqdb::SystemResult<std::size_t> read_at(Handle handle, std::uint64_t offset, std::span<std::byte> into) {
@@ -196,30 +225,54 @@ class FaultyFileSystem {
     return fault.error ? fault.error : real_.sync_data(handle);
   }
 
-  std::error_code link(const std::filesystem::path& from, const std::filesystem::path& to) {
-    const Fault fault = before(FileCall::link, from.filename().string() + " to " + to.filename().string());
-    return fault.error ? fault.error : real_.link(from, to);
+  std::error_code link(Handle directory, const std::filesystem::path& from, const std::filesystem::path& to) {
+    const Fault fault = before(FileCall::link, from.string() + " to " + to.string());
+    return fault.error ? fault.error : real_.link(directory, from, to);
   }
 
   /// Not written down: they ask nothing of a disk.
   std::int64_t process() const { return real_.process(); }
-  std::uint64_t random() const { return real_.random(); }
+  iqdb::SystemResult<std::uint64_t> random() const { return real_.random(); }
 
-  std::error_code rename(const std::filesystem::path& from, const std::filesystem::path& to) {
-    const Fault fault = before(FileCall::rename, from.filename().string() + " to " + to.filename().string());
-    return fault.error ? fault.error : real_.rename(from, to);
+  std::error_code rename(Handle directory, const std::filesystem::path& from, const std::filesystem::path& to) {
+    const Fault fault = before(FileCall::rename, from.string() + " to " + to.string());
+    if (fault.error && !state_->renames_all_the_same) {
+      return fault.error;
+    }
+    const std::error_code error = real_.rename(directory, from, to);
+    return fault.error ? fault.error : error;
   }
 
-  std::error_code remove(const std::filesystem::path& path) {
-    const Fault fault = before(FileCall::remove, path);
-    return fault.error ? fault.error : real_.remove(path);
+  std::error_code remove(Handle directory, const std::filesystem::path& name) {
+    const Fault fault = before(FileCall::remove, name);
+    return fault.error ? fault.error : real_.remove(directory, name);
   }
 
-  iqdb::SystemResult<Handle> lock(const std::filesystem::path& path) {
-    if (const Fault fault = before(FileCall::lock, path); fault.error) {
+  iqdb::SystemResult<std::size_t> name_limit(Handle directory) {
+    if (const Fault fault = before(FileCall::name_limit, directory); fault.error) {
+      return {0, fault.error};
+    }
+    return real_.name_limit(directory);
+  }
+
+  iqdb::SystemResult<bool> is_mount_point(Handle directory, const std::filesystem::path& name) {
+    if (const Fault fault = before(FileCall::is_mount_point, name); fault.error) {
+      return {false, fault.error};
+    }
+    return real_.is_mount_point(directory, name);
+  }
+
+  iqdb::SystemResult<Handle> lock(Handle directory, const std::filesystem::path& name) {
+    if (const Fault fault = before(FileCall::lock, name); fault.error) {
       return {-1, fault.error};
     }
-    return opened(real_.lock(path), path, false);
+    return opened(real_.lock(directory, name), name, false);
+  }
+
+  void abandon(Handle handle) {
+    before(FileCall::abandon, handle);
+    closed(handle);
+    real_.abandon(handle);
   }
 
   void unlock(Handle handle) {

@@ -97,6 +97,7 @@ class MemoryStorage {
       state_->announce("rename");
       state_->files[path_] = std::move(bytes_);
     }
+    [[nodiscard]] bool in_doubt() const noexcept { return false; }
     void sync_directory() { state_->announce("sync the directory"); }
 
    private:
@@ -134,6 +135,10 @@ class MemoryStorage {
     return found == state().files.end() ? std::nullopt : std::optional<File>(std::in_place, found->second);
   }
 
+  [[nodiscard]] std::optional<File> open(const std::filesystem::path& path, const Lock& /*held*/) const {
+    return open(path);
+  }
+
   /// Never waits: nobody else could let go meanwhile.
   [[nodiscard]] Lock lock(const std::filesystem::path& path, std::chrono::milliseconds /*patience*/ = {}) {
     if (!state().locked.insert(path).second) {
@@ -156,13 +161,13 @@ class MemoryStorage {
 
   [[nodiscard]] std::uint64_t new_log_id() { return 0x1000 + ++state().logs; }
 
-  void sync(const std::filesystem::path& path) {
+  void sync(const std::filesystem::path& path, const Lock& /*held*/) {
     if (state().files.contains(path)) {
       state().announce("sync a file");
     }
   }
 
-  void sync_directory(const std::filesystem::path& /*path*/) { state().announce("sync the directory"); }
+  void sync_directory(const Lock& /*held*/) { state().announce("sync the directory"); }
 
   void keep(const std::filesystem::path& path, const std::filesystem::path& aside, const Lock& /*held*/) {
     state().announce("keep");

@@ -52,9 +52,10 @@ IQDB_PERSIST_EXTERN template class LogWriter<FileStorage>;
 IQDB_PERSIST_EXTERN template void begin_new_log(const Fingerprint&, FileStorage&, const std::filesystem::path&,
                                                 OpenLog<FileStorage>&, const PersistConfig&);
 IQDB_PERSIST_EXTERN template bool refuse_log(FileStorage&, const std::filesystem::path&,
-                                             const std::optional<Fingerprint>&, std::size_t);
+                                             const std::optional<Fingerprint>&, std::size_t, const FileStorage::Lock*);
 IQDB_PERSIST_EXTERN template void save_alone::require_unchanged(FileStorage&, const std::filesystem::path&,
-                                                                const std::optional<Fingerprint>&);
+                                                                const std::optional<Fingerprint>&,
+                                                                const FileStorage::Lock&);
 
 }  // namespace iqdb
 

@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "iqdb/persist/error.hpp"
+#include "iqdb/persist/index_path.hpp"
 #include "iqdb/persist/version.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
@@ -93,7 +94,8 @@ struct Progress {
 
 /// The settings of a PersistedIndex.
 struct PersistConfig {
-  /// The snapshot's file. A symbolic link is followed. The log, the lock and temporary files lie beside it.
+  /// The snapshot's file. A symbolic link is followed. The log, the lock and temporary files lie beside it, so the name
+  /// must not end with ".wal", ".wal.torn", ".tmp" or ".lock", and must leave room for ".wal.torn.tmp" (13 bytes).
   std::filesystem::path path = {};
   /// Whether each mutation is logged before it is applied.
   bool wal_enabled = false;
@@ -144,6 +146,7 @@ IQDB_PERSIST_INLINE void validate(const PersistConfig& config) {
   if (!config.path.has_filename()) {
     refuse(PersistErrorKind::invalid_config, "PersistConfig::path names a directory; set it to the snapshot's file");
   }
+  index_path::require_usable(config.path);
   const auto require_from_to = [&refuse](const char* name, auto value, auto least, auto most) {
     if (value < least || value > most) {
       refuse(PersistErrorKind::invalid_config, std::string(name) + " is " + std::to_string(value) + "; it must be " +

@@ -315,7 +315,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
     const std::filesystem::path path = storage.resolve(config.path);
     return naming_file(path, [&]() -> PersistedIndex {
       std::optional<typename S::Lock> lock = opening::lock_of(config, storage, path);
-      auto file = storage.open(path);
+      auto file = lock ? storage.open(path, *lock) : storage.open(path);
       if (!file) {
         if (!config.wal_enabled) {
           std::ignore = refuse_log(storage, path, std::nullopt, config.buffer_bytes);

@@ -39,6 +39,7 @@ struct File {
   void overwrite(std::uint64_t /*offset*/, std::span<const std::byte> /*bytes*/) {}
   void sync() {}
   void rename() {}
+  bool in_doubt() const { return false; }
   void sync_directory() {}
 
   ByteVector content = {};

@@ -36,7 +36,7 @@ struct OpenedLog {
   explicit OpenedLog(LogOptions options = {.synced = LogSync::every_write, .extent_bytes = 0})
       : log([&] {
           Storage storage(machine, {.direct_io = false});
-          const auto lock = storage.lock(path, std::chrono::milliseconds::zero());
+          const auto lock = storage.lock("/index", std::chrono::milliseconds::zero());
           Storage::Replacement file = storage.replace(path, lock);
           file.append(Bytes().text("head").get());
           iqdb::put_in_place(file);

@@ -37,7 +37,7 @@ struct NotCopyable : PosixFileSystem {
   NotCopyable(NotCopyable&&) = default;
 };
 struct WithoutRename : PosixFileSystem {
-  void rename(const fs::path&, const fs::path&) = delete;
+  void rename(Handle, const fs::path&, const fs::path&) = delete;
 };
 struct SyncThatSaysNothing : PosixFileSystem {
   void sync(Handle) {}
@@ -150,7 +150,7 @@ TEST_CASE("No open file or lock is inherited by a program that is started", "[fi
   const auto created = system.open(directory / "file", OpenMode::create_new, 0666);
   const auto read = system.open(directory / "file", OpenMode::read, 0);
   const auto opened_directory = system.open(directory.path(), OpenMode::directory, 0);
-  const auto lock = system.lock(directory / "lock");
+  const auto lock = system.lock(AT_FDCWD, directory / "lock");
   for (const auto& [handle, error] : {created, read, opened_directory, lock}) {
     REQUIRE_FALSE(error);
     CHECK(is_close_on_exec(handle));
@@ -190,11 +190,11 @@ TEST_CASE("status tells files from directories and says their size", "[file_syst
 TEST_CASE("A lock keeps out others in the same process", "[file_system][lock]") {
   const TemporaryDirectory directory;
   PosixFileSystem system;
-  const auto held = system.lock(directory / "lock");
+  const auto held = system.lock(AT_FDCWD, directory / "lock");
   REQUIRE_FALSE(held.error);
-  CHECK(system.lock(directory / "lock").error == std::errc::operation_would_block);
+  CHECK(system.lock(AT_FDCWD, directory / "lock").error == std::errc::operation_would_block);
   system.unlock(held.value);
-  const auto again = system.lock(directory / "lock");
+  const auto again = system.lock(AT_FDCWD, directory / "lock");
   CHECK_FALSE(again.error);
   system.unlock(again.value);
 }
@@ -206,7 +206,7 @@ TEST_CASE("A lock keeps out other processes until it is given back", "[file_syst
   const auto try_lock = [&] {
     return std::system(("flock --nonblock --exclusive '" + (directory / "lock").string() + "' true").c_str()) == 0;
   };
-  const auto held = system.lock(directory / "lock");
+  const auto held = system.lock(AT_FDCWD, directory / "lock");
   REQUIRE_FALSE(held.error);
   CHECK_FALSE(try_lock());
   system.unlock(held.value);
@@ -219,13 +219,13 @@ TEST_CASE("A lock that another process holds is refused at once", "[file_system]
   iqdb_test::Pipe release;
   ChildProcess child([&] {
     release.close_writing();
-    const auto held = PosixFileSystem().lock(directory / "lock");
+    const auto held = PosixFileSystem().lock(AT_FDCWD, directory / "lock");
     locked.write("x");
     release.wait_for_byte();
     return held.error ? 1 : 0;
   });
   REQUIRE(locked.wait_for_byte());
-  CHECK(PosixFileSystem().lock(directory / "lock").error == std::errc::operation_would_block);
+  CHECK(PosixFileSystem().lock(AT_FDCWD, directory / "lock").error == std::errc::operation_would_block);
   release.close_writing();
   CHECK(child.wait() == 0);
 }
@@ -234,14 +234,14 @@ TEST_CASE("The lock of a killed process is free", "[file_system][lock]") {
   const TemporaryDirectory directory;
   iqdb_test::Pipe locked;
   ChildProcess child([&] {
-    const auto held = PosixFileSystem().lock(directory / "lock");
+    const auto held = PosixFileSystem().lock(AT_FDCWD, directory / "lock");
     locked.write("x");
     ::pause();
     return held.error ? 1 : 0;
   });
   REQUIRE(locked.wait_for_byte());
   child.kill();
-  const auto lock = PosixFileSystem().lock(directory / "lock");
+  const auto lock = PosixFileSystem().lock(AT_FDCWD, directory / "lock");
   CHECK_FALSE(lock.error);
   PosixFileSystem().unlock(lock.value);
 }
@@ -249,7 +249,7 @@ TEST_CASE("The lock of a killed process is free", "[file_system][lock]") {
 TEST_CASE("A lock file stays when the lock is given back", "[file_system][lock]") {
   const TemporaryDirectory directory;
   PosixFileSystem system;
-  const auto held = system.lock(directory / "lock");
+  const auto held = system.lock(AT_FDCWD, directory / "lock");
   REQUIRE_FALSE(held.error);
   system.unlock(held.value);
   CHECK(fs::exists(directory / "lock"));
@@ -258,7 +258,7 @@ TEST_CASE("A lock file stays when the lock is given back", "[file_system][lock]"
 TEST_CASE("A lock file that is a symbolic link is refused", "[file_system][lock]") {
   const TemporaryDirectory directory;
   fs::create_symlink("victim", directory / "lock");
-  CHECK(PosixFileSystem().lock(directory / "lock").error.value() == ELOOP);
+  CHECK(PosixFileSystem().lock(AT_FDCWD, directory / "lock").error.value() == ELOOP);
   CHECK_FALSE(fs::exists(directory / "victim"));
 }
 
@@ -268,7 +268,7 @@ TEST_CASE("A lock file that this user may only read can be locked", "[file_syste
   touch(directory / "lock");
   fs::permissions(directory / "lock", fs::perms(0444));
   CHECK(in_child_without_privileges([&]() -> std::string {
-          const auto lock = PosixFileSystem().lock(directory / "lock");
+          const auto lock = PosixFileSystem().lock(AT_FDCWD, directory / "lock");
           return lock.error ? lock.error.message() : "locked";
         }) == "locked");
 }
@@ -277,7 +277,7 @@ TEST_CASE("A child that was forked while a lock was held does not keep it", "[fi
   const TemporaryDirectory directory;
   PosixFileSystem system;
   iqdb_test::Pipe release;
-  const auto held = system.lock(directory / "lock");
+  const auto held = system.lock(AT_FDCWD, directory / "lock");
   REQUIRE_FALSE(held.error);
   ChildProcess child([&] {
     release.close_writing();
@@ -285,7 +285,7 @@ TEST_CASE("A child that was forked while a lock was held does not keep it", "[fi
     return 0;
   });
   system.unlock(held.value);
-  const auto again = system.lock(directory / "lock");
+  const auto again = system.lock(AT_FDCWD, directory / "lock");
   CHECK_FALSE(again.error);
   system.unlock(again.value);
   release.close_writing();

@@ -16,6 +16,7 @@
 
 #include "iqdb/persist/testing/random.hpp"
 #include "iqdb/persist/testing/simulated_file_system.hpp"
+#include "support/by_path.hpp"
 #include "support/bytes.hpp"
 #include "support/catch.hpp"
 
@@ -136,7 +137,7 @@ TEST_CASE("CrashStates: any of the unsynced names may be there without the other
 TEST_CASE("CrashStates: a rename may be there though the file never was under its old name", "[testing]") {
   Machine machine(Files{{"/file", "old"}});
   machine.create("/file.tmp").write("/file.tmp", "new").synced("/file.tmp");
-  machine.rename("/file.tmp", "/file");
+  iqdb_test::rename_by_path(machine, "/file.tmp", "/file");
   CHECK(all_of(machine) == States{{{"/file", "old"}}, {{"/file", "old"}, {"/file.tmp", "new"}}, {{"/file", "new"}}});
   // Of the four subsets the two with the rename have the new file, also the one without its creation.
   const CrashStates states(machine, 1);
@@ -151,14 +152,14 @@ TEST_CASE("CrashStates: a rename may be there though the file never was under it
 TEST_CASE("CrashStates: a file that is renamed before it is synced may be empty under its new name", "[testing]") {
   Machine machine(Files{{"/file", "old"}});
   machine.create("/file.tmp").write("/file.tmp", "new");
-  machine.rename("/file.tmp", "/file");
+  iqdb_test::rename_by_path(machine, "/file.tmp", "/file");
   machine.sync_names();
   CHECK(all_of(machine).contains(Files{{"/file", ""}}));
 }
 
 TEST_CASE("CrashStates: a file that was removed may still be there", "[testing]") {
   Machine machine(Files{{"/file", "text"}});
-  machine.remove("/file");
+  iqdb_test::remove_by_path(machine, "/file");
   CHECK(all_of(machine) == States{{{"/file", "text"}}, {}});
   CHECK_FALSE(machine.sync_names());
   CHECK(all_of(machine) == States{{}});
@@ -166,21 +167,21 @@ TEST_CASE("CrashStates: a file that was removed may still be there", "[testing]"
 
 TEST_CASE("CrashStates: a name that was removed and made anew leads to either file or to none", "[testing]") {
   Machine machine(Files{{"/file", "old"}});
-  machine.remove("/file");
+  iqdb_test::remove_by_path(machine, "/file");
   machine.create("/file").write("/file", "new").synced("/file");
   CHECK(all_of(machine) == States{{{"/file", "old"}}, {}, {{"/file", "new"}}});
 }
 
 TEST_CASE("CrashStates: a removal does not take the file that had the name before", "[testing]") {
   Machine machine(Files{{"/a", "A"}, {"/b", "B"}});
-  machine.rename("/b", "/a");
-  machine.remove("/a");
+  iqdb_test::rename_by_path(machine, "/b", "/a");
+  iqdb_test::remove_by_path(machine, "/a");
   CHECK(all_of(machine) == States{{{"/a", "A"}, {"/b", "B"}}, {{"/a", "B"}}, {}});
 }
 
 TEST_CASE("CrashStates: two names of a file hold the same in every state", "[testing]") {
   Machine machine(Files{{"/file", "abcd"}});
-  machine.link("/file", "/linked");
+  iqdb_test::link_by_path(machine, "/file", "/linked");
   machine.write("/file", "WXYZ");
   const CrashStates states(machine, 1);
   // With and without the second name; of the bytes none to all four.
@@ -205,7 +206,7 @@ TEST_CASE("CrashStates: directories are independent", "[testing]") {
 
 TEST_CASE("CrashStates: a name of which the sync failed may be there or not", "[testing]") {
   Machine machine(Files{{"/file", ""}});
-  machine.link("/file", "/new");
+  iqdb_test::link_by_path(machine, "/file", "/new");
   machine.plan([](const FileCallRecord& call) {
     return is_sync(call.call) ? Fault{.error = iqdb::testing::system_error(EIO),
                                       .most_bytes = {},
@@ -237,15 +238,15 @@ TEST_CASE("CrashStates: of a file without a name nothing is counted", "[testing]
   const CrashStates states(machine, 1);
   States with_name = all_of(states);
   CHECK(with_name.contains(Files{}));
-  machine.remove("/file");
+  iqdb_test::remove_by_path(machine, "/file");
   machine.sync_names();
   CHECK(CrashStates(machine, 1).count() == 1);
 }
 
 TEST_CASE("CrashStates: garbage is of the file that was the last to lose its name", "[testing]") {
   Machine machine(Files{{"/first", "11111111"}, {"/second", "22222222"}});
-  machine.remove("/first");
-  machine.remove("/second");
+  iqdb_test::remove_by_path(machine, "/first");
+  iqdb_test::remove_by_path(machine, "/second");
   machine.sync_names();
   machine.create("/file");
   machine.sync_names();
@@ -258,7 +259,7 @@ TEST_CASE("CrashStates: garbage is of the file that was the last to lose its nam
 
 TEST_CASE("CrashStates: garbage is also of a file that was replaced", "[testing]") {
   Machine machine(Files{{"/file", "OOOO"}, {"/file.tmp", "new"}});
-  machine.rename("/file.tmp", "/file");
+  iqdb_test::rename_by_path(machine, "/file.tmp", "/file");
   machine.sync_names();
   machine.create("/other");
   machine.sync_names();
@@ -288,7 +289,7 @@ TEST_CASE("CrashStates: the first state is that nothing unsynced is there", "[te
 TEST_CASE("CrashStates: one state is that everything is there", "[testing]") {
   Machine machine(Files{{"/file", "old"}});
   machine.write("/file", "new!").create("/other");
-  machine.link("/file", "/linked");
+  iqdb_test::link_by_path(machine, "/file", "/linked");
   const CrashStates states(machine, 1);
   CHECK(files_of(states.everything()) == files_of(machine.visible()));
   CHECK(all_of(states).contains(files_of(machine.visible())));
@@ -298,7 +299,7 @@ TEST_CASE("CrashStates: one state is that everything is there", "[testing]") {
 TEST_CASE("CrashStates: what is drawn is what has a number", "[testing]") {
   Machine machine(Files{{"/file", "abcd"}, {"/other", "12"}});
   machine.write("/file", "WXYZ").write("/other", "34").create("/empty");
-  machine.rename("/other", "/renamed");
+  iqdb_test::rename_by_path(machine, "/other", "/renamed");
   const CrashStates states(machine, 1);
   CHECK(drawn_from(states, 4000) == all_of(states));
 }
@@ -358,7 +359,7 @@ TEST_CASE("CrashStates: a prefix of a write behind the end leaves the file short
 
 TEST_CASE("CrashStates: a prefix of the last write is seen by every name of the file", "[testing]") {
   Machine machine(Files{{"/file", "abcd"}});
-  machine.link("/file", "/linked");
+  iqdb_test::link_by_path(machine, "/file", "/linked");
   machine.write("/linked", "WXYZ");
   const DiskState state = CrashStates(machine, 1).with_prefix_of_last_write(2);
   CHECK(files_of(state) == Files{{"/file", "WXcd"}, {"/linked", "WXcd"}});

@@ -19,7 +19,7 @@ using iqdb::testing::is_sync;
 
 std::vector<FileCall> every_call() {
   std::vector<FileCall> all;
-  for (auto call = static_cast<unsigned>(FileCall::resolve); call <= static_cast<unsigned>(FileCall::unlock); ++call) {
+  for (auto call = static_cast<unsigned>(FileCall::resolve); call <= static_cast<unsigned>(FileCall::abandon); ++call) {
     all.push_back(static_cast<FileCall>(call));
   }
   return all;

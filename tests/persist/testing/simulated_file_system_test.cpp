@@ -19,6 +19,7 @@
 #include "iqdb/persist/storage/posix_file_system.hpp"
 #include "iqdb/persist/testing/crash_states.hpp"
 #include "iqdb/persist/testing/random.hpp"
+#include "support/by_path.hpp"
 #include "support/bytes.hpp"
 #include "support/catch.hpp"
 #include "support/temporary_directory.hpp"
@@ -176,12 +177,14 @@ class Both {
     return same(real_.status(path(name)), simulated_.status(path(name)));
   }
   int rename(const std::string& from, const std::string& to) {
-    return same(real_.rename(path(from), path(to)), simulated_.rename(path(from), path(to)));
+    return same(real_.rename(real_place_, from, to), simulated_.rename(simulated_place_, from, to));
   }
   int link(const std::string& from, const std::string& to) {
-    return same(real_.link(path(from), path(to)), simulated_.link(path(from), path(to)));
+    return same(real_.link(real_place_, from, to), simulated_.link(simulated_place_, from, to));
   }
-  int remove(const std::string& name) { return same(real_.remove(path(name)), simulated_.remove(path(name))); }
+  int remove(const std::string& name) {
+    return same(real_.remove(real_place_, name), simulated_.remove(simulated_place_, name));
+  }
 
   // The files, the same in both.
   Files files() {
@@ -220,6 +223,8 @@ class Both {
   iqdb_test::TemporaryDirectory directory_{iqdb_test::memory_directory()};
   PosixFileSystem real_;
   SimulatedFileSystem simulated_;
+  int real_place_ = opened(real_, directory_.path(), OpenMode::directory);
+  int simulated_place_ = opened(simulated_, directory_.path(), OpenMode::directory);
   std::vector<std::pair<int, int>> handles_;
 };
 
@@ -374,27 +379,19 @@ TEST_CASE("SimulatedFileSystem: owner and group are those that were set", "[test
 TEST_CASE("SimulatedFileSystem: a lock has one holder", "[testing][posix]") {
   const iqdb_test::TemporaryDirectory directory;
   const auto check = [&](auto system) {
-    const auto held = system.lock(directory / "lock");
+    const auto held = iqdb_test::lock_by_path(system, directory / "lock");
     CHECK_FALSE(held.error);
-    CHECK(system.lock(directory / "lock").error.value() == EWOULDBLOCK);
-    const auto other = system.lock(directory / "other");
+    CHECK(iqdb_test::lock_by_path(system, directory / "lock").error.value() == EWOULDBLOCK);
+    const auto other = iqdb_test::lock_by_path(system, directory / "other");
     CHECK_FALSE(other.error);
     system.unlock(held.value);
-    const auto again = system.lock(directory / "lock");
+    const auto again = iqdb_test::lock_by_path(system, directory / "lock");
     CHECK_FALSE(again.error);
     system.unlock(again.value);
     system.unlock(other.value);
   };
   check(PosixFileSystem());
   check(SimulatedFileSystem());
-}
-
-TEST_CASE("SimulatedFileSystem: no name moves to another directory", "[testing]") {
-  SimulatedFileSystem system = with_file("/a/file", "text");
-  CHECK(system.rename("/a/file", "/b/file").value() == EXDEV);
-  CHECK(system.link("/a/file", "/b/file").value() == EXDEV);
-  CHECK(system.rename("/a/file", "/file").value() == EXDEV);
-  CHECK(visible_in(system) == Files{{"/a/file", "text"}});
 }
 
 TEST_CASE("SimulatedFileSystem: resolve gives an absolute name", "[testing]") {
@@ -485,7 +482,7 @@ TEST_CASE("SimulatedFileSystem: open files and locks are counted", "[testing]") 
   const auto file = opened(system, "/file");
   const auto again = opened(system, "/file", OpenMode::write);
   const auto directory = opened(system, "/", OpenMode::directory);
-  const auto lock = system.lock("/lock");
+  const auto lock = iqdb_test::lock_by_path(system, "/lock");
   CHECK(system.open_files() == 4);
   system.close(file);
   system.close(again);
@@ -498,8 +495,8 @@ TEST_CASE("SimulatedFileSystem: open files and locks are counted", "[testing]") 
 TEST_CASE("SimulatedFileSystem: what looks random follows from the seed", "[testing]") {
   const auto numbers = [](std::uint64_t seed) {
     SimulatedFileSystem system({}, seed);
-    return std::vector<std::uint64_t>{system.random(), system.random(), system.after_kill().random(),
-                                      system.after_restore().random()};
+    return std::vector<std::uint64_t>{system.random().value, system.random().value, system.after_kill().random().value,
+                                      system.after_restore().random().value};
   };
   CHECK(numbers(1) == numbers(1));
   CHECK(numbers(1) != numbers(2));
@@ -536,9 +533,9 @@ TEST_CASE("SimulatedFileSystem: a sync of data makes the size durable as well", 
 TEST_CASE("SimulatedFileSystem: a name is volatile until its directory is synced", "[testing]") {
   SimulatedFileSystem system = with_file("/gone", "");
   make_file(system, "/file", "text");
-  system.link("/file", "/linked");
-  system.rename("/linked", "/renamed");
-  system.remove("/gone");
+  iqdb_test::link_by_path(system, "/file", "/linked");
+  iqdb_test::rename_by_path(system, "/linked", "/renamed");
+  iqdb_test::remove_by_path(system, "/gone");
   sync_file(system, "/file");
   CHECK(visible_in(system) == Files{{"/file", "text"}, {"/renamed", "text"}});
   CHECK(durable_in(system) == Files{{"/gone", ""}});
@@ -561,7 +558,7 @@ TEST_CASE("SimulatedFileSystem: a file keeps what was synced under whatever name
   SimulatedFileSystem system = with_file("/file", "old");
   make_file(system, "/file.tmp", "new");
   sync_file(system, "/file.tmp");
-  system.rename("/file.tmp", "/file");
+  iqdb_test::rename_by_path(system, "/file.tmp", "/file");
   CHECK(durable_in(system) == Files{{"/file", "old"}});
   sync_directory(system);
   CHECK(durable_in(system) == Files{{"/file", "new"}});
@@ -572,44 +569,48 @@ TEST_CASE("SimulatedFileSystem: a file keeps what was synced under whatever name
 TEST_CASE("SimulatedFileSystem: a call that is planned to fail is not made", "[testing][faults]") {
   SimulatedFileSystem system = with_file("/file", "text");
   const auto handle = opened(system, "/file", OpenMode::write);
+  const auto directory = opened(system, "/", OpenMode::directory);
   system.plan([](const FileCallRecord&) { return Fault{.error = system_error(EIO)}; });
   std::vector<std::byte> into(4);
   CHECK(system.write_at(handle, 0, into).error.value() == EIO);
   CHECK(system.write_at(handle, 0, into).value == 0);
   CHECK(system.read_at(handle, 0, into).error.value() == EIO);
   CHECK(system.truncate(handle, 0).value() == EIO);
-  CHECK(system.rename("/file", "/other").value() == EIO);
-  CHECK(system.link("/file", "/other").value() == EIO);
-  CHECK(system.remove("/file").value() == EIO);
+  CHECK(system.rename(directory, "file", "other").value() == EIO);
+  CHECK(system.link(directory, "file", "other").value() == EIO);
+  CHECK(system.remove(directory, "file").value() == EIO);
   CHECK(system.open("/other", OpenMode::create_new, 0).error.value() == EIO);
   CHECK(system.open("/file", OpenMode::read, 0).error.value() == EIO);
   CHECK(system.status("/file").error.value() == EIO);
   CHECK(system.status(handle).error.value() == EIO);
+  CHECK(system.status(directory, "file").error.value() == EIO);
+  CHECK(system.open(directory, "file", OpenMode::read, 0).error.value() == EIO);
+  CHECK(system.open("/", OpenMode::directory, 0).error.value() == EIO);
   CHECK(system.set_owner(handle, {.owner = 9}).value() == EIO);
   CHECK(system.set_group(handle, {.group = 9}).value() == EIO);
   CHECK(system.set_permissions(handle, {.permissions = 9}).value() == EIO);
-  CHECK(system.lock("/lock").error.value() == EIO);
+  CHECK(system.lock(directory, "lock").error.value() == EIO);
   CHECK(system.resolve("/file").error.value() == EIO);
   system.plan({});
   CHECK(visible_in(system) == Files{{"/file", "text"}});
   CHECK(CrashStates(system, 1).count() == 1);
   CHECK(system.status(handle).value.owner == 0);
   CHECK(system.status(handle).value.permissions == 0);
-  CHECK(system.open_files() == 1);
-  const auto lock = system.lock("/lock");
+  CHECK(system.open_files() == 2);
+  const auto lock = iqdb_test::lock_by_path(system, "/lock");
   CHECK_FALSE(lock.error);
 }
 
 TEST_CASE("SimulatedFileSystem: a file is closed and a lock given back whatever is planned", "[testing][faults]") {
   SimulatedFileSystem system = with_file("/file", "text");
   const auto handle = opened(system, "/file");
-  const auto lock = system.lock("/lock");
+  const auto lock = iqdb_test::lock_by_path(system, "/lock");
   system.plan([](const FileCallRecord&) { return Fault{.error = system_error(EIO)}; });
   CHECK(system.close(handle).value() == EIO);
   system.unlock(lock.value);
   CHECK(system.open_files() == 0);
   system.plan({});
-  CHECK_FALSE(system.lock("/lock").error);
+  CHECK_FALSE(iqdb_test::lock_by_path(system, "/lock").error);
 }
 
 TEST_CASE("SimulatedFileSystem: a fault can strike once or for good", "[testing][faults]") {
@@ -651,24 +652,24 @@ TEST_CASE("SimulatedFileSystem: a plan is told of each call what is asked", "[te
     numbers.push_back(call.number);
     return Fault{};
   });
-  const auto lock = system.lock("/data/old.lock");
+  const auto directory = opened(system, "/data", OpenMode::directory);
+  const auto lock = system.lock(directory, "old.lock");
   const auto handle = opened(system, "/data/new", OpenMode::create_new);
   write(system, handle, 64, "abc");
   read(system, handle, 60, 10);
   system.truncate(handle, 65);
   system.sync_data(handle);
   system.sync(handle);
-  system.rename("/data/new", "/data/old");
-  system.link("/data/old", "/data/other");
-  const auto directory = opened(system, "/data", OpenMode::directory);
+  system.rename(directory, "new", "old");
+  system.link(directory, "old", "other");
   system.sync(directory);
   system.close(directory);
   system.close(handle);
   system.unlock(lock.value);
-  CHECK(texts == std::vector<std::string>{"lock old.lock", "create new", "write new at 64 3", "read new at 60 10",
-                                          "truncate new to 65", "sync data of new", "sync new", "rename new to old",
-                                          "link old to other", "open .", "sync directory", "close .", "close new",
-                                          "unlock old.lock"});
+  CHECK(texts == std::vector<std::string>{"open .", "lock old.lock", "create new", "write new at 64 3",
+                                          "read new at 60 10", "truncate new to 65", "sync data of new", "sync new",
+                                          "rename new to old", "link old to other", "sync directory", "close .",
+                                          "close new", "unlock old.lock"});
   CHECK(numbers == std::vector<std::size_t>{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13});
   CHECK(system.calls() == 14);
   system.plan({});
@@ -814,9 +815,9 @@ TEST_CASE("A failed sync: of a directory it reverts the names whether dropped or
   for (const FailedSync model : {FailedSync::dropped, FailedSync::reverted}) {
     SimulatedFileSystem system({{"/a/file", shared("old")}, {"/a/removed", shared("r")}, {"/b/file", shared("b")}}, 1);
     make_file(system, "/a/new", "new");
-    system.rename("/a/new", "/a/file");
-    system.remove("/a/removed");
-    system.remove("/b/file");
+    iqdb_test::rename_by_path(system, "/a/new", "/a/file");
+    iqdb_test::remove_by_path(system, "/a/removed");
+    iqdb_test::remove_by_path(system, "/b/file");
     fail_syncs(system, model);
     CHECK(sync_directory(system, "/a").value() == EIO);
     system.plan({});
@@ -830,7 +831,7 @@ TEST_CASE("A failed sync: of a directory it reverts the names whether dropped or
 
 TEST_CASE("A failed sync: names that were kept clean are seen and not written by the next sync", "[testing][faults]") {
   SimulatedFileSystem system = with_file("/file", "");
-  system.link("/file", "/new");
+  iqdb_test::link_by_path(system, "/file", "/new");
   fail_syncs(system, FailedSync::kept_clean);
   CHECK(sync_directory(system).value() == EIO);
   system.plan({});
@@ -844,16 +845,16 @@ TEST_CASE("A failed sync: names that were kept clean are seen and not written by
 TEST_CASE("A failed sync: names that were kept clean are written once their directory changes again",
           "[testing][faults]") {
   SimulatedFileSystem system({{"/a/file", shared("")}, {"/b/file", shared("")}}, 1);
-  system.link("/a/file", "/a/new");
+  iqdb_test::link_by_path(system, "/a/file", "/a/new");
   fail_syncs(system, FailedSync::kept_clean);
   CHECK(sync_directory(system, "/a").value() == EIO);
   system.plan({});
   // A change elsewhere does not write them.
-  system.link("/b/file", "/b/new");
+  iqdb_test::link_by_path(system, "/b/file", "/b/new");
   CHECK_FALSE(sync_directory(system, "/a"));
   CHECK_FALSE(sync_directory(system, "/b"));
   CHECK(durable_in(system) == Files{{"/a/file", ""}, {"/b/file", ""}, {"/b/new", ""}});
-  system.link("/a/file", "/a/newer");
+  iqdb_test::link_by_path(system, "/a/file", "/a/newer");
   CHECK_FALSE(sync_directory(system, "/a"));
   CHECK(durable_in(system) ==
         Files{{"/a/file", ""}, {"/a/new", ""}, {"/a/newer", ""}, {"/b/file", ""}, {"/b/new", ""}});
@@ -886,12 +887,12 @@ TEST_CASE("after_kill: what is visible stays and what is unsynced stays so", "[t
 TEST_CASE("after_kill: files are closed and locks given back", "[testing]") {
   SimulatedFileSystem system = with_file("/file", "text");
   const auto handle = opened(system, "/file");
-  REQUIRE_FALSE(system.lock("/lock").error);
+  REQUIRE_FALSE(iqdb_test::lock_by_path(system, "/lock").error);
   SimulatedFileSystem next = system.after_kill();
   CHECK(next.open_files() == 0);
   CHECK_FALSE(next.lock("/lock").error);
   // Here they are still open.
-  CHECK(system.lock("/lock").error.value() == EWOULDBLOCK);
+  CHECK(iqdb_test::lock_by_path(system, "/lock").error.value() == EWOULDBLOCK);
   CHECK(read(system, handle) == "text");
 }
 
@@ -903,7 +904,7 @@ TEST_CASE("after_kill: neither machine sees what happens on the other", "[testin
   make_file(next, "/next", "");
   CHECK(visible_in(system) == Files{{"/file", "TEXT"}});
   sync_file(system, "/file");
-  system.remove("/file");
+  iqdb_test::remove_by_path(system, "/file");
   sync_directory(system);
   CHECK(visible_in(next) == Files{{"/file", "next"}, {"/next", ""}});
   CHECK(durable_in(next) == Files{{"/file", "text"}});
@@ -918,7 +919,7 @@ TEST_CASE("after_kill: no plan is taken over", "[testing]") {
 
 TEST_CASE("after_kill: names of one file stay names of one file", "[testing]") {
   SimulatedFileSystem system = with_file("/file", "text");
-  system.link("/file", "/linked");
+  iqdb_test::link_by_path(system, "/file", "/linked");
   SimulatedFileSystem next = system.after_kill();
   overwrite(next, "/linked", "TEXT");
   CHECK(visible_in(next) == Files{{"/file", "TEXT"}, {"/linked", "TEXT"}});
@@ -930,7 +931,7 @@ TEST_CASE("after_kill: names of one file stay names of one file", "[testing]") {
 TEST_CASE("after_kill: a file without a name is gone", "[testing]") {
   SimulatedFileSystem system;
   const auto handle = opened(system, "/file", OpenMode::create_new);
-  system.remove("/file");
+  iqdb_test::remove_by_path(system, "/file");
   write(system, handle, 0, "text");
   CHECK(visible_in(system.after_kill()).empty());
 }
@@ -951,7 +952,7 @@ TEST_CASE("after_restore: neither machine sees what happens on the other", "[tes
   SimulatedFileSystem system = with_file("/file", "text");
   SimulatedFileSystem next = system.after_restore();
   overwrite(next, "/file", "next");
-  system.remove("/file");
+  iqdb_test::remove_by_path(system, "/file");
   CHECK(visible_in(system).empty());
   CHECK(visible_in(next) == Files{{"/file", "next"}});
   CHECK(next.open_files() == 0);

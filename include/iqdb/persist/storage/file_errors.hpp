@@ -33,7 +33,30 @@ inline std::string_view advice_for(std::error_code code) noexcept {
   if (code == std::errc::filename_too_long) {
     return "the name is too long; choose a shorter one";
   }
-  return "check the disk and its file system";
+  if (code == std::errc::device_or_resource_busy) {
+    return "the file is in use by the system; if it is a mount point, as a single file that is mounted into a "
+           "container, "
+           "mount its directory instead";
+  }
+  if (code == std::errc::function_not_supported || code == std::errc::not_supported ||
+      code == std::errc::operation_not_supported) {
+    return "this file system cannot do that; keep the index on another one";
+  }
+  if (code == std::errc::no_lock_available) {
+    return "this file system gives no locks; if it is mounted from a network, start its lock service or mount it with "
+           "locks, else keep the index on another one";
+  }
+  if (code == std::errc::not_enough_memory) {
+    return "the system has no memory left for it; free some and try again";
+  }
+  if (code.value() == ESTALE) {
+    return "the file or its directory was replaced or removed by somebody else; open the index again";
+  }
+  if (code == std::errc::io_error) {
+    return "the device or the connection to it failed; look into the system's log, and check the disk and its file "
+           "system";
+  }
+  return "see what the system says";
 }
 
 // Throws PersistError io: `action` failed on the file at `path`. Without `advice`, the advice follows from `code`.

@@ -4,27 +4,30 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
-#include <tuple>
 #include <utility>
 
 #include "iqdb/persist/storage/file_system.hpp"
+#include "iqdb/persist/storage/held_directory.hpp"
 #include "iqdb/persist/version.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// Keeps other writers out until it is destroyed. Movable, not copyable.
+/// Keeps other writers out until it is destroyed, and holds the directory in which they would write. Movable, not
+/// copyable.
 template <FileSystem F>
 class FileLock {
  public:
-  /// Owns the lock that `fs` took as `handle`. Keeps a copy of `fs`.
-  FileLock(F& fs, typename F::Handle handle) : fs_(fs), handle_(handle), process_(fs.process()) {}
+  /// Owns the lock `handle`, which was taken in `directory`.
+  FileLock(std::shared_ptr<HeldDirectory<F>> directory, typename F::Handle handle) noexcept
+      : directory_(std::move(directory)), handle_(handle), process_(directory_->file_system().process()) {}
   FileLock(FileLock&& other) noexcept
-      : fs_(std::move(other.fs_)), handle_(std::exchange(other.handle_, std::nullopt)), process_(other.process_) {}
+      : directory_(other.directory_), handle_(std::exchange(other.handle_, std::nullopt)), process_(other.process_) {}
   FileLock& operator=(FileLock&& other) noexcept {
     if (this != &other) {
       release();
-      fs_ = other.fs_;
+      directory_ = other.directory_;
       handle_ = std::exchange(other.handle_, std::nullopt);
       process_ = other.process_;
     }
@@ -36,7 +39,10 @@ class FileLock {
 
   /// Whether this process inherited the lock by a fork. The lock then belongs to the parent: a release here would take
   /// it from the parent.
-  [[nodiscard]] bool inherited() const noexcept { return fs_.process() != process_; }
+  [[nodiscard]] bool inherited() const noexcept { return directory_->file_system().process() != process_; }
+
+  /// The directory of the file that is locked. Never null.
+  [[nodiscard]] const std::shared_ptr<HeldDirectory<F>>& directory() const noexcept { return directory_; }
 
  private:
   void release() noexcept {
@@ -45,13 +51,14 @@ class FileLock {
     }
     const typename F::Handle handle = *std::exchange(handle_, std::nullopt);
     if (inherited()) {
-      std::ignore = fs_.close(handle);
+      // Its number may be another file's by now.
+      directory_->file_system().abandon(handle);
     } else {
-      fs_.unlock(handle);
+      directory_->file_system().unlock(handle);
     }
   }
 
-  F fs_;
+  std::shared_ptr<HeldDirectory<F>> directory_;
   std::optional<typename F::Handle> handle_;
   std::int64_t process_;  // the process that took the lock
 };

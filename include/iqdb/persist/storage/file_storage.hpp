@@ -2,7 +2,8 @@
 //
 // A file `name` has two companions: `name.lock`, which a writer holds and nobody removes, and `name.tmp`, which exists
 // while `name` is replaced. Invariants: `name` is a whole file or absent at every moment. `name.tmp` is created and
-// removed only under the lock, so a stale one belongs to a process that is gone.
+// removed only under the lock, so a stale one belongs to a process that is gone. What is done under a lock is done in the
+// directory that the lock holds, whatever the path leads to by then.
 #pragma once
 
 #include <algorithm>
@@ -10,21 +11,26 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <system_error>
 #include <thread>
+#include <tuple>
 #include <utility>
 #include <vector>
 
 #include "iqdb/persist/error.hpp"
+#include "iqdb/persist/index_path.hpp"
 #include "iqdb/persist/storage/file_errors.hpp"
 #include "iqdb/persist/storage/file_handle.hpp"
 #include "iqdb/persist/storage/file_lock.hpp"
 #include "iqdb/persist/storage/file_log.hpp"
+#include "iqdb/persist/storage/file_rights.hpp"
 #include "iqdb/persist/storage/file_system.hpp"
+#include "iqdb/persist/storage/held_directory.hpp"
 #include "iqdb/persist/storage/posix_file_system.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/storage/stored_file.hpp"
@@ -58,8 +64,10 @@ class BasicFileStorage {
   explicit BasicFileStorage(F file_system, FileStorageOptions options = {})
       : fs_(std::move(file_system)), options_(options) {}
 
-  /// Returns the absolute name with symbolic links followed. Throws PersistError io, e.g. if the links form a circle.
+  /// Returns the absolute name with symbolic links followed. Throws PersistError invalid_config if the path holds a zero
+  /// byte, and io, e.g. if the links form a circle.
   [[nodiscard]] std::filesystem::path resolve(const std::filesystem::path& path) {
+    index_path::require_no_zero_byte(path);
     auto [name, error] = file_calls::retried([&] { return fs_.resolve(path); });
     if (error) {
       file_errors::fail("find out what the path leads to", path, error);
@@ -67,10 +75,160 @@ class BasicFileStorage {
     return std::move(name);
   }
 
-  /// Opens a file for reading. Returns nothing if it does not exist. Throws PersistError io, also if it is not a
-  /// regular file.
+  /// Opens a file for reading. Returns nothing if it does not exist. Throws PersistError invalid_config if the path holds
+  /// a zero byte, and io, also if it is not a regular file.
   [[nodiscard]] std::optional<File> open(const std::filesystem::path& path) {
-    auto [handle, error] = file_calls::retried([&] { return fs_.open(path, OpenMode::read, 0); });
+    index_path::require_no_zero_byte(path);
+    return opened(path, file_calls::retried([&] { return fs_.open(path, OpenMode::read, 0); }));
+  }
+
+  /// Opens a file that lies beside the locked one, or that one, in the directory that the lock holds. Returns and throws
+  /// as open(path) does.
+  [[nodiscard]] std::optional<File> open(const std::filesystem::path& path, const Lock& held) {
+    return opened(path, file_calls::retried(
+                            [&] { return fs_.open(held.directory()->get(), path.filename(), OpenMode::read, 0); }));
+  }
+
+  /// Locks `path`, and holds its directory. Waits up to `patience` for another holder, then throws PersistError locked.
+  /// Throws PersistError invalid_config if no index can have the name (it ends like a file beside a snapshot, is too long
+  /// for the longest of them, or is a mount point), and io if `path` is not a regular file, or if the lock file beside it
+  /// cannot be created or locked.
+  [[nodiscard]] Lock lock(const std::filesystem::path& path, std::chrono::milliseconds patience) {
+    index_path::require_usable(path);
+    auto directory = std::make_shared<HeldDirectory<F>>(fs_, path);
+    require_room_for_endings(*directory);
+    if (const auto [status, error] = file_calls::retried([&] { return status_of(*directory, path); }); !error) {
+      file_errors::require_regular(status, path);
+      require_no_mount_point(*directory);
+    }
+    const auto deadline = std::chrono::steady_clock::now() + patience;
+    std::chrono::milliseconds pause{1};
+    for (;;) {
+      const auto [handle, error] =
+          file_calls::retried([&] { return fs_.lock(directory->get(), directory->lock_name()); });
+      if (!error) {
+        Lock lock(directory, handle);
+        directory->locked_by(handle);
+        return lock;
+      }
+      if (error != std::errc::operation_would_block) {
+        file_errors::fail("lock it by '" + directory->lock_path().string() + "'", path, error);
+      }
+      if (std::chrono::steady_clock::now() >= deadline) {
+        throw_persist_error(PersistErrorKind::locked,
+                            "another thread or process holds '" + directory->lock_path().string() + "' (waited for " +
+                                std::to_string(patience.count()) + " ms); wait until it is done, or find it with fuser",
+                            {.path = path, .code = {}, .offset = {}});
+      }
+      std::this_thread::sleep_for(pause);
+      pause = std::min(pause * 2, std::chrono::milliseconds{50});
+    }
+  }
+
+  /// Begins to replace or create `path`, the locked file or a file beside it. Removes a temporary file that a dead process
+  /// left. The new file gets the owner and the rights of the locked file, else those of the file that it replaces, as far
+  /// as the system lets it: see TemporaryFile::resemble. Throws PersistError io, also if `path` is not a regular file, or
+  /// if the directory or the lock file was exchanged.
+  [[nodiscard]] Replacement replace(const std::filesystem::path& path, const Lock& held) {
+    const std::shared_ptr<HeldDirectory<F>>& directory = held.directory();
+    // Another process may write a temporary file of this name.
+    directory->require_unchanged(path);
+    const std::optional<FileRights> rights = rights_for(path, *directory);
+    std::filesystem::path temporary = beside(path, ".tmp");
+    const std::filesystem::path temporary_name = temporary.filename();
+    const std::error_code stale =
+        file_calls::uninterrupted([&] { return fs_.remove(directory->get(), temporary_name); });
+    if (stale && stale != std::errc::no_such_file_or_directory) {
+      file_errors::fail("remove the stale temporary file '" + temporary.string() + "'", path, stale);
+    }
+    constexpr std::uint32_t everyone = 0666;
+    const std::uint32_t permissions = rights ? file_rights::at_first(*rights) : everyone;
+    std::filesystem::path name = path;  // copied before the open: a copy that throws later would leave the file behind
+    const auto [handle, error] = file_calls::retried(
+        [&] { return fs_.open(directory->get(), temporary_name, OpenMode::create_new, permissions); });
+    if (error) {
+      file_errors::fail("create the temporary file '" + temporary.string() + "'", path, error);
+    }
+    Replacement replacement(FileHandle<F>(fs_, handle), directory, std::move(name), std::move(temporary),
+                            options_.direct_io);
+    if (rights) {
+      replacement.resemble(*rights);
+    }
+    return replacement;
+  }
+
+  /// Removes a file beside the locked one durably. Does nothing if it does not exist. Throws PersistError io, also if the
+  /// directory or the lock file was exchanged.
+  void remove(const std::filesystem::path& path, const Lock& held) {
+    HeldDirectory<F>& directory = *held.directory();
+    directory.require_unchanged(path);
+    const std::error_code error =
+        file_calls::uninterrupted([&] { return fs_.remove(directory.get(), path.filename()); });
+    if (error == std::errc::no_such_file_or_directory) {
+      return;
+    }
+    if (error) {
+      file_errors::fail("remove the file", path, error);
+    }
+    // Otherwise a crash could bring the file back after something was written that relies on its absence.
+    directory.sync(path);
+  }
+
+  /// Returns a log that appends to `replacement`, which was renamed into place.
+  [[nodiscard]] Log open_log(Replacement&& replacement, LogOptions options) {
+    // Zeros ahead save time only where each write is synced.
+    const bool synced_each = options.synced == LogSync::every_write;
+    return std::move(replacement).into_log(options_.direct_io && synced_each, synced_each ? options.extent_bytes : 0);
+  }
+
+  /// Returns a random number that identifies a new log file. Throws PersistError io if the system has none.
+  [[nodiscard]] std::uint64_t new_log_id() {
+    const auto [number, error] = file_calls::retried([&] { return fs_.random(); });
+    if (error) {
+      file_errors::fail("get a random number for a log", {}, error, "the system's source of random numbers must work");
+    }
+    return number;
+  }
+
+  /// Makes the bytes of the locked file, or of a file beside it, durable, whoever wrote them. Does nothing if it does not
+  /// exist. Throws PersistError io.
+  void sync(const std::filesystem::path& path, const Lock& held) {
+    if (std::optional<File> file = open(path, held)) {
+      file->sync();
+    }
+  }
+
+  /// Makes the entries of the directory durable that the lock holds. Throws PersistError io.
+  void sync_directory(const Lock& held) { held.directory()->sync(held.directory()->path()); }
+
+  /// Gives the file at `path` the second name `aside`, and takes that name from the file that had it. If the file
+  /// system has no second names, `aside` becomes a copy. Durable with the next sync of the directory. Throws
+  /// PersistError io, also if there is no file at `path`, or if the directory or the lock file was exchanged.
+  void keep(const std::filesystem::path& path, const std::filesystem::path& aside, const Lock& held) {
+    HeldDirectory<F>& directory = *held.directory();
+    directory.require_unchanged(path);
+    const std::string action = "keep it as '" + aside.string() + "'";
+    if (const std::error_code error = file_calls::retried([&] { return status_of(directory, path); }).error) {
+      file_errors::fail(action, path, error);
+    }
+    if (const std::error_code error =
+            file_calls::uninterrupted([&] { return fs_.remove(directory.get(), aside.filename()); });
+        error && error != std::errc::no_such_file_or_directory) {
+      file_errors::fail("remove the older '" + aside.string() + "'", path, error);
+    }
+    const std::error_code error =
+        file_calls::uninterrupted([&] { return fs_.link(directory.get(), path.filename(), aside.filename()); });
+    if (error && !means_no_links(error)) {
+      file_errors::fail(action, path, error);
+    }
+    if (error) {
+      copy(path, aside, held);
+    }
+  }
+
+ private:
+  [[nodiscard]] std::optional<File> opened(const std::filesystem::path& path, SystemResult<typename F::Handle> result) {
+    const auto& [handle, error] = result;
     if (error == std::errc::no_such_file_or_directory) {
       return std::nullopt;
     }
@@ -86,133 +244,108 @@ class BasicFileStorage {
     return File(std::move(owned), path, status.size);
   }
 
-  /// Locks `path`. Waits up to `patience` for another holder, then throws PersistError locked. Throws PersistError io
-  /// if `path` is not a regular file, or if the lock file beside it cannot be created or locked.
-  [[nodiscard]] Lock lock(const std::filesystem::path& path, std::chrono::milliseconds patience) {
-    if (const auto [status, error] = file_calls::retried([&] { return fs_.status(path); }); !error) {
-      file_errors::require_regular(status, path);
-    }
-    const std::filesystem::path lock_path = beside(path, ".lock");
-    const auto deadline = std::chrono::steady_clock::now() + patience;
-    std::chrono::milliseconds pause{1};
-    for (;;) {
-      const auto [handle, error] = file_calls::retried([&] { return fs_.lock(lock_path); });
-      if (!error) {
-        return Lock(fs_, handle);
-      }
-      if (error != std::errc::operation_would_block) {
-        file_errors::fail("lock it by '" + lock_path.string() + "'", path, error);
-      }
-      if (std::chrono::steady_clock::now() >= deadline) {
-        throw_persist_error(PersistErrorKind::locked,
-                            "another thread or process holds '" + lock_path.string() + "' (waited for " +
-                                std::to_string(patience.count()) + " ms); wait until it is done, or find it with fuser",
-                            {.path = path, .code = {}, .offset = {}});
-      }
-      std::this_thread::sleep_for(pause);
-      pause = std::min(pause * 2, std::chrono::milliseconds{50});
-    }
+  [[nodiscard]] SystemResult<FileStatus> status_of(const HeldDirectory<F>& directory,
+                                                   const std::filesystem::path& path) {
+    return fs_.status(directory.get(), path.filename());
   }
 
-  /// Begins to replace or create `path`. Removes a temporary file that a dead process left. The new file gets the owner
-  /// and the permissions of the file that it replaces. Throws PersistError io, also if `path` is not a regular file.
-  [[nodiscard]] Replacement replace(const std::filesystem::path& path, const Lock& /*held*/) {
-    const auto [old_status, old_error] = file_calls::retried([&] { return fs_.status(path); });
-    const bool replaces = !old_error;
-    if (old_error && old_error != std::errc::no_such_file_or_directory) {
-      file_errors::fail("look at the file to be replaced", path, old_error);
-    }
-    if (replaces) {
-      file_errors::require_regular(old_status, path);
-    }
-    // Opened before anything is written: a directory that cannot be synced must fail the save before the rename.
-    FileHandle<F> directory = open_directory(path);
-    std::filesystem::path temporary = beside(path, ".tmp");
-    const std::error_code stale = file_calls::uninterrupted([&] { return fs_.remove(temporary); });
-    if (stale && stale != std::errc::no_such_file_or_directory) {
-      file_errors::fail("remove the stale temporary file '" + temporary.string() + "'", path, stale);
-    }
-    constexpr std::uint32_t everyone = 0666;
-    const std::uint32_t permissions = replaces ? old_status.permissions : everyone;
-    std::filesystem::path name = path;  // copied before the open: a copy that throws later would leave the file behind
-    const auto [handle, error] =
-        file_calls::retried([&] { return fs_.open(temporary, OpenMode::create_new, permissions); });
+  // The longest name comes last, after a torn write, and must not be the first one that is too long.
+  void require_room_for_endings(const HeldDirectory<F>& directory) {
+    const auto [limit, error] = file_calls::retried([&] { return fs_.name_limit(directory.get()); });
     if (error) {
-      file_errors::fail("create the temporary file '" + temporary.string() + "'", path, error);
+      file_errors::fail("find out how long a name may be", directory.path(), error);
     }
-    Replacement replacement(FileHandle<F>(fs_, handle), std::move(directory), std::move(name), std::move(temporary),
-                            options_.direct_io);
-    if (replaces) {
-      replacement.resemble(old_status);
+    const std::size_t bytes = directory.path().filename().native().size();
+    const std::size_t ending = index_path::longest_ending.size();
+    if (bytes + ending > limit) {
+      throw_persist_error(PersistErrorKind::invalid_config,
+                          "the name has " + std::to_string(bytes) + " bytes; at most " +
+                              std::to_string(limit - std::min(limit, ending)) +
+                              " leave room for the endings of the files beside it, as \"" +
+                              std::string(index_path::longest_ending) + "\"; choose a shorter name",
+                          {.path = directory.path(), .code = {}, .offset = {}});
     }
-    return replacement;
   }
 
-  /// Removes `path` durably. Does nothing if it does not exist. Throws PersistError io.
-  void remove(const std::filesystem::path& path, const Lock& /*held*/) {
-    FileHandle<F> directory = open_directory(path);
-    const std::error_code error = file_calls::uninterrupted([&] { return fs_.remove(path); });
+  // A file that is mounted by itself cannot be replaced, and its log and its lock would lie outside of the mount.
+  void require_no_mount_point(const HeldDirectory<F>& directory) {
+    const auto [mounted, error] =
+        file_calls::retried([&] { return fs_.is_mount_point(directory.get(), directory.path().filename()); });
+    if (error && error != std::errc::no_such_file_or_directory) {
+      file_errors::fail("find out whether it is a mount point", directory.path(), error);
+    }
+    if (mounted) {
+      throw_persist_error(PersistErrorKind::invalid_config,
+                          "the file is a mount point; mount its directory instead: the log and the lock lie beside the "
+                          "file, where other owners of the mount do not see them",
+                          {.path = directory.path(), .code = {}, .offset = {}});
+    }
+  }
+
+  // The rights for a new file at `path`: those of the locked file, so that its log is no more readable than it; else those
+  // of the file that is replaced; nothing if there is neither.
+  [[nodiscard]] std::optional<FileRights> rights_for(const std::filesystem::path& path, HeldDirectory<F>& directory) {
+    if (path.filename() != directory.path().filename()) {
+      if (std::optional<FileRights> locked = rights_of(directory.path(), path, directory)) {
+        std::ignore = status_if_there(path, path, directory);
+        return locked;
+      }
+    }
+    return rights_of(path, path, directory);
+  }
+
+  // The status of `from`, or nothing if it does not exist. Throws PersistError io, also if it is not a regular file.
+  // Messages name `path`, the file to be replaced.
+  [[nodiscard]] std::optional<FileStatus> status_if_there(const std::filesystem::path& from,
+                                                          const std::filesystem::path& path,
+                                                          HeldDirectory<F>& directory) {
+    const auto [status, error] = file_calls::retried([&] { return status_of(directory, from); });
     if (error == std::errc::no_such_file_or_directory) {
-      return;
+      return std::nullopt;
     }
     if (error) {
-      file_errors::fail("remove the file", path, error);
+      file_errors::fail("look at '" + from.string() + "' before it is written", path, error);
     }
-    // Otherwise a crash could bring the file back after something was written that relies on its absence.
-    directory.sync_directory(path);
+    file_errors::require_regular(status, from);
+    return status;
   }
 
-  /// Returns a log that appends to `replacement`, which was renamed into place.
-  [[nodiscard]] Log open_log(Replacement&& replacement, LogOptions options) {
-    // Zeros ahead save time only where each write is synced.
-    const bool synced_each = options.synced == LogSync::every_write;
-    return std::move(replacement).into_log(options_.direct_io && synced_each, synced_each ? options.extent_bytes : 0);
+  // The rights of `from`, or nothing if it does not exist. Messages name `path`.
+  [[nodiscard]] std::optional<FileRights> rights_of(const std::filesystem::path& from,
+                                                    const std::filesystem::path& path, HeldDirectory<F>& directory) {
+    const std::optional<FileStatus> status = status_if_there(from, path, directory);
+    if (!status) {
+      return std::nullopt;
+    }
+    auto [acl, acl_error] = file_calls::retried([&] { return fs_.acl(directory.get(), from.filename()); });
+    const bool is_secret = acl_error == std::errc::permission_denied;
+    if (acl_error && !is_secret) {
+      file_errors::fail("read the access control list of '" + from.string() + "'", path, acl_error);
+    }
+    return FileRights{.status = *status, .acl = std::move(acl), .acl_known = !is_secret};
   }
 
-  /// Returns a random number that identifies a new log file. Throws what the file system's random() throws.
-  [[nodiscard]] std::uint64_t new_log_id() { return fs_.random(); }
-
-  /// Makes the bytes of a file durable, whoever wrote them. Does nothing if it does not exist. Throws PersistError io.
-  void sync(const std::filesystem::path& path) {
-    if (std::optional<File> file = open(path)) {
-      file->sync();
-    }
+  // Whether the answer means that a file cannot have a second name there.
+  [[nodiscard]] static bool means_no_links(std::error_code error) noexcept {
+    return file_rights::means_refused(error) || error == std::errc::too_many_links ||
+           error == std::errc::cross_device_link;
   }
 
-  /// Makes the entries of the directory of `path` durable. Throws PersistError io.
-  void sync_directory(const std::filesystem::path& path) { open_directory(path).sync_directory(path); }
-
-  /// Gives the file at `path` the second name `aside`, and takes that name from the file that had it. If the file
-  /// system has no second names, `aside` becomes a copy. Durable with the next sync of the directory. Throws
-  /// PersistError io.
-  void keep(const std::filesystem::path& path, const std::filesystem::path& aside, const Lock& lock) {
-    if (const std::error_code error = file_calls::uninterrupted([&] { return fs_.remove(aside); });
-        error && error != std::errc::no_such_file_or_directory) {
-      file_errors::fail("remove the older '" + aside.string() + "'", path, error);
+  void copy(const std::filesystem::path& path, const std::filesystem::path& aside, const Lock& held) {
+    std::optional<File> file = open(path, held);
+    if (!file) {
+      file_errors::fail("copy it to '" + aside.string() + "'", path,
+                        std::make_error_code(std::errc::no_such_file_or_directory), "it vanished meanwhile");
     }
-    if (!file_calls::uninterrupted([&] { return fs_.link(path, aside); })) {
-      return;
-    }
-    std::optional<File> file = open(path);
-    Replacement copy = replace(aside, lock);
+    Replacement copy = replace(aside, held);
     constexpr std::size_t piece_bytes = std::size_t{64} * 1024;
     std::vector<std::byte> piece(piece_bytes);
-    for (std::uint64_t offset = 0; file && offset < file->size();) {
+    for (std::uint64_t offset = 0; offset < file->size();) {
       const std::size_t count = file->read_at(offset, piece);
       copy.append(std::span<const std::byte>(piece).first(count));
       offset += count;
     }
     put_in_place(copy);
-  }
-
- private:
-  [[nodiscard]] FileHandle<F> open_directory(const std::filesystem::path& path) {
-    const auto [handle, error] =
-        file_calls::retried([&] { return fs_.open(path.parent_path(), OpenMode::directory, 0); });
-    if (error) {
-      file_errors::fail("open its directory", path, error);
-    }
-    return FileHandle<F>(fs_, handle);
   }
 
   static std::filesystem::path beside(std::filesystem::path path, std::string_view ending) {

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <span>
 #include <system_error>
+#include <vector>
 
 #include "iqdb/persist/version.hpp"
 
@@ -29,6 +30,14 @@ enum class OpenMode : std::uint8_t {
   directory,   ///< syncing a directory
 };
 
+/// Which file it is, whatever its name. Meaningful while the file is open or has a name.
+struct FileIdentity {
+  std::uint64_t device = 0;  ///< the file system
+  std::uint64_t inode = 0;   ///< the file in it
+
+  friend constexpr bool operator==(const FileIdentity&, const FileIdentity&) = default;
+};
+
 /// What the system knows about a file.
 struct FileStatus {
   bool regular = false;           ///< a file, not a directory, a device or a pipe
@@ -37,22 +46,32 @@ struct FileStatus {
   std::uint32_t permissions = 0;  ///< the mode's twelve bits
   std::uint32_t owner = 0;        ///< user id
   std::uint32_t group = 0;        ///< group id
+  FileIdentity identity = {};     ///< which file it is
 };
 
 /// The calls that BasicFileStorage makes. A copy refers to the same file system.
+///
+/// A call that takes an open directory and a name looks for the name in that directory only, wherever the directory lies
+/// by then. set_owner, set_group and set_permissions take from a FileStatus what they set.
 template <class F>
 concept FileSystem = std::copyable<F> &&
-    requires(F& fs, typename F::Handle handle, const std::filesystem::path& path, OpenMode mode,
-             std::uint32_t permissions, std::uint64_t offset, std::span<std::byte> into,
-             std::span<const std::byte> bytes, const FileStatus& status) {
+    requires(F& fs, typename F::Handle handle, typename F::Handle directory, const std::filesystem::path& path,
+             const std::filesystem::path& name, OpenMode mode, std::uint32_t permissions, std::uint64_t offset,
+             std::span<std::byte> into, std::span<const std::byte> bytes, const FileStatus& status) {
   { fs.resolve(path) } -> std::same_as<SystemResult<std::filesystem::path>>;
   { fs.open(path, mode, permissions) } -> std::same_as<SystemResult<typename F::Handle>>;
+  { fs.open(directory, name, mode, permissions) } -> std::same_as<SystemResult<typename F::Handle>>;
   { fs.close(handle) } -> std::same_as<std::error_code>;
   { fs.status(path) } -> std::same_as<SystemResult<FileStatus>>;
+  { fs.status(directory, name) } -> std::same_as<SystemResult<FileStatus>>;
   { fs.status(handle) } -> std::same_as<SystemResult<FileStatus>>;
   { fs.set_owner(handle, status) } -> std::same_as<std::error_code>;
   { fs.set_group(handle, status) } -> std::same_as<std::error_code>;
   { fs.set_permissions(handle, status) } -> std::same_as<std::error_code>;
+  // The access control list of a file, as the system stores it; empty if there is none or the system has none.
+  { fs.acl(directory, name) } -> std::same_as<SystemResult<std::vector<std::byte>>>;
+  // Gives a file this list, or takes its list away if it is empty.
+  { fs.set_acl(handle, bytes) } -> std::same_as<std::error_code>;
   { fs.read_at(handle, offset, into) } -> std::same_as<SystemResult<std::size_t>>;
   { fs.write_at(handle, offset, bytes) } -> std::same_as<SystemResult<std::size_t>>;
   { fs.set_direct(handle, true) } -> std::same_as<std::error_code>;
@@ -60,13 +79,19 @@ concept FileSystem = std::copyable<F> &&
   { fs.truncate(handle, offset) } -> std::same_as<std::error_code>;
   { fs.sync(handle) } -> std::same_as<std::error_code>;
   { fs.sync_data(handle) } -> std::same_as<std::error_code>;
-  { fs.rename(path, path) } -> std::same_as<std::error_code>;
-  { fs.link(path, path) } -> std::same_as<std::error_code>;
-  { fs.remove(path) } -> std::same_as<std::error_code>;
-  { fs.lock(path) } -> std::same_as<SystemResult<typename F::Handle>>;
+  { fs.rename(directory, name, name) } -> std::same_as<std::error_code>;
+  { fs.link(directory, name, name) } -> std::same_as<std::error_code>;
+  { fs.remove(directory, name) } -> std::same_as<std::error_code>;
+  // How many bytes the name of a file in this directory may have.
+  { fs.name_limit(directory) } -> std::same_as<SystemResult<std::size_t>>;
+  // Whether another file system, or another file, is mounted on this name. Such a name cannot be renamed or removed.
+  { fs.is_mount_point(directory, name) } -> std::same_as<SystemResult<bool>>;
+  { fs.lock(directory, name) } -> std::same_as<SystemResult<typename F::Handle>>;
   fs.unlock(handle);
+  // Forgets a lock that this process inherited by a fork. The lock stays its owner's.
+  fs.abandon(handle);
   { fs.process() } -> std::same_as<std::int64_t>;
-  { fs.random() } -> std::same_as<std::uint64_t>;
+  { fs.random() } -> std::same_as<SystemResult<std::uint64_t>>;
 };
 
 }  // namespace iqdb

@@ -32,15 +32,17 @@ concept ReadableFile = std::movable<F> && requires(F& file, std::uint64_t offset
 /// a time.
 template <class R>
 concept FileReplacement = std::move_constructible<R> &&
-    requires(R& file, std::uint64_t offset, std::span<const std::byte> bytes) {
+    requires(R& file, const R& looked_at, std::uint64_t offset, std::span<const std::byte> bytes) {
   // Appends `bytes`.
   file.append(bytes);
   // Overwrites bytes that were appended.
   file.overwrite(offset, bytes);
   // 1. Makes the new file's bytes durable, under its temporary name.
   file.sync();
-  // 2. Gives it the name of the old file.
+  // 2. Gives it the name of the old file. If it throws, the old file has the name, unless in_doubt().
   file.rename();
+  // Whether rename() has failed, and the new file may have the name all the same.
+  { looked_at.in_doubt() } -> std::same_as<bool>;
   // 3. Makes the new name durable.
   file.sync_directory();
 };
@@ -74,6 +76,9 @@ struct LogOptions {
 
 /// A store of files. One thread uses it at a time. A failed operation on a file throws a PersistError that names the
 /// file.
+///
+/// A lock holds the place where its file lies. The functions that take a lock work in that place, on the locked file and
+/// the files beside it, even if the path leads elsewhere by then; and they throw rather than change what another may hold.
 template <class S>
 concept Storage = std::movable<S> && requires(S& storage, const std::filesystem::path& path, typename S::Lock& lock,
                                               typename S::Replacement replacement, std::chrono::milliseconds patience) {
@@ -83,8 +88,9 @@ concept Storage = std::movable<S> && requires(S& storage, const std::filesystem:
   requires LogFile<typename S::Log>;
   // Returns the name with symbolic links followed. All other functions are called with the result.
   { storage.resolve(path) } -> std::same_as<std::filesystem::path>;
-  // Opens a file for reading. Returns nothing if it does not exist.
+  // Opens a file for reading, by its path or where the lock holds it. Returns nothing if it does not exist.
   { storage.open(path) } -> std::same_as<std::optional<typename S::File>>;
+  { storage.open(path, lock) } -> std::same_as<std::optional<typename S::File>>;
   // Locks `path` until the result is destroyed, against every other holder in this process and others. Waits up to
   // `patience` for another holder, then throws PersistError locked.
   { storage.lock(path, patience) } -> std::same_as<typename S::Lock>;
@@ -98,9 +104,9 @@ concept Storage = std::movable<S> && requires(S& storage, const std::filesystem:
   // Returns a number for a new log file that no other log file has.
   { storage.new_log_id() } -> std::same_as<std::uint64_t>;
   // Makes the bytes of a file durable, whoever wrote them. Does nothing if it does not exist.
-  storage.sync(path);
-  // Makes the entries of the directory of `path` durable.
-  storage.sync_directory(path);
+  storage.sync(path, lock);
+  // Makes the entries of the directory of the locked file durable.
+  storage.sync_directory(lock);
   // Gives the file a second name, which another file loses if it has it, or makes a durable copy under that name.
   storage.keep(path, path, lock);
   // Whether this process inherited the lock by a fork. The lock and the files then belong to the parent.

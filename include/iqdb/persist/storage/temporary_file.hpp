@@ -1,23 +1,28 @@
 // A temporary file, which replaces another file when it is renamed.
 //
-// Invariant: a temporary file that was not renamed is removed when the object is destroyed.
+// Invariants: a temporary file that was not renamed is removed when the object is destroyed. Nothing is replaced once the
+// directory or the lock file was exchanged.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <span>
 #include <string>
 #include <system_error>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 #include "iqdb/persist/bytes/aligned_buffer.hpp"
 #include "iqdb/persist/storage/direct_mode.hpp"
 #include "iqdb/persist/storage/file_errors.hpp"
 #include "iqdb/persist/storage/file_handle.hpp"
 #include "iqdb/persist/storage/file_log.hpp"
+#include "iqdb/persist/storage/file_rights.hpp"
 #include "iqdb/persist/storage/file_system.hpp"
+#include "iqdb/persist/storage/held_directory.hpp"
 #include "iqdb/persist/version.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
@@ -28,7 +33,7 @@ class TemporaryFile {
  public:
   /// Owns `file`, which was created as `temporary` in `directory` and gets the name `path` by rename(). With
   /// `direct_io` large pieces bypass the page cache if the file system supports that.
-  TemporaryFile(FileHandle<F> file, FileHandle<F> directory, std::filesystem::path path,
+  TemporaryFile(FileHandle<F> file, std::shared_ptr<HeldDirectory<F>> directory, std::filesystem::path path,
                 std::filesystem::path temporary, bool direct_io)
       : file_(std::move(file)),
         directory_(std::move(directory)),
@@ -41,7 +46,7 @@ class TemporaryFile {
   TemporaryFile& operator=(const TemporaryFile&) = delete;
   ~TemporaryFile() {
     if (file_.is_open() && !renamed_) {
-      std::ignore = file_calls::uninterrupted([&] { return file_.file_system().remove(temporary_); });
+      remove_if_own();
     }
   }
 
@@ -74,33 +79,46 @@ class TemporaryFile {
     }
   }
 
-  /// Gives the file the name of the old one. Throws PersistError io; the old file is then still in place.
+  /// Gives the file the name of the old one. Throws PersistError io; the old file is then still in place, unless
+  /// in_doubt().
   void rename() {
-    if (const std::error_code error =
-            file_calls::uninterrupted([&] { return file_.file_system().rename(temporary_, path_); })) {
-      file_errors::fail("rename the temporary file '" + temporary_.string() + "' into place", path_, error);
+    directory_->require_unchanged(path_);
+    if (const std::error_code error = file_calls::uninterrupted(
+            [&] { return fs().rename(directory_->get(), temporary_.filename(), path_.filename()); })) {
+      in_doubt_ = may_have_the_name();
+      file_errors::fail("rename the temporary file '" + temporary_.string() + "' into place", path_, error,
+                        in_doubt_ ? "though the new file may be in place: a network file system may have done it; load "
+                                    "the index again"
+                                  : "");
     }
     renamed_ = true;
   }
 
-  /// Makes the new name durable. Throws PersistError io; the new file is then there, but may not survive a crash.
-  void sync_directory() { directory_.sync_directory(path_); }
+  /// Whether rename() has failed, and the file may have got the name all the same.
+  [[nodiscard]] bool in_doubt() const noexcept { return in_doubt_; }
 
-  /// Copies the owner, group and permissions of the file that it replaces. Throws PersistError io if the permissions
-  /// cannot be set.
+  /// Makes the new name durable. Throws PersistError io; the new file is then there, but may not survive a crash.
+  void sync_directory() { directory_->sync(path_); }
+
+  /// Takes over the owner, the group, the access control list and the permissions of another file, as far as the system
+  /// lets this user set them. Throws PersistError io if the permissions cannot be set for another reason.
   ///
   /// Only the superuser may change the owner of a file: another user owns the new file, as with any program that writes
-  /// a file anew. If the group cannot be kept, the file's present group gets no right that is not everybody's: the
-  /// rights of the old group were not meant for it.
-  void resemble(FileStatus old) {
-    F& fs = file_.file_system();
-    if (file_calls::uninterrupted([&] { return fs.set_owner(file_.get(), old); }) &&
-        file_calls::uninterrupted([&] { return fs.set_group(file_.get(), old); })) {
-      constexpr std::uint32_t group_bits = 0070;
-      constexpr std::uint32_t all_but_group = ~group_bits;
-      old.permissions &= all_but_group | (old.permissions << 3U);
+  /// a file anew. If the group or the list cannot be kept, nobody gets a right that was not meant for them, see
+  /// file_rights. A file system that refuses permissions leaves those with which the file was created, which are none
+  /// too many.
+  void resemble(const FileRights& other) {
+    FileStatus wanted = other.status;
+    const bool group_is_lost = file_calls::uninterrupted([&] { return fs().set_owner(file_.get(), wanted); }) &&
+                               file_calls::uninterrupted([&] { return fs().set_group(file_.get(), wanted); });
+    // A list names rights of the group too.
+    if (!other.acl_known || (group_is_lost && !other.acl.empty()) || !take_over_acl(other.acl)) {
+      wanted.permissions = file_rights::owner_only(wanted.permissions);
+    } else if (group_is_lost) {
+      wanted.permissions = file_rights::without_group(wanted.permissions);
     }
-    if (const std::error_code error = file_calls::uninterrupted([&] { return fs.set_permissions(file_.get(), old); })) {
+    const std::error_code error = file_calls::uninterrupted([&] { return fs().set_permissions(file_.get(), wanted); });
+    if (error && !file_rights::means_refused(error)) {
       file_errors::fail("give the temporary file '" + temporary_.string() + "' the permissions of the old one", path_,
                         error);
     }
@@ -121,18 +139,50 @@ class TemporaryFile {
   // makes the device's writes smaller.
   static constexpr std::uint64_t write_back_bytes = std::uint64_t{8} * 1024 * 1024;
 
+  [[nodiscard]] F& fs() noexcept { return directory_->file_system(); }
+
   void write_through(std::uint64_t offset, std::span<const std::byte> bytes) {
     file_.write_all(offset, bytes, "the temporary file", path_);
   }
 
+  // Returns whether the file has this list now. A new file may have got one from its directory.
+  bool take_over_acl(const std::vector<std::byte>& acl) {
+    const auto [own, error] = file_calls::retried([&] { return fs().acl(directory_->get(), temporary_.filename()); });
+    return (!error && own == acl) || !file_calls::uninterrupted([&] { return fs().set_acl(file_.get(), acl); });
+  }
+
+  // Opens the name: a network file system may answer a mere question about it from its memory.
+  bool may_have_the_name() {
+    const auto [handle, error] =
+        file_calls::retried([&] { return fs().open(directory_->get(), path_.filename(), OpenMode::read, 0); });
+    if (error) {
+      return error != std::errc::no_such_file_or_directory;
+    }
+    FileHandle<F> named(fs(), handle);
+    const auto [there, unknown] = file_calls::retried([&] { return fs().status(named.get()); });
+    const auto [own, own_unknown] = file_calls::retried([&] { return fs().status(file_.get()); });
+    return unknown || own_unknown || there.identity == own.identity;
+  }
+
+  // If the lock file was exchanged, the name may be that of another process's file by now.
+  void remove_if_own() {
+    const std::filesystem::path name = temporary_.filename();
+    const auto [there, unknown] = file_calls::retried([&] { return fs().status(directory_->get(), name); });
+    const auto [own, own_unknown] = file_calls::retried([&] { return fs().status(file_.get()); });
+    if (!unknown && !own_unknown && there.identity == own.identity) {
+      std::ignore = file_calls::uninterrupted([&] { return fs().remove(directory_->get(), name); });
+    }
+  }
+
   FileHandle<F> file_;
-  FileHandle<F> directory_;
+  std::shared_ptr<HeldDirectory<F>> directory_;
   std::filesystem::path path_;
   std::filesystem::path temporary_;
   DirectMode direct_;
   std::uint64_t size_ = 0;
   std::uint64_t write_back_begin_ = 0;  // up to here the system was asked to start writing
   bool renamed_ = false;
+  bool in_doubt_ = false;
 };
 
 }  // namespace iqdb

@@ -26,6 +26,8 @@ enum class FileCall : std::uint8_t {
   set_owner,
   set_group,
   set_permissions,
+  acl,      ///< to read an access control list
+  set_acl,  ///< to change one
   read,
   write,
   set_direct,  ///< to bypass the page cache, or to use it again
@@ -37,8 +39,11 @@ enum class FileCall : std::uint8_t {
   rename,
   link,
   remove,
+  name_limit,      ///< of a directory
+  is_mount_point,  ///< by name
   lock,
   unlock,
+  abandon,  ///< an inherited lock
 };
 
 /// The call in words: "sync data of".
@@ -62,6 +67,10 @@ enum class FileCall : std::uint8_t {
       return "set group of";
     case FileCall::set_permissions:
       return "set permissions of";
+    case FileCall::acl:
+      return "read access control list of";
+    case FileCall::set_acl:
+      return "set access control list of";
     case FileCall::read:
       return "read";
     case FileCall::write:
@@ -84,10 +93,16 @@ enum class FileCall : std::uint8_t {
       return "link";
     case FileCall::remove:
       return "remove";
+    case FileCall::name_limit:
+      return "limit of names in";
+    case FileCall::is_mount_point:
+      return "look for a mount on";
     case FileCall::lock:
       return "lock";
     case FileCall::unlock:
       return "unlock";
+    case FileCall::abandon:
+      return "abandon";
   }
   return "?";
 }

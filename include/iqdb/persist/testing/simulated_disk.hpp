@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -107,15 +108,11 @@ struct SimulatedDisk {
     last_written.reset();
   }
 
-  /// Gives the file at `from` the name `to`, in addition or instead, as `kind` says. Returns EXDEV for different
-  /// directories.
+  /// Gives the file at `from` the name `to` in the same directory, in addition or instead, as `kind` says.
   std::error_code add_name(const std::string& from, const std::string& to, NameChange::Kind kind) {
     const auto found = visible.find(from);
     if (found == visible.end()) {
       return system_error(ENOENT);
-    }
-    if (directory_of(from) != directory_of(to)) {
-      return system_error(EXDEV);
     }
     if (kind == NameChange::Kind::add && visible.contains(to)) {
       return system_error(EEXIST);
@@ -126,6 +123,26 @@ struct SimulatedDisk {
     }
     change_names({.kind = kind, .name = to, .from = from, .file = file});
     return {};
+  }
+
+  /// Gives each of two directories the name of the other, durably and at once.
+  void exchange_directories(const std::string& one, const std::string& other) {
+    const auto moved = [&](const std::string& name) {
+      const std::string_view directory = directory_of(name);
+      const std::string file = name.substr(name.rfind('/') + 1);
+      return directory == one ? other + "/" + file : directory == other ? one + "/" + file : name;
+    };
+    for (NameTable* names : {&visible, &synced}) {
+      NameTable after;
+      for (const auto& [name, file] : *names) {
+        after[moved(name)] = file;
+      }
+      *names = std::move(after);
+    }
+    for (NameChange& change : unsynced) {
+      change.name = moved(change.name);
+      change.from = moved(change.from);
+    }
   }
 
   /// Makes a file's bytes durable. If `fault` fails the sync, but not with EINTR, some of them may still reach the

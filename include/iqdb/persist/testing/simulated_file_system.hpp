@@ -1,11 +1,9 @@
 // A file system in memory that knows what a power cut would leave.
 //
 // It implements the concept FileSystem, so the code above it runs unchanged: a simulation tests the real order of
-// write, sync, rename and directory sync. This header has the calls and their faults, simulated_disk.hpp the files and
-// names, and crash_states.hpp the possible states after a power cut. Everything depends on the seed alone, and nothing
-// on time.
-//
-// Directories exist as soon as they are named. The disk does not hold lock files: a lock dies with its process.
+// write, sync, rename and directory sync. This header has the calls, planned_calls.hpp their faults, simulated_machine.hpp
+// what they work on, and crash_states.hpp the possible states after a power cut. Everything depends on the seed alone, and
+// nothing on time.
 #pragma once
 
 #include <algorithm>
@@ -13,11 +11,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <map>
 #include <memory>
 #include <mutex>
-#include <optional>
-#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -29,7 +24,9 @@
 #include "iqdb/persist/storage/file_system.hpp"
 #include "iqdb/persist/testing/disk_model.hpp"
 #include "iqdb/persist/testing/file_call.hpp"
+#include "iqdb/persist/testing/simulated_directories.hpp"
 #include "iqdb/persist/testing/simulated_disk.hpp"
+#include "iqdb/persist/testing/simulated_machine.hpp"
 #include "iqdb/persist/testing/simulated_names.hpp"
 #include "iqdb/persist/version.hpp"
 
@@ -48,21 +45,14 @@ class SimulatedFileSystem {
 
   /// A file system that holds `disk` durably. Everything random follows from `seed`.
   SimulatedFileSystem(const DiskState& disk, std::uint64_t seed)
-      : state_(std::make_shared<State>(SimulatedDisk(disk, seed))) {}
+      : state_(std::make_shared<SimulatedMachine>(SimulatedDisk(disk, seed))) {}
 
   /// From now on `plan` decides about each call before it is made; calls are counted from 0 again. `plan` may look at
   /// this file system. With an empty `plan` every call is made.
-  void plan(FaultPlan plan) {
-    const std::lock_guard guard(state_->mutex);
-    state_->plan = std::move(plan);
-    state_->calls = 0;
-  }
+  void plan(FaultPlan plan) { state_->planned.plan(std::move(plan)); }
 
   /// The number of calls since plan().
-  [[nodiscard]] std::size_t calls() const {
-    const std::lock_guard guard(state_->mutex);
-    return state_->calls;
-  }
+  [[nodiscard]] std::size_t calls() const { return state_->planned.calls(); }
 
   /// The number of open files and locks.
   [[nodiscard]] std::size_t open_files() const {
@@ -91,6 +81,20 @@ class SimulatedFileSystem {
     return SimulatedFileSystem(std::move(disk));
   }
 
+  /// Gives each of two directories the name of the other, as `mv` does in between: durably and at once. Who has one of
+  /// them open keeps it.
+  void exchange_directories(const std::filesystem::path& one, const std::filesystem::path& other) {
+    const std::lock_guard guard(state_->mutex);
+    state_->directories.exchange(one.native(), other.native());
+    state_->disk.exchange_directories(one.native(), other.native());
+  }
+
+  /// Removes a lock file. Who holds the lock keeps it, on a file without a name.
+  void remove_lock_file(const std::filesystem::path& path) {
+    const std::lock_guard guard(state_->mutex);
+    state_->directories.remove_lock_file(state_->directories.at(path.parent_path().native()), path.filename().native());
+  }
+
   /// The absolute name. This file system has no links and no working directory.
   [[nodiscard]] SystemResult<std::filesystem::path> resolve(const std::filesystem::path& path) {
     if (const Fault fault = before(FileCall::resolve, path.native()); fault.error) {
@@ -100,30 +104,19 @@ class SimulatedFileSystem {
   }
 
   [[nodiscard]] SystemResult<Handle> open(const std::filesystem::path& path, OpenMode mode, std::uint32_t permissions) {
-    const FileCall call = mode == OpenMode::read        ? FileCall::open
-                          : mode == OpenMode::write     ? FileCall::open_to_write
-                          : mode == OpenMode::directory ? FileCall::open_directory
-                                                        : FileCall::create;
-    if (const Fault fault = before(call, mode == OpenMode::directory ? "." : path.native()); fault.error) {
+    if (mode != OpenMode::directory) {
+      return open_file(path, mode, permissions, [&] { return path.native(); });
+    }
+    if (const Fault fault = before(FileCall::open_directory, "."); fault.error) {
       return {-1, fault.error};
     }
     const std::lock_guard guard(state_->mutex);
-    if (mode == OpenMode::directory) {
-      return {new_handle({.file = {}, .name = path.native()}), {}};
-    }
-    const auto found = state_->disk.visible.find(path.native());
-    if (mode != OpenMode::create_new) {
-      return found == state_->disk.visible.end()
-                 ? SystemResult<Handle>{-1, system_error(ENOENT)}
-                 : SystemResult<Handle>{new_handle({.file = found->second, .name = path.native()}), {}};
-    }
-    if (found != state_->disk.visible.end()) {
-      return {-1, system_error(EEXIST)};
-    }
-    auto file = std::make_shared<SimulatedFile>();
-    file->status.permissions = permissions;
-    state_->disk.change_names({.kind = NameChange::Kind::add, .name = path.native(), .from = {}, .file = file});
-    return {new_handle({.file = std::move(file), .name = path.native()}), {}};
+    return {state_->new_handle({.name = ".", .directory = state_->directories.at(path.native())}), {}};
+  }
+
+  [[nodiscard]] SystemResult<Handle> open(Handle directory, const std::filesystem::path& name, OpenMode mode,
+                                          std::uint32_t permissions) {
+    return open_file(name, mode, permissions, [&] { return state_->full_name(directory, name); });
   }
 
   /// Closes the file even if the plan fails the call, as the system does.
@@ -139,9 +132,21 @@ class SimulatedFileSystem {
       return {{}, fault.error};
     }
     const std::lock_guard guard(state_->mutex);
-    const auto found = state_->disk.visible.find(path.native());
-    return found == state_->disk.visible.end() ? SystemResult<FileStatus>{{}, system_error(ENOENT)}
-                                               : SystemResult<FileStatus>{status_of(*found->second), {}};
+    if (!state_->disk.visible.contains(path.native()) && state_->directories.has(path.native())) {
+      return {SimulatedDirectories::status_of_directory(state_->directories.at(path.native())), {}};
+    }
+    return state_->status_of_name(path.native());
+  }
+
+  [[nodiscard]] SystemResult<FileStatus> status(Handle directory, const std::filesystem::path& name) {
+    if (const Fault fault = before(FileCall::status, name.native()); fault.error) {
+      return {{}, fault.error};
+    }
+    const std::lock_guard guard(state_->mutex);
+    if (const auto lock = state_->directories.lock_file(*state_->open.at(directory).directory, name.native())) {
+      return {SimulatedDirectories::status_of_lock_file(*lock), {}};
+    }
+    return state_->status_of_name(state_->full_name(directory, name));
   }
 
   [[nodiscard]] SystemResult<FileStatus> status(Handle handle) {
@@ -149,7 +154,21 @@ class SimulatedFileSystem {
       return {{}, fault.error};
     }
     const std::lock_guard guard(state_->mutex);
-    return {status_of(file_of(handle)), {}};
+    return {state_->status_of_open(handle), {}};
+  }
+
+  /// This file system has no access control lists. Nobody asks a plan about this call.
+  [[nodiscard]] SystemResult<std::vector<std::byte>> acl(Handle /*directory*/, const std::filesystem::path& /*name*/) {
+    return {};
+  }
+  std::error_code set_acl(Handle /*handle*/, std::span<const std::byte> /*list*/) { return system_error(ENOTSUP); }
+
+  /// As long as a name may be on Linux. Nobody asks a plan about this call.
+  [[nodiscard]] SystemResult<std::size_t> name_limit(Handle /*directory*/) const noexcept { return {255, {}}; }
+
+  /// Nothing is mounted here. Nobody asks a plan about this call.
+  [[nodiscard]] SystemResult<bool> is_mount_point(Handle /*directory*/, const std::filesystem::path& /*name*/) const {
+    return {};
   }
 
   std::error_code set_owner(Handle handle, const FileStatus& status) {
@@ -176,7 +195,7 @@ class SimulatedFileSystem {
       return {0, system_error(EINVAL)};
     }
     const std::lock_guard guard(state_->mutex);
-    const std::span<const std::byte> content = *file_of(handle).visible;
+    const std::span<const std::byte> content = *state_->file_of(handle).visible;
     const auto begin = static_cast<std::size_t>(std::min<std::uint64_t>(offset, content.size()));
     const std::size_t count = std::min({into.size(), content.size() - begin, fault.most_bytes.value_or(into.size())});
     std::ranges::copy(content.subspan(begin, count), into.begin());
@@ -225,129 +244,115 @@ class SimulatedFileSystem {
   /// Makes a file's bytes and size, or a directory's names, durable. If it fails, but not with EINTR, some of the bytes
   /// may still reach the disk, and later reads are as the plan's FailedSync says.
   std::error_code sync(Handle handle) {
-    const bool of_directory = !is_file(handle);
+    const bool of_directory = is_directory(handle);
     const Fault fault = before(of_directory ? FileCall::sync_directory : FileCall::sync, name_of(handle));
     const std::lock_guard guard(state_->mutex);
-    of_directory ? state_->disk.sync_names(state_->open.at(handle).name, fault)
-                 : state_->disk.sync_file(file_of(handle), fault);
+    of_directory ? state_->disk.sync_names(state_->directories.name_of(*state_->open.at(handle).directory), fault)
+                 : state_->disk.sync_file(state_->file_of(handle), fault);
     return fault.error;
   }
 
   std::error_code sync_data(Handle handle) {
     const Fault fault = before(FileCall::sync_data, name_of(handle));
     const std::lock_guard guard(state_->mutex);
-    state_->disk.sync_file(file_of(handle), fault);
+    state_->disk.sync_file(state_->file_of(handle), fault);
     return fault.error;
   }
 
-  /// Renames within one directory. Returns EXDEV otherwise: power cuts between two directories are not simulated.
-  std::error_code rename(const std::filesystem::path& from, const std::filesystem::path& to) {
+  std::error_code rename(Handle directory, const std::filesystem::path& from, const std::filesystem::path& to) {
     if (const Fault fault = before(FileCall::rename, both(from, to)); fault.error) {
       return fault.error;
     }
-    const std::lock_guard guard(state_->mutex);
-    return state_->disk.add_name(from.native(), to.native(), NameChange::Kind::rename);
+    return add_name(directory, from, to, NameChange::Kind::rename);
   }
 
-  std::error_code link(const std::filesystem::path& from, const std::filesystem::path& to) {
+  std::error_code link(Handle directory, const std::filesystem::path& from, const std::filesystem::path& to) {
     if (const Fault fault = before(FileCall::link, both(from, to)); fault.error) {
       return fault.error;
     }
-    const std::lock_guard guard(state_->mutex);
-    return state_->disk.add_name(from.native(), to.native(), NameChange::Kind::add);
+    return add_name(directory, from, to, NameChange::Kind::add);
   }
 
-  std::error_code remove(const std::filesystem::path& path) {
-    if (const Fault fault = before(FileCall::remove, path.native()); fault.error) {
+  std::error_code remove(Handle directory, const std::filesystem::path& name) {
+    if (const Fault fault = before(FileCall::remove, name.native()); fault.error) {
       return fault.error;
     }
     const std::lock_guard guard(state_->mutex);
-    const auto found = state_->disk.visible.find(path.native());
+    const auto found = state_->disk.visible.find(state_->full_name(directory, name));
     if (found == state_->disk.visible.end()) {
       return system_error(ENOENT);
     }
     const std::shared_ptr<SimulatedFile> file = found->second;
-    state_->disk.change_names({.kind = NameChange::Kind::remove, .name = path.native(), .from = {}, .file = file});
+    state_->disk.change_names({.kind = NameChange::Kind::remove, .name = found->first, .from = {}, .file = file});
     return {};
   }
 
-  [[nodiscard]] SystemResult<Handle> lock(const std::filesystem::path& path) {
-    if (const Fault fault = before(FileCall::lock, path.native()); fault.error) {
+  [[nodiscard]] SystemResult<Handle> lock(Handle directory, const std::filesystem::path& name) {
+    if (const Fault fault = before(FileCall::lock, name.native()); fault.error) {
       return {-1, fault.error};
     }
     const std::lock_guard guard(state_->mutex);
-    if (!state_->locked.insert(path.native()).second) {
-      return {-1, system_error(EWOULDBLOCK)};
-    }
-    return {new_handle({.file = {}, .name = path.native()}), {}};
+    const auto taken = state_->directories.take_lock(*state_->open.at(directory).directory, name.native());
+    return taken ? SystemResult<Handle>{state_->new_handle({.name = name.native(), .lock = taken}), {}}
+                 : SystemResult<Handle>{-1, system_error(EWOULDBLOCK)};
   }
 
   void unlock(Handle handle) {
     before(FileCall::unlock, name_of(handle));
     const std::lock_guard guard(state_->mutex);
-    state_->locked.erase(state_->open.at(handle).name);
+    state_->directories.release_lock(*state_->open.at(handle).lock);
     state_->open.erase(handle);
   }
+
+  /// There is only one process, which inherits nothing.
+  void abandon(Handle /*handle*/) const noexcept {}
 
   /// The number of the only process.
   [[nodiscard]] std::int64_t process() const noexcept { return 1; }
 
   /// A number that follows from the seed and the numbers before it.
-  [[nodiscard]] std::uint64_t random() { return random_of(*state_); }
+  [[nodiscard]] SystemResult<std::uint64_t> random() { return {random_of(*state_), {}}; }
 
  private:
   friend class CrashStates;
 
-  struct OpenFile {
-    std::shared_ptr<SimulatedFile> file;  // none for a directory or a lock
-    std::string name;
-    bool direct = false;
-  };
+  explicit SimulatedFileSystem(SimulatedDisk disk) : state_(std::make_shared<SimulatedMachine>(std::move(disk))) {}
 
-  struct State {
-    explicit State(SimulatedDisk holds) : disk(std::move(holds)) {}
-
-    std::mutex mutex;
-    SimulatedDisk disk;
-    std::map<Handle, OpenFile> open;
-    Handle next_handle = 3;
-    std::set<std::string> locked;
-    FaultPlan plan;
-    std::size_t calls = 0;
-  };
-
-  explicit SimulatedFileSystem(SimulatedDisk disk) : state_(std::make_shared<State>(std::move(disk))) {}
-
-  static std::uint64_t random_of(State& state) {
+  static std::uint64_t random_of(SimulatedMachine& state) {
     const std::lock_guard guard(state.mutex);
     return state.disk.random.next();
   }
 
   Fault before(FileCall call, std::string_view name, std::uint64_t offset = 0, std::size_t bytes = 0) {
-    FileCallRecord record{.call = call, .file = {}, .offset = offset, .bytes = bytes};
-    FaultPlan* plan = nullptr;
-    {
-      const std::lock_guard guard(state_->mutex);
-      record.number = state_->calls++;
-      if (!state_->plan) {
-        return {};
-      }
-      plan = &state_->plan;
-    }
-    // Called without the lock, because the plan may look at this file system.
-    const bool two_names = call == FileCall::rename || call == FileCall::link;
-    record.file = two_names ? std::string(name) : std::string(name.substr(name.rfind('/') + 1));
-    return (*plan)(record);
+    return state_->planned.before(call, name, offset, bytes);
   }
 
   static std::string both(const std::filesystem::path& from, const std::filesystem::path& to) {
-    return from.filename().string() + " to " + to.filename().string();
+    return from.string() + " to " + to.string();
+  }
+
+  template <class FullName>
+  SystemResult<Handle> open_file(const std::filesystem::path& path, OpenMode mode, std::uint32_t permissions,
+                                 FullName&& full_name) {
+    const FileCall call = mode == OpenMode::read    ? FileCall::open
+                          : mode == OpenMode::write ? FileCall::open_to_write
+                                                    : FileCall::create;
+    if (const Fault fault = before(call, path.native()); fault.error) {
+      return {-1, fault.error};
+    }
+    const std::lock_guard guard(state_->mutex);
+    return state_->open_file(full_name(), mode, permissions);
+  }
+
+  std::error_code add_name(Handle directory, const std::filesystem::path& from, const std::filesystem::path& to,
+                           NameChange::Kind kind) {
+    const std::lock_guard guard(state_->mutex);
+    return state_->disk.add_name(state_->full_name(directory, from), state_->full_name(directory, to), kind);
   }
 
   [[nodiscard]] std::string name_of(Handle handle) const {
     const std::lock_guard guard(state_->mutex);
-    const OpenFile& open = state_->open.at(handle);
-    return open.file || state_->locked.contains(open.name) ? open.name : ".";
+    return state_->open.at(handle).name;
   }
 
   [[nodiscard]] bool is_direct(Handle handle) const {
@@ -355,23 +360,9 @@ class SimulatedFileSystem {
     return state_->open.at(handle).direct;
   }
 
-  [[nodiscard]] bool is_file(Handle handle) const {
+  [[nodiscard]] bool is_directory(Handle handle) const {
     const std::lock_guard guard(state_->mutex);
-    return state_->open.at(handle).file != nullptr;
-  }
-
-  // The next three are called with the mutex held.
-  [[nodiscard]] SimulatedFile& file_of(Handle handle) const { return *state_->open.at(handle).file; }
-
-  Handle new_handle(OpenFile file) {
-    state_->open.emplace(state_->next_handle, std::move(file));
-    return state_->next_handle++;
-  }
-
-  static FileStatus status_of(const SimulatedFile& file) {
-    FileStatus status = file.status;
-    status.size = file.visible->size();
-    return status;
+    return state_->open.at(handle).directory.has_value();
   }
 
   template <class Change>
@@ -379,7 +370,7 @@ class SimulatedFileSystem {
     const Fault fault = before(call, name_of(handle));
     if (!fault.error) {
       const std::lock_guard guard(state_->mutex);
-      change(file_of(handle).status);
+      change(state_->file_of(handle).status);
     }
     return fault.error;
   }
@@ -389,7 +380,7 @@ class SimulatedFileSystem {
     state_->disk.change_file(state_->open.at(handle).file, std::move(change));
   }
 
-  std::shared_ptr<State> state_;
+  std::shared_ptr<SimulatedMachine> state_;
 };
 
 static_assert(FileSystem<SimulatedFileSystem>);

@@ -39,6 +39,20 @@ void or_poison(LogWriter<S>& writer, Step&& step) {
   }
 }
 
+// Gives a new file its name. If that fails and the file may have the name all the same, the log is poisoned: the writer
+// would go on in a file without a name.
+template <Storage S>
+void rename_or_poison(LogWriter<S>& writer, typename S::Replacement& file) {
+  try {
+    file.rename();
+  } catch (...) {
+    if (file.in_doubt()) {
+      writer.poison("a rename may have been done though it was reported as failed", message_of_current_exception());
+    }
+    throw;
+  }
+}
+
 }  // namespace checkpoint
 
 /// Replaces the snapshot at `path`, a resolved name, by `index`, and appends a checkpoint frame to the log. The log is
@@ -62,7 +76,7 @@ template <Persistable I, Storage S>
   // Before the rename: after a crash either snapshot may be in place, and the log must say for both where replay
   // starts.
   log.writer->checkpoint(written.fingerprint, lsn);
-  written.file.rename();
+  checkpoint::rename_or_poison(*log.writer, written.file);
   // Without this sync the new log of a checkpoint could survive a crash while the snapshot that it continues is lost.
   checkpoint::or_poison(*log.writer, [&] { written.file.sync_directory(); });
   return written;
@@ -77,7 +91,7 @@ void begin_new_log(const Fingerprint& base, S& storage, const std::filesystem::p
   created.finish();
   // Without this sync the new name could survive a crash while the log's header is lost.
   checkpoint::or_poison(*log.writer, [&] { created.file().sync(); });
-  created.file().rename();
+  checkpoint::rename_or_poison(*log.writer, created.file());
   checkpoint::or_poison(*log.writer, [&] {
     // Without this sync a crash could restore the old log, and lose mutations that were acknowledged in the new one.
     created.file().sync_directory();

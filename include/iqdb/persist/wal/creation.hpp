@@ -25,7 +25,7 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 template <Persistable I, Storage S>
 [[nodiscard]] std::unique_ptr<OpenLog<S>> create_files(const I& index, S& storage, const std::filesystem::path& path,
                                                        typename S::Lock lock, const PersistConfig& config) {
-  std::ignore = require_replaceable<I>(storage, path, config);
+  std::ignore = require_replaceable<I>(storage, path, config, &lock);
   // Durably, and before the snapshot: a crash must not leave a new snapshot beside a log that continues another one.
   storage.remove(log_path(path), lock);
   // Everything else that may fail comes before the first file is in place.

@@ -69,9 +69,9 @@ template <Persistable I, Storage S>
                                       typename S::File snapshot_file, const PersistConfig& config) {
   // The files may so far be in the page cache only, written by a process that was killed before it synced. Without
   // these syncs a power cut could remove them while what this load builds on them stays.
-  storage.sync(path);
-  storage.sync(log_path(path));
-  storage.sync_directory(path);
+  storage.sync(path, lock);
+  storage.sync(log_path(path), lock);
+  storage.sync_directory(lock);
 
   std::optional<LoadedSnapshot<I>> snapshot;
   const auto load = [&] {
@@ -83,7 +83,7 @@ template <Persistable I, Storage S>
     const auto begin_log = [&](const Fingerprint& base, std::uint64_t base_lsn, std::optional<std::uint64_t> history) {
       return std::make_unique<NewLog<S>>(storage, log_name, lock, base, base_lsn, history, config);
     };
-    std::optional<typename S::File> old_log = storage.open(log_name);
+    std::optional<typename S::File> old_log = storage.open(log_name, lock);
     recovery::LogReplay replay(begin_log, config);
     auto renewed = old_log ? recovery::replayed<I>(replay, snapshot, *old_log, load)
                            : recovery::Replayed<NewLog<S>>{.log = begin_log(snapshot->fingerprint, 0, {})};
@@ -101,7 +101,7 @@ template <Persistable I, Storage S>
     // Once more, now that the temporary file has changed the directory. If an earlier process's sync of the directory
     // failed, the system may mark the changes that it could not write as clean, and the sync above then does nothing.
     // Without this sync a crash could leave the new log beside an older snapshot than the one read.
-    storage.sync_directory(path);
+    storage.sync_directory(lock);
     put_in_place(log->file());
     return {.index = std::move(snapshot->index), .log = std::move(log), .report = std::move(report)};
   });

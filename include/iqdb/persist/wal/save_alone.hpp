@@ -34,11 +34,12 @@ inline constexpr std::chrono::milliseconds patience{5000};  // how long a save w
 
 // Throws PersistError snapshot_changed if the snapshot at `path` is not the expected one.
 template <Storage S>
-void require_unchanged(S& storage, const std::filesystem::path& path, const std::optional<Fingerprint>& expected) {
+void require_unchanged(S& storage, const std::filesystem::path& path, const std::optional<Fingerprint>& expected,
+                       const typename S::Lock& lock) {
   std::optional<Fingerprint> found;
   bool readable = true;
   try {
-    found = log_guard::fingerprint_at(storage, path);
+    found = log_guard::fingerprint_at(storage, path, &lock);
   } catch (const PersistError& error) {
     if (error.kind() == PersistErrorKind::io) {
       throw;
@@ -76,11 +77,11 @@ SnapshotInfo save_without_log(const I& index, S& storage, const std::filesystem:
   }
   const auto lock = storage.lock(path, save_alone::patience);
   if (!on_disk.may_be_anything) {
-    save_alone::require_unchanged(storage, path, on_disk.fingerprint);
+    save_alone::require_unchanged(storage, path, on_disk.fingerprint, lock);
   }
   // Before the rename: beside the new snapshot, an old log would be one that continues another snapshot.
   const std::optional<Fingerprint> continued = on_disk.may_be_anything ? std::nullopt : on_disk.fingerprint;
-  if (refuse_log(storage, path, continued, config.buffer_bytes)) {
+  if (refuse_log(storage, path, continued, config.buffer_bytes, &lock)) {
     storage.remove(log_path(path), lock);
   }
   WrittenSnapshot<S> written = write_snapshot(index, storage, lock, path, config);
@@ -111,10 +112,10 @@ SnapshotInfo save_copy_at(const I& index, S& storage, const std::filesystem::pat
       refuse(PersistErrorKind::invalid_config, "the files of this index itself");
     }
     const auto lock = storage.lock(path, std::chrono::milliseconds::zero());
-    if (storage.open(path)) {
+    if (storage.open(path, lock)) {
       refuse(PersistErrorKind::would_discard_snapshot, "a file that is there");
     }
-    if (storage.open(log_path(path))) {
+    if (storage.open(log_path(path), lock)) {
       refuse(PersistErrorKind::would_discard_log, "a log that is there");
     }
     return save_snapshot(index, storage, lock, path, config);
