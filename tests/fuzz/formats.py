@@ -47,33 +47,39 @@ def stored(payload: bytes) -> bytes:
     return b"\x00" + u64(len(payload)) + payload
 
 
-def log_header(base: bytes, base_lsn: int = 0) -> bytes:
-    """The header of a log of version 2 that goes on from the snapshot with the fingerprint `base`."""
+def log_header(base: bytes, base_lsn: int = 0, version: int = 2) -> bytes:
+    """The header of a log of version 2 or 3 that goes on from the snapshot with the fingerprint `base`."""
+    history = b"history!" if version == 3 else bytes(8)
 
     def with_crc32(crc32: int) -> bytes:
-        return b"IQDBWAL\0" + u32(2) + u32(crc32) + u64(LOG_ID) + u64(base_lsn) + base + bytes(16)
+        return b"IQDBWAL\0" + u32(version) + u32(crc32) + u64(LOG_ID) + u64(base_lsn) + base + history + bytes(8)
 
     return with_crc32(zlib.crc32(with_crc32(0)))
 
 
 def frame(body: bytes, lsn: int, durable: int) -> bytes:
-    """A frame of a log of version 2."""
+    """A frame of a log of version 2 or 3."""
     fields = u64(lsn) + u64(durable)
     crc32 = zlib.crc32(u64(LOG_ID) + u32(len(body)) + fields + body)
     return u32(len(body)) + u32(crc32) + fields + body
 
 
-def log_2(base: bytes, bodies: list[bytes], base_lsn: int = 0) -> bytes:
-    """A log of version 2 whose frames follow each other as a writer makes them."""
-    log = log_header(base, base_lsn)
+def log_2(base: bytes, bodies: list[bytes], base_lsn: int = 0, version: int = 2) -> bytes:
+    """A log of version 2 or 3 whose frames follow each other as a writer makes them."""
+    log = log_header(base, base_lsn, version)
     lsn = base_lsn + 1
     for body in bodies:
         log += frame(body, lsn, len(log))
-        if body[0] in (1, 2):
+        if body[0] in (1, 2, 7, 8, 10, 11):
             lsn += 1
         elif body[0] == 3 and len(body) >= 5:
             lsn += struct.unpack_from("<I", body, 1)[0]
     return log
+
+
+def log_3(base: bytes, bodies: list[bytes], base_lsn: int = 0) -> bytes:
+    """A log of version 3 whose frames follow each other as a writer makes them."""
+    return log_2(base, bodies, base_lsn, 3)
 
 
 def insert(number: int, vector: tuple[float, ...] = (1.0, 2.0, 3.0), metadata: bytes = b"\x00") -> bytes:
@@ -102,6 +108,16 @@ def checkpoint(snapshot_fingerprint: bytes) -> bytes:
 
 
 CLOSE = b"\x06"
+
+
+def aborts(*ranges: tuple[int, int]) -> bytes:
+    """The body of an abort of version 3."""
+    return b"\x04" + u32(len(ranges)) + b"".join(u64(first) + u64(last) for first, last in ranges)
+
+
+def checkpoint_at(snapshot_fingerprint: bytes, lsn: int) -> bytes:
+    """The body of a checkpoint of version 3."""
+    return b"\x05" + snapshot_fingerprint + u64(lsn)
 
 
 def pair(snapshot: bytes, log: bytes) -> bytes:

@@ -79,6 +79,10 @@ struct FrameLayout {
   switch (static_cast<iqdb::FrameOp>(body[0])) {
     case iqdb::FrameOp::insert:
     case iqdb::FrameOp::erase:
+    case iqdb::FrameOp::upsert:
+    case iqdb::FrameOp::metadata:
+    case iqdb::FrameOp::typed_insert:
+    case iqdb::FrameOp::typed_upsert:
       return 1;
     case iqdb::FrameOp::batch:
       return body.size() < 5 ? 0 : number_at<std::uint32_t>(body, 1);
@@ -101,8 +105,8 @@ inline void repair_log_1(Bytes& log, Random& random) {
   }
 }
 
-/// Puts a log of version 2 right, which goes on from a snapshot with this fingerprint.
-inline void repair_log_2(Bytes& log, const iqdb::Fingerprint& snapshot, Random& random) {
+/// Puts a log of version 2 or 3 right, which goes on from a snapshot with this fingerprint.
+inline void repair_log_3(Bytes& log, const iqdb::Fingerprint& snapshot, Random& random) {
   using Layout = LogLayout;
   const auto most_times = [&random] { return !random.one_in(32); };
   const Bytes fingerprint = iqdb::bytes_of([&](iqdb::Writer& writer) { iqdb::write_fingerprint(writer, snapshot); });
@@ -113,8 +117,9 @@ inline void repair_log_2(Bytes& log, const iqdb::Fingerprint& snapshot, Random& 
     put_at(std::span(log), Layout::base_lsn, random.below(4));
   }
   iqdb::LogHeader header = iqdb::wal_format::fields_of(std::span(log).first(iqdb::log_header_bytes));
+  const bool is_version_2 = number_at<std::uint32_t>(log, Layout::version) == 2;
   if (most_times()) {
-    std::ranges::copy(iqdb::wal_format::encoded(header), log.begin());
+    std::ranges::copy(iqdb::wal_format::encoded(header, is_version_2 ? 2 : iqdb::log_version), log.begin());
   }
 
   std::uint64_t lsn = header.base_lsn + 1;
@@ -125,11 +130,23 @@ inline void repair_log_2(Bytes& log, const iqdb::Fingerprint& snapshot, Random& 
     const auto frame = std::span(log).subspan(begin, layout.begins[at + 1] - begin);
     const auto body = frame.subspan(Layout::body);
     const auto op = static_cast<iqdb::FrameOp>(body[0]);
-    if (op == iqdb::FrameOp::abort && body.size() >= 9 && mutations_before > 0 && !random.one_in(8)) {
-      put_at(body, 1, lsn - mutations_before + random.below(mutations_before));
+    if (op == iqdb::FrameOp::abort && mutations_before > 0 && !random.one_in(8)) {
+      const std::uint64_t first = lsn - mutations_before + random.below(mutations_before);
+      if (is_version_2 && body.size() >= 1 + 8) {
+        put_at(body, 1, first);
+      } else if (!is_version_2 && body.size() >= 1 + 4 + 8 + 8) {
+        put_at(body, 1, static_cast<std::uint32_t>((body.size() - 1 - 4) / (8 + 8)));
+        put_at(body, 1 + 4, first);
+        put_at(body, 1 + 4 + 8, first + random.below(lsn - first));
+      }
     }
-    if (op == iqdb::FrameOp::checkpoint && body.size() >= 1 + fingerprint.size() && random.one_in(2)) {
-      std::ranges::copy(fingerprint, body.begin() + 1);
+    if (op == iqdb::FrameOp::checkpoint && body.size() >= 1 + fingerprint.size()) {
+      if (random.one_in(2)) {
+        std::ranges::copy(fingerprint, body.begin() + 1);
+      }
+      if (!is_version_2 && body.size() >= 1 + fingerprint.size() + 8 && !random.one_in(8)) {
+        put_at(body, 1 + fingerprint.size(), header.base_lsn + random.below(lsn - header.base_lsn));
+      }
     }
     put_at(frame, 0, static_cast<std::uint32_t>(body.size()));
     if (most_times()) {
@@ -157,7 +174,7 @@ inline void repair_log_of(Input snapshot, Bytes& log, Random& random) {
   if (number_at<std::uint32_t>(log, LogLayout::version) == 1) {
     repair_log_1(log, random);
   } else if (log.size() >= iqdb::log_header_bytes) {
-    repair_log_2(log, fingerprint_of(snapshot), random);
+    repair_log_3(log, fingerprint_of(snapshot), random);
   }
   if (random.one_in(8)) {
     log[static_cast<std::size_t>(random.below(log.size()))] ^= static_cast<std::byte>(1U << random.below(8));
@@ -167,10 +184,11 @@ inline void repair_log_of(Input snapshot, Bytes& log, Random& random) {
 /// A body that a writer could make, of an index of `dim` dimensions.
 [[nodiscard]] inline Bytes some_body(std::size_t dim, Random& random) {
   const auto mutation = [&] {
-    iqdb::Mutation made{.op = random.one_in(3) ? iqdb::FrameOp::erase : iqdb::FrameOp::insert,
+    iqdb::Mutation made{.op = random.one_in(3)   ? iqdb::FrameOp::erase
+                              : random.one_in(3) ? iqdb::FrameOp::upsert
+                                                 : iqdb::FrameOp::insert,
                         .id = random.below(12),
-                        .vector = std::vector<float>(dim, random.component()),
-                        .metadata = {}};
+                        .vector = std::vector<float>(dim, random.component())};
     if (random.one_in(2)) {
       made.metadata.emplace().emplace("key", static_cast<std::int64_t>(random.below(9)));
     }
@@ -179,10 +197,11 @@ inline void repair_log_of(Input snapshot, Bytes& log, Random& random) {
   return iqdb::bytes_of([&](iqdb::Writer& writer) {
     switch (random.below(6)) {
       case 0:
-        iqdb::write_abort(writer, random.below(9));
+        iqdb::write_abort(writer,
+                          std::vector{iqdb::LsnRange{.first = 1 + random.below(9), .last = 1 + random.below(9)}});
         break;
       case 1:
-        iqdb::write_checkpoint(writer, {});
+        iqdb::write_checkpoint(writer, {}, random.below(9));
         break;
       case 2:
         iqdb::write_close(writer);
@@ -193,14 +212,8 @@ inline void repair_log_of(Input snapshot, Bytes& log, Random& random) {
         iqdb::write_batch(writer, mutations);
         break;
       }
-      default: {
-        const iqdb::Mutation made = mutation();
-        if (made.op == iqdb::FrameOp::insert) {
-          iqdb::write_insert(writer, made.id, made.vector, made.metadata);
-        } else {
-          iqdb::write_erase(writer, made.id);
-        }
-      }
+      default:
+        iqdb::write_mutation(writer, mutation());
     }
   });
 }

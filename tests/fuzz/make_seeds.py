@@ -33,6 +33,17 @@ def log_2(snapshot: bytes, log_1: bytes) -> bytes:
     return formats.log_2(formats.fingerprint(snapshot), [*bodies(log_1), formats.CLOSE])
 
 
+def log_3(snapshot: bytes, log_1: bytes) -> bytes:
+    """The same mutations in a log of version 3, with every kind of frame: upserts, an abort, checkpoints, times."""
+    base = formats.fingerprint(snapshot)
+    mutations = list(bodies(log_1))
+    upserts = [b"\x07" + body[1:] for body in mutations if body[0] == 1][:2]
+    frames = [b"\x09" + formats.u64(1000), *mutations, formats.checkpoint_at(base, 0), *upserts]
+    if upserts:
+        frames.append(formats.aborts((len(mutations) + len(upserts), len(mutations) + len(upserts))))
+    return formats.log_3(base, [*frames, formats.CLOSE])
+
+
 def inputs(golden: Path) -> Iterator[tuple[str, bytes]]:
     """Of all golden files: for which target, and what."""
     fixed = (golden / formats.FIXED_SNAPSHOT).read_bytes()
@@ -47,8 +58,10 @@ def inputs(golden: Path) -> Iterator[tuple[str, bytes]]:
             log = log_path.read_bytes()
             yield "pair", formats.pair(snapshot, log)
             yield "pair", formats.pair(snapshot, log_2(snapshot, log))
+            yield "pair", formats.pair(snapshot, log_3(snapshot, log))
             yield "log", log
             yield "log", log_2(fixed, log)
+            yield "log", log_3(fixed, log)
 
 
 def main() -> None:

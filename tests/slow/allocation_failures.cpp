@@ -649,7 +649,10 @@ FileSet files_without_a_log(Compression compression) {
 
 void load(World& world) { world.db.emplace(DurableIndex::load(world.config)); }
 
-void open_with(World& world) { world.db.emplace(DurableIndex::open_with(std::move(*world.index), world.config)); }
+void open_with(World& world) {
+  world.config.replace_existing = true;
+  world.db.emplace(DurableIndex::open_with(std::move(*world.index), world.config));
+}
 
 void load_or_create(World& world) {
   world.db.emplace(DurableIndex::load_or_create(world.config, [&] { return std::move(*world.index); }));

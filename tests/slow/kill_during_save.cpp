@@ -52,7 +52,8 @@ FlatIndex make_index(std::uint64_t seed, std::size_t rows) {
 
 iqdb::PersistConfig config_for(const std::filesystem::path& path, Compression compression) {
   // Small buffers make many writes; without helpers of its own the compressor gives the same bytes each time.
-  return {.path = path, .compression = compression, .buffer_bytes = 4096, .helper_threads = 0};
+  return {
+      .path = path, .compression = compression, .replace_existing = true, .buffer_bytes = 4096, .helper_threads = 0};
 }
 
 // Saves one index after the other until it is killed.
