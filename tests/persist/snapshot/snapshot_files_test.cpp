@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -250,6 +251,23 @@ TEST_CASE("A group that the new file cannot keep is not replaced by another with
   CHECK((status.st_gid == 4321 || (status.st_mode & 0070U) == 0));
 }
 
+TEST_CASE("The log of a private snapshot is as private whatever the umask and the log before", "[files][permissions]") {
+  const TemporaryDirectory directory;
+  const Umask nothing_withheld(0);
+  const fs::path path = directory / "index.iqdb";
+  const fs::path log = path.string() + ".wal";
+  const iqdb::PersistConfig config{.path = path, .wal_enabled = true};
+  Db::open_with(sample(1), config).close();
+  fs::permissions(path, fs::perms(0600));
+  fs::permissions(log, fs::perms(0644));
+  Db db = Db::load(config);
+  CHECK(mode_of(log) == 0600);
+  fs::permissions(path, fs::perms(0640));
+  db.checkpoint();
+  CHECK(mode_of(log) == 0640);
+  CHECK(mode_of(path) == 0640);
+}
+
 TEST_CASE("A save into a directory that this user may not write is io and names the file", "[files][permissions]") {
   const TemporaryDirectory directory;
   const fs::path path = directory / "index.iqdb";
@@ -371,22 +389,63 @@ TEST_CASE("A device in the file's place is io for a load", "[files]") {
   CHECK(outcome_of([&] { return Db::load({.path = "/dev/null"}); }).starts_with("io"));
 }
 
-TEST_CASE("A name that leaves no room for those beside it is io and says so", "[files]") {
+TEST_CASE("A name that leaves no room for the longest one beside it is refused in words", "[files][names]") {
   const TemporaryDirectory directory;
-  const std::size_t length = GENERATE(251U, 255U, 256U, 5000U);
+  const std::size_t length = GENERATE(243U, 247U, 250U, 255U, 256U, 5000U);
   const fs::path path = directory / std::string(length, 'x');
   CHECK(outcome_of([&] {
           save(path);
           return 0;
-        }) == refused_with(ENAMETOOLONG));
-  CHECK(contains(message_of_save(path), "choose a shorter one"));
+        }) == "invalid_config");
+  CHECK(contains(message_of_save(path), "at most 242"));
+  CHECK(outcome_of([&] { return Db::open_with(sample(1), {.path = path, .wal_enabled = true}); }) == "invalid_config");
   CHECK(names_in(directory.path()).empty());
 }
 
-TEST_CASE("The longest name that leaves room for those beside it works", "[files]") {
+TEST_CASE("The longest name that leaves room for those beside it works", "[files][names]") {
   const TemporaryDirectory directory;
-  save(directory / std::string(250, 'x'), 7);
-  CHECK(rows_in(directory / std::string(250, 'x')) == 7);
+  save(directory / std::string(242, 'x'), 7);
+  CHECK(rows_in(directory / std::string(242, 'x')) == 7);
+}
+
+TEST_CASE("A name that ends like a file beside a snapshot is refused and nothing is touched", "[files][names]") {
+  const TemporaryDirectory directory;
+  const std::string name =
+      GENERATE("a.tmp", "a.wal", "a.wal.tmp", "a.wal.torn", "a.wal.torn.tmp", "a.lock", ".wal", "a.TMP");
+  save(directory / "a", 7);
+  const fs::path link = directory / "link";
+  fs::create_symlink(name, link);
+  const auto names = names_in(directory.path());
+  const iqdb::PersistConfig on{.path = directory / name, .wal_enabled = true};
+  const iqdb::PersistConfig off{.path = directory / name};
+  for (const auto& config : {on, off}) {
+    CHECK(outcome_of([&] { return Db::open_with(sample(1), config); }) == "invalid_config");
+    CHECK(outcome_of([&] { return Db::load(config); }) == "invalid_config");
+    CHECK(outcome_of([&] { return Db::load_or_create(config, [] { return sample(1); }); }) == "invalid_config");
+  }
+  // A link hides the name until it is followed.
+  CHECK(outcome_of([&] {
+          save(link);
+          return 0;
+        }) == "invalid_config");
+  CHECK(contains(message_of_save(link), "choose another name"));
+  CHECK(names_in(directory.path()) == names);
+  CHECK(rows_in(directory / "a") == 7);
+}
+
+TEST_CASE("A path with a zero byte is refused and the file before it stays", "[files][names]") {
+  const TemporaryDirectory directory;
+  save(directory / "a", 7);
+  const fs::path path = (directory / "a").string() + std::string("\0.wal", 5);
+  CHECK(outcome_of([&] { return Db::open_with(sample(1), {.path = path}); }) == "invalid_config");
+  CHECK(outcome_of([&] { return Db::load({.path = path}); }) == "invalid_config");
+  CHECK(outcome_of([&] { return iqdb::read_header(path); }) == "invalid_config");
+  CHECK(contains(iqdb_test::error_of([&] { return Db::load({.path = path}); }).what(), "zero byte"));
+  iqdb::FileStorage storage;
+  CHECK(outcome_of([&] { return storage.open(path); }) == "invalid_config");
+  CHECK(outcome_of([&] { return storage.lock(path, std::chrono::milliseconds::zero()); }) == "invalid_config");
+  CHECK(names_in(directory.path()) == Strings{"a", "a.lock"});
+  CHECK(rows_in(directory / "a") == 7);
 }
 
 TEST_CASE("A snapshot whose name is too long to have a log beside it loads", "[files]") {

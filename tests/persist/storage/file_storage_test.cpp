@@ -739,3 +739,134 @@ TEST_CASE("Removing a file that is not there is no error", "[file_storage]") {
   storage.remove(directory / "index.wal", lock);
   CHECK_FALSE(fs::exists(directory / "index.wal"));
 }
+
+// ---- A second name for a torn log -----------------------------------------------------------------------------------
+
+TEST_CASE("A file that is not there cannot be kept and the older one stays", "[file_storage][keep]") {
+  const TemporaryDirectory directory;
+  iqdb::FileStorage storage;
+  const auto lock = storage.lock(directory / "index", std::chrono::milliseconds::zero());
+  write_bytes(directory / "index.wal.torn", Bytes(3));
+  CHECK(outcome_of([&] {
+          storage.keep(directory / "index.wal", directory / "index.wal.torn", lock);
+          return 0;
+        }) == refused_with(ENOENT));
+  CHECK(read_bytes(directory / "index.wal.torn") == Bytes(3));
+}
+
+TEST_CASE("A file is kept as a copy only where there are no second names", "[file_storage][keep]") {
+  const int error = GENERATE(EPERM, ENOTSUP, ENOSYS, EMLINK, EXDEV, EIO, ENOSPC, EACCES);
+  const bool is_copied = error != EIO && error != ENOSPC && error != EACCES;
+  const TemporaryDirectory directory;
+  FaultyFileSystem system;
+  FaultyStorage storage(system);
+  const auto lock = storage.lock(directory / "index", std::chrono::milliseconds::zero());
+  write_bytes(directory / "index.wal", Bytes(300'000, std::byte{3}));
+  system.plan(iqdb_test::fail_every(FileCall::link, error));
+  const std::string outcome = outcome_of([&] {
+    storage.keep(directory / "index.wal", directory / "index.wal.torn", lock);
+    return 0;
+  });
+  system.plan({});
+  CHECK(outcome == (is_copied ? "ok" : refused_with(error)));
+  CHECK(fs::exists(directory / "index.wal.torn") == is_copied);
+  if (is_copied) {
+    CHECK(read_bytes(directory / "index.wal.torn") == Bytes(300'000, std::byte{3}));
+  }
+}
+
+// ---- A rename of which nobody knows ---------------------------------------------------------------------------------
+
+TEST_CASE("A rename that fails leaves no doubt where the old file has the name", "[file_storage][in_doubt]") {
+  Scene scene(Before::a_snapshot);
+  FaultyStorage storage(scene.system());
+  const auto lock = storage.lock(scene.path(), std::chrono::milliseconds::zero());
+  auto file = storage.replace(scene.path(), lock);
+  CHECK_FALSE(file.in_doubt());
+  scene.system().plan(iqdb_test::fail_every(FileCall::rename, EIO));
+  require_kind(PersistErrorKind::io, [&] { file.rename(); });
+  CHECK_FALSE(file.in_doubt());
+}
+
+TEST_CASE("A rename that was done though it failed is in doubt", "[file_storage][in_doubt]") {
+  Scene scene(situation[GENERATE(0, 1)]);
+  FaultyStorage storage(scene.system());
+  const auto lock = storage.lock(scene.path(), std::chrono::milliseconds::zero());
+  {
+    auto file = storage.replace(scene.path(), lock);
+    scene.system().rename_all_the_same();
+    scene.system().plan(iqdb_test::fail_every(FileCall::rename, ENOENT));
+    CHECK(iqdb_test::mentions(require_kind(PersistErrorKind::io, [&] { file.rename(); }), "may be in place"));
+    CHECK(file.in_doubt());
+  }
+  CHECK(fs::exists(scene.path()));
+}
+
+TEST_CASE("A rename that fails is in doubt where nobody can look", "[file_storage][in_doubt]") {
+  const FileCall unknown = GENERATE(FileCall::open, FileCall::status_of_open);
+  Scene scene(Before::a_snapshot);
+  FaultyStorage storage(scene.system());
+  const auto lock = storage.lock(scene.path(), std::chrono::milliseconds::zero());
+  auto file = storage.replace(scene.path(), lock);
+  scene.system().plan([unknown](const CallRecord& call) {
+    return Fault{.error = iqdb_test::system_error(call.call == FileCall::rename || call.call == unknown ? EIO : 0)};
+  });
+  require_kind(PersistErrorKind::io, [&] { file.rename(); });
+  CHECK(file.in_doubt());
+  scene.system().plan({});
+}
+
+TEST_CASE("A checkpoint whose rename is in doubt poisons and one that failed for sure does not",
+          "[file_storage][in_doubt]") {
+  const std::string renamed = GENERATE("index.iqdb.tmp to index.iqdb", "index.iqdb.wal.tmp to index.iqdb.wal");
+  const bool done = GENERATE(true, false);
+  const TemporaryDirectory directory;
+  FaultyFileSystem system;
+  const iqdb::PersistConfig config{.path = directory / "index.iqdb", .wal_enabled = true};
+  {
+    Db db = Db::open_with(old_index(), config, FaultyStorage(system));
+    db.insert(1000, {1.0F, 2.0F});
+    if (done) {
+      system.rename_all_the_same();
+    }
+    system.plan([&](const CallRecord& call) {
+      return Fault{.error = iqdb_test::system_error(call.call == FileCall::rename && call.file == renamed ? EIO : 0)};
+    });
+    CHECK(outcome_of([&] { return db.checkpoint(); }) == refused_with(EIO));
+    CHECK(db.poisoned() == done);
+    if (!done) {
+      db.insert(1001, {1.0F, 2.0F});
+    }
+    system.plan({});
+  }
+  CHECK(Db::load(config, FaultyStorage(system)).index().size() == (done ? 4U : 5U));
+}
+
+// ---- Without files --------------------------------------------------------------------------------------------------
+
+namespace {
+
+struct WithoutRandomNumbers : iqdb::PosixFileSystem {
+  iqdb::SystemResult<std::uint64_t> random() const { return {0, iqdb_test::system_error(ENOSYS)}; }
+};
+
+}  // namespace
+
+TEST_CASE("A system without random numbers is io", "[file_storage]") {
+  iqdb::BasicFileStorage<WithoutRandomNumbers> storage;
+  CHECK(outcome_of([&] { return storage.new_log_id(); }) == refused_with(ENOSYS));
+}
+
+TEST_CASE("The advice fits what the system answered", "[file_storage][advice]") {
+  const auto advice = [](int error) {
+    return std::string(iqdb::file_errors::advice_for(iqdb_test::system_error(error)));
+  };
+  for (const int error : {EBUSY, ENOSYS, ENOLCK, ENOMEM, ESTALE, EINVAL, ENOTSUP}) {
+    CAPTURE(error);
+    CHECK(advice(error).find("check the disk") == std::string::npos);
+  }
+  CHECK(advice(EIO).find("check the disk") != std::string::npos);
+  CHECK(advice(EBUSY).find("mount its directory") != std::string::npos);
+  CHECK(advice(ENOLCK).find("locks") != std::string::npos);
+  CHECK(advice(ENOSYS).find("another one") != std::string::npos);
+}

@@ -291,3 +291,116 @@ TEST_CASE("A child that was forked while a lock was held does not keep it", "[fi
   release.close_writing();
   CHECK(child.wait() == 0);
 }
+
+TEST_CASE("A killed process leaves no lock to a child that it had forked", "[file_system][lock][fork]") {
+  const TemporaryDirectory directory;
+  iqdb_test::Pipe ready;
+  iqdb_test::Pipe release;
+  ChildProcess parent([&] {
+    const auto held = PosixFileSystem().lock(AT_FDCWD, directory / "lock");
+    const pid_t worker = ::fork();
+    if (worker == 0) {
+      release.close_writing();
+      release.wait_for_byte();
+      ::_exit(0);
+    }
+    ready.write(held.error || worker == -1 ? "" : "x");
+    ::pause();
+    return 1;
+  });
+  ready.close_writing();
+  REQUIRE(ready.wait_for_byte());
+  parent.kill();
+  const auto lock = PosixFileSystem().lock(AT_FDCWD, directory / "lock");
+  CHECK_FALSE(lock.error);
+  PosixFileSystem().unlock(lock.value);
+  release.close_writing();
+}
+
+TEST_CASE("A forked child has no descriptor of its parent's locks and closes none that takes the number",
+          "[file_system][lock][fork]") {
+  const TemporaryDirectory directory;
+  touch(directory / "file");
+  PosixFileSystem system;
+  const auto held = system.lock(AT_FDCWD, directory / "lock");
+  REQUIRE_FALSE(held.error);
+  CHECK(in_child([&]() -> std::string {
+          if (::fcntl(held.value, F_GETFD) != -1) {
+            return "inherited";
+          }
+          const auto file = system.open(directory / "file", OpenMode::read, 0);
+          if (file.value != held.value) {
+            return "the number was not used again";
+          }
+          system.abandon(held.value);
+          system.unlock(held.value);
+          return ::fcntl(file.value, F_GETFD) != -1 ? "open" : "closed";
+        }) == "open");
+  CHECK(::fcntl(held.value, F_GETFD) != -1);
+  system.unlock(held.value);
+}
+
+TEST_CASE("A forked child can take a lock that its parent has given back", "[file_system][lock][fork]") {
+  const TemporaryDirectory directory;
+  PosixFileSystem system;
+  iqdb_test::Pipe asked;
+  iqdb_test::Pipe given_back;
+  const auto held = system.lock(AT_FDCWD, directory / "lock");
+  REQUIRE_FALSE(held.error);
+  ChildProcess child([&] {
+    given_back.close_writing();
+    const bool is_refused = system.lock(AT_FDCWD, directory / "lock").error == std::errc::operation_would_block;
+    asked.write("x");
+    given_back.wait_for_byte();
+    return is_refused && !system.lock(AT_FDCWD, directory / "lock").error ? 0 : 1;
+  });
+  asked.close_writing();
+  REQUIRE(asked.wait_for_byte());
+  system.unlock(held.value);
+  given_back.close_writing();
+  CHECK(child.wait() == 0);
+}
+
+TEST_CASE("Names in a directory are looked for in that directory wherever it lies", "[file_system]") {
+  const TemporaryDirectory directory;
+  PosixFileSystem system;
+  fs::create_directory(directory / "before");
+  touch(directory / "before/file");
+  const auto [place, error] = system.open(directory / "before", OpenMode::directory, 0);
+  REQUIRE_FALSE(error);
+  fs::rename(directory / "before", directory / "behind");
+  fs::create_directory(directory / "before");
+  CHECK(system.status(place, "file").value.identity == system.status(directory / "behind/file").value.identity);
+  CHECK_FALSE(system.link(place, "file", "linked"));
+  CHECK_FALSE(system.rename(place, "linked", "renamed"));
+  const auto created = system.open(place, "new", OpenMode::create_new, 0600);
+  CHECK_FALSE(created.error);
+  system.close(created.value);
+  CHECK(fs::exists(directory / "behind/renamed"));
+  CHECK(fs::exists(directory / "behind/new"));
+  CHECK_FALSE(system.remove(place, "file"));
+  CHECK_FALSE(fs::exists(directory / "behind/file"));
+  CHECK(fs::is_empty(directory / "before"));
+  system.close(place);
+}
+
+TEST_CASE("A name may be as long as the file system says and no longer", "[file_system]") {
+  const TemporaryDirectory directory;
+  PosixFileSystem system;
+  const auto [place, error] = system.open(directory.path(), OpenMode::directory, 0);
+  REQUIRE_FALSE(error);
+  const auto limit = system.name_limit(place);
+  REQUIRE_FALSE(limit.error);
+  CHECK(system.status(place, std::string(limit.value, 'x')).error == std::errc::no_such_file_or_directory);
+  CHECK(system.status(place, std::string(limit.value + 1, 'x')).error == std::errc::filename_too_long);
+  system.close(place);
+}
+
+TEST_CASE("An ordinary file is no mount point and a missing one is missing", "[file_system]") {
+  const TemporaryDirectory directory;
+  touch(directory / "file");
+  PosixFileSystem system;
+  CHECK_FALSE(system.is_mount_point(AT_FDCWD, directory / "file").value);
+  CHECK(system.is_mount_point(AT_FDCWD, directory / "none").error == std::errc::no_such_file_or_directory);
+  CHECK(system.is_mount_point(AT_FDCWD, "/proc").value);
+}
