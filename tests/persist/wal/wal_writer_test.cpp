@@ -2,6 +2,7 @@
 #include "iqdb/persist/wal/wal_writer.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <cstddef>
@@ -497,8 +498,9 @@ TEST_CASE("A periodic sync that fails in the background poisons", "[wal_writer][
 TEST_CASE("What is appended while a sync runs is not taken for durable", "[wal_writer][policy]") {
   const DurableDirectory directory;
   const auto gate = std::make_shared<SyncGate>();
+  // Long enough that the second mutation need not wait for the sync of the first one.
   auto db = iqdb::PersistedIndex<FlatIndex, iqdb::BasicFileStorage<GatedFileSystem>>::open_with(
-      index_of({}), directory.config(FsyncPolicy::periodic(std::chrono::milliseconds(1))),
+      index_of({}), directory.config(FsyncPolicy::periodic(std::chrono::milliseconds(2000))),
       iqdb::BasicFileStorage(GatedFileSystem(gate)));
   insert_row(db, 1);
   REQUIRE(gate->await_sync());
@@ -511,6 +513,33 @@ TEST_CASE("What is appended while a sync runs is not taken for durable", "[wal_w
   const auto frames = frames_of(directory.log_bytes());
   REQUIRE(frames.size() == 4);
   CHECK(frames[2].durable == frames[1].offset);
+}
+
+TEST_CASE("No mutation is acknowledged while an older one is overdue and the disk does not sync",
+          "[wal_writer][policy]") {
+  const DurableDirectory directory;
+  const auto gate = std::make_shared<SyncGate>();
+  auto db = iqdb::PersistedIndex<FlatIndex, iqdb::BasicFileStorage<GatedFileSystem>>::open_with(
+      index_of({}), directory.config(FsyncPolicy::periodic(std::chrono::milliseconds(1))),
+      iqdb::BasicFileStorage(GatedFileSystem(gate)));
+  insert_row(db, 1);
+  REQUIRE(gate->await_sync());
+  std::this_thread::sleep_for(std::chrono::milliseconds(5));  // now the first one is overdue
+  std::atomic<int> acknowledged = 0;
+  std::jthread writer([&] {
+    for (std::uint64_t id = 2; id <= 20; ++id) {
+      insert_row(db, id);
+      ++acknowledged;
+    }
+  });
+  // Without the brake they would all be acknowledged in this time.
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  const int before_the_sync = acknowledged;
+  gate->let_pass(1000);
+  writer.join();
+  CHECK(before_the_sync == 0);
+  CHECK(acknowledged == 19);
+  db.close();
 }
 
 TEST_CASE("Closing a periodic log does not wait for its interval", "[wal_writer][policy]") {
