@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <numeric>
 #include <optional>
 #include <span>
 #include <string>
@@ -72,8 +71,10 @@ void check_before_batch(const I& index, std::span<const Mutation> mutations, Fai
       const auto not_less = [&](const Mutation& left, const Mutation& right) { return !precedes(left, right); };
       std::vector<bool> first(mutations.size(), true);
       if (std::ranges::adjacent_find(mutations, not_less) != mutations.end()) {
-        std::vector<std::size_t> order(mutations.size());
-        std::iota(order.begin(), order.end(), std::size_t{0});
+        std::vector<std::size_t> order;
+        for (std::size_t at = 0; at < mutations.size(); ++at) {
+          order.push_back(at);
+        }
         std::ranges::stable_sort(
             order, [&](std::size_t left, std::size_t right) { return precedes(mutations[left], mutations[right]); });
         for (std::size_t at = 1; at < order.size(); ++at) {
