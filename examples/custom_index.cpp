@@ -132,7 +132,8 @@ int main(int argc, char** argv) {
       return 0;
     }
     {
-      auto db = iqdb::PersistedIndex<Fingerprints>::open_with({}, {.path = "fingerprints.iqdb"});
+      auto db =
+          iqdb::PersistedIndex<Fingerprints>::open_with({}, {.path = "fingerprints.iqdb", .replace_existing = true});
       db.index_mut().add(0x00FF);
       db.index_mut().add(0xFF00);
       const iqdb::SnapshotInfo saved = db.save();
@@ -142,7 +143,9 @@ int main(int argc, char** argv) {
     std::cout << "nearest to 0x01F7: 0x" << std::hex << db.index().nearest(0x01F7) << std::dec << "\n";
 
     elsewhere::PointCloud cloud{.points = {{1, 2, 3}, {4, 5, 6}}};
-    iqdb::PersistedIndex<elsewhere::PointCloud>::open_with(std::move(cloud), {.path = "points.iqdb"}).save();
+    iqdb::PersistedIndex<elsewhere::PointCloud>::open_with(std::move(cloud),
+                                                           {.path = "points.iqdb", .replace_existing = true})
+        .save();
     const auto points = iqdb::PersistedIndex<elsewhere::PointCloud>::load({.path = "points.iqdb"});
     std::cout << "point cloud: " << points.index().points.size() << " points loaded\n";
 

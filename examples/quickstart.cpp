@@ -10,7 +10,7 @@ int main() {
   // Loads colours.iqdb, or begins with an empty index where there is no such file. A damaged file is an error, never
   // an empty index.
   Database db = Database::load_or_create({.path = "colours.iqdb", .wal_enabled = true},
-                                         [] { return iqdb::FlatIndex(3, iqdb::DistanceMetric::euclidean); });
+                                         iqdb::FlatIndex(3, iqdb::DistanceMetric::euclidean));
   std::cout << "loaded: " << db.index().size() << " vectors\n";
 
   if (db.index().size() == 0) {
