@@ -19,6 +19,7 @@
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <tuple>
 #include <utility>
@@ -361,6 +362,57 @@ TEST_CASE("A log_mismatch names both snapshots and says that one of the files is
   }
   CHECK(message.find("older") != std::string::npos);
   CHECK(message.find("gives up its 1 mutations") != std::string::npos);
+}
+
+TEST_CASE("A backup whose two files are of two moments loads to a state between them or is log_mismatch",
+          "[recovery]") {
+  struct Moment {
+    FileSet files;
+    Ids ids;
+  };
+  const DurableDirectory directory;
+  std::vector<Moment> moments;
+  std::optional<DurableIndex> db = directory.open_with(index_of({1}));
+  const auto remember = [&] { moments.push_back({.files = directory.files(), .ids = ids_of(db->index())}); };
+  remember();
+  std::uint64_t next = 2;
+  for (const std::string_view step :
+       {"insert", "insert", "save", "erase", "insert", "checkpoint", "insert", "checkpoint", "erase", "load", "insert",
+        "save", "insert", "load", "checkpoint", "insert"}) {
+    if (step == "insert") {
+      insert_row(*db, next++);
+    } else if (step == "erase") {
+      db->erase(next - 1);
+    } else if (step == "save") {
+      db->save();
+    } else if (step == "checkpoint") {
+      db->checkpoint();
+    } else {
+      db->close();
+      db.emplace(directory.load());
+    }
+    remember();
+  }
+  std::size_t mismatches = 0;
+  for (std::size_t snapshot = 0; snapshot < moments.size(); ++snapshot) {
+    for (std::size_t log = 0; log < moments.size(); ++log) {
+      CAPTURE(snapshot, log);
+      const LoadResult loaded = load_of(
+          {{snapshot_name, moments[snapshot].files.at(snapshot_name)}, {log_name, moments[log].files.at(log_name)}});
+      if (!loaded.ok()) {
+        CHECK(loaded.kind == "log_mismatch");
+        CHECK(snapshot != log);
+        ++mismatches;
+        continue;
+      }
+      bool is_between = false;
+      for (std::size_t at = std::min(snapshot, log); at <= std::max(snapshot, log); ++at) {
+        is_between = is_between || loaded.ids() == moments[at].ids;
+      }
+      CHECK(is_between);
+    }
+  }
+  CHECK(mismatches > 0);
 }
 
 // ---- Rule 5: replay -------------------------------------------------------------------------------------------------
