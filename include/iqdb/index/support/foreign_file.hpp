@@ -52,8 +52,9 @@ decltype(auto) read_foreign_file(const std::filesystem::path& path, std::string_
 }
 
 /// Writes to `path` what `encode(writer)` writes. The file appears whole or not at all, and it is durable when the call
-/// returns. The call leaves a lock file `path`.lock beside it. Throws PersistError locked if another writer holds the
-/// lock on that path, io if the file cannot be written, and what `encode` throws. In the last case nothing has changed.
+/// returns. The call leaves a lock file `path`.lock beside it. Throws PersistError invalid_config if the path cannot be
+/// that of an index either (index_path.hpp), locked if another writer holds the lock on that path, io if the file cannot
+/// be written, and what `encode` throws. In the last case nothing has changed.
 template <class Encode>
 void write_foreign_file(const std::filesystem::path& path, Encode&& encode) {
   naming_file(path, [&] {
