@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -27,6 +28,8 @@
 #include "iqdb/persist/testing/simulated_file_system.hpp"
 #include "iqdb/persist/testing/subject.hpp"
 #include "iqdb/persist/version.hpp"
+#include "iqdb/persist/wal/apply_mutation.hpp"
+#include "iqdb/persist/wal/mutation.hpp"
 #include "iqdb/persist/wal/wal_format.hpp"
 #include "iqdb/persist/write_batch.hpp"
 
@@ -122,6 +125,12 @@ class Twins {
     }
     history_.begin("a batch (" + words + ")");
     Answer expected;
+    try {
+      // What the index's own checks refuse is not made in part.
+      check_before_batch(model_, std::span<const Mutation>(mutations), [](std::size_t /*position*/) { throw; });
+    } catch (const IndexError& error) {
+      expected = {.rejected = error.kind(), .message = error.what()};
+    }
     for (std::size_t at = 0; at < mutations.size() && !expected.rejected; ++at) {
       expected = ask_model(mutations[at]);
     }
