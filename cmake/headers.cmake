@@ -80,10 +80,12 @@ set(iqdb_persist_headers
     iqdb/index/support/slot_table.hpp
     iqdb/index/support/nearest.hpp
     iqdb/index/support/payload.hpp
+    iqdb/index/support/rows.hpp
     iqdb/index/support/slot_index.hpp
     iqdb/index/support/foreign_file.hpp
     iqdb/index/support/foreign_index.hpp
     iqdb/index/flat.hpp
+    iqdb/index/core.hpp
     iqdb/index/hnswlib/config.hpp
     iqdb/index/hnswlib/library.hpp
     iqdb/index/hnswlib/graph.hpp
