@@ -91,16 +91,18 @@ set(iqdb_persist_headers
     iqdb/persist/compiled.hpp
     iqdb/persist.hpp
     # Indexes.
-    iqdb/index/support/argument_checks.hpp
     iqdb/index/support/distance.hpp
+    iqdb/index/support/argument_checks.hpp
     iqdb/index/support/direction.hpp
     iqdb/index/support/slot_table.hpp
     iqdb/index/support/nearest.hpp
     iqdb/index/support/payload.hpp
+    iqdb/index/support/rows.hpp
     iqdb/index/support/slot_index.hpp
     iqdb/index/support/foreign_file.hpp
     iqdb/index/support/foreign_index.hpp
     iqdb/index/flat.hpp
+    iqdb/index/core.hpp
     iqdb/index/hnswlib/config.hpp
     iqdb/index/hnswlib/library.hpp
     iqdb/index/hnswlib/graph.hpp

@@ -123,3 +123,26 @@ TEST_CASE("insert: takes an identifier of bytes", "[insert]") {
   index.insert(iqdb::VectorId::from_bytes("a"), {1.F, 2.F}, {{"k", "v"}});
   CHECK(only_row(index).id == iqdb::VectorId::from_bytes("a"));
 }
+
+TEST_CASE("upsert: takes what insert takes in all its forms", "[insert]") {
+  FlatIndex index = empty_index();
+  const std::vector<float> vector = {7, 8};
+  const Metadata expected = {{"k", "v"}};
+  index.upsert(1, {1.F, 2.F});
+  CHECK_FALSE(only_row(index).metadata.has_value());
+  index.upsert(1, {1.F, 2.F}, {{"k", "v"}});
+  CHECK(only_row(index).metadata == expected);
+  index.upsert(1, vector);
+  CHECK(only_row(index).vector == vector);
+  CHECK_FALSE(only_row(index).metadata.has_value());
+  index.upsert(1, vector, {{"k", "v"}});
+  CHECK(only_row(index).metadata == expected);
+  index.upsert(1, vector, std::nullopt);
+  CHECK_FALSE(only_row(index).metadata.has_value());
+  index.upsert(1, {1.F, 2.F}, std::optional<Metadata>(expected));
+  CHECK(only_row(index).metadata == expected);
+  index.upsert(1, {1.F, 2.F}, {});
+  CHECK_FALSE(only_row(index).metadata.has_value());
+  index.upsert(iqdb::VectorId::from_bytes("a"), vector, expected);
+  CHECK(index.size() == 2);
+}

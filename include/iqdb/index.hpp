@@ -78,6 +78,13 @@ concept Upsertable = requires(I& index, VectorId id, std::span<const float> vect
   index.upsert(id, vector, metadata);
 };
 
+/// `i.check_upsert(id, vector, metadata)` throws what `upsert` would throw, except std::bad_alloc, and changes nothing.
+template <class I>
+concept ChecksUpsert = requires(const I& index, const VectorId& id, std::span<const float> vector,
+                                const std::optional<Metadata>& metadata) {
+  index.check_upsert(id, vector, metadata);
+};
+
 /// `static constexpr bool trusts_nothing = true`: `load_from` checks every length, link and value that it reads, so that
 /// it may be given bytes whose checksum is not verified yet. It is fuzzed.
 template <class I>

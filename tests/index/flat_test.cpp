@@ -271,6 +271,102 @@ TEST_CASE("FlatIndex: a mutation that is refused names its kind and changes noth
   CHECK(payload_of(index) == before);
 }
 
+TEST_CASE("FlatIndex: the checks throw what the mutations throw", "[flat]") {
+  FlatIndex index = make_sample_index(2, DistanceMetric::cosine, 3);
+  const auto agree = [&](IndexErrorKind kind, const VectorId& id, const std::vector<float>& vector,
+                         const std::optional<Metadata>& metadata) {
+    const auto before = payload_of(index);
+    require_kind(kind, [&] { index.check_insert(id, vector, metadata); });
+    require_kind(kind, [&] { index.insert(id, std::span<const float>(vector), metadata); });
+    CHECK(payload_of(index) == before);
+  };
+  const VectorId longest = VectorId::from_bytes(std::string(iqdb::most_id_bytes, 'x'));
+  const VectorId too_long = VectorId::from_bytes(std::string(iqdb::most_id_bytes + 1, 'x'));
+  agree(IndexErrorKind::dimension_mismatch, 7, {1.0F}, std::nullopt);
+  agree(IndexErrorKind::invalid_config, 7, {1.0F, 2.0F}, Metadata{{"\xFF", 1}});
+  agree(IndexErrorKind::resource_limit, too_long, {1.0F, 2.0F}, std::nullopt);
+  agree(IndexErrorKind::duplicate, iqdb_test::sample_id(1), {1.0F, 2.0F}, std::nullopt);
+  const std::vector<float> vector = {1.0F, nan_value};
+  CHECK_NOTHROW(index.check_insert(longest, vector, std::nullopt));
+  CHECK_NOTHROW(index.check_vector(vector, std::nullopt));
+  CHECK_NOTHROW(index.check_upsert(iqdb_test::sample_id(1), vector, std::nullopt));
+  require_kind(IndexErrorKind::resource_limit, [&] { index.check_upsert(too_long, vector, std::nullopt); });
+  require_kind(IndexErrorKind::dimension_mismatch, [&] { index.check_vector(std::vector<float>(3), std::nullopt); });
+  require_kind(IndexErrorKind::not_found, [&] { index.check_erase(100); });
+  CHECK_NOTHROW(index.check_erase(iqdb_test::sample_id(1)));
+  CHECK(index.size() == 3);
+}
+
+TEST_CASE("FlatIndex: the checks allocate nothing", "[flat]") {
+  const FlatIndex index = make_sample_index(2, DistanceMetric::cosine, 3);
+  const std::vector<float> vector = {3.0F, 4.0F};
+  const std::optional<Metadata> metadata = Metadata{{"k", "a text that is too long to lie in the string itself"}};
+  const VectorId id = VectorId::from_bytes("an identifier that is too long to lie in the string itself");
+  const VectorId known = iqdb_test::sample_id(1);
+  const auto allocated = iqdb_test::allocated_by([&] {
+    index.check_insert(id, vector, metadata);
+    index.check_upsert(known, vector, metadata);
+    index.check_vector(vector, metadata);
+    index.check_erase(known);
+  });
+  CHECK(allocated.count == 0);
+}
+
+TEST_CASE("FlatIndex: upsert adds a row behind the others or replaces one in its place", "[flat]") {
+  FlatIndex index = numbers(4);
+  index.erase(1);
+  index.upsert(9, {9.F}, {{"number", 9}});
+  require_numbers(index, {0, 2, 3, 9});
+  index.upsert(2, {7.F}, {{"other", 1}});
+  const auto rows = rows_of(index);
+  REQUIRE(rows.size() == 4);
+  CHECK(rows[1].id == 2);
+  CHECK(rows[1].vector == std::vector<float>{7});
+  CHECK(rows[1].metadata == Metadata{{"other", 1}});
+  index.upsert(2, {2.F}, {{"number", 2}});
+  require_numbers(index, {0, 2, 3, 9});
+  index.upsert(2, {2.F});
+  CHECK_FALSE(rows_of(index)[1].metadata.has_value());
+}
+
+TEST_CASE("FlatIndex: an upsert that is refused changes nothing", "[flat]") {
+  FlatIndex index = make_sample_index(2, DistanceMetric::cosine, 3);
+  const auto before = payload_of(index);
+  const VectorId known = iqdb_test::sample_id(1);
+  require_kind(IndexErrorKind::dimension_mismatch, [&] { index.upsert(known, {1.F}); });
+  require_kind(IndexErrorKind::invalid_config, [&] { index.upsert(known, {1.F, 2.F}, {{"k", "\xFF"}}); });
+  for (const VectorId& id : {known, VectorId(1000)}) {
+    std::optional<Metadata> metadata = Metadata{{"k", std::string(100, 'y')}};
+    const std::vector<float> vector = {1, 2};
+    try {
+      VectorId copy = id;
+      iqdb_test::refusing_allocation(1, [&] { index.upsert(std::move(copy), vector, std::move(metadata)); });
+      CHECK(id == known);  // a replacement needs no memory
+      index.upsert(known, rows_of(make_sample_index(2, DistanceMetric::cosine, 3))[1].vector,
+                   rows_of(make_sample_index(2, DistanceMetric::cosine, 3))[1].metadata);
+    } catch (const std::bad_alloc&) {
+      CHECK_FALSE(id == known);
+    }
+    CHECK(payload_of(index) == before);
+  }
+}
+
+TEST_CASE("FlatIndex: a dimension beyond what a log counts is refused with its bounds", "[flat]") {
+  const auto refused = [](std::size_t dim) {
+    try {
+      const FlatIndex index(dim, DistanceMetric::cosine);
+      FAIL("an index of that dimension was made");
+    } catch (const iqdb::IndexError& error) {
+      CHECK(error.kind() == IndexErrorKind::invalid_config);
+      CHECK(std::string(error.what()).find("1 to 4294967295") != std::string::npos);
+    }
+  };
+  refused(std::size_t{1} << 63U);
+  refused(std::size_t{1} << 32U);
+  refused(0);
+  CHECK(FlatIndex((std::size_t{1} << 32U) - 1, DistanceMetric::cosine).size() == 0);
+}
+
 TEST_CASE("FlatIndex: an insert that runs out of memory at any point changes nothing", "[flat]") {
   // Sizes at which one or another of the containers inside has to grow.
   for (const std::size_t rows : {0U, 1U, 2U, 8U, 12U, 13U, 16U, 29U}) {

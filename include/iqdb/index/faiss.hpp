@@ -51,7 +51,7 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 /// is the number of candidates that a search in an HNSW index looks at, and the number of lists that a search in an IVF
 /// index looks into. A flat index compares with all vectors and ignores it.
 ///
-/// Components must be finite. The metrics are euclidean, dot_product and cosine; for the cosine the index keeps the
+/// Components must be finite, and lengths within the bounds of index_support::check_single_precision. The metrics are euclidean, dot_product and cosine; for the cosine the index keeps the
 /// direction of a vector and not its length. A flat index is exact, an HNSW index cannot erase, and an IVF index is
 /// trained when it is made. Several threads may search at the same time.
 class FaissIndex : public index_support::SlotIndex<FaissIndex> {
@@ -123,10 +123,6 @@ class FaissIndex : public index_support::SlotIndex<FaissIndex> {
   /// internal to this class. Precondition: this object was not moved from.
   [[nodiscard]] const ::faiss::Index& native() const noexcept { return part_->index(); }
 
-  /// Removes a vector. Throws IndexError not_found if the index does not hold the vector, invalid_config for an HNSW
-  /// index, from which faiss cannot remove.
-  void erase(const VectorId& id) { part_->remove(slots_, slots_.at(id)); }
-
   /// Writes the payload: layout version 1 | dim 8 | metric 1 | SlotTable | the index in faiss' format, with trained
   /// state and settings. The number of a vector in faiss' format is its slot. Numbers are little-endian.
   void save_to(Writer& writer) const {
@@ -152,21 +148,24 @@ class FaissIndex : public index_support::SlotIndex<FaissIndex> {
 
   // ---- what SlotIndex asks for --------------------------------------------------------------------------------------
 
-  [[nodiscard]] std::vector<float> kept_form(std::span<const float> vector, std::string_view what) const {
-    index_support::check_dimension(vector.size(), dim(), what);
-    index_support::check_components(vector, what);
+  static constexpr std::string_view library = "faiss";
+  static constexpr std::size_t most_vectors = faiss_parts::most_vectors;
+
+  void check_form(std::span<const float> vector, index_support::VectorRole role) const {
+    index_support::check_single_precision(vector, role, dim(), metric());
+  }
+
+  [[nodiscard]] std::vector<float> kept_form(std::span<const float> vector) const {
     return index_support::direction_for(metric(), vector);
   }
 
-  void check_erasable() const { part_->check_removable(); }
-
   void place(const SlotTable::Addition& addition, std::span<const float> vector) {
-    if (addition.slot() >= faiss_parts::most_vectors) {
-      throw IndexError(IndexErrorKind::resource_limit, "the index holds " + std::to_string(faiss_parts::most_vectors) +
-                                                           " vectors, the most that it has numbers for");
-    }
     part_->add(addition.slot(), vector);
   }
+
+  void check_remove(std::size_t slot) const { part_->check_remove(slots_.id(slot)); }
+
+  void remove(std::size_t slot) { part_->remove(slots_, slot); }
 
   [[nodiscard]] std::vector<Found> near(std::span<const float> query, std::size_t most,
                                         const SearchParams& params) const {
@@ -244,13 +243,15 @@ class FaissIndex : public index_support::SlotIndex<FaissIndex> {
 static_assert(SearchableIndex<FaissIndex>);
 static_assert(Persistable<FaissIndex>);
 static_assert(ChecksVector<FaissIndex> && ChecksInsert<FaissIndex> && ChecksErase<FaissIndex>);
-static_assert(Upsertable<FaissIndex> && TrustsNothing<FaissIndex>);
+static_assert(Upsertable<FaissIndex> && ChecksUpsert<FaissIndex>);
+static_assert(TrustsNothing<FaissIndex>);
 
 /// Makes an index from the file at `path`, which `faiss::write_index` wrote. The file must hold an IndexFlat, an
 /// IndexHNSWFlat, an IndexIVFFlat with a flat quantizer, or an IndexIDMap or IndexIDMap2 around one of them. The metric
 /// is euclidean for an index with L2. For an index with the inner product it is dot_product, or cosine if all vectors
 /// have length 1. faiss' numbers of vectors become integer identifiers. The file is checked as a payload is. To make
-/// the index durable: `PersistedIndex<FaissIndex>::open_with(faiss_import(path, metric), config)`.
+/// the index durable, in a way that can be run again and then loads it with what was changed since:
+/// `PersistedIndex<FaissIndex>::load_or_create(config, [] { return faiss_import(path, metric); })`.
 ///
 /// Throws PersistError io if the file cannot be read, truncated_payload if it ends early, invalid_payload if it is
 /// damaged, has another metric, or holds a type that is not supported; IndexError invalid_metric for a metric that

@@ -1,28 +1,23 @@
 // FlatIndex: exact search that compares the query with every vector. It is the reference example of a durable index.
 //
-// Invariants: rows and vectors are in insertion order; a mutation that throws has changed nothing.
+// Invariants: rows are in insertion order; a mutation that throws has changed nothing.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <initializer_list>
 #include <limits>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
-#include <tuple>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "iqdb/index.hpp"
 #include "iqdb/index/support/argument_checks.hpp"
-#include "iqdb/index/support/distance.hpp"
-#include "iqdb/index/support/nearest.hpp"
 #include "iqdb/index/support/payload.hpp"
+#include "iqdb/index/support/rows.hpp"
 #include "iqdb/insert_overloads.hpp"
 #include "iqdb/persist/bytes/huge_pages.hpp"
 #include "iqdb/persist/bytes/row_format.hpp"
@@ -38,111 +33,76 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 /// Vectors are contiguous in memory, in insertion order, so that saving or loading them is one transfer. The payload is
 /// that of the Rust crate's flat index (docs/format.md). Several threads may call const members at the same time; a
 /// mutation needs the index alone.
-class FlatIndex : public InsertOverloads<FlatIndex> {
+class FlatIndex : public InsertOverloads<FlatIndex>, public UpsertOverloads<FlatIndex> {
  public:
   /// The identity on disk.
   static constexpr std::string_view index_type = "flat";
 
-  /// load_from checks every length and value.
+  /// load_from checks everything that it reads.
   static constexpr bool trusts_nothing = true;
 
-  /// An empty index for vectors of `dim` components. Throws IndexError invalid_config if `dim` is 0, and invalid_metric
-  /// if `metric` is not a value of DistanceMetric.
-  FlatIndex(std::size_t dim, DistanceMetric metric) : dim_(dim), metric_(metric) {
-    if (dim == 0) {
-      throw IndexError(IndexErrorKind::invalid_config, "an index of dimension 0 was asked for; give at least 1");
-    }
-    if (!is_valid(metric)) {
-      throw IndexError(IndexErrorKind::invalid_metric,
-                       "the metric " + std::to_string(static_cast<unsigned>(metric)) + " is none of DistanceMetric");
-    }
+  /// An empty index for vectors of `dim` components, 1 to 2^32-1. Throws IndexError invalid_config if `dim` is out of
+  /// range, and invalid_metric if `metric` is not a value of DistanceMetric.
+  FlatIndex(std::size_t dim, DistanceMetric metric) : metric_(metric), rows_(dim) {
+    index_support::check_exact(dim, metric, "a flat index");
   }
 
   /// The number of vectors.
-  [[nodiscard]] std::size_t size() const noexcept { return row_of_.size(); }
+  [[nodiscard]] std::size_t size() const noexcept { return rows_.size(); }
 
   /// The number of components of each vector.
-  [[nodiscard]] std::size_t dim() const noexcept { return dim_; }
+  [[nodiscard]] std::size_t dim() const noexcept { return rows_.dim(); }
 
   /// How distances are measured.
   [[nodiscard]] DistanceMetric metric() const noexcept { return metric_; }
 
   /// Whether the index holds a vector with this identifier.
-  [[nodiscard]] bool contains(const VectorId& id) const { return row_of_.contains(id); }
+  [[nodiscard]] bool contains(const VectorId& id) const { return rows_.contains(id); }
 
-  /// Throws what insert throws for any identifier: IndexError dimension_mismatch; invalid_config or resource_limit for
-  /// metadata that cannot be stored (check_storable).
-  void check_vector(std::span<const float> vector, const std::optional<Metadata>& metadata = {}) const {
-    index_support::check_dimension(vector.size(), dim_, "vector");
+  /// Throws what insert throws for every identifier: IndexError dimension_mismatch; invalid_config or resource_limit
+  /// for metadata that cannot be stored (check_storable).
+  void check_vector(std::span<const float> vector, const std::optional<Metadata>& metadata) const {
+    index_support::check_dimension(vector.size(), dim(), "vector");
     check_storable(metadata);
   }
 
   /// Throws what insert would throw, except std::bad_alloc.
-  void check_insert(const VectorId& id, std::span<const float> vector,
-                    const std::optional<Metadata>& metadata = {}) const {
+  void check_insert(const VectorId& id, std::span<const float> vector, const std::optional<Metadata>& metadata) const {
+    check_upsert(id, vector, metadata);
+    rows_.require_absent(id);
+  }
+
+  /// Throws what upsert would throw, except std::bad_alloc.
+  void check_upsert(const VectorId& id, std::span<const float> vector, const std::optional<Metadata>& metadata) const {
     check_vector(vector, metadata);
-    if (contains(id)) {
-      throw_duplicate(id);
-    }
+    check_storable(id);
   }
 
   /// Throws what erase would throw.
-  void check_erase(const VectorId& id) const { std::ignore = place_of(id); }
+  void check_erase(const VectorId& id) const { rows_.require_present(id); }
 
   using InsertOverloads<FlatIndex>::insert;
-  using InsertOverloads<FlatIndex>::upsert;
 
   /// Adds a vector of dim() components; any floats are allowed. If it throws, nothing has changed: IndexError
-  /// dimension_mismatch, duplicate if the identifier is taken, invalid_config or resource_limit for metadata that
-  /// cannot be stored (check_storable), std::bad_alloc.
+  /// dimension_mismatch; duplicate if the identifier is taken; invalid_config or resource_limit for metadata or an
+  /// identifier that cannot be stored (check_storable); std::bad_alloc.
   void insert(VectorId id, std::span<const float> vector, std::optional<Metadata> metadata = {}) {
-    check_vector(vector, metadata);
-    const auto [place, is_new] = row_of_.try_emplace(id, rows_.size());
-    if (!is_new) {
-      throw_duplicate(id);
-    }
-    try {
-      rows_.push_back({.id = std::move(id), .metadata = std::move(metadata), .erased = false});
-    } catch (...) {
-      row_of_.erase(place);
-      throw;
-    }
-    try {
-      vectors_.insert(vectors_.end(), vector.begin(), vector.end());
-    } catch (...) {
-      rows_.pop_back();
-      row_of_.erase(place);
-      throw;
-    }
+    check_insert(id, vector, metadata);
+    rows_.append(std::move(id), vector, std::move(metadata));
   }
 
-  /// Adds a vector, or replaces the vector and the metadata of that identifier, whose place in the order stays. Throws
-  /// as insert does, but not duplicate; then nothing has changed.
+  using UpsertOverloads<FlatIndex>::upsert;
+
+  /// Replaces the vector and the metadata of an identifier, which keeps its place in the order, or adds them as insert
+  /// does. If it throws, nothing has changed: what insert throws, except duplicate.
   void upsert(VectorId id, std::span<const float> vector, std::optional<Metadata> metadata = {}) {
-    const auto place = row_of_.find(id);
-    if (place == row_of_.end()) {
-      insert(std::move(id), vector, std::move(metadata));
-      return;
-    }
-    check_vector(vector, metadata);
-    // `vector` may lie in this index: the two may overlap.
-    std::memmove(vectors_.data() + place->second * dim_, vector.data(), vector.size_bytes());
-    rows_[place->second].metadata = std::move(metadata);
+    check_upsert(id, vector, metadata);
+    rows_.put(std::move(id), vector, std::move(metadata));
   }
 
   /// Removes a vector and keeps the order of the others. Throws IndexError not_found if the index does not hold the
   /// vector.
-  void erase(const VectorId& id) {
-    const auto place = place_of(id);
-    rows_[place->second].erased = true;
-    rows_[place->second].metadata.reset();
-    row_of_.erase(place);
-    // Closing a gap at every removal would make each removal linear. Closing them all when more than half of the rows
-    // are gaps makes a removal constant on average.
-    if (rows_.size() > 2 * row_of_.size()) {
-      close_gaps();
-    }
-  }
+  void erase(const VectorId& id) { rows_.erase_in_order(id); }
 
   /// Returns the `params.k` vectors nearest to `query`, nearest first. Vectors at equal distance are in insertion
   /// order. Distances:
@@ -156,34 +116,7 @@ class FlatIndex : public InsertOverloads<FlatIndex> {
   /// A distance that is not a number ranks behind all others. Throws IndexError dimension_mismatch if the query does
   /// not have dim() components.
   [[nodiscard]] std::vector<Hit> search(std::span<const float> query, const SearchParams& params = {}) const {
-    using index_support::nearer;
-    index_support::check_dimension(query.size(), dim_, "query");
-    std::vector<index_support::Found> nearest;  // a heap: the farthest of the nearest first
-    const std::size_t most = std::min(params.k, size());
-    nearest.reserve(most);
-    for (std::size_t row = 0; row < rows_.size() && most > 0; ++row) {
-      if (rows_[row].erased) {
-        continue;
-      }
-      const index_support::Found candidate{.slot = row, .distance = distance(metric_, query, vector_at(row))};
-      if (nearest.size() < most) {
-        nearest.push_back(candidate);
-        std::push_heap(nearest.begin(), nearest.end(), nearer);
-      } else if (nearer(candidate, nearest.front())) {
-        std::pop_heap(nearest.begin(), nearest.end(), nearer);
-        nearest.back() = candidate;
-        std::push_heap(nearest.begin(), nearest.end(), nearer);
-      }
-    }
-    std::sort_heap(nearest.begin(), nearest.end(), nearer);
-
-    std::vector<Hit> hits;
-    hits.reserve(nearest.size());
-    for (const index_support::Found& candidate : nearest) {
-      const Row& row = rows_[candidate.slot];
-      hits.push_back({.id = row.id, .distance = candidate.distance, .metadata = copied(row.metadata)});
-    }
-    return hits;
+    return rows_.search(metric_, query, params);
   }
 
   /// As above, for a query written as a braced list of its components.
@@ -195,28 +128,16 @@ class FlatIndex : public InsertOverloads<FlatIndex> {
   /// `std::span<const float>` and a `const std::optional<Metadata>&`.
   template <class Visit>
   void for_each(Visit&& visit) const {
-    for (std::size_t row = 0; row < rows_.size(); ++row) {
-      if (!rows_[row].erased) {
-        visit(rows_[row].id, vector_at(row), rows_[row].metadata);
-      }
-    }
+    rows_.for_each(std::forward<Visit>(visit));
   }
 
   /// Writes the payload.
   void save_to(Writer& writer) const {
-    writer.write_le(std::uint64_t{dim_});
+    writer.write_le(std::uint64_t{dim()});
     writer.write_le(static_cast<std::uint8_t>(metric_));
     writer.write_le(std::uint64_t{size()});
     for_each([&](const VectorId& id, auto, const auto&) { write_id(writer, id); });
-    for (std::size_t row = 0; row < rows_.size();) {
-      // The longest run without gaps: all vectors if none was erased.
-      std::size_t end = row;
-      while (end < rows_.size() && !rows_[end].erased) {
-        ++end;
-      }
-      writer.write_array(std::span<const float>(vectors_).subspan(row * dim_, (end - row) * dim_));
-      row = end + 1;
-    }
+    rows_.for_each_run([&](std::span<const float> components) { writer.write_array(components); });
     for_each([&](const VectorId&, auto, const auto& metadata) { write_metadata(writer, metadata); });
   }
 
@@ -227,20 +148,13 @@ class FlatIndex : public InsertOverloads<FlatIndex> {
   }
 
  private:
-  struct Row {
-    VectorId id;
-    std::optional<Metadata> metadata;
-    bool erased;
-  };
+  FlatIndex(DistanceMetric metric, index_support::Rows rows) : metric_(metric), rows_(std::move(rows)) {}
 
   [[nodiscard]] static FlatIndex decode(Reader& reader) {
     const auto dim = reader.read_le<std::uint64_t>();
     const DistanceMetric metric = metric_from_tag(reader.read_le<std::uint8_t>());
     const auto count = reader.read_le<std::uint64_t>();
-    if (dim == 0 || dim > std::numeric_limits<std::size_t>::max() / sizeof(float)) {
-      reader.fail(PersistErrorKind::invalid_payload,
-                  "the flat index is stated to have " + std::to_string(dim) + " dimensions; expected at least 1");
-    }
+    index_support::require_addressable(reader, dim, index_type);
     // After this check no product below overflows: a row takes at least this many bytes of a payload, and the payload's
     // size fits 64 bits.
     if (count > 0) {
@@ -248,71 +162,27 @@ class FlatIndex : public InsertOverloads<FlatIndex> {
       reader.require_items(count, smallest_id_bytes + dim * sizeof(float) + smallest_metadata_bytes);
     }
 
-    FlatIndex index(static_cast<std::size_t>(dim), metric);
-    while (index.rows_.size() < count) {
-      reader.make_room(index.rows_, count, smallest_id_bytes);
-      index.rows_.push_back({.id = read_id(reader), .metadata = {}, .erased = false});
+    std::vector<index_support::Row> rows;
+    while (rows.size() < count) {
+      reader.make_room(rows, count, smallest_id_bytes);
+      rows.push_back({.id = read_id(reader), .metadata = {}});
     }
-    index.row_of_.reserve(index.rows_.size());
-    for (std::size_t row = 0; row < index.rows_.size(); ++row) {
-      if (!index.row_of_.try_emplace(index.rows_[row].id, row).second) {
-        reader.fail(PersistErrorKind::invalid_payload,
-                    "the flat index holds two vectors " + to_string(index.rows_[row].id));
-      }
-    }
-    index.vectors_ = reader.read_vector<float, HugePageAllocator<float>>(count * dim);
-    for (Row& row : index.rows_) {
+    auto vectors = reader.read_vector<float, HugePageAllocator<float>>(count * dim);
+    for (index_support::Row& row : rows) {
       row.metadata = read_metadata(reader);
     }
-    return index;
+    return {metric, index_support::Rows(reader, index_type, static_cast<std::size_t>(dim), std::move(rows),
+                                        std::move(vectors))};
   }
 
-  [[noreturn]] static void throw_duplicate(const VectorId& id) {
-    throw IndexError(IndexErrorKind::duplicate,
-                     "the index holds a vector " + to_string(id) + " already; replace it by upsert, or erase it first");
-  }
-
-  [[nodiscard]] std::unordered_map<VectorId, std::size_t>::const_iterator place_of(const VectorId& id) const {
-    const auto place = row_of_.find(id);
-    if (place == row_of_.end()) {
-      throw IndexError(IndexErrorKind::not_found, "the index holds no vector " + to_string(id));
-    }
-    return place;
-  }
-
-  [[nodiscard]] std::span<const float> vector_at(std::size_t row) const {
-    return std::span<const float>(vectors_).subspan(row * dim_, dim_);
-  }
-
-  // Allocates nothing, and so cannot fail.
-  void close_gaps() noexcept {
-    std::size_t kept = 0;
-    for (std::size_t row = 0; row < rows_.size(); ++row) {
-      if (rows_[row].erased) {
-        continue;
-      }
-      if (kept != row) {
-        const std::span<const float> vector = vector_at(row);
-        std::copy(vector.begin(), vector.end(), vectors_.begin() + static_cast<std::ptrdiff_t>(kept * dim_));
-        rows_[kept] = std::move(rows_[row]);
-        row_of_.find(rows_[kept].id)->second = kept;
-      }
-      ++kept;
-    }
-    rows_.erase(rows_.begin() + static_cast<std::ptrdiff_t>(kept), rows_.end());
-    vectors_.resize(kept * dim_);
-  }
-
-  std::size_t dim_;
   DistanceMetric metric_;
-  std::vector<Row> rows_;                                 // in insertion order, with gaps where rows were erased
-  std::vector<float, HugePageAllocator<float>> vectors_;  // row after row
-  std::unordered_map<VectorId, std::size_t> row_of_;      // the rows that are not erased
+  index_support::Rows rows_;
 };
 
 static_assert(SearchableIndex<FlatIndex>);
 static_assert(Persistable<FlatIndex>);
 static_assert(ChecksVector<FlatIndex> && ChecksInsert<FlatIndex> && ChecksErase<FlatIndex>);
-static_assert(Upsertable<FlatIndex> && TrustsNothing<FlatIndex>);
+static_assert(Upsertable<FlatIndex> && ChecksUpsert<FlatIndex>);
+static_assert(TrustsNothing<FlatIndex>);
 
-}  // namespace iqdb
+}  // namespace iqdb::inline IQDB_PERSIST_ABI

@@ -39,7 +39,8 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 /// hnswlib's `HierarchicalNSW<float>` with integer and byte identifiers, metadata, and a payload: approximate search in
 /// a graph. `SearchParams::ef` is how many candidates a search looks at, at least k.
 ///
-/// Components must be finite. The index grows by itself, and a new vector takes the place of an erased one. The metrics
+/// Components must be finite, and lengths within the bounds of index_support::check_single_precision. The index grows by
+/// itself, and a new vector takes the place of an erased one. The metrics
 /// are euclidean, dot_product and cosine; for the cosine the index keeps the direction of a vector and not its length.
 /// Several threads may search at the same time.
 ///
@@ -60,19 +61,6 @@ class HnswIndex : public index_support::SlotIndex<HnswIndex> {
 
   /// How the index is built and searched.
   [[nodiscard]] const HnswConfig& config() const noexcept { return config_; }
-
-  /// Removes a vector. Throws IndexError not_found if the index does not hold the vector.
-  void erase(const VectorId& id) {
-    const std::size_t slot = slots_.at(id);
-    if (size() == 1) {
-      // A graph whose nodes are all erased is useless to the next vector: no link would lead to it.
-      slots_ = SlotTable();
-      graph_.reset();
-      return;
-    }
-    graph_->markDelete(slot);
-    slots_.remove(slot);
-  }
 
   /// Writes the payload: layout version 1 | dim 8 | metric 1 | links, ef_construction, ef, capacity, seed 8 each |
   /// SlotTable
@@ -110,13 +98,16 @@ class HnswIndex : public index_support::SlotIndex<HnswIndex> {
 
   // ---- what SlotIndex asks for --------------------------------------------------------------------------------------
 
-  [[nodiscard]] std::vector<float> kept_form(std::span<const float> vector, std::string_view what) const {
-    index_support::check_dimension(vector.size(), dim(), what);
-    index_support::check_components(vector, what);
-    return index_support::direction_for(metric(), vector);
+  static constexpr std::string_view library = "hnswlib";
+  static constexpr std::size_t most_vectors = hnswlib_graph::most_nodes;
+
+  void check_form(std::span<const float> vector, index_support::VectorRole role) const {
+    index_support::check_single_precision(vector, role, dim(), metric());
   }
 
-  static void check_erasable() noexcept {}  // every vector can be erased
+  [[nodiscard]] std::vector<float> kept_form(std::span<const float> vector) const {
+    return index_support::direction_for(metric(), vector);
+  }
 
   void place(SlotTable::Addition& addition, std::span<const float> vector) {
     if (addition.reused()) {
@@ -125,6 +116,19 @@ class HnswIndex : public index_support::SlotIndex<HnswIndex> {
       graph_.make_room_for_one(dim(), metric(), config_);
       hnswlib_graph::add_node(graph_, addition, vector);
     }
+  }
+
+  void check_remove(std::size_t /*slot*/) const noexcept {}
+
+  void remove(std::size_t slot) {
+    if (size() == 1) {
+      // A graph whose nodes are all erased is useless to the next vector: no link would lead to it.
+      slots_ = SlotTable();
+      graph_.reset();
+      return;
+    }
+    graph_->markDelete(slot);
+    slots_.remove(slot);
   }
 
   [[nodiscard]] std::vector<Found> near(std::span<const float> query, std::size_t most,
@@ -230,13 +234,15 @@ class HnswIndex : public index_support::SlotIndex<HnswIndex> {
 static_assert(SearchableIndex<HnswIndex>);
 static_assert(Persistable<HnswIndex>);
 static_assert(ChecksVector<HnswIndex> && ChecksInsert<HnswIndex> && ChecksErase<HnswIndex>);
-static_assert(Upsertable<HnswIndex> && TrustsNothing<HnswIndex>);
+static_assert(Upsertable<HnswIndex> && ChecksUpsert<HnswIndex>);
+static_assert(TrustsNothing<HnswIndex>);
 
 /// Makes an index from the file at `path`, which hnswlib's `saveIndex` wrote. The file must hold a
 /// `HierarchicalNSW<float>` of `dim` dimensions with an `L2Space` (euclidean) or an `InnerProductSpace` (dot_product,
 /// or cosine if the program normalized its vectors to length 1). Labels become integer identifiers. The file is checked
-/// as a payload is. `config` gives what the file does not state: ef, capacity and seed. To make the index durable:
-/// `PersistedIndex<HnswIndex>::open_with(hnswlib_import(path, dim, metric), config)`.
+/// as a payload is. `config` gives what the file does not state: ef, capacity and seed. To make the index durable, in a
+/// way that can be run again and then loads it with what was changed since:
+/// `PersistedIndex<HnswIndex>::load_or_create(config, [] { return hnswlib_import(path, dim, metric); })`.
 ///
 /// Throws PersistError io if the file cannot be read, truncated_payload if it ends early, invalid_payload if it is
 /// damaged or holds other vectors; IndexError as HnswIndex's constructor does.

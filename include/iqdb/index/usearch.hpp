@@ -17,6 +17,7 @@
 
 #include "iqdb/index.hpp"
 #include "iqdb/index/support/argument_checks.hpp"
+#include "iqdb/index/support/direction.hpp"
 #include "iqdb/index/support/foreign_file.hpp"
 #include "iqdb/index/support/foreign_index.hpp"
 #include "iqdb/index/support/nearest.hpp"
@@ -40,8 +41,10 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 /// `SearchParams::ef` is how many candidates a search looks at, at least k. A search with at least as many candidates
 /// as the index has vectors looks at all vectors and is exact.
 ///
-/// Components must be finite and fit the scalar; the scalar i8 does not take a vector of zeros. The index grows by
-/// itself, and a new vector takes the place of an erased one. The metrics are euclidean, dot_product and cosine.
+/// Components must be finite and fit the scalar, and lengths lie within the bounds of
+/// index_support::check_single_precision; the scalar i8 does not take a vector of zeros. The index grows by itself, and
+/// a new vector takes the place of an erased one. The metrics are euclidean, dot_product and cosine; for the cosine the
+/// index keeps the direction of a vector and not its length.
 /// Several threads may search at the same time: as many searches run as the machine has processors, and others wait.
 class UsearchIndex : public index_support::SlotIndex<UsearchIndex> {
  public:
@@ -60,14 +63,6 @@ class UsearchIndex : public index_support::SlotIndex<UsearchIndex> {
 
   /// How the index is built and searched.
   [[nodiscard]] const UsearchConfig& config() const noexcept { return graph_.config(); }
-
-  /// Removes a vector. Throws IndexError not_found if the index does not hold the vector, resource_limit if usearch
-  /// refuses, std::bad_alloc if usearch reports that memory is short.
-  void erase(const VectorId& id) {
-    const std::size_t slot = slots_.at(id);
-    graph_.erase(slot);
-    slots_.remove(slot);
-  }
 
   /// Writes the payload: layout version 1 | dim 8 | metric 1 | scalar 1 | connectivity, connectivity_base,
   /// expansion_add, expansion_search 8 each | SlotTable | whether a graph follows 1 | usearch's stream if so.
@@ -96,25 +91,27 @@ class UsearchIndex : public index_support::SlotIndex<UsearchIndex> {
 
   // ---- what SlotIndex asks for --------------------------------------------------------------------------------------
 
-  // Vectors pass unchanged, because usearch converts them itself.
-  [[nodiscard]] std::span<const float> kept_form(std::span<const float> vector, std::string_view what) const {
-    constexpr float largest_f16 = 65504.0F;
-    index_support::check_dimension(vector.size(), dim(), what);
-    index_support::check_components(
-        vector, what, config().scalar == UsearchScalar::f16 ? largest_f16 : std::numeric_limits<float>::max());
-    if (config().scalar == UsearchScalar::i8 &&
-        std::ranges::all_of(vector, [](float component) { return component == 0.0F; })) {
-      throw IndexError(IndexErrorKind::invalid_vector, "all components of the " + std::string(what) +
-                                                           " are 0: it has no direction, which is what the scalar i8 "
-                                                           "keeps");
-    }
-    return vector;
+  static constexpr std::string_view library = "usearch";
+  static constexpr std::size_t most_vectors = usearch_stream::most_nodes;
+
+  void check_form(std::span<const float> vector, index_support::VectorRole role) const {
+    usearch_stream::check_form(vector, role, dim(), metric(), config().scalar);
   }
 
-  static void check_erasable() noexcept {}  // every vector can be erased
+  // usearch has the cosine itself, but squares lengths in single precision.
+  [[nodiscard]] std::vector<float> kept_form(std::span<const float> vector) const {
+    return index_support::direction_for(metric(), vector);
+  }
 
   void place(const SlotTable::Addition& addition, std::span<const float> vector) {
     graph_.add(addition.slot(), vector);
+  }
+
+  void check_remove(std::size_t /*slot*/) const noexcept {}
+
+  void remove(std::size_t slot) {
+    graph_.erase(slot);
+    slots_.remove(slot);
   }
 
   [[nodiscard]] std::vector<Found> near(std::span<const float> query, std::size_t most,
@@ -218,12 +215,14 @@ class UsearchIndex : public index_support::SlotIndex<UsearchIndex> {
 static_assert(SearchableIndex<UsearchIndex>);
 static_assert(Persistable<UsearchIndex>);
 static_assert(ChecksVector<UsearchIndex> && ChecksInsert<UsearchIndex> && ChecksErase<UsearchIndex>);
-static_assert(Upsertable<UsearchIndex> && TrustsNothing<UsearchIndex>);
+static_assert(Upsertable<UsearchIndex> && ChecksUpsert<UsearchIndex>);
+static_assert(TrustsNothing<UsearchIndex>);
 
 /// Makes an index from the file at `path`, which usearch's `save` wrote. The file must hold an `index_dense_t` with one
 /// vector per key and the metric l2sq, ip or cos. Each key becomes an integer identifier. The file is checked as a
 /// payload is. usearch does not save how many candidates an insertion and a search look at, so the caller gives both.
-/// To make the index durable: `PersistedIndex<UsearchIndex>::open_with(usearch_import(path), config)`.
+/// To make the index durable, in a way that can be run again and then loads it with what was changed since:
+/// `PersistedIndex<UsearchIndex>::load_or_create(config, [] { return usearch_import(path); })`.
 ///
 /// Throws PersistError io if the file cannot be read, truncated_payload if it ends early, invalid_payload if it is
 /// damaged or of another kind, and says which; IndexError invalid_config if a number of candidates is out of range.

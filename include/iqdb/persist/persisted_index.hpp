@@ -61,7 +61,7 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 /// holds the path; in the child of a fork, calls that need the log throw poisoned, and the destructor does nothing. With
 /// the log off, several objects may save to the same path, but each only over what it loaded or saved itself.
 template <Persistable I, Storage S = FileStorage>
-class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
+class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public UpsertOverloads<PersistedIndex<I, S>> {
  public:
   /// Takes an index that was made in memory, to store it where no index is yet.
   ///
@@ -176,7 +176,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>> {
   }
 
   using InsertOverloads<PersistedIndex>::insert;
-  using InsertOverloads<PersistedIndex>::upsert;
+  using UpsertOverloads<PersistedIndex>::upsert;
 
   /// Adds a vector. With the log on it is durable, by policy, when this returns.
   ///

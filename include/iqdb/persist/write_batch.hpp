@@ -54,10 +54,10 @@ namespace batch_errors {
 
 /// Inserts, upserts and erases that PersistedIndex::apply logs as one record, with one sync. The thread rules are those of a
 /// standard container.
-class WriteBatch : public InsertOverloads<WriteBatch> {
+class WriteBatch : public InsertOverloads<WriteBatch>, public UpsertOverloads<WriteBatch> {
  public:
   using InsertOverloads<WriteBatch>::insert;
-  using InsertOverloads<WriteBatch>::upsert;
+  using UpsertOverloads<WriteBatch>::upsert;
 
   /// Adds an insert. Throws IndexError if the metadata cannot be stored (check_storable).
   void insert(VectorId id, std::span<const float> vector, std::optional<Metadata> metadata = {}) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <span>
 #include <stdexcept>
@@ -17,10 +18,12 @@
 #include "iqdb/index/support/nearest.hpp"
 #include "iqdb/index/support/payload.hpp"
 #include "iqdb/index/support/slot_table.hpp"
+#include "iqdb/persist/bytes/row_format.hpp"
 #include "iqdb/persist/bytes/stream.hpp"
 #include "iqdb/persist/persistable.hpp"
 #include "iqdb/types.hpp"
 #include "support/adapters.hpp"
+#include "support/allocations.hpp"
 #include "support/bytes.hpp"
 #include "support/catch.hpp"
 #include "support/expect_error.hpp"
@@ -38,6 +41,7 @@ using iqdb::SlotTable;
 using iqdb::VectorId;
 using iqdb::Writer;
 using iqdb::index_support::Found;
+using iqdb::index_support::VectorRole;
 using iqdb_test::ids_of;
 using iqdb_test::require_kind;
 
@@ -48,8 +52,6 @@ class ListIndex : public iqdb::index_support::SlotIndex<ListIndex> {
 
   explicit ListIndex(DistanceMetric metric = DistanceMetric::euclidean) : SlotIndex(1, metric) {}
 
-  void erase(const VectorId& id) { slots_.remove(slots_.at(id)); }
-
   void save_to(Writer& writer) const {
     iqdb::index_support::write_head(writer, {.dim = dim(), .metric = metric()});
     slots_.save_to(writer);
@@ -59,14 +61,29 @@ class ListIndex : public iqdb::index_support::SlotIndex<ListIndex> {
   // The library refuses the next insertion, or finds at most so many of the vectors.
   bool refuses = false;
   std::optional<std::size_t> finds;
+  // What cannot be removed.
+  std::optional<std::size_t> holds;
 
  private:
   friend SlotIndex;
 
-  [[nodiscard]] std::span<const float> kept_form(std::span<const float> vector, std::string_view what) const {
-    iqdb::index_support::check_dimension(vector.size(), dim(), what);
-    return vector;
+  static constexpr std::string_view library = "a list";
+  static constexpr std::size_t most_vectors = 6;
+
+  void check_form(std::span<const float> vector, VectorRole role) const {
+    iqdb::index_support::check_dimension(vector.size(), dim(), name_of(role));
+    iqdb::index_support::check_components(vector, name_of(role));
   }
+
+  [[nodiscard]] static std::span<const float> kept_form(std::span<const float> vector) { return vector; }
+
+  void check_remove(std::size_t slot) const {
+    if (slot == holds) {
+      throw iqdb::IndexError(IndexErrorKind::invalid_config, "the list holds it");
+    }
+  }
+
+  void remove(std::size_t slot) { slots_.remove(slot); }
 
   void place(const SlotTable::Addition& addition, std::span<const float> vector) {
     if (std::exchange(refuses, false)) {
@@ -101,6 +118,7 @@ class ListIndex : public iqdb::index_support::SlotIndex<ListIndex> {
 
 static_assert(iqdb::SearchableIndex<ListIndex>);
 static_assert(iqdb::Persistable<ListIndex>);
+static_assert(iqdb::ChecksInsert<ListIndex> && iqdb::ChecksErase<ListIndex> && iqdb::Upsertable<ListIndex>);
 
 ListIndex index_of(const std::vector<float>& numbers) {
   ListIndex index;
@@ -185,4 +203,86 @@ TEST_CASE("SlotIndex: a payload comes back and one that is cut anywhere is inval
     Reader reader{std::span(payload).first(length)};
     require_kind(PersistErrorKind::invalid_payload, [&] { return ListIndex::load_from(reader); });
   }
+}
+
+TEST_CASE("SlotIndex: the checks throw what the mutations throw", "[adapters]") {
+  ListIndex index = index_of({1.0F, 2.0F});
+  index.holds = 1;
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const auto agree = [&](IndexErrorKind kind, const VectorId& id, const std::vector<float>& vector,
+                         const std::optional<Metadata>& metadata) {
+    const std::vector<std::byte> before = iqdb_test::payload_of(index);
+    require_kind(kind, [&] { index.check_insert(id, vector, metadata); });
+    require_kind(kind, [&] { index.insert(id, std::span<const float>(vector), metadata); });
+    CHECK(iqdb_test::payload_of(index) == before);
+  };
+  const VectorId long_id = VectorId::from_bytes(std::string(iqdb::most_id_bytes + 1, 'x'));
+  agree(IndexErrorKind::dimension_mismatch, 7, {1.0F, 2.0F}, std::nullopt);
+  agree(IndexErrorKind::invalid_vector, 7, {nan}, std::nullopt);
+  agree(IndexErrorKind::invalid_config, 7, {1.0F}, Metadata{{"\xFF", 1}});
+  agree(IndexErrorKind::resource_limit, long_id, {1.0F}, std::nullopt);
+  agree(IndexErrorKind::duplicate, 0, {1.0F}, std::nullopt);
+  CHECK_NOTHROW(index.check_insert(7, std::vector<float>{1.0F}, std::nullopt));
+  require_kind(IndexErrorKind::invalid_vector, [&] { index.check_vector(std::vector<float>{nan}, std::nullopt); });
+  CHECK_NOTHROW(index.check_vector(std::vector<float>{1.0F}, std::nullopt));
+  require_kind(IndexErrorKind::not_found, [&] { index.check_erase(7); });
+  require_kind(IndexErrorKind::invalid_config, [&] { index.check_erase(1); });
+  require_kind(IndexErrorKind::invalid_config, [&] { index.erase(1); });
+  CHECK_NOTHROW(index.check_erase(0));
+  CHECK(iqdb_test::contents_of(index) == "0 1.000000\n1 2.000000\n");
+}
+
+TEST_CASE("SlotIndex: more vectors than the library has numbers for are refused", "[adapters]") {
+  ListIndex index = index_of({1.0F, 2.0F, 3.0F, 4.0F, 5.0F, 6.0F});
+  require_kind(IndexErrorKind::resource_limit, [&] { index.check_insert(7, std::vector<float>{1.0F}, std::nullopt); });
+  require_kind(IndexErrorKind::resource_limit, [&] { index.insert(7, {1.0F}); });
+  require_kind(IndexErrorKind::resource_limit, [&] { index.upsert(5, {1.0F}); });
+  index.erase(2);
+  index.insert(7, {1.0F});
+  CHECK(index.size() == 6);
+}
+
+TEST_CASE("SlotIndex: the checks allocate nothing", "[adapters]") {
+  const ListIndex index = index_of({1.0F, 2.0F});
+  const std::vector<float> vector = {3.0F};
+  const std::optional<Metadata> metadata = Metadata{{"k", "a text that is too long to lie in the string itself"}};
+  const VectorId id = VectorId::from_bytes("an identifier that is too long to lie in the string itself");
+  const auto allocated = iqdb_test::allocated_by([&] {
+    index.check_insert(id, vector, metadata);
+    index.check_upsert(1, vector, metadata);
+    index.check_vector(vector, metadata);
+    index.check_erase(1);
+  });
+  CHECK(allocated.count == 0);
+}
+
+TEST_CASE("SlotIndex: upsert adds a vector or replaces one with its metadata", "[adapters]") {
+  ListIndex index = index_of({1.0F, 2.0F});
+  index.upsert(7, {3.0F}, {{"page", 5}});
+  index.upsert(0, {4.0F}, {{"page", 6}});
+  index.upsert(7, {5.0F});
+  CHECK(iqdb_test::contents_of(index) == "0 4.000000 1\n1 2.000000\n7 5.000000\n");
+  CHECK(index.size() == 3);
+  index.erase(7);
+  index.erase(0);
+  CHECK(iqdb_test::contents_of(index) == "1 2.000000\n");
+  CHECK(iqdb_test::contents_of(iqdb_test::loaded<ListIndex>(iqdb_test::payload_of(index))) == "1 2.000000\n");
+}
+
+TEST_CASE("SlotIndex: an upsert that is refused leaves the vector as it was", "[adapters]") {
+  ListIndex index = index_of({1.0F, 2.0F});
+  index.erase(0);
+  index.holds = 5;
+  const std::vector<std::byte> before = iqdb_test::payload_of(index);
+  for (int times = 0; times < 2; ++times) {
+    index.refuses = true;
+    CHECK_THROWS_AS(index.upsert(1, {3.0F}), std::runtime_error);
+    CHECK(iqdb_test::payload_of(index) == before);
+  }
+  require_kind(IndexErrorKind::dimension_mismatch, [&] { index.upsert(1, {1.0F, 2.0F}); });
+  require_kind(IndexErrorKind::invalid_config, [&] { index.upsert(1, {1.0F}, {{"\xFF", 1}}); });
+  index.holds = 1;
+  require_kind(IndexErrorKind::invalid_config, [&] { index.upsert(1, {1.0F}); });
+  require_kind(IndexErrorKind::invalid_config, [&] { index.check_upsert(1, std::vector<float>{1.0F}, std::nullopt); });
+  CHECK(iqdb_test::payload_of(index) == before);
 }

@@ -86,14 +86,57 @@ TEST_CASE("SlotTable: finds the slot of a vector and knows what is stored with i
   require_kind(IndexErrorKind::not_found, [&] { return table.at(10); });
 }
 
-TEST_CASE("SlotTable: a known identifier and metadata that cannot be stored are refused and change nothing",
-          "[slot_table]") {
+TEST_CASE("SlotTable: a known identifier is refused and changes nothing", "[slot_table]") {
   SlotTable table = filled(2);
   const auto before = saved(table);
   require_kind(IndexErrorKind::duplicate, [&] { add(table, 1); });
   require_kind(IndexErrorKind::duplicate, [&] { table.append(1, std::nullopt); });
-  require_kind(IndexErrorKind::invalid_config, [&] { add(table, 2, Metadata{{"\xFF", 1}}); });
+  require_kind(IndexErrorKind::duplicate, [&] { table.require_absent(1); });
+  CHECK_NOTHROW(table.require_absent(2));
   CHECK(saved(table) == before);
+}
+
+TEST_CASE("SlotTable: a replacement has the next slot when it is kept and the old slot is removed", "[slot_table]") {
+  SlotTable table = filled(3);
+  table.remove(1);
+  CHECK(table.next_slot() == 1);
+  auto addition = table.replace(2, Metadata{{"k", true}});
+  CHECK(addition.slot() == 1);
+  CHECK(addition.reused());
+  CHECK(table.find(2) == std::size_t{2});
+  addition.keep();
+  CHECK(table.find(2) == std::size_t{1});
+  CHECK(table.size() == 3);  // the old slot is still taken
+  table.remove(2);
+  CHECK(table.find(2) == std::size_t{1});
+  CHECK(table.metadata(1) == Metadata{{"k", true}});
+  CHECK(table.size() == 2);
+  CHECK(table.next_slot() == 2);
+}
+
+TEST_CASE("SlotTable: a replacement that is not kept leaves the vector in its slot", "[slot_table]") {
+  SlotTable table = filled(3);
+  const auto before = saved(table);
+  { const auto addition = table.replace(2, Metadata{{"k", true}}); }
+  CHECK(table.find(2) == std::size_t{2});
+  CHECK(saved(table) == before);
+  table.remove(0);
+  const auto with_gap = saved(table);
+  { const auto addition = table.replace(2, Metadata{{"k", true}}); }
+  CHECK(table.find(2) == std::size_t{2});
+  CHECK(saved(table) == with_gap);
+}
+
+TEST_CASE("SlotTable: a replacement moves into the old slot where the last one fills the gap", "[slot_table]") {
+  SlotTable table = filled(3);
+  auto addition = table.replace(1, Metadata{{"k", true}});
+  CHECK(addition.slot() == 3);
+  addition.keep();
+  table.remove_by_last(1);
+  CHECK(table.find(1) == std::size_t{1});
+  CHECK(table.metadata(1) == Metadata{{"k", true}});
+  CHECK(table.size() == 3);
+  CHECK(table.slots() == 3);
 }
 
 TEST_CASE("SlotTable: an addition that is not kept leaves neither vector nor slot", "[slot_table]") {

@@ -82,13 +82,15 @@ class HnswPart final : public Part {
     }
   }
 
-  void remove(SlotTable& /*slots*/, std::size_t /*slot*/) override { check_removable(); }
-
-  void check_removable() const override {
-    throw IndexError(IndexErrorKind::invalid_config,
-                     "the vector cannot be erased or replaced: faiss' HNSW cannot remove vectors; use a flat or an IVF "
-                     "index, or the index of another library, where vectors are to be erased");
+  void check_remove(const VectorId& id) const override {
+    throw IndexError(
+        IndexErrorKind::invalid_config,
+        "the vector " + to_string(id) +
+            " cannot be erased or replaced: faiss' HNSW cannot remove vectors; use a flat or an IVF index, or the "
+            "index of another library, where vectors are to be erased");
   }
+
+  void remove(SlotTable& /*slots*/, std::size_t /*slot*/) override {}
 
   [[nodiscard]] std::vector<Id> search(std::span<const float> query, std::size_t most,
                                        std::optional<std::size_t> width) const override {

@@ -17,6 +17,7 @@
 #include "iqdb/index/support/slot_table.hpp"
 #include "iqdb/persist/bytes/stream.hpp"
 #include "iqdb/persist/version.hpp"
+#include "iqdb/types.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
@@ -48,7 +49,10 @@ class Part {
   /// Adds a vector in a slot. If it throws, nothing has changed.
   virtual void add(std::size_t slot, std::span<const float> vector) = 0;
 
-  /// Removes the vector in a slot, here and in the table of the slots; or throws IndexError and changes nothing.
+  /// Throws IndexError if the vector of this identifier cannot be removed, because none can.
+  virtual void check_remove(const VectorId& /*id*/) const {}
+
+  /// Removes the vector in a slot, here and in the table of the slots. Precondition: check_remove does not throw.
   virtual void remove(SlotTable& slots, std::size_t slot) = 0;
 
   /// Throws what remove throws for any vector.

@@ -112,8 +112,8 @@ class OwnedGraph {
     advise_huge_pages(lowest_level(*graph_, capacity));
   }
 
-  /// Makes a graph, or a larger one, if the graph has no room for one more node. Throws IndexError resource_limit if
-  /// the graph already has as many nodes as hnswlib has numbers for.
+  /// Makes a graph, or a larger one, if the graph has no room for one more node. Precondition: fewer than most_nodes
+  /// nodes, so that hnswlib has a number left.
   void make_room_for_one(std::size_t dim, DistanceMetric metric, const HnswConfig& config) {
     constexpr std::size_t least = 64;
     if (!graph_) {
@@ -122,10 +122,6 @@ class OwnedGraph {
     }
     if (graph_->cur_element_count < graph_->max_elements_) {
       return;
-    }
-    if (graph_->max_elements_ >= most_nodes) {
-      throw IndexError(IndexErrorKind::resource_limit, "the index holds " + std::to_string(graph_->max_elements_) +
-                                                           " vectors, the most that hnswlib has numbers for");
     }
     try {
       graph_->resizeIndex(std::min(std::max(least, 2 * graph_->max_elements_), most_nodes));

@@ -2,7 +2,9 @@
 // therefore comes from another version, or from someone who can compute checksums.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -43,6 +45,17 @@ inline void write_head(Writer& writer, const PayloadHead& head) {
   }
   const auto dim = reader.read_le<std::uint64_t>();
   return {.dim = dim, .metric = metric_from_tag(reader.read_le<std::uint8_t>())};
+}
+
+/// Throws PersistError invalid_payload for a dimension of 0, or one of which not even one vector could be addressed. A
+/// larger one than an index can be made with may be read: an index without vectors needs no memory for it.
+inline void require_addressable(const Reader& reader, std::uint64_t dim, std::string_view type) {
+  constexpr std::uint64_t most = std::numeric_limits<std::size_t>::max() / sizeof(float);
+  if (dim == 0 || dim > most) {
+    reader.fail(PersistErrorKind::invalid_payload, "the " + std::string(type) + " index is stated to have " +
+                                                       std::to_string(dim) + " dimensions; expected 1 to " +
+                                                       std::to_string(most));
+  }
 }
 
 /// Calls `decode()` and returns its result. A payload that ends early is reported as invalid_payload: its checksum

@@ -9,14 +9,16 @@
 #include <initializer_list>
 #include <optional>
 #include <span>
-#include <tuple>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "iqdb/index.hpp"
+#include "iqdb/index/support/argument_checks.hpp"
 #include "iqdb/index/support/nearest.hpp"
 #include "iqdb/index/support/payload.hpp"
 #include "iqdb/index/support/slot_table.hpp"
+#include "iqdb/index_error.hpp"
 #include "iqdb/insert_overloads.hpp"
 #include "iqdb/persist/bytes/row_format.hpp"
 #include "iqdb/persist/bytes/stream.hpp"
@@ -28,22 +30,24 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 namespace index_support {
 
 /// Base class of an index of another library. A SlotTable holds identifiers and metadata, and the library holds each
-/// vector under the number of its slot. `Derived` is the adapter. It adds `erase` and `save_to`, and offers this class,
-/// as a friend:
+/// vector under the number of its slot. `Derived` is the adapter. It adds `save_to`, and offers this class, as a friend:
 ///
-/// - `kept_form(vector, what)`: the vector as the library gets it, a std::vector<float> or a span; throws IndexError
-///   for a vector that the library does not take
+/// - `library`, `most_vectors`: static constants, the library's name and how many vectors it has numbers for
+/// - `check_form(vector, role)`: throws IndexError for a vector that the index does not take in that VectorRole;
+///   allocates nothing
+/// - `kept_form(vector)`: the vector as the library gets it, a std::vector<float> or a span
 /// - `place(addition, vector)`: puts a vector into the slot of a SlotTable::Addition; if it throws, the library finds
 ///   nothing there
+/// - `check_remove(slot)`: throws IndexError if the library cannot remove that vector
+/// - `remove(slot)`: removes a vector from the library and from the table; throws nothing directly behind place()
 /// - `near(query, most, params)`: up to `most` vectors near the query, as a std::vector<Found> without distances
 /// - `vectors()`: a function object that returns the vector in a taken slot, as a span that is valid until its next
 ///   call
 /// - `decode(reader)`, static: makes the index from a payload
-/// - `check_erasable()`: throws what `erase` throws for any vector of the index
 template <class Derived>
-class SlotIndex : public InsertOverloads<SlotIndex<Derived>> {
+class SlotIndex : public InsertOverloads<SlotIndex<Derived>>, public UpsertOverloads<SlotIndex<Derived>> {
  public:
-  /// load_from checks every length, link and value.
+  /// load_from checks everything that it reads.
   static constexpr bool trusts_nothing = true;
 
   /// The number of vectors.
@@ -58,66 +62,80 @@ class SlotIndex : public InsertOverloads<SlotIndex<Derived>> {
   /// Whether the index holds a vector with this identifier.
   [[nodiscard]] bool contains(const VectorId& id) const { return slots_.find(id).has_value(); }
 
-  /// Throws what insert throws for any identifier, except what only the library knows.
-  void check_vector(std::span<const float> vector, const std::optional<Metadata>& metadata = {}) const {
-    std::ignore = derived().kept_form(vector, "vector");
+  /// Throws what insert throws for every identifier: IndexError dimension_mismatch; invalid_vector for a component that
+  /// is not finite, or a vector that the index cannot keep; invalid_config or resource_limit for metadata that cannot be
+  /// stored (check_storable).
+  void check_vector(std::span<const float> vector, const std::optional<Metadata>& metadata) const {
+    derived().check_form(vector, VectorRole::stored);
     check_storable(metadata);
   }
 
-  /// Throws what insert would throw, except what only the library knows and std::bad_alloc.
-  void check_insert(const VectorId& id, std::span<const float> vector,
-                    const std::optional<Metadata>& metadata = {}) const {
-    check_vector(vector, metadata);
-    slots_.check_new(id);
+  /// Throws what insert would throw, except std::bad_alloc and what the library itself refuses.
+  void check_insert(const VectorId& id, std::span<const float> vector, const std::optional<Metadata>& metadata) const {
+    check_addition(id, vector, metadata);
+    slots_.require_absent(id);
   }
 
-  /// Throws what erase would throw.
-  void check_erase(const VectorId& id) const {
-    std::ignore = slots_.at(id);
-    derived().check_erasable();
+  /// Throws what upsert would throw, except std::bad_alloc and what the library itself refuses.
+  void check_upsert(const VectorId& id, std::span<const float> vector, const std::optional<Metadata>& metadata) const {
+    check_addition(id, vector, metadata);
+    if (const auto slot = slots_.find(id)) {
+      derived().check_remove(*slot);
+    }
   }
+
+  /// Throws what erase would throw, except std::bad_alloc and what the library itself refuses.
+  void check_erase(const VectorId& id) const { derived().check_remove(slots_.at(id)); }
 
   using InsertOverloads<SlotIndex>::insert;
-  using InsertOverloads<SlotIndex>::upsert;
 
   /// Adds a vector of dim() finite components. If it throws, nothing has changed: IndexError dimension_mismatch;
-  /// invalid_vector for a component that is not finite or that the index cannot keep; duplicate if the identifier is
-  /// taken; invalid_config or resource_limit for metadata that cannot be stored (check_storable); resource_limit if the
-  /// library refuses or has no number left; std::bad_alloc.
+  /// invalid_vector for a component that is not finite or a vector that the index cannot keep; duplicate if the
+  /// identifier is taken; invalid_config or resource_limit for metadata or an identifier that cannot be stored
+  /// (check_storable); resource_limit if the library refuses or has no number left; std::bad_alloc.
   void insert(VectorId id, std::span<const float> vector, std::optional<Metadata> metadata = {}) {
-    const auto kept = derived().kept_form(vector, "vector");
+    check_insert(id, vector, metadata);
+    const auto kept = derived().kept_form(vector);
     SlotTable::Addition addition = slots_.add(std::move(id), std::move(metadata));
     derived().place(addition, kept);
     addition.keep();
   }
 
-  /// Adds a vector, or replaces the vector and the metadata of that identifier. If it throws, nothing has changed: what
-  /// insert throws, but not duplicate; what erase throws, if the index cannot erase.
+  using UpsertOverloads<SlotIndex>::upsert;
+
+  /// Replaces the vector and the metadata of an identifier, or adds them as insert does. A replacement takes the number
+  /// of another vector in the library before it gives the old one back, so that nothing has changed if it throws: what
+  /// insert throws, except duplicate; and what erase throws for an index that cannot erase.
   void upsert(VectorId id, std::span<const float> vector, std::optional<Metadata> metadata = {}) {
-    if (!contains(id)) {
+    const std::optional<std::size_t> old = slots_.find(id);
+    if (!old) {
       insert(std::move(id), vector, std::move(metadata));
       return;
     }
-    derived().check_erasable();
-    // The new vector is inserted under another identifier first: if the library refuses it, the old one is still there.
-    const VectorId stand_in = slots_.unused_id();
-    VectorId key = id;
-    insert(stand_in, vector, std::move(metadata));
-    try {
-      derived().erase(id);
-    } catch (...) {
-      derived().erase(stand_in);
-      throw;
-    }
-    slots_.rename(stand_in, std::move(key), std::move(id));
+    check_upsert(id, vector, metadata);
+    const auto kept = derived().kept_form(vector);
+    SlotTable::Addition addition = slots_.replace(std::move(id), std::move(metadata));
+    derived().place(addition, kept);
+    addition.keep();
+    derived().remove(*old);
+  }
+
+  /// Removes a vector. If it throws, nothing has changed: IndexError not_found if the index does not hold the vector,
+  /// invalid_config for an index that cannot erase, resource_limit if the library refuses, std::bad_alloc.
+  void erase(const VectorId& id) {
+    const std::size_t slot = slots_.at(id);
+    derived().check_remove(slot);
+    derived().remove(slot);
   }
 
   /// Returns the `params.k` vectors found to be nearest to `query`, nearest first, or all vectors if the index holds
   /// fewer. The comment at the adapter's class says what `params.ef` means. Distances are those of FlatIndex::search,
   /// between the query and the vector as it is kept. Throws IndexError dimension_mismatch, and invalid_vector for a
-  /// query that insert would not take. Several threads may search at the same time.
+  /// query with a component that is not finite, or whose distances the library could not tell. Several threads may
+  /// search at the same time.
   [[nodiscard]] std::vector<Hit> search(std::span<const float> query, const SearchParams& params = {}) const {
-    const auto kept = derived().kept_form(query, "query");
+    derived().check_form(query, VectorRole::query);
+    const auto kept = derived().kept_form(query);
     const std::size_t most = std::min(params.k, size());
     if (most == 0) {
       return {};
@@ -158,6 +176,17 @@ class SlotIndex : public InsertOverloads<SlotIndex<Derived>> {
  private:
   friend Derived;  // which also works with the table
   SlotIndex(std::size_t dim, DistanceMetric metric) noexcept : dim_(dim), metric_(metric) {}
+
+  void check_addition(const VectorId& id, std::span<const float> vector,
+                      const std::optional<Metadata>& metadata) const {
+    check_vector(vector, metadata);
+    check_storable(id);
+    if (slots_.next_slot() >= Derived::most_vectors) {
+      throw IndexError(IndexErrorKind::resource_limit, "the index holds " + std::to_string(size()) +
+                                                           " vectors, the most that " + std::string(Derived::library) +
+                                                           " has numbers for");
+    }
+  }
 
   [[nodiscard]] Derived& derived() noexcept { return static_cast<Derived&>(*this); }
   [[nodiscard]] const Derived& derived() const noexcept { return static_cast<const Derived&>(*this); }

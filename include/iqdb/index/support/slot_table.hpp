@@ -28,8 +28,8 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 /// slots.
 class SlotTable {
  public:
-  /// A vector during its insertion. The table knows its identifier, and forgets it again unless keep() is called, so
-  /// that nothing remains if the library throws. The table must not be changed or moved while an Addition exists.
+  /// A vector during its insertion. Its slot is taken, and becomes free again unless keep() is called, so that nothing
+  /// remains if the library throws. The table must not be changed or moved before keep() is called or the Addition goes.
   class [[nodiscard]] Addition {
    public:
     Addition(const Addition&) = delete;
@@ -46,8 +46,11 @@ class SlotTable {
     /// Whether the slot has had a vector before.
     [[nodiscard]] bool reused() const noexcept { return reused_; }
 
-    /// Keeps the vector: the library has taken it.
-    void keep() noexcept { table_ = nullptr; }
+    /// Keeps the vector: the library has taken it. Its identifier has this slot from now on.
+    void keep() noexcept {
+      table_->slot_of_.find(table_->id(slot_))->second = slot_;
+      table_ = nullptr;
+    }
 
     /// Keeps the slot, but free: the library made it without taking the vector.
     void keep_slot() noexcept { reused_ = true; }
@@ -62,10 +65,13 @@ class SlotTable {
   };
 
   /// The number of taken slots, which is the number of vectors.
-  [[nodiscard]] std::size_t size() const noexcept { return slot_of_.size(); }
+  [[nodiscard]] std::size_t size() const noexcept { return rows_.size() - free_.size(); }
 
   /// The number of slots, taken and free. Every slot is smaller than this.
   [[nodiscard]] std::size_t slots() const noexcept { return rows_.size(); }
+
+  /// The slot that the next vector gets: the lowest free one, or a new one.
+  [[nodiscard]] std::size_t next_slot() const noexcept { return free_.empty() ? rows_.size() : free_.front(); }
 
   /// Whether `slot` is free. Precondition: slot < slots().
   [[nodiscard]] bool is_free(std::size_t slot) const noexcept { return !rows_[slot].has_value(); }
@@ -93,52 +99,29 @@ class SlotTable {
     return *slot;
   }
 
-  /// Throws IndexError duplicate if the table has this identifier.
-  void check_new(const VectorId& id) const {
+  /// Throws IndexError duplicate for a known identifier.
+  void require_absent(const VectorId& id) const {
     if (slot_of_.contains(id)) {
-      throw IndexError(IndexErrorKind::duplicate, "there is a vector " + to_string(id) +
-                                                      " in the index already; replace it by upsert, erase it first, or "
-                                                      "use another identifier");
+      throw_duplicate(id);
     }
   }
 
-  /// An identifier that the table does not have. Throws std::bad_alloc.
-  [[nodiscard]] VectorId unused_id() const {
-    for (std::size_t number = 0;; ++number) {
-      if (VectorId id = VectorId::from_bytes("stand-in " + std::to_string(number)); !slot_of_.contains(id)) {
-        return id;
-      }
-    }
-  }
-
-  /// Gives the vector `from` another identifier, of which the caller passes two copies. Preconditions: the table has
-  /// `from`, and not the new one.
-  void rename(const VectorId& from, VectorId key, VectorId copy) noexcept {
-    auto node = slot_of_.extract(from);
-    rows_[node.mapped()]->id = std::move(copy);
-    node.key() = std::move(key);
-    slot_of_.insert(std::move(node));  // allocates nothing: there is no more than before
-  }
-
-  /// Gives `id` the lowest free slot, or a new one. If it throws, nothing has changed: IndexError duplicate for a known
-  /// identifier, what check_storable throws for metadata that cannot be stored, std::bad_alloc.
+  /// Gives `id` next_slot(). If it throws, nothing has changed: IndexError duplicate for a known identifier,
+  /// std::bad_alloc. Precondition: check_storable(metadata) does not throw.
   [[nodiscard]] Addition add(VectorId id, std::optional<Metadata> metadata) {
-    check_new(id);
-    check_storable(metadata);
-    const bool reuse = !free_.empty();
-    if (!reuse) {
-      make_room_for_one();
+    make_room_for_next();
+    if (!slot_of_.emplace(id, next_slot()).second) {  // the last call that can throw
+      throw_duplicate(id);
     }
-    const std::size_t slot = reuse ? free_.front() : rows_.size();
-    slot_of_.emplace(id, slot);  // the last call that can throw
-    if (reuse) {
-      std::pop_heap(free_.begin(), free_.end(), std::greater<>{});
-      free_.pop_back();
-      rows_[slot].emplace(std::move(id), std::move(metadata));
-    } else {
-      rows_.emplace_back(std::in_place, std::move(id), std::move(metadata));
-    }
-    return Addition(*this, slot, reuse);
+    return take_next(std::move(id), std::move(metadata));
+  }
+
+  /// Gives a known identifier next_slot() for a vector that replaces its own. Its slot becomes the new one by keep();
+  /// the old one stays taken until it is removed. Throws std::bad_alloc, and then has changed nothing. Preconditions:
+  /// the table has the identifier, and check_storable(metadata) does not throw.
+  [[nodiscard]] Addition replace(VectorId id, std::optional<Metadata> metadata) {
+    make_room_for_next();
+    return take_next(std::move(id), std::move(metadata));
   }
 
   /// Adds a slot behind all others, even if some are free: for an index that is loaded or imported. Throws IndexError
@@ -158,18 +141,19 @@ class SlotTable {
     rows_.emplace_back();
   }
 
-  /// Frees a slot. Precondition: it is taken.
+  /// Frees a slot. The table forgets its identifier, unless that has another slot by now. Precondition: it is taken.
   void remove(std::size_t slot) noexcept {
-    slot_of_.erase(rows_[slot]->id);
+    forget(slot);
     rows_[slot].reset();
     free_.push_back(slot);  // has room: see make_room_for_one
     std::push_heap(free_.begin(), free_.end(), std::greater<>{});
   }
 
   /// Frees a slot by moving the content of the last slot into it, so that no gap remains: for a library that numbers
-  /// its vectors without gaps. Precondition: the slot is taken, and no slot is free.
+  /// its vectors without gaps. The table forgets the identifier as remove() does. Precondition: the slot is taken, and
+  /// no slot is free.
   void remove_by_last(std::size_t slot) noexcept {
-    slot_of_.erase(rows_[slot]->id);
+    forget(slot);
     if (slot + 1 < rows_.size()) {
       slot_of_.find(rows_.back()->id)->second = slot;
       rows_[slot] = std::move(rows_.back());
@@ -227,6 +211,38 @@ class SlotTable {
   static constexpr std::uint8_t slot_taken = 1;
   static constexpr std::uint64_t smallest_slot_bytes = 1;
 
+  [[noreturn]] static void throw_duplicate(const VectorId& id) {
+    throw IndexError(IndexErrorKind::duplicate, "there is a vector " + to_string(id) +
+                                                    " in the index already; erase it first, use upsert, or use another "
+                                                    "identifier");
+  }
+
+  void make_room_for_next() {
+    if (free_.empty()) {
+      make_room_for_one();
+    }
+  }
+
+  [[nodiscard]] Addition take_next(VectorId id, std::optional<Metadata> metadata) noexcept {
+    const bool reuse = !free_.empty();
+    const std::size_t slot = next_slot();
+    if (reuse) {
+      std::pop_heap(free_.begin(), free_.end(), std::greater<>{});
+      free_.pop_back();
+      rows_[slot].emplace(std::move(id), std::move(metadata));
+    } else {
+      rows_.emplace_back(std::in_place, std::move(id), std::move(metadata));
+    }
+    return Addition(*this, slot, reuse);
+  }
+
+  // Forgets the identifier of a slot, unless it has another slot: then its vector was replaced, or was not.
+  void forget(std::size_t slot) noexcept {
+    if (const auto found = slot_of_.find(rows_[slot]->id); found->second == slot) {
+      slot_of_.erase(found);
+    }
+  }
+
   // Makes room for one more slot, and for every slot in the list of free ones, because remove() must not fail.
   void make_room_for_one() {
     if (rows_.size() == rows_.capacity()) {
@@ -240,14 +256,14 @@ class SlotTable {
     if (reused) {
       remove(slot);
     } else {
-      slot_of_.erase(rows_[slot]->id);
+      forget(slot);
       rows_.pop_back();
     }
   }
 
   std::vector<std::optional<Row>> rows_;               // by slot; nothing in a free one
   std::vector<std::size_t> free_;                      // the free slots: a heap, the lowest first
-  std::unordered_map<VectorId, std::size_t> slot_of_;  // the taken ones
+  std::unordered_map<VectorId, std::size_t> slot_of_;  // by identifier
 };
 
 }  // namespace iqdb::inline IQDB_PERSIST_ABI

@@ -1,13 +1,17 @@
 // UsearchConfig: how a UsearchIndex is built and searched, with the range of each setting.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <span>
 #include <string>
 #include <string_view>
 
 #include "iqdb/index/support/argument_checks.hpp"
+#include "iqdb/index/support/distance.hpp"
 #include "iqdb/index_error.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/types.hpp"
@@ -56,6 +60,46 @@ inline void check_config(const UsearchConfig& config, DistanceMetric metric) {
     throw IndexError(IndexErrorKind::invalid_config,
                      "the scalar i8 keeps only the direction of a vector, which does not fit the metric " +
                          std::string(to_string(metric)) + "; use cosine, or f16");
+  }
+}
+
+/// Throws IndexError for a vector that an index with these settings cannot keep, as check_single_precision does; and
+/// invalid_vector for one of which the scalar keeps only zeros, or which it cannot hold.
+inline void check_form(std::span<const float> vector, index_support::VectorRole role, std::size_t dim,
+                       DistanceMetric metric, UsearchScalar scalar) {
+  constexpr float largest_f16 = 65504.0F;
+  constexpr float least_f16 = 0x1p-24F;
+  const bool direction = metric == DistanceMetric::cosine;
+  index_support::check_single_precision(
+      vector, role, dim, metric,
+      scalar == UsearchScalar::f16 && !direction ? largest_f16 : std::numeric_limits<float>::max());
+  if (scalar == UsearchScalar::f32) {
+    return;
+  }
+  float largest = 0.0F;
+  for (const float component : vector) {
+    largest = std::max(largest, std::abs(component));
+  }
+  const auto refuse = [&](const std::string& why) {
+    throw IndexError(IndexErrorKind::invalid_vector, "the " + std::string(name_of(role)) + " " + why);
+  };
+  if (scalar == UsearchScalar::f16) {
+    // A direction has a component that is not small.
+    if (!direction && largest > 0.0F && largest < least_f16) {
+      refuse("has no component above " + index_support::readable(largest) +
+             ", and the scalar f16 would keep zeros; it keeps components from 6e-8 to 65504; scale all vectors, or use "
+             "f32");
+    }
+    return;
+  }
+  if (largest == 0.0F) {
+    refuse("is all zeros: it has no direction, which is what the scalar i8 keeps");
+  }
+  // usearch keeps the direction times 127, without fractions.
+  constexpr double steps = 127.0;
+  constexpr double rounding = 1e-5;
+  if (largest * steps < std::sqrt(squared_norm(vector)) * (1.0 + rounding)) {
+    refuse("has no component of at least 1/127 of its length, and the scalar i8 would keep zeros; use f16");
   }
 }
 

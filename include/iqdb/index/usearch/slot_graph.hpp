@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <new>
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -88,13 +89,24 @@ class SlotGraph {
 
   /// Adds a vector. If it throws, nothing has changed.
   void add(std::size_t slot, std::span<const float> vector) {
+    finish_erasure();
     make_room_for_one();
     accepted("insert a vector", [&] { return graph_->add(key_of(slot), vector.data(), writing_thread); });
   }
 
-  /// Erases a vector. Precondition: the graph holds it.
+  /// Erases a vector. Precondition: the graph holds it. Directly behind add() it throws nothing: the first erasure needs
+  /// memory in usearch, and if there is none, it is made by the next add() or erase(), which throw then and change
+  /// nothing. Until then the vector is neither found nor written.
   void erase(std::size_t slot) {
-    accepted("erase a vector", [&] { return graph_->remove(key_of(slot)); });
+    finish_erasure();
+    unfinished_ = slot;
+    try {
+      finish_erasure();
+    } catch (const std::bad_alloc&) {
+      return;
+    } catch (const IndexError&) {
+      return;
+    }
   }
 
   /// Returns up to `most` vectors that are nearest by usearch's own distances. Looks at `candidates` vectors, or at all
@@ -104,10 +116,13 @@ class SlotGraph {
     const Workplace workplace(*workplaces_);
     const auto result =
         accepted("search", [&] { return graph_->search(query.data(), candidates, workplace.number(), exact); });
-    std::vector<index_support::Found> found(std::min<std::size_t>(most, result.size()));
-    for (std::size_t at = 0; at < found.size(); ++at) {
+    std::vector<index_support::Found> found;
+    found.reserve(std::min<std::size_t>(most, result.size()));
+    for (std::size_t at = 0; at < result.size() && found.size() < most; ++at) {
       const std::uint64_t key = result[at].member.key;
-      found[at].slot = static_cast<std::size_t>(slot_of(key));
+      if (const auto slot = static_cast<std::size_t>(slot_of(key)); slot != unfinished_) {
+        found.push_back({.slot = slot});
+      }
     }
     return found;
   }
@@ -121,7 +136,10 @@ class SlotGraph {
   void write(Writer& writer, NumberOf number_of) const {
     const std::unique_ptr<Graph> empty = graph_ ? nullptr : make_graph();
     const Graph& graph = graph_ ? *graph_ : *empty;
-    const auto number_for = [&](std::uint64_t key) { return number_of(static_cast<std::size_t>(slot_of(key))); };
+    const auto number_for = [&](std::uint64_t key) -> std::uint64_t {
+      const auto slot = static_cast<std::size_t>(slot_of(key));
+      return slot == unfinished_ ? erased_key : number_of(slot);
+    };
     OutputStream stream(writer, get_slot(graph.cend()), number_for);
     auto result =
         graph.save_to_stream([&stream](const void* from, std::size_t length) { return stream.write(from, length); });
@@ -182,16 +200,20 @@ class SlotGraph {
         accepted("make an index", [&] { return Graph::make(native_metric(), config); }).index);
   }
 
+  void finish_erasure() {
+    if (unfinished_) {
+      accepted("erase a vector", [&] { return graph_->remove(key_of(*unfinished_)); });
+      unfinished_.reset();
+    }
+  }
+
+  // Precondition: fewer than most_nodes vectors, so that usearch has a number left.
   void make_room_for_one() {
     if (!graph_) {
       graph_ = make_graph();
     }
     if (graph_->size() < nodes() || nodes() < graph_->capacity()) {
       return;  // an erased node is used again, or there is room
-    }
-    if (nodes() == most_nodes) {
-      throw IndexError(IndexErrorKind::resource_limit, "the index holds " + std::to_string(nodes()) +
-                                                           " vectors, the most that usearch has numbers for");
     }
     constexpr std::size_t least = 64;
     reserve(std::min<std::size_t>(std::max({least, config_.capacity, 2 * nodes()}), most_nodes));
@@ -210,6 +232,7 @@ class SlotGraph {
   UsearchConfig config_;
   std::unique_ptr<Graph> graph_;
   std::unique_ptr<Workplaces> workplaces_;  // set by the first reserve()
+  std::optional<std::size_t> unfinished_;   // the slot of a vector that usearch still has to erase
 };
 
 }  // namespace usearch_stream

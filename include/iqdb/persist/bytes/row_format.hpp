@@ -62,6 +62,13 @@ inline constexpr std::uint64_t smallest_metadata_bytes = 1;
 /// calls it before it accepts a vector.
 IQDB_PERSIST_INLINE void check_storable(const std::optional<Metadata>& metadata);
 
+/// The most bytes of an identifier that is stored. Longer ones are read, should a file hold them.
+inline constexpr std::uint64_t most_id_bytes = std::uint64_t{16} << 20U;
+
+/// Throws IndexError resource_limit for an identifier of more than most_id_bytes. An index calls it before it accepts a
+/// vector.
+IQDB_PERSIST_INLINE void check_storable(const VectorId& id);
+
 /// Writes an identifier: kind, then the integer, or length and bytes. Throws what the writer throws.
 IQDB_PERSIST_INLINE void write_id(Writer& writer, const VectorId& id);
 
@@ -158,6 +165,14 @@ IQDB_PERSIST_INLINE void check_storable(const std::optional<Metadata>& metadata)
     if (const auto* text = std::get_if<std::string>(&value)) {
       check(*text, "the metadata value");
     }
+  }
+}
+
+IQDB_PERSIST_INLINE void check_storable(const VectorId& id) {
+  if (!id.is_integer() && id.bytes().size() > most_id_bytes) {
+    throw IndexError(IndexErrorKind::resource_limit, "an identifier has " + std::to_string(id.bytes().size()) +
+                                                         " bytes; at most " + std::to_string(most_id_bytes) +
+                                                         " can be stored; use a hash of it, or keep it as metadata");
   }
 }
 

@@ -46,7 +46,9 @@ template <Index I>
 void check_before_upsert(const I& index, const VectorId& id, std::span<const float> vector,
                          const std::optional<Metadata>& metadata) {
   check_storable(metadata);
-  if constexpr (ChecksVector<I>) {
+  if constexpr (ChecksUpsert<I>) {
+    index.check_upsert(id, vector, metadata);
+  } else if constexpr (ChecksVector<I>) {
     index.check_vector(vector, metadata);
   } else if constexpr (ChecksInsert<I>) {
     try {
