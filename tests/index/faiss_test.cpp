@@ -303,8 +303,9 @@ TEST_CASE("FaissIndex: k beyond the number of vectors finds all and k of 0 none"
   }
 }
 
-TEST_CASE("FaissIndex: vectors too large for a distance are kept and found", "[faiss][search]") {
-  constexpr float huge = 3e38F;
+TEST_CASE("FaissIndex: vectors as large as distances allow are kept and found, and larger ones are refused",
+          "[faiss][search]") {
+  constexpr float huge = 3e18F;
   for (const FaissKind kind : kinds) {
     for (const DistanceMetric metric : {DistanceMetric::euclidean, DistanceMetric::dot_product}) {
       INFO(name_of(kind) << " " << to_string(metric));
@@ -313,6 +314,7 @@ TEST_CASE("FaissIndex: vectors too large for a distance are kept and found", "[f
       index.insert(2, {-huge, huge});
       index.insert(3, {1.0F, 2.0F});
       index.insert(4, {huge, huge});
+      require_kind(IndexErrorKind::invalid_vector, [&] { index.insert(5, {3e38F, -3e38F}); });
       CHECK(index.search({huge, huge}, {.k = 10}).size() == 4);
       CHECK(loaded(index).search({huge, huge}, {.k = 10}).size() == 4);
     }

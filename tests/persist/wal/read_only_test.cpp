@@ -183,6 +183,24 @@ TEST_CASE("The way out that the message of a damaged log names has everything be
   }
 }
 
+TEST_CASE("up_to finds the snapshot's checkpoint though it stands behind the last mutation", "[read_only][up_to]") {
+  const DurableDirectory directory;
+  DurableIndex writer = directory.open_with(index_of({1}));
+  insert_row(writer, 2);
+  writer.save();
+  insert_row(writer, 3);
+  insert_row(writer, 4);
+  FileSet files = directory.files();
+  const auto frames = iqdb_test::frames_of(files[log_name]);
+  files[log_name][frames[2].offset + 30] ^= std::byte{1};  // in the mutation 2
+  const DurableDirectory damaged;
+  damaged.put(files);
+  REQUIRE(iqdb_test::load_in(damaged).kind == "log_corrupted");
+  iqdb::PersistConfig config = reading(damaged);
+  config.up_to = 1;
+  CHECK(ids_of(DurableIndex::load(config).index()) == Ids{1, 2});
+}
+
 TEST_CASE("up_to below what the snapshot holds is invalid_config", "[read_only][up_to]") {
   const DurableDirectory directory;
   DurableIndex writer = directory.open_with(index_of({1}));

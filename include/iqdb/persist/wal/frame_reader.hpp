@@ -54,8 +54,8 @@ class FrameReader {
 
   /// Returns the mutations of `frame` that the frame directly behind it aborts, in ascending ranges; nothing if that
   /// frame is no valid abort of mutations of `frame`. `frame` is the frame returned last, and holds `mutations`
-  /// mutations. Its body stays valid. Throws what the file throws, and PersistError log_corrupted if the abort cannot be
-  /// decoded.
+  /// mutations. Its body stays valid. An abort that cannot be decoded aborts nothing: FrameOrder refuses it. Throws what
+  /// the file throws.
   [[nodiscard]] std::vector<LsnRange> abort_behind(const LogFrame& frame, std::uint64_t mutations) {
     if (log_.version == 1 || mutations == 0) {
       return {};
@@ -72,9 +72,11 @@ class FrameReader {
     if (!may_stand_at(position, header) || header.crc32 != computed_checksum(header, body).whole) {
       return {};
     }
-    const LogFrame abort{.position = position, .end = frame.end + bytes_behind, .body = body, .crc32 = 0, .fields = {}};
-    return abort.decoded(
-        [&] { return FrameBody(body, log_.version).aborted_within(frame.position.next_lsn, mutations); });
+    try {
+      return FrameBody(body, log_.version).aborted_within(frame.position.next_lsn, mutations);
+    } catch (const PersistError&) {
+      return {};
+    }
   }
 
   /// The end of the frame returned last, where the next frame stands.

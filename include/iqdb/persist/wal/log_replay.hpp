@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -116,19 +117,20 @@ class LogReplay {
   // io; std::bad_alloc; and what `reload` throws.
   template <Index I, ReadableFile F, class Reload>
   [[nodiscard]] Replayed<Log> in_two_passes(I& index, const Fingerprint& snapshot, F& file, Reload&& reload) {
-    const std::optional<std::uint64_t> up_to = ends_early() ? config_->up_to : std::nullopt;
-    const LogScan scan = scan_log(file, snapshot, config_->buffer_bytes, helpers_.if_any(), up_to);
+    const auto behind = ends_early() ? BehindTheEnd::ignored : BehindTheEnd::examined;
+    const LogScan scan = scan_log(file, snapshot, config_->buffer_bytes, helpers_.if_any(), behind);
     if (!scan.replay) {
       throw_log_mismatch(scan.log, snapshot, scan.mutations);
     }
     ReplayRules rules{.version = scan.log.version,
                       .covered_lsn = scan.replay->covered_lsn,
-                      .log_end = scan.end.offset,
+                      // Of a log that is read in part nobody knows whether its last frame is the last one.
+                      .log_end = ends_early() ? no_end : scan.end.offset,
                       .skip_rejected = config_->skip_rejected,
                       .time_before = scan.replay->time_before};
-    if (up_to) {
-      require_not_covered(*up_to, rules.covered_lsn);
-      rules.up_to = *up_to;
+    if (ends_early()) {
+      require_not_covered(*config_->up_to, rules.covered_lsn);
+      rules.up_to = *config_->up_to;
     }
     for (;;) {
       Replayed<Log> replayed = begun(scan.log, snapshot, rules.covered_lsn);
@@ -145,6 +147,8 @@ class LogReplay {
   }
 
  private:
+  static constexpr auto no_end = std::numeric_limits<std::uint64_t>::max();
+
   [[nodiscard]] Replayed<Log> begun(const LogIdentity& identity, const Fingerprint& snapshot, std::uint64_t base_lsn) {
     const bool has_history = identity.version >= 3;
     return {

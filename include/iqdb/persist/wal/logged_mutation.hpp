@@ -39,7 +39,7 @@ template <Storage S>
   if (!config.wal_enabled) {
     return false;
   }
-  open_log::usable(log).writer->require_not_poisoned();
+  naming_file(config.path, [&] { open_log::usable(log).writer->require_not_poisoned(); });
   if (has_unlogged_changes) {
     throw_persist_error(PersistErrorKind::unlogged_changes,
                         "the index was changed through index_mut() and not saved since, so a replay of the log would "

@@ -46,11 +46,10 @@ inline constexpr std::uint64_t largest_lsn = std::uint64_t{1} << 62U;
 
 /// The header of a log of version 2 or 3.
 struct LogHeader {
-  std::uint64_t log_id = 0;    ///< random, new for each log file; part of each frame's checksum
-  std::uint64_t base_lsn = 0;  ///< the LSN of the last mutation in the base snapshot
-  Fingerprint base;            ///< the snapshot that the log continues
-  std::uint64_t history_id =
-      0;  ///< random; as long as it stays the same, an LSN names the same mutation; 0 in version 2
+  std::uint64_t log_id = 0;      ///< random, new for each log file; part of each frame's checksum
+  std::uint64_t base_lsn = 0;    ///< the LSN of the last mutation in the base snapshot
+  Fingerprint base;              ///< the snapshot that the log continues
+  std::uint64_t history_id = 0;  ///< random; while it stays the same, an LSN names the same mutation; 0 in version 2
 
   friend bool operator==(const LogHeader&, const LogHeader&) = default;
 };

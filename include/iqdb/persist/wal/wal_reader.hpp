@@ -115,12 +115,17 @@ template <ReadableFile F>
 
 }  // namespace wal_reader
 
+/// What a scan does with the bytes behind the last valid frame.
+enum class BehindTheEnd : std::uint8_t {
+  examined,  ///< they are a torn tail, or the log is damaged
+  ignored,   ///< nobody asks; a frame that no writer makes ends the log, too
+};
+
 /// Reads a log to its end, in pieces of about `piece_bytes`; `helpers` share the work. `snapshot` is the fingerprint of
-/// the snapshot beside the log. With `up_to` it reads only the frames that begin with that mutation or an earlier one,
-/// and does not look for damage behind them. Throws PersistError bad_magic, unsupported_version, log_corrupted; io.
+/// the snapshot beside the log. Throws PersistError bad_magic, unsupported_version, log_corrupted; io.
 template <ReadableFile F>
 [[nodiscard]] LogScan scan_log(F& file, const Fingerprint& snapshot, std::size_t piece_bytes,
-                               HelperThreads* helpers = nullptr, std::optional<std::uint64_t> up_to = {}) {
+                               HelperThreads* helpers = nullptr, BehindTheEnd behind = BehindTheEnd::examined) {
   LogScan scan;
   scan.log = identify_log(file);
   if (file.size() < log_header_1_bytes) {
@@ -128,17 +133,18 @@ template <ReadableFile F>
     scan.replay = ReplayStart{.from = scan.end};
     return scan;
   }
+  scan.end = scan.log.first_frame();
   if (scan.log.continues(snapshot)) {
-    scan.replay = ReplayStart{.from = scan.log.first_frame(), .covered_lsn = scan.log.header.base_lsn};
+    scan.replay = ReplayStart{.from = scan.end, .covered_lsn = scan.log.header.base_lsn};
   }
-  FrameReader reader(file, scan.log, scan.log.first_frame(), piece_bytes, helpers);
+  FrameReader reader(file, scan.log, scan.end, piece_bytes, helpers);
   FrameOrder order(scan.log);
   Mutation mutation;
   std::optional<std::int64_t> time;
   bool counted = true;  // whether scan.mutations begins behind the mutations that the snapshot holds
-  while (const auto frame = up_to && reader.position().next_lsn > *up_to ? std::nullopt : reader.next()) {
-    FrameBody body = order.take(*frame);
-    frame->decoded([&] {
+  const auto take = [&](const LogFrame& frame) {
+    FrameBody body = order.take(frame);
+    frame.decoded([&] {
       for (std::uint32_t at = 0; at < body.mutations(); ++at) {
         body.read_next(mutation);
       }
@@ -149,21 +155,32 @@ template <ReadableFile F>
       scan.mutations -= range.count();
     }
     reader.advance(body.mutations());
+    scan.end = reader.position();
     if (body.op() == FrameOp::time) {
       time = body.time();
     }
     if (body.op() == FrameOp::checkpoint && body.fingerprint() == snapshot) {
       // Where writers went on while the snapshot was written, mutations that it lacks stand before this frame.
-      counted = order.covered_lsn() + 1 == frame->position.next_lsn;
-      scan.replay = ReplayStart{.from = counted ? reader.position() : scan.log.first_frame(),
+      counted = order.covered_lsn() + 1 == frame.position.next_lsn;
+      scan.replay = ReplayStart{.from = counted ? scan.end : scan.log.first_frame(),
                                 .covered_lsn = order.covered_lsn(),
                                 .time_before = counted ? time : std::nullopt};
       scan.mutations = 0;
     }
+  };
+  try {
+    while (const auto frame = reader.next()) {
+      take(*frame);
+    }
+    if (behind == BehindTheEnd::examined) {
+      scan.dropped_bytes = reader.torn_bytes();
+    }
+  } catch (const PersistError& error) {
+    if (behind == BehindTheEnd::examined || error.kind() != PersistErrorKind::log_corrupted) {
+      throw;
+    }
   }
-  scan.end = reader.position();
-  scan.dropped_bytes = up_to ? 0 : reader.torn_bytes();
-  if (!counted) {
+  if (!counted && behind == BehindTheEnd::examined) {
     scan.mutations = wal_reader::mutations_behind(file, scan.log, scan.replay->covered_lsn, piece_bytes, helpers);
   }
   return scan;
