@@ -152,8 +152,7 @@ std::string told(const iqdb::RecoveryReport& report) {
   return "version " + std::to_string(report.log_version) + ", replayed " + std::to_string(report.replayed) +
          ", skipped " + std::to_string(report.skipped) + ", aborted " + std::to_string(report.aborted) +
          ", tolerated " + std::to_string(report.tolerated) + ", dropped " + std::to_string(report.dropped_bytes) +
-         ", kept as '" + report.torn_log.filename().string() + "'" +
-      ;
+         ", kept as '" + report.torn_log.filename().string() + "'";
 }
 
 struct State {
