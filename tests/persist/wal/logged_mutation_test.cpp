@@ -121,6 +121,17 @@ TEST_CASE("What the index's checks refuse costs neither a byte nor a system call
   CHECK(ids_of(db.index().flat()) == Ids{1, 2});
 }
 
+TEST_CASE("Metadata that cannot be stored is refused before it is logged also where the index has no checks",
+          "[logged_mutation]") {
+  const DurableDirectory directory;
+  auto db = iqdb::PersistedIndex<PlainIndex>::open_with(PlainIndex(index_of({1})), directory.config());
+  const ByteVector before = directory.log_bytes();
+  require_kind(IndexErrorKind::invalid_config, [&] { db.insert(2, {1.0F, 2.0F}, {{"k", "\xFF"}}); });
+  require_kind(IndexErrorKind::invalid_config, [&] { db.upsert(2, {1.0F, 2.0F}, {{"k", "\xFF"}}); });
+  CHECK(directory.log_bytes() == before);
+  CHECK(db.lsn() == 0);
+}
+
 TEST_CASE("A batch of which the index's checks refuse one is not made at all", "[logged_mutation][batch]") {
   const DurableDirectory directory;
   for (const bool logged : {true, false}) {
