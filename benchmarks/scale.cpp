@@ -74,7 +74,8 @@ std::uint64_t vectors_in(std::uint64_t bytes) { return std::max<std::uint64_t>(b
 std::uint64_t records_in(std::uint64_t bytes) { return std::max<std::uint64_t>(bytes / Records::record_bytes, 1); }
 
 Found save(const std::filesystem::path& path, std::uint64_t bytes) {
-  auto database = iqdb::PersistedIndex<ArrayIndex>::open_with(ArrayIndex::of(vectors_in(bytes)), {.path = path});
+  auto database = iqdb::PersistedIndex<ArrayIndex>::open_with(ArrayIndex::of(vectors_in(bytes)),
+                                                              {.path = path, .replace_existing = true});
   touch_free_memory(bytes);
   settle(path.parent_path());
   std::uint64_t payload = 0;

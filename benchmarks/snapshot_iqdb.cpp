@@ -44,6 +44,7 @@ class Lender {
     prepare();
     I taken = std::move(*index_);
     index_.reset();  // where the save fails, the index is made again
+    config.replace_existing = true;
     auto database = PersistedIndex<I>::open_with(std::move(taken), std::move(config));
     const iqdb::SnapshotInfo info = database.save();
     index_.emplace(std::move(database.index_mut()));

@@ -80,6 +80,7 @@ class IqdbSnapshot : public Subject {
   static iqdb::PersistConfig config(const std::filesystem::path& directory) {
     iqdb::PersistConfig config;
     config.path = directory / file;
+    config.replace_existing = true;
     return config;
   }
 
