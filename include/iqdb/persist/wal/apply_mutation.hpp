@@ -77,8 +77,10 @@ void check_before_batch(const I& index, std::span<const Mutation> mutations, Fai
         for (std::size_t at = 0; at < mutations.size(); ++at) {
           order.push_back(at);
         }
-        std::ranges::stable_sort(
-            order, [&](std::size_t left, std::size_t right) { return precedes(mutations[left], mutations[right]); });
+        std::ranges::sort(order, [&](std::size_t left, std::size_t right) {
+          const auto compared = mutations[left].id <=> mutations[right].id;
+          return compared < 0 || (compared == 0 && left < right);
+        });
         for (std::size_t at = 1; at < order.size(); ++at) {
           first[order[at]] = precedes(mutations[order[at - 1]], mutations[order[at]]);
         }
