@@ -112,13 +112,22 @@ struct World {
   void insert(VectorId row) { db->insert(std::move(row), some_vector, long_metadata()); }
 };
 
-// Of the batch the fourth mutation, if it `is_rejected`.
+// Of the batch the fourth mutation, if it `is_rejected`: it depends on the first one, so that no check can tell.
 iqdb::WriteBatch some_batch(bool is_rejected) {
   iqdb::WriteBatch batch;
+  if (is_rejected) {
+    const VectorId bytes = VectorId::from_bytes("the identifier of a vector in a batch that is rejected in part");
+    batch.insert(3000, some_vector, long_metadata());
+    batch.insert(bytes, some_vector, long_metadata());
+    batch.erase(bytes);
+    batch.insert(3000, some_vector, long_metadata());
+    batch.insert(3002, some_vector);
+    return batch;
+  }
   batch.insert(2000, some_vector, long_metadata());
   batch.insert(byte_id(), some_vector, long_metadata());
   batch.erase(VectorId(0));
-  batch.insert(is_rejected ? 2000 : 2001, some_vector, long_metadata());
+  batch.insert(2001, some_vector, long_metadata());
   batch.insert(2002, some_vector);
   return batch;
 }

@@ -17,6 +17,7 @@
 #include <map>
 #include <optional>
 #include <random>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -78,6 +79,25 @@ void mutate(std::mt19937_64& random, std::uint64_t count, const Target& target) 
   }
 }
 
+// What FlatIndex's checks ask before a batch is logged: whether the first mutation of each identifier will be taken.
+struct CheckTarget {
+  const Model* model;
+  std::set<std::uint64_t>* seen;
+  bool* refused;
+  void insert(std::uint64_t id, float /*number*/) const {
+    *refused = *refused || (seen->insert(id).second && model->contains(id));
+  }
+  void erase(std::uint64_t id) const { *refused = *refused || (seen->insert(id).second && !model->contains(id)); }
+};
+
+// Whether a batch of the mutations that `random` makes is refused before it is logged.
+bool is_refused(std::mt19937_64 random, std::uint64_t count, const Model& model) {
+  std::set<std::uint64_t> seen;
+  bool refused = false;
+  mutate(random, count, CheckTarget{.model = &model, .seen = &seen, .refused = &refused});
+  return refused;
+}
+
 enum class Step : std::uint8_t { single, batch, save, checkpoint, reopen };
 
 // The step with this number: what it does, and the generator for its mutations.
@@ -99,7 +119,9 @@ void apply_to_model(std::uint64_t seed, std::uint64_t number, Model& model) {
       mutate(random, 1, ModelTarget{&model});
     } else if (step == Step::batch) {
       const auto count = 1 + random() % 6;
-      mutate(random, count, ModelTarget{&model});
+      if (!is_refused(random, count, model)) {
+        mutate(random, count, ModelTarget{&model});
+      }
     }
   } catch (const iqdb::IndexError&) {
   }

@@ -104,8 +104,8 @@ bool report(const char* job, const Shape& shape, const std::string& codec, doubl
 }
 
 bool save_job(const Shape& shape, const std::string& codec, const std::filesystem::path& path) {
-  auto db =
-      PersistedIndex<FlatIndex>::open_with(make_index(shape), {.path = path, .compression = compression_named(codec)});
+  auto db = PersistedIndex<FlatIndex>::open_with(
+      make_index(shape), {.path = path, .compression = compression_named(codec), .replace_existing = true});
   ::malloc_trim(0);
   reset_peak();
   const double index = memory("VmRSS");

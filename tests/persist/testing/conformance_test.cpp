@@ -40,7 +40,7 @@ class Pile {
   [[nodiscard]] static iqdb::DistanceMetric metric() { return iqdb::DistanceMetric::dot_product; }
   void insert(const iqdb::VectorId& id, std::span<const float> vector, const std::optional<iqdb::Metadata>& metadata) {
     if (!id.is_integer() || metadata || vector.size() != dim()) {
-      throw iqdb::IndexError(iqdb::IndexErrorKind::invalid_config, "numbered vectors of 3 components alone");
+      throw iqdb::IndexError(iqdb::IndexErrorKind::invalid_vector, "numbered vectors of 3 components alone");
     }
     (*rows_)[id.integer()].assign(vector.begin(), vector.end());  // takes the place of one that is there
   }
