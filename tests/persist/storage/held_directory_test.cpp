@@ -214,14 +214,14 @@ TEST_CASE("A lock on a lock file that lost its name meanwhile is refused", "[hel
 TEST_CASE("Whenever a directory is exchanged during a checkpoint the other one keeps its files", "[held_directory]") {
   using iqdb::testing::SimulatedFileSystem;
   using Storage = iqdb::BasicFileStorage<SimulatedFileSystem>;
-  using Db = iqdb::PersistedIndex<iqdb::FlatIndex, Storage>;
+  using HeldDb = iqdb::PersistedIndex<iqdb::FlatIndex, Storage>;
   std::size_t refused = 0;
   std::size_t done = 0;
   bool is_behind_end = false;
   for (std::size_t number = 0; !is_behind_end; ++number) {
     SimulatedFileSystem machine;
-    Db::open_with(iqdb_test::index_of({100, 101}), TwoIndexes::config("/other"), Storage(machine)).close();
-    Db db = Db::open_with(iqdb_test::index_of({1, 2}), TwoIndexes::config("/live"), Storage(machine));
+    HeldDb::open_with(iqdb_test::index_of({100, 101}), TwoIndexes::config("/other"), Storage(machine)).close();
+    HeldDb db = HeldDb::open_with(iqdb_test::index_of({1, 2}), TwoIndexes::config("/live"), Storage(machine));
     insert_row(db, 3);
     const auto before = machine.visible();
     is_behind_end = true;
@@ -250,7 +250,7 @@ TEST_CASE("Whenever a directory is exchanged during a checkpoint the other one k
       CHECK_FALSE(after.contains("/live/x.tmp"));
       CHECK_FALSE(after.contains("/other/x.tmp"));
       db.close();
-      CHECK(iqdb_test::ids_of(Db::load(TwoIndexes::config("/other"), Storage(machine)).index()) == Ids{1, 2, 3});
+      CHECK(iqdb_test::ids_of(HeldDb::load(TwoIndexes::config("/other"), Storage(machine)).index()) == Ids{1, 2, 3});
     }
   }
   CHECK(refused > 5);
@@ -260,14 +260,14 @@ TEST_CASE("Whenever a directory is exchanged during a checkpoint the other one k
 TEST_CASE("A lock file that is removed in the laboratory ends checkpoints", "[held_directory]") {
   using iqdb::testing::SimulatedFileSystem;
   using Storage = iqdb::BasicFileStorage<SimulatedFileSystem>;
-  using Db = iqdb::PersistedIndex<iqdb::FlatIndex, Storage>;
+  using HeldDb = iqdb::PersistedIndex<iqdb::FlatIndex, Storage>;
   SimulatedFileSystem machine;
-  Db db = Db::open_with(iqdb_test::index_of({1, 2}), TwoIndexes::config("/live"), Storage(machine));
+  HeldDb db = HeldDb::open_with(iqdb_test::index_of({1, 2}), TwoIndexes::config("/live"), Storage(machine));
   machine.remove_lock_file("/live/x.lock");
   const auto before = machine.visible();
   require_stale(require_kind(PersistErrorKind::io, [&] { return db.checkpoint(); }));
   CHECK(machine.visible() == before);
-  Db owner = Db::load(TwoIndexes::config("/live"), Storage(machine));
+  HeldDb owner = HeldDb::load(TwoIndexes::config("/live"), Storage(machine));
   const auto owned = machine.visible();
   require_stale(require_kind(PersistErrorKind::io, [&] { return db.checkpoint(); }));
   CHECK(machine.visible() == owned);

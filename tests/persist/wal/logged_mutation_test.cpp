@@ -100,7 +100,7 @@ void upsert_row(Db& db, std::uint64_t id) {
   db.upsert(id, std::span<const float>(vector));
 }
 
-const std::vector<float> three_components = {1.0F, 2.0F, 3.0F};
+const std::vector<float> one_component_too_many = {1.0F, 2.0F, 3.0F};
 
 }  // namespace
 
@@ -112,9 +112,11 @@ TEST_CASE("What the index's checks refuse costs neither a byte nor a system call
   system.plan({});
   const ByteVector before = directory.log_bytes();
   require_kind(IndexErrorKind::duplicate, [&] { insert_row(db, 1); });
-  require_kind(IndexErrorKind::dimension_mismatch, [&] { db.insert(9, std::span<const float>(three_components)); });
+  require_kind(IndexErrorKind::dimension_mismatch,
+               [&] { db.insert(9, std::span<const float>(one_component_too_many)); });
   require_kind(IndexErrorKind::not_found, [&] { db.erase(9); });
-  require_kind(IndexErrorKind::dimension_mismatch, [&] { db.upsert(1, std::span<const float>(three_components)); });
+  require_kind(IndexErrorKind::dimension_mismatch,
+               [&] { db.upsert(1, std::span<const float>(one_component_too_many)); });
   CHECK(system.calls().empty());
   CHECK(directory.log_bytes() == before);
   CHECK(db.lsn() == 0);
@@ -140,7 +142,7 @@ TEST_CASE("A batch of which the index's checks refuse one is not made at all", "
         CheckedIndex(index_of({1, 2})), logged ? directory.config() : directory.config_without_log());
     iqdb::WriteBatch batch;
     batch.erase(1);
-    batch.insert(1, std::span<const float>(three_components));
+    batch.insert(1, std::span<const float>(one_component_too_many));
     try {
       db.apply(batch);
       FAIL("it was applied");
@@ -262,7 +264,8 @@ TEST_CASE("After a poisoned upsert a load has the old vector", "[logged_mutation
 TEST_CASE("An upsert that fails before its erase changes nothing and does not poison", "[logged_mutation][upsert]") {
   const DurableDirectory directory;
   auto db = iqdb::PersistedIndex<CheckedIndex>::open_with(CheckedIndex(index_of({1, 2})), directory.config());
-  require_kind(IndexErrorKind::dimension_mismatch, [&] { db.upsert(1, std::span<const float>(three_components)); });
+  require_kind(IndexErrorKind::dimension_mismatch,
+               [&] { db.upsert(1, std::span<const float>(one_component_too_many)); });
   CHECK_FALSE(db.poisoned());
   CHECK(ids_of(db.index().flat()) == Ids{1, 2});
 }
