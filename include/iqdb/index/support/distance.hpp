@@ -46,7 +46,7 @@ inline constexpr float most_sum = std::numeric_limits<float>::max();
 // sum<float>, or sum<double> where that is out of the range of a float.
 template <class Term>
 [[nodiscard]] double sum_of_any_size(std::span<const float> a, std::span<const float> b, Term term) {
-  const float total = sum<float>(a, b, term);
+  const auto total = sum<float>(a, b, term);
   const float size = std::abs(total);
   return size >= least_sum && size <= most_sum ? double{total} : sum<double>(a, b, term);  // a NaN is out of range
 }
