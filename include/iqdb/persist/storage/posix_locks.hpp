@@ -46,7 +46,7 @@ class PosixLocks {
  private:
   struct Held {
     FileIdentity file;
-    int handle;
+    int handle = -1;
   };
 
   struct Registry {
