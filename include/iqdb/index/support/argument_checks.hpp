@@ -26,8 +26,7 @@ namespace index_support {
 /// A number for a message, in six digits: 1e-25 is not "0.000000".
 [[nodiscard]] inline std::string readable(double value) {
   std::array<char, 32> text{};
-  const char* const end =
-      std::to_chars(text.data(), text.data() + text.size(), value, std::chars_format::general, 6).ptr;
+  auto* const end = std::to_chars(text.data(), text.data() + text.size(), value, std::chars_format::general, 6).ptr;
   return {text.data(), end};
 }
 
