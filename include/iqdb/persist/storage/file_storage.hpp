@@ -15,7 +15,6 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <string_view>
 #include <system_error>
 #include <thread>
 #include <tuple>
@@ -134,23 +133,20 @@ class BasicFileStorage {
     // Another process may write a temporary file of this name.
     directory->require_unchanged(path);
     const std::optional<FileRights> rights = rights_for(path, *directory);
-    std::filesystem::path temporary = beside(path, ".tmp");
-    const std::filesystem::path temporary_name = temporary.filename();
+    TemporaryNames names(path);
     const std::error_code stale =
-        file_calls::uninterrupted([&] { return fs_.remove(directory->get(), temporary_name); });
+        file_calls::uninterrupted([&] { return fs_.remove(directory->get(), names.temporary_name); });
     if (stale && stale != std::errc::no_such_file_or_directory) {
-      file_errors::fail("remove the stale temporary file '" + temporary.string() + "'", path, stale);
+      file_errors::fail("remove the stale temporary file '" + names.temporary.string() + "'", path, stale);
     }
     constexpr std::uint32_t everyone = 0666;
     const std::uint32_t permissions = rights ? file_rights::at_first(*rights) : everyone;
-    std::filesystem::path name = path;  // copied before the open: a copy that throws later would leave the file behind
     const auto [handle, error] = file_calls::retried(
-        [&] { return fs_.open(directory->get(), temporary_name, OpenMode::create_new, permissions); });
+        [&] { return fs_.open(directory->get(), names.temporary_name, OpenMode::create_new, permissions); });
     if (error) {
-      file_errors::fail("create the temporary file '" + temporary.string() + "'", path, error);
+      file_errors::fail("create the temporary file '" + names.temporary.string() + "'", path, error);
     }
-    Replacement replacement(FileHandle<F>(fs_, handle), directory, std::move(name), std::move(temporary),
-                            options_.direct_io);
+    Replacement replacement(FileHandle<F>(fs_, handle), directory, std::move(names), options_.direct_io);
     if (rights) {
       replacement.resemble(*rights);
     }
@@ -346,11 +342,6 @@ class BasicFileStorage {
       offset += count;
     }
     put_in_place(copy);
-  }
-
-  static std::filesystem::path beside(std::filesystem::path path, std::string_view ending) {
-    path += ending;
-    return path;
   }
 
   F fs_;

@@ -26,8 +26,9 @@ class HeldDirectory {
  public:
   /// Opens the directory of `path`, the file that will be locked. Keeps a copy of `fs`. Throws PersistError io.
   HeldDirectory(F& fs, const std::filesystem::path& path)
-      : directory_(opened(fs, path)), path_(path), lock_name_(path.filename()) {
+      : directory_(opened(fs, path)), path_(path), directory_path_(path.parent_path()), lock_name_(path.filename()) {
     lock_name_ += ".lock";
+    lock_path_ = directory_path_ / lock_name_;
   }
 
   [[nodiscard]] typename F::Handle get() const noexcept { return directory_.get(); }
@@ -40,7 +41,7 @@ class HeldDirectory {
   [[nodiscard]] const std::filesystem::path& lock_name() const noexcept { return lock_name_; }
 
   /// The lock file with its directory, for messages.
-  [[nodiscard]] std::filesystem::path lock_path() const { return path_.parent_path() / lock_name_; }
+  [[nodiscard]] const std::filesystem::path& lock_path() const noexcept { return lock_path_; }
 
   /// Remembers that `lock`, an open file, is the lock file that is locked. Throws PersistError io, also if that file has
   /// lost its name meanwhile.
@@ -51,10 +52,11 @@ class HeldDirectory {
   }
 
   /// Throws PersistError io, with code ESTALE, if the directory's name leads elsewhere by now, or the name of the lock
-  /// file does. `path` is the file that is about to be changed.
+  /// file does. `path` is the file that is about to be changed. Allocates memory only for the exception: between two
+  /// renames that belong together nothing may fail that can be avoided.
   void require_unchanged(const std::filesystem::path& path) {
-    require_same(path, own_, path_.parent_path(), [&](F& fs) { return fs.status(path_.parent_path()); });
-    require_same(path, lock_, lock_path(), [&](F& fs) { return fs.status(get(), lock_name_); });
+    require_same(path, own_, directory_path_, [&](F& fs) { return fs.status(directory_path_); });
+    require_same(path, lock_, lock_path_, [&](F& fs) { return fs.status(get(), lock_name_); });
   }
 
   /// Makes the directory's entries durable. A message names `path`, a file in it. Throws PersistError io.
@@ -100,7 +102,9 @@ class HeldDirectory {
 
   FileHandle<F> directory_;
   std::filesystem::path path_;
+  std::filesystem::path directory_path_;
   std::filesystem::path lock_name_;
+  std::filesystem::path lock_path_;
   FileIdentity own_;   // of the directory
   FileIdentity lock_;  // of the lock file that is locked
 };

@@ -27,19 +27,31 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
+/// The names of a temporary file. They are made before the file is: a copy that fails later would leave the file behind,
+/// or stop between two renames that belong together.
+struct TemporaryNames {
+  /// The names of the file that will replace `replaced`. Throws std::bad_alloc.
+  explicit TemporaryNames(const std::filesystem::path& replaced)
+      : path(replaced), name(replaced.filename()), temporary(replaced) {
+    temporary += ".tmp";
+    temporary_name = temporary.filename();
+  }
+
+  std::filesystem::path path;            ///< the file that is replaced
+  std::filesystem::path name;            ///< its name in its directory
+  std::filesystem::path temporary;       ///< the new file
+  std::filesystem::path temporary_name;  ///< its name in the directory
+};
+
 /// A new file under a temporary name: a FileReplacement. Used by one thread at a time.
 template <FileSystem F>
 class TemporaryFile {
  public:
-  /// Owns `file`, which was created as `temporary` in `directory` and gets the name `path` by rename(). With
+  /// Owns `file`, which was created in `directory` under its temporary name, and gets the other by rename(). With
   /// `direct_io` large pieces bypass the page cache if the file system supports that.
-  TemporaryFile(FileHandle<F> file, std::shared_ptr<HeldDirectory<F>> directory, std::filesystem::path path,
-                std::filesystem::path temporary, bool direct_io)
-      : file_(std::move(file)),
-        directory_(std::move(directory)),
-        path_(std::move(path)),
-        temporary_(std::move(temporary)),
-        direct_(direct_io) {}
+  TemporaryFile(FileHandle<F> file, std::shared_ptr<HeldDirectory<F>> directory, TemporaryNames names,
+                bool direct_io) noexcept
+      : file_(std::move(file)), directory_(std::move(directory)), names_(std::move(names)), direct_(direct_io) {}
   TemporaryFile(TemporaryFile&&) noexcept = default;
   TemporaryFile& operator=(TemporaryFile&&) = delete;
   TemporaryFile(const TemporaryFile&) = delete;
@@ -75,18 +87,18 @@ class TemporaryFile {
   void sync() {
     if (const std::error_code error =
             file_calls::uninterrupted([&] { return file_.file_system().sync(file_.get()); })) {
-      file_errors::fail("sync the temporary file '" + temporary_.string() + "'", path_, error);
+      file_errors::fail("sync the temporary file '" + names_.temporary.string() + "'", names_.path, error);
     }
   }
 
   /// Gives the file the name of the old one. Throws PersistError io; the old file is then still in place, unless
   /// in_doubt().
   void rename() {
-    directory_->require_unchanged(path_);
+    directory_->require_unchanged(names_.path);
     if (const std::error_code error = file_calls::uninterrupted(
-            [&] { return fs().rename(directory_->get(), temporary_.filename(), path_.filename()); })) {
+            [&] { return fs().rename(directory_->get(), names_.temporary_name, names_.name); })) {
       in_doubt_ = may_have_the_name();
-      file_errors::fail("rename the temporary file '" + temporary_.string() + "' into place", path_, error,
+      file_errors::fail("rename the temporary file '" + names_.temporary.string() + "' into place", names_.path, error,
                         in_doubt_ ? "though the new file may be in place: a network file system may have done it; load "
                                     "the index again"
                                   : "");
@@ -98,7 +110,7 @@ class TemporaryFile {
   [[nodiscard]] bool in_doubt() const noexcept { return in_doubt_; }
 
   /// Makes the new name durable. Throws PersistError io; the new file is then there, but may not survive a crash.
-  void sync_directory() { directory_->sync(path_); }
+  void sync_directory() { directory_->sync(names_.path); }
 
   /// Takes over the owner, the group, the access control list and the permissions of another file, as far as the system
   /// lets this user set them. Throws PersistError io if the permissions cannot be set for another reason.
@@ -119,8 +131,8 @@ class TemporaryFile {
     }
     const std::error_code error = file_calls::uninterrupted([&] { return fs().set_permissions(file_.get(), wanted); });
     if (error && !file_rights::means_refused(error)) {
-      file_errors::fail("give the temporary file '" + temporary_.string() + "' the permissions of the old one", path_,
-                        error);
+      file_errors::fail("give the temporary file '" + names_.temporary.string() + "' the permissions of the old one",
+                        names_.path, error);
     }
   }
 
@@ -128,7 +140,7 @@ class TemporaryFile {
   /// only be destroyed.
   [[nodiscard]] FileLog<F> into_log(bool direct_io, std::size_t extent_bytes) && {
     direct_.turn_off(file_);
-    return FileLog<F>(std::move(file_), std::move(path_), size_, direct_io, extent_bytes);
+    return FileLog<F>(std::move(file_), std::move(names_.path), size_, direct_io, extent_bytes);
   }
 
  private:
@@ -142,19 +154,19 @@ class TemporaryFile {
   [[nodiscard]] F& fs() noexcept { return directory_->file_system(); }
 
   void write_through(std::uint64_t offset, std::span<const std::byte> bytes) {
-    file_.write_all(offset, bytes, "the temporary file", path_);
+    file_.write_all(offset, bytes, "the temporary file", names_.path);
   }
 
   // Returns whether the file has this list now. A new file may have got one from its directory.
   bool take_over_acl(const std::vector<std::byte>& acl) {
-    const auto [own, error] = file_calls::retried([&] { return fs().acl(directory_->get(), temporary_.filename()); });
+    const auto [own, error] = file_calls::retried([&] { return fs().acl(directory_->get(), names_.temporary_name); });
     return (!error && own == acl) || !file_calls::uninterrupted([&] { return fs().set_acl(file_.get(), acl); });
   }
 
   // Opens the name: a network file system may answer a mere question about it from its memory.
   bool may_have_the_name() {
     const auto [handle, error] =
-        file_calls::retried([&] { return fs().open(directory_->get(), path_.filename(), OpenMode::read, 0); });
+        file_calls::retried([&] { return fs().open(directory_->get(), names_.name, OpenMode::read, 0); });
     if (error) {
       return error != std::errc::no_such_file_or_directory;
     }
@@ -165,8 +177,8 @@ class TemporaryFile {
   }
 
   // If the lock file was exchanged, the name may be that of another process's file by now.
-  void remove_if_own() {
-    const std::filesystem::path name = temporary_.filename();
+  void remove_if_own() noexcept {
+    const std::filesystem::path& name = names_.temporary_name;
     const auto [there, unknown] = file_calls::retried([&] { return fs().status(directory_->get(), name); });
     const auto [own, own_unknown] = file_calls::retried([&] { return fs().status(file_.get()); });
     if (!unknown && !own_unknown && there.identity == own.identity) {
@@ -176,8 +188,7 @@ class TemporaryFile {
 
   FileHandle<F> file_;
   std::shared_ptr<HeldDirectory<F>> directory_;
-  std::filesystem::path path_;
-  std::filesystem::path temporary_;
+  TemporaryNames names_;
   DirectMode direct_;
   std::uint64_t size_ = 0;
   std::uint64_t write_back_begin_ = 0;  // up to here the system was asked to start writing
