@@ -46,7 +46,6 @@
 #include "support/allocations.hpp"
 #include "support/durable.hpp"
 #include "support/files.hpp"
-#include "support/log_files.hpp"
 #include "support/operator_new.hpp"
 #include "support/raw_log.hpp"
 #include "support/sample_index.hpp"
@@ -655,6 +654,13 @@ FileSet files_without_a_log(Compression compression) {
   return world.directory.files();
 }
 
+// The same, and a log that continues the snapshot and was never written to.
+FileSet files_with_an_empty_log() {
+  FileSet files = files_without_a_log(Compression::none());
+  files[log_name] = iqdb_test::raw_header(7, 0, iqdb_test::fingerprint_of(files.at(snapshot_name)));
+  return files;
+}
+
 void load(World& world) { world.db.emplace(DurableIndex::load(world.config)); }
 
 void open_with(World& world) {
@@ -680,16 +686,14 @@ void add_beginnings(std::vector<Operation>& all) {
                  .prepare = nothing,
                  .call = open_with,
                  .takes_the_index = true});
-  FileSet with_an_empty_log = files_without_a_log(Compression::none());
   all.push_back({.name = "open_with over an older snapshot",
                  .settings = settings(FsyncPolicy::always()),
-                 .prepare = with_files(with_an_empty_log),
+                 .prepare = with_files(files_without_a_log(Compression::none())),
                  .call = open_with,
                  .takes_the_index = true});
-  with_an_empty_log[log_name] = iqdb_test::empty_log(2);
   all.push_back({.name = "open_with over an older snapshot and an empty log",
                  .settings = settings(FsyncPolicy::always()),
-                 .prepare = with_files(with_an_empty_log),
+                 .prepare = with_files(files_with_an_empty_log()),
                  .call = open_with,
                  .takes_the_index = true,
                  .removes_an_empty_log = true});
@@ -719,13 +723,11 @@ void add_loads(std::vector<Operation>& all) {
                    .call = load});
   }
   const FileSet files = files_with_a_log(Compression::none());
-  FileSet foreign = files_without_a_log(Compression::none());
-  foreign[log_name] = iqdb_test::empty_log(2);
   const std::vector<std::pair<std::string, FileSet>> logs{
       {"load, a log that was closed", files_with_a_log(Compression::none(), true)},
       {"load, a torn tail", with_a_torn_tail(files)},
       {"load, the index rejects the last record", without_the_last_abort(files)},
-      {"load, an empty log of another snapshot", foreign},
+      {"load, an empty log", files_with_an_empty_log()},
       {"load, version 1, inserts", golden("w02_inserts_meta")},
       {"load, version 1, erases", golden("w03_deletes")},
       {"load, version 1, a checkpoint", golden("w05_checkpoint_then_append")}};
@@ -756,12 +758,15 @@ void add_refused_loads(std::vector<Operation>& all) {
     files.at(name).at(offset) ^= std::byte{0x10};
     return files;
   };
+  FileSet mixed = whole;
+  mixed.at(snapshot_name) = files_without_a_log(Compression::none()).at(snapshot_name);
   const auto first_frame = iqdb_test::frames_of(whole.at(log_name)).front().offset;
   const std::vector<std::tuple<std::string, FileSet, std::string>> refused{
       {"load, nothing is there", {}, "io"},
       {"load, the snapshot is damaged", damaged(snapshot_name, 200), "checksum_mismatch"},
       {"load, the log is damaged", damaged(log_name, first_frame), "log_corrupted"},
-      {"load, the log's header is damaged", damaged(log_name, 20), "log_corrupted"}};
+      {"load, the log's header is damaged", damaged(log_name, 20), "log_corrupted"},
+      {"load, the log continues another snapshot", mixed, "log_mismatch"}};
   for (const auto& [name, files, kind] : refused) {
     all.push_back({.name = name,
                    .settings = settings(FsyncPolicy::always()),
@@ -877,11 +882,7 @@ void add_saves(std::vector<Operation>& all) {
   }
   const auto over = [](bool with_log) {
     return [with_log](World& world) {
-      FileSet files = files_without_a_log(Compression::none());
-      if (with_log) {
-        files[log_name] = iqdb_test::empty_log(2);
-      }
-      world.directory.put(files);
+      world.directory.put(with_log ? files_with_an_empty_log() : files_without_a_log(Compression::none()));
       world.db.emplace(DurableIndex::load(world.config));
       world.insert(1000);
     };
@@ -958,11 +959,9 @@ void add_looks(std::vector<Operation>& all) {
                    .prepare = files,
                    .call = [](World& world) { world.seen = iqdb::read_header(world.directory.path()).index_type; }});
   }
-  FileSet files = files_without_a_log(Compression::none());
-  files[log_name] = iqdb_test::empty_log(2);
   all.push_back({.name = "load, log off, an empty log beside",
                  .settings = settings_without_log(),
-                 .prepare = with_files(files),
+                 .prepare = with_files(files_with_an_empty_log()),
                  .call = load});
 }
 

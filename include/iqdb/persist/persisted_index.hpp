@@ -335,6 +335,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
   // Stores an index where none is yet: at once with the log on, else with the first save.
   static PersistedIndex created(I index, PersistConfig& config, S& storage, const std::filesystem::path& path,
                                 std::optional<typename S::Lock> lock) {
+    std::filesystem::path name = path;  // copied before the files are in place, behind which nothing may fail
     OpenedIndex<I, S> opened{.index = std::move(index)};
     if (lock) {
       opened.log = create_files(opened.index, storage, path, std::move(*lock), config);
@@ -343,7 +344,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
                         .may_be_anything = config.replace_existing};
     }
     config.replace_existing = false;
-    return PersistedIndex(std::move(opened), std::move(config), std::move(storage), path);
+    return PersistedIndex(std::move(opened), std::move(config), std::move(storage), std::move(name));
   }
 
   [[nodiscard]] bool logs_next() const { return logged_mutation::begins(config_, opened_.log, has_unlogged_changes_); }
