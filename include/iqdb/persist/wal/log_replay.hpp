@@ -3,11 +3,11 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <filesystem>
 #include <limits>
 #include <memory>
 #include <optional>
 #include <string>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -15,13 +15,16 @@
 #include "iqdb/persist/bytes/helper_threads.hpp"
 #include "iqdb/persist/config.hpp"
 #include "iqdb/persist/error.hpp"
+#include "iqdb/persist/persistable.hpp"
 #include "iqdb/persist/progress.hpp"
+#include "iqdb/persist/snapshot/snapshot.hpp"
 #include "iqdb/persist/snapshot/snapshot_format.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/frame_body.hpp"
 #include "iqdb/persist/wal/frame_reader.hpp"
 #include "iqdb/persist/wal/log_identity.hpp"
+#include "iqdb/persist/wal/new_log.hpp"
 #include "iqdb/persist/wal/recovery_report.hpp"
 #include "iqdb/persist/wal/replay.hpp"
 #include "iqdb/persist/wal/wal_format.hpp"
@@ -49,10 +52,38 @@ namespace recovery {
                           std::to_string(mutations) + " mutations and whatever the other snapshot holds");
 }
 
+// The snapshot from whose index a replay begins.
+template <Persistable I, Storage S>
+struct BaseSnapshot {
+  std::filesystem::path path;
+  typename S::File file;
+  std::optional<LoadedSnapshot<I>> loaded = {};
+
+  // Loads the index, also if it was loaded before. Throws what load_snapshot throws.
+  void load(const PersistConfig& config) {
+    loaded.reset();  // before there is another one
+    loaded.emplace(naming_file(path, [&] { return load_snapshot<I>(file, config); }));
+  }
+};
+
+// Where a replay writes its new log.
+template <Storage S>
+struct NewLogPlace {
+  S* storage;
+  std::filesystem::path path;
+  const typename S::Lock* lock;
+
+  [[nodiscard]] std::unique_ptr<NewLog<S>> begin(const Fingerprint& base, std::uint64_t base_lsn,
+                                                 std::optional<std::uint64_t> history_id,
+                                                 const PersistConfig& config) const {
+    return std::make_unique<NewLog<S>>(*storage, path, *lock, base, base_lsn, history_id, config);
+  }
+};
+
 // What came of a replay.
-template <class Log>
+template <Storage S>
 struct Replayed {
-  std::unique_ptr<Log> log;  // not finished yet
+  std::unique_ptr<NewLog<S>> log;  // not finished yet; null if none is written
   RecoveryReport report = {};
   std::uint64_t last_lsn = 0;  // the last mutation that was read
 
@@ -60,35 +91,46 @@ struct Replayed {
   [[nodiscard]] bool lost_mutations() const noexcept { return report.dropped_bytes > 0 || report.tolerated > 0; }
 };
 
-// Replays a log. `begin_log(snapshot, base_lsn, history_id)` makes the new log, a unique_ptr to a NewLog or a NoLog; it
-// has no history id if the old log has none.
-template <class BeginLog>
+// Replays a log onto the index of the snapshot beside it.
+template <Persistable I, Storage S>
+  requires Index<I>
 class LogReplay {
  public:
-  using Log = typename std::invoke_result_t<BeginLog&, const Fingerprint&, std::uint64_t,
-                                            std::optional<std::uint64_t>>::element_type;
+  // `base` must be loaded. Writes a new log at `place`, or none. Uses buffer_bytes, helper_threads, on_progress,
+  // skip_rejected, and with read_only also up_to of `config`. All arguments must outlive this object.
+  LogReplay(BaseSnapshot<I, S>& base, const NewLogPlace<S>* place, const PersistConfig& config)
+      : base_(&base), place_(place), config_(&config), helpers_(config.helper_threads) {}
 
-  // Uses buffer_bytes, helper_threads, on_progress, skip_rejected, and with read_only also up_to of `config`, which must
-  // outlive this object.
-  LogReplay(BeginLog begin_log, const PersistConfig& config)
-      : begin_log_(std::move(begin_log)), config_(&config), helpers_(config.helper_threads) {}
+  // Replays the log in `file`, in one pass if that is enough. Throws PersistError log_mismatch, log_corrupted,
+  // replay_rejected, unsupported, invalid_config; io; std::bad_alloc; and what BaseSnapshot::load throws.
+  [[nodiscard]] Replayed<S> replayed(typename S::File& file) {
+    const LogIdentity identity = identify_log(file);
+    if (identity.continues(base_->loaded->fingerprint) && !ends_early()) {
+      if (auto done = in_one_pass(file, identity)) {
+        return std::move(*done);
+      }
+      base_->load(*config_);
+    }
+    return in_two_passes(file);
+  }
+
+ private:
+  static constexpr auto no_end = std::numeric_limits<std::uint64_t>::max();
 
   // Whether only a part of the log is replayed: then one pass is not enough.
   [[nodiscard]] bool ends_early() const noexcept { return config_->read_only && config_->up_to; }
 
-  // Reads once a log that continues the snapshot from which `index` was loaded. Returns nothing if one pass is not
-  // enough: the index rejects a mutation, or a checkpoint of this snapshot stands behind some mutations. The index then
-  // holds some of the mutations, and must be loaded again. Throws PersistError log_corrupted, unsupported; io; and
-  // std::bad_alloc.
-  template <Index I, ReadableFile F>
-  [[nodiscard]] std::optional<Replayed<Log>> in_one_pass(I& index, const Fingerprint& snapshot, F& file,
-                                                         const LogIdentity& identity) {
+  // Reads once a log that continues the snapshot. Returns nothing if one pass is not enough: the index rejects a
+  // mutation, or a checkpoint of this snapshot stands behind some mutations. The index then holds some of the mutations,
+  // and must be loaded again.
+  [[nodiscard]] std::optional<Replayed<S>> in_one_pass(typename S::File& file, const LogIdentity& identity) {
+    const Fingerprint& snapshot = base_->loaded->fingerprint;
     const LogPosition first = identity.first_frame();
     const ReplayRules rules{.version = identity.version, .covered_lsn = identity.header.base_lsn};
-    Replayed<Log> replayed = begun(identity, snapshot, rules.covered_lsn);
+    Replayed<S> replayed = begun(identity, rules.covered_lsn);
     FrameReader reader(file, identity, first, config_->buffer_bytes, helpers_.if_any());
     FrameOrder order(identity);
-    Replay replay(index, *replayed.log, rules, replayed.report);
+    Replay<I, S> replay(base_->loaded->index, replayed.log.get(), rules, replayed.report);
     ProgressMeter progress(config_->on_progress, Progress::Phase::replay,
                            file.size() - std::min(file.size(), first.offset));
     while (const auto frame = reader.next()) {
@@ -97,7 +139,7 @@ class LogReplay {
       if (starts_anew && order.covered_lsn() > rules.covered_lsn) {
         return std::nullopt;
       }
-      if (replay.take(*frame, body, reader.abort_behind(*frame, body.mutations())) != decltype(replay)::Taken::done) {
+      if (replay.take(*frame, body, reader.abort_behind(*frame, body.mutations())) != Replay<I, S>::Taken::done) {
         return std::nullopt;
       }
       reader.advance(body.mutations());
@@ -112,11 +154,9 @@ class LogReplay {
     return replayed;
   }
 
-  // Reads a log to its end, then reads again the part that is replayed onto `index`. `reload()` loads the index anew
-  // from the snapshot. Throws PersistError log_mismatch, log_corrupted, replay_rejected, unsupported, invalid_config;
-  // io; std::bad_alloc; and what `reload` throws.
-  template <Index I, ReadableFile F, class Reload>
-  [[nodiscard]] Replayed<Log> in_two_passes(I& index, const Fingerprint& snapshot, F& file, Reload&& reload) {
+  // Reads a log to its end, then reads again the part that is replayed.
+  [[nodiscard]] Replayed<S> in_two_passes(typename S::File& file) {
+    const Fingerprint snapshot = base_->loaded->fingerprint;
     const auto behind = ends_early() ? BehindTheEnd::ignored : BehindTheEnd::examined;
     const LogScan scan = scan_log(file, snapshot, config_->buffer_bytes, helpers_.if_any(), behind);
     if (!scan.replay) {
@@ -133,27 +173,27 @@ class LogReplay {
       rules.up_to = *config_->up_to;
     }
     for (;;) {
-      Replayed<Log> replayed = begun(scan.log, snapshot, rules.covered_lsn);
+      Replayed<S> replayed = begun(scan.log, rules.covered_lsn);
       replayed.report.dropped_bytes = scan.dropped_bytes;
       replayed.last_lsn = std::min(rules.up_to, scan.end.next_lsn - 1);
-      const std::optional<std::uint64_t> half_done = replay_part(index, file, scan, rules, replayed);
+      const std::optional<std::uint64_t> half_done = replay_part(file, scan, rules, replayed);
       if (!half_done) {
         return replayed;
       }
       // The old vector is gone, and the new one is not there: begin again, and leave this mutation out.
       rules.passed_over.push_back(*half_done);
-      std::forward<Reload>(reload)();
+      base_->load(*config_);
     }
   }
 
- private:
-  static constexpr auto no_end = std::numeric_limits<std::uint64_t>::max();
-
-  [[nodiscard]] Replayed<Log> begun(const LogIdentity& identity, const Fingerprint& snapshot, std::uint64_t base_lsn) {
-    const bool has_history = identity.version >= 3;
-    return {
-        .log = begin_log_(snapshot, base_lsn, has_history ? std::optional(identity.header.history_id) : std::nullopt),
-        .report = {.log_found = true, .log_version = identity.version}};
+  [[nodiscard]] Replayed<S> begun(const LogIdentity& identity, std::uint64_t base_lsn) {
+    Replayed<S> replayed{.log = nullptr, .report = {.log_found = true, .log_version = identity.version}};
+    if (place_ != nullptr) {
+      const bool has_history = identity.version >= 3;
+      replayed.log = place_->begin(base_->loaded->fingerprint, base_lsn,
+                                   has_history ? std::optional(identity.header.history_id) : std::nullopt, *config_);
+    }
+    return replayed;
   }
 
   static void require_not_covered(std::uint64_t up_to, std::uint64_t covered_lsn) {
@@ -166,15 +206,14 @@ class LogReplay {
   }
 
   // Replays the part of the log that `scan` found. Returns the mutation at which the index must be loaded anew, if any.
-  template <Index I, ReadableFile F>
-  [[nodiscard]] std::optional<std::uint64_t> replay_part(I& index, F& file, const LogScan& scan,
-                                                         const ReplayRules& rules, Replayed<Log>& replayed) {
+  [[nodiscard]] std::optional<std::uint64_t> replay_part(typename S::File& file, const LogScan& scan,
+                                                         const ReplayRules& rules, Replayed<S>& replayed) {
     const LogPosition first = scan.replay->from;
     if (first.offset == scan.end.offset) {
       return std::nullopt;
     }
     FrameReader reader(file, scan.log, first, config_->buffer_bytes, helpers_.if_any());
-    Replay replay(index, *replayed.log, rules, replayed.report);
+    Replay<I, S> replay(base_->loaded->index, replayed.log.get(), rules, replayed.report);
     ProgressMeter progress(config_->on_progress, Progress::Phase::replay, scan.end.offset - first.offset);
     while (reader.position().offset < scan.end.offset) {
       const auto frame = reader.next();
@@ -185,7 +224,7 @@ class LogReplay {
                             {.path = {}, .code = {}, .offset = reader.position().offset});
       }
       FrameBody body(frame->body, scan.log.version);
-      if (replay.take(*frame, body, reader.abort_behind(*frame, body.mutations())) != decltype(replay)::Taken::done) {
+      if (replay.take(*frame, body, reader.abort_behind(*frame, body.mutations())) != Replay<I, S>::Taken::done) {
         return replay.half_done_lsn();
       }
       reader.advance(body.mutations());
@@ -196,7 +235,8 @@ class LogReplay {
     return std::nullopt;
   }
 
-  BeginLog begin_log_;
+  BaseSnapshot<I, S>* base_;
+  const NewLogPlace<S>* place_;
   const PersistConfig* config_;
   HelperThreads helpers_;
 };

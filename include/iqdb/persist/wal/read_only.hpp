@@ -8,7 +8,6 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
-#include <memory>
 #include <optional>
 #include <system_error>
 #include <thread>
@@ -18,16 +17,12 @@
 #include "iqdb/persist/config.hpp"
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/persistable.hpp"
-#include "iqdb/persist/snapshot/snapshot.hpp"
-#include "iqdb/persist/snapshot/snapshot_format.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/log_guard.hpp"
 #include "iqdb/persist/wal/log_paths.hpp"
 #include "iqdb/persist/wal/log_replay.hpp"
-#include "iqdb/persist/wal/recovery.hpp"
 #include "iqdb/persist/wal/recovery_report.hpp"
-#include "iqdb/persist/wal/replay.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
@@ -50,24 +45,18 @@ template <Persistable I, Storage S>
         PersistErrorKind::io, "cannot load the index; check the path",
         {.path = path, .code = std::make_error_code(std::errc::no_such_file_or_directory), .offset = {}});
   }
-  std::optional<LoadedSnapshot<I>> snapshot;
-  const auto load = [&] { snapshot.emplace(naming_file(path, [&] { return load_snapshot<I>(*file, config); })); };
-  load();
-  if (!log_file) {
-    return {.index = std::move(snapshot->index), .report = {}};
+  recovery::BaseSnapshot<I, S> snapshot{.path = path, .file = std::move(*file)};
+  snapshot.load(config);
+  recovery::Replayed<S> replayed{};
+  if (log_file) {
+    if constexpr (Index<I>) {
+      replayed = naming_file(log_path(path),
+                             [&] { return recovery::LogReplay<I, S>(snapshot, nullptr, config).replayed(*log_file); });
+    } else {
+      refuse_log(storage, path, snapshot.loaded->fingerprint, config.buffer_bytes);
+    }
   }
-  if constexpr (Index<I>) {
-    return naming_file(log_path(path), [&]() -> ReadOnlyState<I> {
-      const auto no_log = [](const Fingerprint& /*base*/, std::uint64_t /*base_lsn*/,
-                             std::optional<std::uint64_t> /*history*/) { return std::make_unique<recovery::NoLog>(); };
-      recovery::LogReplay replay(no_log, config);
-      auto replayed = recovery::replayed<I>(replay, snapshot, *log_file, load);
-      return {.index = std::move(snapshot->index), .report = std::move(replayed.report), .lsn = replayed.last_lsn};
-    });
-  } else {
-    refuse_log(storage, path, snapshot->fingerprint, config.buffer_bytes);
-    return {.index = std::move(snapshot->index), .report = {}};
-  }
+  return {.index = std::move(snapshot.loaded->index), .report = std::move(replayed.report), .lsn = replayed.last_lsn};
 }
 
 }  // namespace read_only

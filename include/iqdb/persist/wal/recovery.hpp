@@ -16,11 +16,8 @@
 #include "iqdb/persist/config.hpp"
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/persistable.hpp"
-#include "iqdb/persist/snapshot/snapshot.hpp"
-#include "iqdb/persist/snapshot/snapshot_format.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
-#include "iqdb/persist/wal/log_identity.hpp"
 #include "iqdb/persist/wal/log_paths.hpp"
 #include "iqdb/persist/wal/log_replay.hpp"
 #include "iqdb/persist/wal/new_log.hpp"
@@ -36,29 +33,6 @@ struct Recovered {
   RecoveryReport report;
 };
 
-namespace recovery {
-
-// Replays the log in `file` onto the index of `snapshot`, in one pass if that is enough. `load()` makes the index of the
-// snapshot anew, and sets `snapshot` to it. Throws what LogReplay and `load` throw.
-template <Index I, ReadableFile F, class BeginLog, class Load>
-[[nodiscard]] auto replayed(LogReplay<BeginLog>& replay, std::optional<LoadedSnapshot<I>>& snapshot, F& file,
-                            Load&& load) {
-  const auto reload = [&] {
-    snapshot.reset();  // before there is another one
-    load();
-  };
-  const LogIdentity identity = identify_log(file);
-  if (identity.continues(snapshot->fingerprint) && !replay.ends_early()) {
-    if (auto done = replay.in_one_pass(snapshot->index, snapshot->fingerprint, file, identity)) {
-      return std::move(*done);
-    }
-    reload();
-  }
-  return replay.in_two_passes(snapshot->index, snapshot->fingerprint, file, reload);
-}
-
-}  // namespace recovery
-
 /// Loads the index from snapshot and log at `path`, a resolved name, under its lock. Puts a new log in place that holds
 /// what the old one held beyond the snapshot. Throws PersistError: what load_snapshot throws, then bad_magic,
 /// unsupported_version, log_corrupted, log_mismatch, replay_rejected, unsupported for the log; io; std::bad_alloc; and
@@ -73,20 +47,14 @@ template <Persistable I, Storage S>
   storage.sync(log_path(path), lock);
   storage.sync_directory(lock);
 
-  std::optional<LoadedSnapshot<I>> snapshot;
-  const auto load = [&] {
-    snapshot.emplace(naming_file(path, [&] { return load_snapshot<I>(snapshot_file, config); }));
-  };
-  load();
-  return naming_file(log_path(path), [&]() -> Recovered<I, S> {
-    const std::filesystem::path log_name = log_path(path);
-    const auto begin_log = [&](const Fingerprint& base, std::uint64_t base_lsn, std::optional<std::uint64_t> history) {
-      return std::make_unique<NewLog<S>>(storage, log_name, lock, base, base_lsn, history, config);
-    };
-    std::optional<typename S::File> old_log = storage.open(log_name, lock);
-    recovery::LogReplay replay(begin_log, config);
-    auto renewed = old_log ? recovery::replayed<I>(replay, snapshot, *old_log, load)
-                           : recovery::Replayed<NewLog<S>>{.log = begin_log(snapshot->fingerprint, 0, {})};
+  recovery::BaseSnapshot<I, S> snapshot{.path = path, .file = std::move(snapshot_file)};
+  snapshot.load(config);
+  const recovery::NewLogPlace<S> place{.storage = &storage, .path = log_path(path), .lock = &lock};
+  return naming_file(place.path, [&]() -> Recovered<I, S> {
+    std::optional<typename S::File> old_log = storage.open(place.path, lock);
+    recovery::Replayed<S> renewed =
+        old_log ? recovery::LogReplay<I, S>(snapshot, &place, config).replayed(*old_log)
+                : recovery::Replayed<S>{.log = place.begin(snapshot.loaded->fingerprint, 0, {}, config)};
     auto& [log, report, last_lsn] = renewed;
     if (renewed.lost_mutations()) {
       // Who reads beside this process must not take the mutations that will get these numbers for those it has seen.
@@ -95,7 +63,7 @@ template <Persistable I, Storage S>
     log->finish();
     if (renewed.lost_mutations()) {
       // A second name, not a rename: there must be no moment without `path`.wal.
-      storage.keep(log_name, torn_log_path(path), lock);
+      storage.keep(place.path, torn_log_path(path), lock);
       report.torn_log = torn_log_path(path);
     }
     // Once more, now that the temporary file has changed the directory. If an earlier process's sync of the directory
@@ -103,7 +71,7 @@ template <Persistable I, Storage S>
     // Without this sync a crash could leave the new log beside an older snapshot than the one read.
     storage.sync_directory(lock);
     put_in_place(log->file());
-    return {.index = std::move(snapshot->index), .log = std::move(log), .report = std::move(report)};
+    return {.index = std::move(snapshot.loaded->index), .log = std::move(log), .report = std::move(report)};
   });
 }
 

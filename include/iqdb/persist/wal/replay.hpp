@@ -1,4 +1,4 @@
-// Replays the mutations of a log onto an index, and copies the frames that still count into a new log.
+// Replays the mutations of a log onto an index, and copies the frames that still count into a new log, if there is one.
 //
 // Invariant: the new log holds the mutations that the index took, with the same LSNs. Mutations that it did not take
 // are aborted in the new log, or absent if the snapshot of a version-1 log already holds them.
@@ -20,11 +20,13 @@
 #include "iqdb/persist/bytes/row_format.hpp"
 #include "iqdb/persist/bytes/stream.hpp"
 #include "iqdb/persist/error.hpp"
+#include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/apply_mutation.hpp"
 #include "iqdb/persist/wal/frame_body.hpp"
 #include "iqdb/persist/wal/log_frame.hpp"
 #include "iqdb/persist/wal/mutation.hpp"
+#include "iqdb/persist/wal/new_log.hpp"
 #include "iqdb/persist/wal/recovery_report.hpp"
 #include "iqdb/persist/wal/wal_format.hpp"
 #include "iqdb/types.hpp"
@@ -32,15 +34,6 @@
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
 namespace recovery {
-
-// Takes the place of a NewLog where nothing is written.
-struct NoLog {
-  void append(const LogFrame& /*frame*/, std::uint64_t /*mutations*/) const noexcept {}
-  template <class WriteBody>
-  void append_body(std::uint64_t /*mutations*/, WriteBody&& /*write_body*/) const noexcept {}
-  void append_abort(std::span<const LsnRange> /*ranges*/) const noexcept {}
-  void append_close() const noexcept {}
-};
 
 // What a replay does with the mutations of a log.
 struct ReplayRules {
@@ -53,13 +46,13 @@ struct ReplayRules {
   std::vector<std::uint64_t> passed_over = {};   // mutations that are known to be rejected, in ascending order
 };
 
-// Replays frames onto an index, and copies them into `log`, a NewLog or a NoLog. One thread may use an object at a time.
-template <Index I, class Log>
+// Replays frames onto an index. One thread may use an object at a time.
+template <Index I, Storage S>
 class Replay {
  public:
-  // All arguments must outlive this object.
-  Replay(I& index, Log& log, const ReplayRules& rules, RecoveryReport& report)
-      : index_(&index), log_(&log), rules_(&rules), report_(&report), time_(rules.time_before) {}
+  // All arguments must outlive this object. Without a `log`, nothing is copied.
+  Replay(I& index, NewLog<S>* log, const ReplayRules& rules, RecoveryReport& report)
+      : index_(&index), log_(log), rules_(&rules), report_(&report), time_(rules.time_before) {}
 
   enum class Taken : std::uint8_t {
     done,
@@ -114,8 +107,10 @@ class Replay {
 
   // Ends the new log in order. Call it when all frames are taken.
   void finish() {
-    write_time();
-    log_->append_close();
+    if (log_ != nullptr) {
+      write_time();
+      log_->append_close();
+    }
   }
 
   // The mutation at which take() stopped.
@@ -147,7 +142,7 @@ class Replay {
   }
 
   void copy(const LogFrame& frame, std::uint64_t mutations, Outcome outcome) {
-    if (outcome == Outcome::skipped || (outcome == Outcome::tolerated && rules_->version == 1)) {
+    if (log_ == nullptr || outcome == Outcome::skipped || (outcome == Outcome::tolerated && rules_->version == 1)) {
       return;
     }
     write_time();
@@ -263,7 +258,7 @@ class Replay {
   }
 
   I* index_;
-  Log* log_;
+  NewLog<S>* log_;
   const ReplayRules* rules_;
   RecoveryReport* report_;
   Mutation mutation_;
