@@ -454,8 +454,17 @@ def main() -> int:
     parser.add_argument("--only", metavar="N,N", help="of these mutants, those of these numbers")
     parser.add_argument("--at-least", type=float, default=0, metavar="PERCENT", help="fail if fewer are killed")
     parser.add_argument("--list", action="store_true", help="list the places in the order of the seed, and try none")
+    parser.add_argument("--check", action="store_true", help="compile nothing: are the equivalent ones still in the headers?")
     arguments = parser.parse_args()
 
+    equivalent = read_equivalent(listed.HERE / "equivalent_mutants.toml")
+    if arguments.check:
+        there = {place.key for place in drawn(0, headers_of(DRAWN_FROM))}
+        gone = [key for key in equivalent if key not in there]
+        for header, text, change, nth in gone:
+            print(f"not in {header}: {change}: {text} ({nth})")
+        print(f"{len(equivalent) - len(gone)} of {len(equivalent)} equivalent mutants are in the headers")
+        return 1 if gone else 0
     floors, patterns, count = list(TESTS_OF), DRAWN_FROM, arguments.count
     if arguments.sample is not None:
         floor = arguments.floor or random.Random(arguments.seed).choice(FLOORS)
@@ -468,7 +477,6 @@ def main() -> int:
         return 0
 
     began = time.monotonic()
-    equivalent = read_equivalent(listed.HERE / "equivalent_mutants.toml")
     with listed.scratch_directory() as scratch:
         laboratory = Laboratory(pathlib.Path(scratch), floors)
         try:

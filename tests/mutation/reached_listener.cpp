@@ -40,7 +40,8 @@ class ReachedListener : public ListenerBase {
           file << place << ' ';
         }
       }
-      const std::string name(stats.testInfo
+      const std::string name(stats
+                                 .testInfo
 #if __has_include(<catch2/catch_all.hpp>)
                                  ->name
 #else
