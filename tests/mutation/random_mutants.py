@@ -65,6 +65,7 @@ class Place:
     text: str  # of the line
     nth: int  # of the places of this change in this line
     change: str
+    fixed: bool = False  # decided when it is compiled: drawn, and passed over
     around: tuple[tuple[int, int, str, str], ...] = ()  # begin, end, text before, text behind; # is the number
     instead: tuple[tuple[int, int, str], ...] = ()
 
@@ -87,6 +88,9 @@ def code_of(text: str) -> str:
     pattern = r"//[^\n]*|/\*.*?\*/|\"(?:\\.|[^\"\\\n])*\"|(?<![\w])'(?:\\.|[^'\\\n])+'|^#(?:[^\n]*\\\n)*[^\n]*"
     return re.sub(pattern, blank, text, flags=re.S | re.M)
 
+
+# The values of an enumeration, and what is asserted when it is compiled.
+ASKED_BY_THE_COMPILER = re.compile(r"\benum class [^;{]*\{[^}]*\}|\bstatic_assert\(")
 
 OPENING, CLOSING = "([{", ")]}"
 # In these a place could not be asked at run time, or is no expression.
@@ -158,6 +162,7 @@ def places_of(header: str, text: str) -> list[Place]:
     starts = [0, *(match.end() for match in re.finditer("\n", text))]
     found: dict[tuple[int, str], int] = {}
     places: list[Place] = []
+    fixed = [(match.start(), max(match.end(), end_of_bracket(code, match.end() - 1))) for match in ASKED_BY_THE_COMPILER.finditer(code)]
 
     def add(at: int, change: str, **what: tuple) -> None:
         if NEVER_MUTATED.search(code, beginning_of_statement(code, at), at):
@@ -166,7 +171,8 @@ def places_of(header: str, text: str) -> list[Place]:
         nth = found.get((line, change), 0)
         found[line, change] = nth + 1
         written = text[starts[line - 1] :].split("\n", 1)[0].strip()
-        places.append(Place(header, line, written, nth, change, **what))
+        is_fixed = any(begin <= at < end for begin, end in fixed)
+        places.append(Place(header, line, written, nth, change, is_fixed, **what))
 
     flip, boolean = f"{NAMESPACE}flip(#, ", "static_cast<bool>("
     for match in re.finditer(r" (<=?|>=?|==|!=|\+|-) ", code):
@@ -262,7 +268,7 @@ def drawn(seed: int, headers: list[str]) -> list[Place]:
     """All places of these headers in the order of the seed."""
     places = [place for header in headers for place in places_of(header, (listed.INCLUDE / header).read_text())]
     random.Random(seed).shuffle(places)
-    return places
+    return [place for place in places if not place.fixed]
 
 
 # ---- Laboratory ------------------------------------------------------------------------------------------------------

@@ -1258,6 +1258,14 @@ TEST_CASE("Only a rejection that follows from the state is tolerated at the end 
   }
 }
 
+TEST_CASE("A version-1 insert that is rejected as not found is no erase of what is gone already",
+          "[recovery][version_1]") {
+  const DurableDirectory directory;
+  directory.put(version_1(snapshot_of({1}), {insert_of(2)}));
+  const ThrowingScope scope([] { throw iqdb::IndexError(iqdb::IndexErrorKind::not_found, "own"); });
+  CHECK(outcome_of([&] { return ThrowingDb::load(directory.config()); }) == "replay_rejected");
+}
+
 TEST_CASE("skip_rejected passes over whatever the index rejects and keeps the old log", "[recovery]") {
   Base base;
   base.log.frame(insert_of(3), 1).frame(erase_body(77), 1);
