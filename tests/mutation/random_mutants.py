@@ -19,6 +19,7 @@ import argparse
 import bisect
 import dataclasses
 import datetime
+import itertools
 import pathlib
 import random
 import re
@@ -45,7 +46,8 @@ TESTS_OF = {
 }
 MOST_PLACES = 4096  # as in random_mutants.hpp
 SPARE_PLACES = 1.5  # so many are drawn for each that is wanted, because some do not compile
-QUICK_SECONDS = 2  # a mutant is first tried with the quickest tests, for so long
+QUICK_SECONDS = 2  # a mutant is first tried with the quickest tests of each program, for so long
+SLOW_SECONDS = 1  # tests that take longer are run in the end, with what all others let pass
 NAMESPACE = "iqdb_mutation::"
 # The order of the arguments that rapidcheck draws must be the same in each run.
 RAPIDCHECK = {"RC_PARAMS": "seed=1"}
@@ -393,33 +395,27 @@ class Laboratory(listed.Laboratory):
                 seconds, numbers, name = line.split("\t")
                 self.reaches.append(Reach(program, name, float(seconds), frozenset(map(int, numbers.split()))))
 
-    def verdict_of(self, number: int, header: str) -> tuple[str, str]:
-        """How a mutant was killed, empty if it was not, and by which program, or why by none."""
-        reaching = [test for test in self.reaches if number in test.places]
-        if not reaching:
-            return "", "no test reaches it"
+    def verdict_of(self, number: int, header: str, slow: bool) -> tuple[str, str]:
+        """How a mutant was killed, empty if it was not, and by which test, or how many let it pass."""
+        reaching = [test for test in self.reaches if number in test.places and (test.seconds >= SLOW_SECONDS) == slow]
 
         def of_other_floor(program: str) -> tuple[bool, float]:
             return f"/{program}/" not in header, sum(test.seconds for test in reaching if test.program == program)
 
-        programs = sorted({test.program for test in reaching}, key=of_other_floor)
+        first: list[tuple[str, list[Reach]]] = []
         later: list[tuple[str, list[Reach]]] = []
-        for program in programs:
+        for program in sorted({test.program for test in reaching}, key=of_other_floor):
             tests = sorted((test for test in reaching if test.program == program), key=lambda test: test.seconds)
-            so_far, quick = 0.0, 0
-            while quick < len(tests) and (quick == 0 or so_far + tests[quick].seconds < QUICK_SECONDS):
-                so_far += tests[quick].seconds
-                quick += 1
+            so_far = list(itertools.accumulate(test.seconds for test in tests))
+            quick = max(1, bisect.bisect(so_far, QUICK_SECONDS))
+            first.append((program, tests[:quick]))
             later.append((program, tests[quick:]))
-            code, output = self.run_tests(program, tests[:quick], number)
-            if code != 0:
-                return listed.outcome_of(code), failed_test(program, output)
-        for program, tests in later:
+        for program, tests in [*first, *later]:
             if tests:
                 code, output = self.run_tests(program, tests, number)
                 if code != 0:
                     return listed.outcome_of(code), failed_test(program, output)
-        return "", f"{len(reaching)} tests reach it"
+        return "", f"{len(reaching)} {'slow' if slow else 'quick'} tests reach it"
 
 
 def failed_test(program: str, output: str) -> str:
@@ -496,20 +492,22 @@ def main() -> int:
         if arguments.only is not None:
             wanted = {int(number) for number in arguments.only.split(",")}
             mutants = [(number, place) for number, place in mutants if number in wanted]
-        killed, known, survivors = 0, [], []
-        for number, place in mutants:
-            if place.key in equivalent:
-                known.append(place)
-                print(f"{number}: equivalent: {place.name}", flush=True)
-                continue
-            how, by = laboratory.verdict_of(number, place.header)
-            killed += how != ""
-            if not how:
-                survivors.append((number, place, by))
-            print(f"{number}: {how or 'SURVIVES'}: {place.name} ({by})", flush=True)
-    tried = killed + len(survivors)
-    for number, place, by in survivors:
-        print(f"\nsurvives: {number}: {place.name} ({by})")
+        known = [place for _, place in mutants if place.key in equivalent]
+        left = [(number, place) for number, place in mutants if place.key not in equivalent]
+        tried = len(left)
+        for slow in (False, True):
+            if slow and arguments.sample is not None:
+                break
+            survivors = []
+            for number, place in left:
+                how, by = laboratory.verdict_of(number, place.header, slow)
+                if not how:
+                    survivors.append((number, place))
+                print(f"{number}: {how or 'SURVIVES'}: {place.name} ({by})", flush=True)
+            left = survivors
+    killed = tried - len(left)
+    for number, place in left:
+        print(f"survives: {number}: {place.name}")
     percent = 100 * killed / tried if tried else 100
     print(
         f"\nseed {arguments.seed}: {len(mutants)} mutants, {len(known)} known to be equivalent, "
