@@ -48,6 +48,14 @@ class Failure(Exception):
     """Why a mutant is not killed, or could not be tried."""
 
 
+class CompileFailure(Failure):
+    """What the compiler said, all of it."""
+
+    def __init__(self, output: str) -> None:
+        super().__init__("does not compile:\n" + output[:4000])
+        self.output = output
+
+
 @dataclasses.dataclass(frozen=True)
 class Mutant:
     """A defence, how to take it out, and the test that must notice."""
@@ -134,6 +142,48 @@ def scratch_directory(parent: pathlib.Path | None = None) -> Iterator[str]:
         yield directory
 
 
+def escaped(test: str) -> str:
+    """The name of a test as an argument: to Catch2 a comma is "or" and a bracket begins a tag."""
+    return test.replace(",", "\\,").replace("[", "\\[")
+
+
+def run_limited(
+    program: pathlib.Path, arguments: list[str], seconds: float, environment: dict[str, str] | None = None
+) -> tuple[int | None, str]:
+    """Exit code, none if it did not end, and output."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (TEST_MEMORY_BYTES, TEST_MEMORY_BYTES))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+    with scratch_directory(program.parent) as files:
+        process = subprocess.Popen(
+            [str(program), *arguments],
+            cwd=files,
+            env={**os.environ, "TMPDIR": files, **(environment or {})},
+            text=True,
+            errors="replace",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            preexec_fn=limit,
+            start_new_session=True,
+        )
+        try:
+            output, _ = process.communicate(timeout=seconds)
+            return process.returncode, output
+        except subprocess.TimeoutExpired:
+            # With the children that a test may have.
+            os.killpg(process.pid, signal.SIGKILL)
+            output, _ = process.communicate()
+            return None, output
+
+
+def outcome_of(code: int | None) -> str:
+    """How a mutant was killed."""
+    return "did not end" if code is None else f"crashed: {signal.Signals(-code).name}" if code < 0 else "failed"
+
+
 class Laboratory:
     """Compiles and runs tests against headers, in a scratch directory."""
 
@@ -174,7 +224,7 @@ class Laboratory:
         includes = [*overlays, f"-I{self.include}", f"-I{TESTS}"]
         done = run([*self.compiler, *FLAGS, golden, *includes, *arguments])
         if done.returncode != 0:
-            raise Failure("does not compile:\n" + done.stdout[:4000])
+            raise CompileFailure(done.stdout)
 
     def build(
         self, mutant: Mutant, tests: set[str], directory: pathlib.Path, overlay: pathlib.Path | None = None
@@ -199,37 +249,8 @@ class Laboratory:
         """Exit code, none if it did not end, and output."""
         longest = PROGRAM_SECONDS if mutant.is_program else TEST_SECONDS
         without = self.seconds_without_mutant.get((mutant.source, mutant.test), longest)
-
-        def limit() -> None:
-            resource.setrlimit(resource.RLIMIT_AS, (TEST_MEMORY_BYTES, TEST_MEMORY_BYTES))
-            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-        if mutant.is_program:
-            arguments = mutant.test.split()
-        else:
-            # To Catch2 a comma is "or" and a bracket begins a tag.
-            arguments = [mutant.test.replace(",", "\\,").replace("[", "\\[")]
-        with scratch_directory(program.parent) as files:
-            process = subprocess.Popen(
-                [str(program), *arguments],
-                cwd=files,
-                env={**os.environ, "TMPDIR": files},
-                text=True,
-                errors="replace",
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                preexec_fn=limit,
-                start_new_session=True,
-            )
-            try:
-                output, _ = process.communicate(timeout=min(longest, 10 + 10 * without))
-                return process.returncode, output
-            except subprocess.TimeoutExpired:
-                # With the children that a test may have.
-                os.killpg(process.pid, signal.SIGKILL)
-                output, _ = process.communicate()
-                return None, output
+        arguments = mutant.test.split() if mutant.is_program else [escaped(mutant.test)]
+        return run_limited(program, arguments, min(longest, 10 + 10 * without))
 
     def require_pass(self, mutant: Mutant, program: pathlib.Path) -> None:
         """Throws Failure unless the test passes without the mutant. Catch2 takes it for a success that no test ran."""
@@ -251,8 +272,7 @@ class Laboratory:
             code, output = self.run_test(mutant, self.build(mutant, {mutant.test}, directory, overlay))
             if code == 0:
                 raise Failure(f"survives: {mutant.caught_by}")
-            how = "did not end" if code is None else f"crashed: {signal.Signals(-code).name}" if code < 0 else "failed"
-            return Verdict(mutant, time.monotonic() - began, how=how, output=output)
+            return Verdict(mutant, time.monotonic() - began, how=outcome_of(code), output=output)
         except Failure as failure:
             return Verdict(mutant, time.monotonic() - began, failure=str(failure), output=output)
         finally:

@@ -344,6 +344,27 @@ TEST_CASE("An index that is assigned to another takes its place and its path", "
   CHECK(Db::load({.path = directory / "b.iqdb"}).index().size() == 4);
 }
 
+TEST_CASE("An index that is assigned to another has what its load found in the log", "[persisted_index]") {
+  const TemporaryDirectory directory;
+  const PersistConfig config{.path = directory / "b.iqdb", .wal_enabled = true};
+  {
+    Db logged = Db::open_with(sample(3), config);
+    logged.insert(1000, {1.0F, 2.0F, 3.0F});
+  }
+  Db db = Db::open_with(sample(3), {.path = directory / "a.iqdb"});
+  db = Db::load(config);
+  CHECK(db.recovery().replayed == 1);
+}
+
+TEST_CASE("An index that was closed has the number of its last mutation still", "[persisted_index]") {
+  const TemporaryDirectory directory;
+  Db db = Db::open_with(sample(3), {.path = directory / "index.iqdb", .wal_enabled = true});
+  db.insert(1000, {1.0F, 2.0F, 3.0F});
+  db.insert(1001, {1.0F, 2.0F, 3.0F});
+  db.close();
+  CHECK(db.lsn() == 2);
+}
+
 TEST_CASE("Saving an index that was moved from throws and writes nothing anywhere", "[persisted_index]") {
   const TemporaryDirectory directory;
   CHECK(iqdb_test::in_child([&] {

@@ -596,6 +596,14 @@ TEST_CASE("Reader: make_room makes room for at least one more where some are wan
   CHECK(items.size() == 100);
 }
 
+TEST_CASE("Reader: make_room takes items that need no bytes for items of one byte", "[stream]") {
+  const auto bytes = counting_bytes(1000);
+  const Reader reader(bytes);
+  std::vector<std::uint64_t> items;
+  reader.make_room(items, ~std::uint64_t{0}, 0);
+  CHECK(items.capacity() == 1000);
+}
+
 TEST_CASE("Reader: make_room leaves room that is there as it is", "[stream]") {
   const auto bytes = counting_bytes(1000);
   const Reader reader(bytes);

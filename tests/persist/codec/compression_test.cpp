@@ -632,6 +632,17 @@ TEST_CASE("compression lz4: a payload too large for a block becomes frames", "[c
   }
 }
 
+TEST_CASE("compression lz4: a single byte before what is too large for a block is kept", "[compression][lz4]") {
+  const Payload payload = text_payload(2002);
+  iqdb::MemorySink sink;
+  iqdb::coding::Lz4Encoder encoder(sink, resources, 2000);
+  encoder.write(std::span(payload).first(1));
+  encoder.write(std::span(payload).subspan(1));
+  encoder.finish();
+  CHECK(encoder.scheme() == CompressionScheme::lz4_frames);
+  CHECK(decode({.scheme = encoder.scheme(), .data = sink.bytes(), .payload_bytes = payload.size()}) == payload);
+}
+
 TEST_CASE("compression lz4: what was compressed in parts becomes frames too", "[compression][lz4]") {
   const std::size_t most = 3 * iqdb::coding::lz4_part_bytes + 10;
   for (const Payload& payload : {text_payload(most + 1), random_payload(2 * most)}) {

@@ -2,12 +2,14 @@
 // file system which refuses it costs nothing.
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <iterator>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "iqdb/index/flat.hpp"
@@ -267,6 +269,23 @@ TEST_CASE("The last block of a log that recovery wrote is kept when the first mu
   const Ids found = opened.after_power_cut(3);
   REQUIRE(found.size() == 92);
   CHECK(found.back() == 92);
+}
+
+TEST_CASE("A log that is opened to go through the page cache does so though its last piece went past it",
+          "[direct_io][log]") {
+  const SimulatedFileSystem machine;
+  Storage storage(machine);
+  const auto lock = storage.lock("/index.iqdb", std::chrono::milliseconds::zero());
+  const iqdb::AlignedBuffer piece(std::size_t{128} * 1024);
+  auto file = storage.replace(log_path, lock);
+  file.append(piece.bytes());
+  file.sync();
+  file.rename();
+  Storage::Log log = storage.open_log(std::move(file), {.synced = iqdb::LogSync::now_and_then, .extent_bytes = 0});
+  log.append(ByteVector(10, std::byte{7}));
+  const ByteVector found = *machine.visible().at(log_path);
+  CHECK(found.size() == piece.size() + 10);
+  CHECK(found.back() == std::byte{7});
 }
 
 // ---- Snapshots ------------------------------------------------------------------------------------------------------

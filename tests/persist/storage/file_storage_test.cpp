@@ -754,6 +754,22 @@ TEST_CASE("A file that is not there cannot be kept and the older one stays", "[f
   CHECK(read_bytes(directory / "index.wal.torn") == Bytes(3));
 }
 
+TEST_CASE("An older file that cannot be removed is an error and stays", "[file_storage][keep]") {
+  const TemporaryDirectory directory;
+  FaultyFileSystem system;
+  FaultyStorage storage(system);
+  const auto lock = storage.lock(directory / "index", std::chrono::milliseconds::zero());
+  write_bytes(directory / "index.wal", Bytes(5));
+  write_bytes(directory / "index.wal.torn", Bytes(3));
+  system.plan(iqdb_test::fail_every(FileCall::remove, EACCES));
+  const auto error = iqdb_test::require_kind(
+      iqdb::PersistErrorKind::io, [&] { storage.keep(directory / "index.wal", directory / "index.wal.torn", lock); });
+  system.plan({});
+  CHECK(error.code().value() == EACCES);
+  CHECK(iqdb_test::mentions(error, "remove the older"));
+  CHECK(read_bytes(directory / "index.wal.torn") == Bytes(3));
+}
+
 TEST_CASE("A file is kept as a copy only where there are no second names", "[file_storage][keep]") {
   const int error = GENERATE(EPERM, ENOTSUP, ENOSYS, EMLINK, EXDEV, EIO, ENOSPC, EACCES);
   const bool is_copied = error != EIO && error != ENOSPC && error != EACCES;

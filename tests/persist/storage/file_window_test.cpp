@@ -2,6 +2,10 @@
 #include "iqdb/persist/storage/file_window.hpp"
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
 
 #include "support/bytes.hpp"
 #include "support/catch.hpp"
@@ -19,4 +23,28 @@ TEST_CASE("A window holds what was read last and says so", "[file_window]") {
   CHECK(std::ranges::equal(window.held_from(5), Bytes().text("5").get()));
   CHECK(window.held_from(1).empty());
   CHECK(window.held_from(6).empty());
+}
+
+namespace {
+
+// A file of zeros that notes where it is read.
+struct NotingFile {
+  std::vector<std::uint64_t> offsets = {};
+
+  [[nodiscard]] static std::uint64_t size() noexcept { return 100; }
+  [[nodiscard]] std::size_t read_at(std::uint64_t offset, std::span<std::byte> into) {
+    offsets.push_back(offset);
+    std::ranges::fill(into, std::byte{0});
+    return into.size();
+  }
+};
+
+}  // namespace
+
+TEST_CASE("A window that grows at its beginning reads only what it lacks", "[file_window]") {
+  NotingFile file;
+  iqdb::FileWindow window(file, 4);
+  CHECK(window.at(10, 4).size() == 4);
+  CHECK(window.at(10, 8).size() == 8);
+  CHECK(file.offsets == std::vector<std::uint64_t>{10, 14});
 }

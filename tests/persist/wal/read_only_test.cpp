@@ -100,6 +100,23 @@ TEST_CASE("A read-only load runs beside a writer and sees what it has written", 
   }
 }
 
+TEST_CASE("A read-only load of files that stay two of different moments is tried eight times", "[read_only]") {
+  const DurableDirectory directory;
+  FileSet files = killed(directory);
+  const DurableDirectory other;
+  other.open_with(index_of({1})).close();
+  files[iqdb_test::snapshot_name] = other.snapshot_bytes();
+  directory.put(files);
+  iqdb_test::FaultyFileSystem system;
+  CHECK(outcome_of([&] { return FaultyReader::load(reading(directory), iqdb_test::FaultyStorage(system)); }) ==
+        "log_mismatch");
+  std::size_t opened = 0;
+  for (const iqdb_test::CallRecord& call : system.calls()) {
+    opened += call.call == iqdb_test::FileCall::open && call.file == log_name ? 1 : 0;
+  }
+  CHECK(opened == 8);
+}
+
 TEST_CASE("Mutations and saves of a read-only index throw read_only and the index stays", "[read_only]") {
   const DurableDirectory directory;
   const FileSet files = killed(directory);

@@ -1258,6 +1258,14 @@ TEST_CASE("Only a rejection that follows from the state is tolerated at the end 
   }
 }
 
+TEST_CASE("A version-1 insert that is rejected as not found is no erase of what is gone already",
+          "[recovery][version_1]") {
+  const DurableDirectory directory;
+  directory.put(version_1(snapshot_of({1}), {insert_of(2)}));
+  const ThrowingScope scope([] { throw iqdb::IndexError(iqdb::IndexErrorKind::not_found, "own"); });
+  CHECK(outcome_of([&] { return ThrowingDb::load(directory.config()); }) == "replay_rejected");
+}
+
 TEST_CASE("skip_rejected passes over whatever the index rejects and keeps the old log", "[recovery]") {
   Base base;
   base.log.frame(insert_of(3), 1).frame(erase_body(77), 1);
@@ -1276,6 +1284,32 @@ TEST_CASE("skip_rejected passes over whatever the index rejects and keeps the ol
     CHECK(number_at(directory.log_bytes(), 48, 8) != iqdb_test::raw_history_id);
   }
   CHECK(load_in(directory).ids() == Ids{1, 2, 3, 4, 5});
+}
+
+TEST_CASE("The progress of a replay ends with all bytes of the frames that it read", "[recovery]") {
+  // A mutation that is rejected at the very end makes the load read the log a second time.
+  for (const bool reads_twice : {false, true}) {
+    CAPTURE(reads_twice);
+    Base base;
+    const std::size_t header_bytes = base.log.size();
+    base.log.frame(insert_of(3), 1).frame(insert_of(4), 1);
+    if (reads_twice) {
+      base.log.frame(erase_body(77), 1);
+    }
+    const DurableDirectory directory;
+    put_log(directory, base);
+    iqdb::PersistConfig config = directory.config();
+    std::optional<iqdb::Progress> last;
+    config.on_progress = [&last](const iqdb::Progress& progress) {
+      if (progress.phase == iqdb::Progress::Phase::replay) {
+        last = progress;
+      }
+    };
+    static_cast<void>(DurableIndex::load(config));
+    REQUIRE(last.has_value());
+    CHECK(last->done == base.log.size() - header_bytes);
+    CHECK(last->total == last->done);
+  }
 }
 
 // ---- Histories ------------------------------------------------------------------------------------------------------

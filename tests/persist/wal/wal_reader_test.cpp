@@ -351,6 +351,8 @@ TEST_CASE("A checkpoint names a mutation from the base to the one before it", "[
   for (const std::uint64_t wrong : {std::uint64_t{3}, std::uint64_t{7}, ~std::uint64_t{0}}) {
     require_damage(end, with(wrong).bytes());
   }
+  const auto error = require_kind(PersistErrorKind::log_corrupted, [&] { return scan(with(7).bytes()); });
+  CHECK(iqdb_test::mentions(error, "names the mutation 7; expected one of 4 to 6"));
 }
 
 TEST_CASE("Aborts and checkpoints of version 2 mean what they meant", "[wal_reader]") {

@@ -1,17 +1,23 @@
-// Syncs of a log that meet.
+// Syncs of a log that meet, and a thread for them that the system refuses.
 #include "iqdb/persist/wal/wal_writer.hpp"
+
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <chrono>
+#include <string>
 #include <string_view>
 #include <thread>
 
 #include "iqdb/index/flat.hpp"
 #include "iqdb/persist.hpp"
 #include "support/catch.hpp"
+#include "support/child_process.hpp"
 #include "support/durable.hpp"
 #include "support/memory_storage.hpp"
+#include "support/outcome.hpp"
 
 TEST_CASE("A sync waits for one that runs in the background", "[wal_writer][policy]") {
   // The system reports a failure once: of two syncs at the same time the second could see success.
@@ -43,4 +49,19 @@ TEST_CASE("A sync waits for one that runs in the background", "[wal_writer][poli
   db.sync();
   CHECK(begun >= 2);
   CHECK(most_running == 1);
+}
+
+TEST_CASE("A thread for syncs that the system refuses is io with the error of the system", "[wal_writer][policy]") {
+  CHECK(iqdb_test::in_child_without_privileges([]() -> std::string {
+          const rlimit no_more{.rlim_cur = 0, .rlim_max = 0};
+          if (::setrlimit(RLIMIT_NPROC, &no_more) != 0) {
+            return "the limit could not be set";
+          }
+          return iqdb_test::outcome_of([] {
+            return iqdb::PersistedIndex<iqdb::FlatIndex, iqdb_test::MemoryStorage>::open_with(
+                iqdb_test::empty_index(), {.path = "/index.iqdb",
+                                           .wal_enabled = true,
+                                           .fsync_policy = iqdb::FsyncPolicy::periodic(std::chrono::milliseconds(1))});
+          });
+        }) == iqdb_test::refused_with(EAGAIN));
 }
