@@ -64,8 +64,9 @@ inline constexpr std::size_t most_exact_dim = std::numeric_limits<std::uint32_t>
 inline void check_exact(std::size_t dim, DistanceMetric metric, std::string_view index) {
   check_range(dim, 1, most_exact_dim, "dimension", index);
   if (!is_valid(metric)) {
-    throw IndexError(IndexErrorKind::invalid_metric,
-                     "the metric " + std::to_string(static_cast<unsigned>(metric)) + " is none of DistanceMetric");
+    throw IndexError(
+        IndexErrorKind::invalid_metric,
+        "the metric with the value " + std::to_string(static_cast<unsigned>(metric)) + " is none of DistanceMetric");
   }
 }
 

@@ -52,9 +52,9 @@ inline void check_config(const UsearchConfig& config, DistanceMetric metric) {
   index_support::check_range(config.expansion_search, 1, most_expansion, "setting expansion_search", index);
   index_support::check_range(config.capacity, 0, most_nodes, "setting capacity", index);
   if (config.scalar > UsearchScalar::i8) {
-    throw IndexError(
-        IndexErrorKind::invalid_config,
-        "the scalar " + std::to_string(static_cast<unsigned>(config.scalar)) + " is none of UsearchScalar");
+    throw IndexError(IndexErrorKind::invalid_config, "the scalar with the value " +
+                                                         std::to_string(static_cast<unsigned>(config.scalar)) +
+                                                         " is none of UsearchScalar; expected f32, f16 or i8");
   }
   if (config.scalar == UsearchScalar::i8 && metric != DistanceMetric::cosine) {
     throw IndexError(IndexErrorKind::invalid_config,
