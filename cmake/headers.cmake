@@ -3,6 +3,7 @@
 # floor stands on which.
 set(iqdb_persist_headers
     # The ground: names that every floor uses.
+    iqdb/persist/requirements.hpp
     iqdb/persist/version.hpp
     iqdb/text.hpp
     iqdb/index_error.hpp
