@@ -9,6 +9,7 @@ set(iqdb_persist_headers
     iqdb/index_error.hpp
     iqdb/types.hpp
     iqdb/index.hpp
+    iqdb/explain_index.hpp
     iqdb/insert_overloads.hpp
     iqdb/persist/error.hpp
     iqdb/persist/index_path.hpp

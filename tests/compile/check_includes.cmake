@@ -57,6 +57,7 @@ set(ground
     iqdb/index_error.hpp
     iqdb/types.hpp
     iqdb/index.hpp
+    iqdb/explain_index.hpp
     iqdb/insert_overloads.hpp
     iqdb/persist/requirements.hpp
     iqdb/persist/version.hpp
