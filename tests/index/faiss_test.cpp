@@ -28,6 +28,7 @@
 #include "support/adapters.hpp"
 #include "support/allocations.hpp"
 #include "support/catch.hpp"
+#include "support/earlier_index.hpp"
 #include "support/expect_error.hpp"
 #include "support/files.hpp"
 #include "support/operator_new.hpp"
@@ -731,4 +732,10 @@ TEST_CASE("faiss_import: numbers that stand twice or are negative are refused", 
 TEST_CASE("faiss_import: a file that is not there is io", "[faiss][import]") {
   const TemporaryDirectory directory(iqdb_test::memory_directory());
   require_kind(PersistErrorKind::io, [&] { return faiss_import(directory / "none", DistanceMetric::cosine); });
+}
+
+TEST_CASE("FaissIndex: what earlier versions logged is replayed, though insert refuses it now", "[faiss][wal]") {
+  for (const FaissKind kind : kinds) {
+    iqdb_test::require_earlier_logs_replayed([kind] { return empty_index(kind, 2); }, true, kind != FaissKind::hnsw);
+  }
 }

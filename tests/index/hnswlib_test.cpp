@@ -19,6 +19,7 @@
 #include "iqdb/persist/testing/conformance.hpp"
 #include "support/adapters.hpp"
 #include "support/catch.hpp"
+#include "support/earlier_index.hpp"
 #include "support/expect_error.hpp"
 #include "support/files.hpp"
 #include "support/sample_index.hpp"
@@ -489,4 +490,10 @@ TEST_CASE("hnswlib_import: a file that is not there is io and settings out of ra
   require_kind(PersistErrorKind::io, [&] { return hnswlib_import(directory / "none", 2, DistanceMetric::cosine); });
   require_kind(IndexErrorKind::invalid_config,
                [&] { return hnswlib_import(directory / "none", 0, DistanceMetric::cosine); });
+}
+
+TEST_CASE("HnswIndex: what earlier versions logged is replayed, though insert refuses it now", "[hnswlib][wal]") {
+  for (const DistanceMetric metric : {DistanceMetric::euclidean, DistanceMetric::dot_product}) {
+    iqdb_test::require_earlier_logs_replayed([metric] { return HnswIndex(2, metric); }, true);
+  }
 }

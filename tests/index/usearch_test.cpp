@@ -20,6 +20,7 @@
 #include "iqdb/persist/testing/conformance.hpp"
 #include "support/adapters.hpp"
 #include "support/catch.hpp"
+#include "support/earlier_index.hpp"
 #include "support/expect_error.hpp"
 #include "support/files.hpp"
 #include "support/sample_index.hpp"
@@ -668,4 +669,21 @@ TEST_CASE("usearch_import: candidates out of their range are refused", "[usearch
   const TemporaryDirectory directory;
   usearch_export(index_of(2, 2), directory / "index.usearch");
   require_kind(IndexErrorKind::invalid_config, [&] { return usearch_import(directory / "index.usearch", 0); });
+}
+
+TEST_CASE("UsearchIndex: what earlier versions logged is replayed, though insert refuses it now", "[usearch][wal]") {
+  for (const DistanceMetric metric : {DistanceMetric::euclidean, DistanceMetric::dot_product}) {
+    iqdb_test::require_earlier_logs_replayed([metric] { return UsearchIndex(2, metric); }, true);
+  }
+}
+
+TEST_CASE("UsearchIndex: a vector of which the scalar keeps zeros is taken from a log", "[usearch][wal]") {
+  const std::vector<float> tiny = {1e-30F, 0.0F};
+  UsearchIndex index(2, DistanceMetric::euclidean, {.scalar = UsearchScalar::f16});
+  require_kind(iqdb::IndexErrorKind::invalid_vector, [&] { index.insert(1, tiny); });
+  index.insert_logged(1, tiny, {});
+  require_kind(iqdb::IndexErrorKind::invalid_vector, [&] {
+    index.insert_logged(2, std::vector<float>{1e6F, 0.0F}, {});
+  });
+  CHECK(index.size() == 1);
 }

@@ -64,7 +64,8 @@ inline void check_config(const UsearchConfig& config, DistanceMetric metric) {
 }
 
 /// Throws IndexError for a vector that an index with these settings cannot keep, as check_single_precision does; and
-/// invalid_vector for one of which the scalar keeps only zeros, or which it cannot hold.
+/// invalid_vector for one of which the scalar keeps only zeros, or which it cannot hold. A logged vector may be one of
+/// which the scalar keeps only zeros.
 inline void check_form(std::span<const float> vector, index_support::VectorRole role, std::size_t dim,
                        DistanceMetric metric, UsearchScalar scalar) {
   constexpr float largest_f16 = 65504.0F;
@@ -73,7 +74,7 @@ inline void check_form(std::span<const float> vector, index_support::VectorRole 
   index_support::check_single_precision(
       vector, role, dim, metric,
       scalar == UsearchScalar::f16 && !direction ? largest_f16 : std::numeric_limits<float>::max());
-  if (scalar == UsearchScalar::f32) {
+  if (scalar == UsearchScalar::f32 || role == index_support::VectorRole::logged) {
     return;
   }
   float largest = 0.0F;
