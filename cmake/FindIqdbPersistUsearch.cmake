@@ -25,14 +25,15 @@ if(EXISTS "${IqdbPersistUsearch_INCLUDE_DIR}/usearch/index.hpp")
   list(JOIN IqdbPersistUsearch_VERSION "." IqdbPersistUsearch_VERSION)
 endif()
 
+set(IqdbPersistUsearch_HOW_TO_GET
+    "iqdb/index/usearch.hpp needs the headers of usearch 2.21 or a later 2, which Debian has no package of. To get them: npm install usearch. Say where they are: -DIqdbPersistUsearch_INCLUDE_DIR=<directory with usearch/index_dense.hpp>, or add their prefix to CMAKE_PREFIX_PATH."
+)
 include(FindPackageHandleStandardArgs)
 find_package_handle_standard_args(
   IqdbPersistUsearch
   REQUIRED_VARS IqdbPersistUsearch_INCLUDE_DIR
   VERSION_VAR IqdbPersistUsearch_VERSION
-  REASON_FAILURE_MESSAGE
-    "iqdb/index/usearch.hpp needs the headers of usearch 2.21 or a later 2, which Debian has no package of. Say where they are: -DIqdbPersistUsearch_INCLUDE_DIR=<directory with usearch/index_dense.hpp>, or add their prefix to CMAKE_PREFIX_PATH."
-)
+  REASON_FAILURE_MESSAGE "${IqdbPersistUsearch_HOW_TO_GET}")
 
 if(IqdbPersistUsearch_FOUND AND NOT TARGET iqdb_deps::usearch)
   find_package(Threads REQUIRED)

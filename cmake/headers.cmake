@@ -3,11 +3,13 @@
 # floor stands on which.
 set(iqdb_persist_headers
     # The ground: names that every floor uses.
+    iqdb/persist/requirements.hpp
     iqdb/persist/version.hpp
     iqdb/text.hpp
     iqdb/index_error.hpp
     iqdb/types.hpp
     iqdb/index.hpp
+    iqdb/explain_index.hpp
     iqdb/insert_overloads.hpp
     iqdb/persist/error.hpp
     iqdb/persist/index_path.hpp

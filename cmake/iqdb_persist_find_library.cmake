@@ -2,8 +2,8 @@
 # of several names, or none, so the modules search for the header and the library themselves. pkg-config gives a hint if
 # it is installed. To set a library by hand: CMAKE_PREFIX_PATH, or <package>_INCLUDE_DIR and <package>_LIBRARY.
 
-# Finds a library and defines a target for it, for a find module named `package`. Sets <package>_FOUND and
-# <package>_VERSION.
+# Finds a library and defines a target for it, for a find module named `package`. Sets <package>_FOUND,
+# <package>_VERSION, and <package>_HOW_TO_GET to the advice.
 #
 #   TARGET          iqdb_deps::<name>
 #   PKG_CONFIG      its name in pkg-config
@@ -53,6 +53,7 @@ function(iqdb_persist_find_library package)
     REASON_FAILURE_MESSAGE "${arg_INSTALL}")
   set(${package}_FOUND "${${package}_FOUND}" PARENT_SCOPE)
   set(${package}_VERSION "${${package}_VERSION}" PARENT_SCOPE)
+  set(${package}_HOW_TO_GET "${arg_INSTALL}" PARENT_SCOPE)
 
   if(${package}_FOUND AND NOT TARGET ${arg_TARGET})
     if(arg_LIBRARIES)

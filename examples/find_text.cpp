@@ -8,9 +8,10 @@
 //
 // What `add` does: a new file is added, one whose contents changed has all its passages replaced, an unchanged one is
 // left alone, and one that was deleted is forgotten when a directory above it is added again. A file of which `add` has
-// said so is durable: kill `add` at any moment, and the next call finds it. Taken is text: UTF-8 without zero bytes.
-// Hidden files and build directories are passed over, unless they are named. While one `add` runs, no other call gets
-// in.
+// said so is durable: kill `add` at any moment, and the next call finds it. Taken is text: UTF-8 without zero bytes, in
+// files without an ending or with one of those of `text_endings`, so not pictures (.svg) and data (.json). Files of other
+// endings, hidden files and build directories are passed over, unless they are named. While one `add` runs, no other call
+// gets in.
 #include <iqdb/index/flat.hpp>
 #include <iqdb/persist.hpp>
 
@@ -156,18 +157,31 @@ std::vector<Passage> passages_of(const std::string& contents) {
 
 // ---- Finding files --------------------------------------------------------------------------------------------------
 
-// The files at and below a path, by their absolute names.
-std::set<std::string> files_at(const fs::path& path) {
+// What people write and read. Pictures and data in UTF-8 are no text: their numbers and tags would crowd out passages.
+constexpr std::array<std::string_view, 22> text_endings = {
+    ".md", ".txt", ".rst", ".adoc", ".org", ".tex", ".html", ".hpp", ".h",  ".cpp", ".cc",
+    ".c",  ".py",  ".rs",  ".go",   ".js",  ".ts",  ".java", ".rb",  ".sh", ".sql", ".cmake"};
+
+bool has_text_ending(const fs::path& file) {
+  const std::string ending = file.extension().string();
+  return ending.empty() || std::ranges::find(text_endings, ending) != text_endings.end();
+}
+
+// A file to add, by its absolute name; whether it was named itself, and not only a directory above it.
+using Files = std::map<std::string, bool>;
+
+// The files at and below a path.
+Files files_at(const fs::path& path) {
   if (!fs::is_directory(path)) {
-    return {fs::canonical(path).string()};  // throws where there is nothing
+    return {{fs::canonical(path).string(), true}};  // throws where there is nothing
   }
-  std::set<std::string> files;
+  Files files;
   for (auto entry = fs::recursive_directory_iterator(path); entry != fs::recursive_directory_iterator(); ++entry) {
     const std::string name = entry->path().filename().string();
     if (name.starts_with(".") || name == "build" || fs::exists(entry->path() / "CMakeCache.txt")) {
       entry.disable_recursion_pending();
     } else if (entry->is_regular_file()) {
-      files.insert(fs::canonical(entry->path()).string());
+      files.emplace(fs::canonical(entry->path()).string(), false);
     }
   }
   return files;
@@ -239,9 +253,11 @@ std::map<std::string, Known> known_files(const iqdb::FlatIndex& index) {
 
 void add(const fs::path& index_path, const std::vector<fs::path>& paths) {
   const auto start = std::chrono::steady_clock::now();
-  std::set<std::string> files;
+  Files files;
   for (const fs::path& path : paths) {
-    files.merge(files_at(path));
+    for (const auto& [file, named] : files_at(path)) {
+      files[file] |= named;
+    }
   }
   Database db = Database::load_or_create(config_for(index_path, true),
                                          [] { return iqdb::FlatIndex(dimension, iqdb::DistanceMetric::cosine); });
@@ -267,10 +283,12 @@ void add(const fs::path& index_path, const std::vector<fs::path>& paths) {
   };
 
   std::map<std::string, Known> known = known_files(db.index());
-  for (const std::string& file : files) {
+  for (const auto& [file, named] : files) {
     const std::string contents = contents_of(file);
     if (!iqdb::is_utf8(contents) || contents.find('\0') != std::string::npos) {
       std::cout << "skipped: " << shown(file) << " is not UTF-8 text\n";
+    } else if (!named && !has_text_ending(file)) {
+      continue;
     } else if (const auto old = known.extract(file); old.empty()) {
       replace({}, "added", file, contents);
     } else if (old.mapped().digest != static_cast<std::int64_t>(hash_of(contents))) {

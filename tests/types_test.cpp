@@ -249,3 +249,11 @@ TEST_CASE("SearchParams: asks for ten hits unless told otherwise", "[types]") {
   CHECK(iqdb::SearchParams{}.k == 10);
   CHECK_FALSE(iqdb::SearchParams{}.ef.has_value());
 }
+
+TEST_CASE("Hit: can be made without values, as for a container that is filled later", "[types]") {
+  static_assert(std::default_initializable<iqdb::Hit>);
+  const std::vector<iqdb::Hit> hits(2);
+  CHECK(hits.at(1).id == VectorId(0));
+  CHECK(hits.at(1).distance == 0.0F);
+  CHECK_FALSE(hits.at(1).metadata.has_value());
+}

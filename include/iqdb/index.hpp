@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "iqdb/index_error.hpp"
@@ -16,13 +17,15 @@ namespace iqdb {
 
 /// `i.insert(id, vector, metadata)` adds a vector. It throws IndexError to reject one, and then has changed nothing.
 template <class I>
-concept Insertable = requires(I& index, VectorId id, std::span<const float> vector, std::optional<Metadata> metadata) {
-  index.insert(id, vector, metadata);
+concept Insertable = requires(I& index, const VectorId& logged, VectorId id, std::span<const float> vector,
+                              std::optional<Metadata> metadata) {
+  index.insert(std::move(id), vector, std::move(metadata));
+  index.insert(logged, vector, std::move(metadata));  // as a replay does
 };
 
 /// `i.erase(id)` removes a vector. It throws IndexError not_found if the index does not hold it.
 template <class I>
-concept Erasable = requires(I& index, VectorId id) {
+concept Erasable = requires(I& index, const VectorId& id) {
   index.erase(id);
 };
 
@@ -75,7 +78,7 @@ concept ChecksErase = requires(const I& index, const VectorId& id) {
 /// IndexError to reject it, and then has changed nothing.
 template <class I>
 concept Upsertable = requires(I& index, VectorId id, std::span<const float> vector, std::optional<Metadata> metadata) {
-  index.upsert(id, vector, metadata);
+  index.upsert(std::move(id), vector, std::move(metadata));
 };
 
 /// `i.check_upsert(id, vector, metadata)` throws what `upsert` would throw, except std::bad_alloc, and changes nothing.
@@ -83,6 +86,16 @@ template <class I>
 concept ChecksUpsert = requires(const I& index, const VectorId& id, std::span<const float> vector,
                                 const std::optional<Metadata>& metadata) {
   index.check_upsert(id, vector, metadata);
+};
+
+/// `i.insert_logged(id, vector, metadata)` and `i.upsert_logged(id, vector, metadata)` do what `insert` and `upsert` do,
+/// and also take what an earlier version of the index took and has logged, while `insert` and `upsert` refuse it now. A
+/// replay calls them in place of `insert` and `upsert`, so that an upgrade of the index loses no acknowledged mutation.
+template <class I>
+concept TakesLogged = requires(I& index, const VectorId& id, std::span<const float> vector,
+                               std::optional<Metadata> metadata) {
+  index.insert_logged(id, vector, std::move(metadata));
+  index.upsert_logged(id, vector, std::move(metadata));
 };
 
 /// `static constexpr bool trusts_nothing = true`: `load_from` checks every length, link and value that it reads, so that

@@ -9,6 +9,8 @@
 #include <string>
 #include <string_view>
 
+#include "iqdb/persist/requirements.hpp"
+
 namespace iqdb {
 
 /// Why an index rejected a call.

@@ -6,6 +6,8 @@
 #include <string>
 #include <string_view>
 
+#include "iqdb/persist/requirements.hpp"
+
 namespace iqdb {
 
 /// Whether `text` is well-formed UTF-8: no overlong form, no surrogate, nothing above U+10FFFF

@@ -186,9 +186,9 @@ template <class T>
   }
 }
 
-/// One result of a search.
+/// One result of a search. One that is made without values has the identifier 0, as an integer has.
 struct Hit {
-  VectorId id;                       ///< the vector's identifier
+  VectorId id = 0;                   ///< the vector's identifier
   float distance = 0.0F;             ///< smaller is nearer, whatever the metric (a dot product is negated)
   std::optional<Metadata> metadata;  ///< the metadata stored with the vector
 };

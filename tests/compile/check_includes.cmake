@@ -5,6 +5,7 @@
 # - of other libraries' headers none, but for the few that exist to wrap one;
 # - of the standard library's, none that prints.
 #
+# - Each includes requirements.hpp, itself or by another header, so that a compiler with wrong settings stops there.
 # - No header has more than 400 lines: what grew beyond that holds more than one idea.
 #
 #   cmake -DINCLUDE=<directory> -DHEADERS=<file: one header a line, from the bottom layer up> [-DEDGES=<file>]
@@ -56,7 +57,9 @@ set(ground
     iqdb/index_error.hpp
     iqdb/types.hpp
     iqdb/index.hpp
+    iqdb/explain_index.hpp
     iqdb/insert_overloads.hpp
+    iqdb/persist/requirements.hpp
     iqdb/persist/version.hpp
     iqdb/persist/error.hpp
     iqdb/persist/index_path.hpp
@@ -88,6 +91,8 @@ set(byte_floors bytes codec)
 set(thread_headers iqdb/persist/bytes/helper_threads.hpp)
 
 file(STRINGS "${HEADERS}" headers)
+set(requirements iqdb/persist/requirements.hpp)
+set(no_header "the reason stands above") # included to stop the compiler
 set(below "")
 set(edges "")
 foreach(header IN LISTS headers)
@@ -100,6 +105,9 @@ foreach(header IN LISTS headers)
   endif()
   string(APPEND edges "${floor} ${header} ${line_count}\n")
   file(STRINGS "${INCLUDE}/${header}" lines REGEX "^[ \t]*#[ \t]*include")
+  if(requirements IN_LIST headers AND NOT header STREQUAL requirements AND NOT lines MATCHES "\"iqdb/")
+    message(SEND_ERROR "${header} includes no header of the library; it must include ${requirements}")
+  endif()
   foreach(line IN LISTS lines)
     if(NOT line MATCHES "include[ \t]*([<\"])([^>\"]+)[>\"]")
       message(SEND_ERROR "${header}: cannot read: ${line}")
@@ -108,7 +116,9 @@ foreach(header IN LISTS headers)
     set(quote "${CMAKE_MATCH_1}")
     set(included "${CMAKE_MATCH_2}")
 
-    if(quote STREQUAL "\"")
+    if(header STREQUAL requirements AND included STREQUAL no_header)
+      continue()
+    elseif(quote STREQUAL "\"")
       if(included STREQUAL header OR NOT included IN_LIST headers)
         message(SEND_ERROR "${header} includes \"${included}\", which is not one of the library's other headers")
       elseif(NOT included IN_LIST below)

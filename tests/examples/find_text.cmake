@@ -54,6 +54,8 @@ file(WRITE "${notes}/deep/er/kitchen.md" "# Soup\n\nChop the onions, then simmer
 file(WRITE "${notes}/.hidden" "the password is swordfish\n")
 file(WRITE "${notes}/build/log.txt" "swordfish was compiled\n")
 file(WRITE "${notes}/other-build/CMakeCache.txt" "swordfish was configured\n")
+file(WRITE "${notes}/picture.svg" "<svg><text>swordfish</text></svg>\n")
+file(WRITE "${notes}/data.json" "{\"password\": \"swordfish\"}\n")
 file(WRITE "${notes}/empty.txt" "")
 file(COPY_FILE "${index}" "${notes}/binary.dat")
 string(ASCII 99 97 102 233 latin1)
@@ -72,6 +74,13 @@ find(swordfish)
 expect_none(out "my notes")
 run(0 "${find_text}" --index index.iqdb add "${notes}")
 expect(out "0 files added, 0 files changed, 0 files deleted, 2 files unchanged")
+# What is named is taken, whatever its ending; what only its directory names is not.
+run(0 "${find_text}" --index index.iqdb add "${notes}/data.json")
+expect(out "added: my notes/data.json\n1 files added")
+find(swordfish)
+expect(out "^my notes/data.json:1  ")
+run(0 "${find_text}" --index index.iqdb add "${notes}")
+expect(out "deleted: my notes/data.json\n0 files added, 0 files changed, 1 files deleted, 2 files unchanged")
 
 # Changed, and deleted.
 file(WRITE "${notes}/pirates.txt" "The parrot knows the way to the lighthouse.\n")

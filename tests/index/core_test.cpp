@@ -22,6 +22,7 @@
 #include "support/allocations.hpp"
 #include "support/bytes.hpp"
 #include "support/catch.hpp"
+#include "support/earlier_index.hpp"
 #include "support/expect_error.hpp"
 #include "support/files.hpp"
 #include "support/golden_dump.hpp"
@@ -353,4 +354,8 @@ TEST_CASE("CoreIndex: keeps the promises of a durable index", "[core]") {
   const auto report = iqdb::testing::check_persistable([] { return CoreIndex(3, DistanceMetric::euclidean); },
                                                        {.sizes = {0, 1, 7}, .steps = 100, .lives = 1});
   CHECK(report.metadata_seen);
+}
+
+TEST_CASE("CoreIndex: what the crate logged is replayed, though insert refuses it", "[core][wal]") {
+  iqdb_test::require_earlier_logs_replayed([] { return iqdb::CoreIndex(2, iqdb::DistanceMetric::euclidean); }, false);
 }

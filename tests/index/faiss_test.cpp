@@ -11,6 +11,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <filesystem>
 #include <limits>
 #include <memory>
@@ -27,6 +28,7 @@
 #include "support/adapters.hpp"
 #include "support/allocations.hpp"
 #include "support/catch.hpp"
+#include "support/earlier_index.hpp"
 #include "support/expect_error.hpp"
 #include "support/files.hpp"
 #include "support/operator_new.hpp"
@@ -657,6 +659,39 @@ TEST_CASE("faiss_import: a file of another metric is refused", "[faiss][import]"
       require_kind(PersistErrorKind::invalid_payload, [&] { return faiss_import(path, DistanceMetric::dot_product); });
   CHECK(error.path() == path);
   CHECK(mentions(error, "L2 is euclidean"));
+
+  const faiss::IndexFlat flat(4, faiss::METRIC_L1);
+  faiss::write_index(&flat, path.c_str());
+  const auto unknown =
+      require_kind(PersistErrorKind::invalid_payload, [&] { return faiss_import(path, DistanceMetric::euclidean); });
+  INFO(unknown.what());
+  CHECK(mentions(unknown, "its metric is L1; expected L2 or inner product"));
+}
+
+TEST_CASE("faiss_import: a vector that is not finite is refused by its number", "[faiss][import]") {
+  const TemporaryDirectory directory(iqdb_test::memory_directory());
+  const std::filesystem::path path = directory / "faiss.bin";
+  std::vector<float> vectors = joined(random_vectors(100, 2, 1));
+  std::vector<faiss::Index::idx_t> numbers;
+  for (faiss::Index::idx_t number = 7000; number < 7100; ++number) {
+    numbers.push_back(number);
+  }
+  faiss::IndexFlatL2 quantizer(2);
+  faiss::IndexIVFFlat lists(&quantizer, 2, 2);
+  lists.train(100, vectors.data());
+  vectors[100] = std::numeric_limits<float>::infinity();
+  lists.add_with_ids(100, vectors.data(), numbers.data());
+  // faiss leaves out a vector that no list is the nearest of.
+  auto& held = dynamic_cast<faiss::ArrayInvertedLists&>(*lists.invlists);
+  const auto list = held.ids[0].empty() ? std::size_t{1} : std::size_t{0};
+  std::memcpy(held.codes[list].data(), &vectors[100], sizeof(float));
+  const auto number = held.ids[list].front();
+  faiss::write_index(&lists, path.c_str());
+  const auto error =
+      require_kind(PersistErrorKind::invalid_payload, [&] { return faiss_import(path, DistanceMetric::euclidean); });
+  INFO(error.what());
+  CHECK(
+      mentions(error, "the vector with the number " + std::to_string(number) + " has a component that is not finite"));
 }
 
 TEST_CASE("faiss_import: vectors without a length of 1 are refused for the cosine", "[faiss][import]") {
@@ -697,4 +732,10 @@ TEST_CASE("faiss_import: numbers that stand twice or are negative are refused", 
 TEST_CASE("faiss_import: a file that is not there is io", "[faiss][import]") {
   const TemporaryDirectory directory(iqdb_test::memory_directory());
   require_kind(PersistErrorKind::io, [&] { return faiss_import(directory / "none", DistanceMetric::cosine); });
+}
+
+TEST_CASE("FaissIndex: what earlier versions logged is replayed, though insert refuses it now", "[faiss][wal]") {
+  for (const FaissKind kind : kinds) {
+    iqdb_test::require_earlier_logs_replayed([kind] { return empty_index(kind, 2); }, true, kind != FaissKind::hnsw);
+  }
 }

@@ -20,6 +20,7 @@
 #include "support/allocations.hpp"
 #include "support/bytes.hpp"
 #include "support/catch.hpp"
+#include "support/earlier_index.hpp"
 #include "support/expect_error.hpp"
 #include "support/sample_index.hpp"
 #include "support/streams.hpp"
@@ -971,4 +972,8 @@ TEST_CASE("FlatIndex: behaves as a plain list of rows whatever is done to it", "
       model.take(step);
     }
   }));
+}
+
+TEST_CASE("FlatIndex: what earlier versions logged is replayed, though insert refuses it now", "[flat][wal]") {
+  iqdb_test::require_earlier_logs_replayed([] { return FlatIndex(2, DistanceMetric::euclidean); }, false);
 }

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <filesystem>
 #include <limits>
 #include <memory>
@@ -18,6 +19,7 @@
 #include "iqdb/persist/testing/conformance.hpp"
 #include "support/adapters.hpp"
 #include "support/catch.hpp"
+#include "support/earlier_index.hpp"
 #include "support/expect_error.hpp"
 #include "support/files.hpp"
 #include "support/sample_index.hpp"
@@ -423,6 +425,50 @@ TEST_CASE("hnswlib_import: vectors without a length of 1 are refused for the cos
   CHECK(hnswlib_import(path, 4, DistanceMetric::dot_product).size() == 10);
 }
 
+TEST_CASE("hnswlib_import: a vector that is not finite is refused by its label", "[hnswlib][import]") {
+  const TemporaryDirectory directory(iqdb_test::memory_directory());
+  const std::filesystem::path path = directory / "hnswlib.bin";
+  hnswlib::L2Space space(2);
+  Native native(&space, 60, 4, 10);
+  for (const auto& vector : random_vectors(60, 2, 1)) {
+    native.addPoint(vector.data(), 7000 + native.cur_element_count);
+  }
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  std::memcpy(native.getDataByInternalId(50), &nan, sizeof nan);
+  native.saveIndex(path.string());
+  const auto error = require_kind(PersistErrorKind::invalid_payload,
+                                  [&] { return hnswlib_import(path, 2, DistanceMetric::euclidean); });
+  INFO(error.what());
+  CHECK(mentions(error, "the vector 7050 (node 50) has a component that is not finite"));
+}
+
+TEST_CASE("hnswlib_import: an erased vector that is not finite does not matter", "[hnswlib][import]") {
+  const TemporaryDirectory directory(iqdb_test::memory_directory());
+  const std::filesystem::path path = directory / "hnswlib.bin";
+  hnswlib::L2Space space(2);
+  Native native(&space, 60, 4, 10);
+  const auto vectors = random_vectors(60, 2, 1);
+  for (const auto& vector : vectors) {
+    native.addPoint(vector.data(), 7000 + native.cur_element_count);
+  }
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  std::memcpy(native.getDataByInternalId(50), &nan, sizeof nan);
+  native.markDelete(7050);
+  native.saveIndex(path.string());
+  HnswIndex index = hnswlib_import(path, 2, DistanceMetric::euclidean);
+  CHECK(index.size() == 59);
+  CHECK(!index.contains(7050));
+  for (std::size_t number = 0; number < vectors.size(); ++number) {
+    if (number != 50) {
+      CHECK(index.search(vectors[number], {.k = 1, .ef = 60}).at(0).id == VectorId(7000 + number));
+    }
+  }
+  CHECK(iqdb_test::contents_of(loaded(index)) == iqdb_test::contents_of(index));
+  index.insert(7050, {1.0F, 2.0F});  // takes the place of the erased one
+  CHECK(index.search({1.0F, 2.0F}, {.k = 1}).at(0).id == VectorId(7050));
+  CHECK(iqdb_test::contents_of(loaded(index)) == iqdb_test::contents_of(index));
+}
+
 TEST_CASE("hnswlib_import: two vectors of one label are refused", "[hnswlib][import]") {
   const TemporaryDirectory directory(iqdb_test::memory_directory());
   const std::filesystem::path path = directory / "hnswlib.bin";
@@ -444,4 +490,10 @@ TEST_CASE("hnswlib_import: a file that is not there is io and settings out of ra
   require_kind(PersistErrorKind::io, [&] { return hnswlib_import(directory / "none", 2, DistanceMetric::cosine); });
   require_kind(IndexErrorKind::invalid_config,
                [&] { return hnswlib_import(directory / "none", 0, DistanceMetric::cosine); });
+}
+
+TEST_CASE("HnswIndex: what earlier versions logged is replayed, though insert refuses it now", "[hnswlib][wal]") {
+  for (const DistanceMetric metric : {DistanceMetric::euclidean, DistanceMetric::dot_product}) {
+    iqdb_test::require_earlier_logs_replayed([metric] { return HnswIndex(2, metric); }, true);
+  }
 }

@@ -97,13 +97,16 @@ TEST_CASE("UsearchIndex: every part of usearch's stream is checked before usearc
       {"many rows", with(matrix_size_at, std::uint32_t{0xFFFFFFFE}), "ends early"},
       {"more rows than there are numbers", with(matrix_size_at, std::uint32_t{0xFFFFFFFF}), "has numbers for"},
       {"bytes of a row", with(matrix_size_at - 4, std::uint32_t{16}), "16 bytes each; expected 12"},
-      {"vector", with(vector_at, infinity), "not finite"},
+      {"vector", with(vector_at, infinity),
+       "the vector 1 (node 0 of usearch's graph) has a component that is not finite"},
       {"magic", with(head_at, 'U'), "usearch's head does not stand behind the vectors"},
       {"version", with(head_at - 7, std::uint16_t{3}), "usearch 3."},
-      {"metric", with(head_at - 13, 'c'), "metric code 99"},
-      {"scalar", with(head_at - 14, std::uint8_t{12}), "scalar code 12"},
-      {"type of keys", with(head_at - 15, std::uint8_t{15}), "types of keys and links have the codes 15 and 15"},
-      {"type of links", with(head_at - 16, std::uint8_t{14}), "types of keys and links have the codes 14 and 14"},
+      {"metric", with(head_at - 13, 'c'), "metric cos (code 99)"},
+      {"scalar", with(head_at - 14, std::uint8_t{12}), "scalar f16 (code 12)"},
+      {"type of keys", with(head_at - 15, std::uint8_t{15}),
+       "keys have the type u32 (code 15) and its links the type u32 (code 15); expected u64 and u32"},
+      {"type of links", with(head_at - 16, std::uint8_t{14}),
+       "keys have the type u64 (code 14) and its links the type u64 (code 14)"},
       {"dimensions", with(head_at - 33, std::uint64_t{4}), "4 dimensions"},
       {"multi", with(head_at - 41, std::uint8_t{2}), "several vectors of one key"},
       {"nodes", with(graph_header_at, std::uint64_t{2}), "2 nodes for 1 vectors"},
@@ -115,9 +118,11 @@ TEST_CASE("UsearchIndex: every part of usearch's stream is checked before usearc
       {"level", with(level_at, std::int16_t{1}), "up to level 1 of 0"},
       {"negative level", with(level_at, std::int16_t{-1}), "up to level 65535 of 0"},
       {"level of the node", with(node_bytes - 8, std::int16_t{1}), "up to level 1 and to level 0"},
-      {"key of no slot", with(node_bytes, std::uint64_t{1}), "of a slot that is free"},
+      {"key of no slot", with(node_bytes, std::uint64_t{1}),
+       "a node of usearch's graph has a vector without an identifier"},
       {"erased key", with(node_bytes, ~std::uint64_t{0}), "nodes for 0 of 1 vectors"},
-      {"number of links", with(links_at, std::uint32_t{9}), "9 links in level 0; there may be 8"},
+      {"number of links", with(links_at, std::uint32_t{9}),
+       "the vector 1 (node 0 of usearch's graph) is stated to have 9 links in level 0; there may be 8"},
       {"link", with(links_at, std::array<std::uint32_t, 2>{1, 1}), "a link to node 1"},
   };
   for (const Damage& damage : damages) {
@@ -151,7 +156,7 @@ TEST_CASE("UsearchIndex: two nodes of one slot are refused", "[usearch][hostile]
     Reader reader(payload);
     return UsearchIndex::load_from(reader);
   });
-  CHECK(iqdb_test::mentions(error, "taken by another node"));
+  CHECK(iqdb_test::mentions(error, "two nodes of usearch's graph have the vector 1"));
 }
 
 TEST_CASE("UsearchIndex: a payload of another layout is refused by its version", "[usearch][hostile]") {

@@ -20,6 +20,7 @@
 #include "iqdb/persist/testing/conformance.hpp"
 #include "support/adapters.hpp"
 #include "support/catch.hpp"
+#include "support/earlier_index.hpp"
 #include "support/expect_error.hpp"
 #include "support/files.hpp"
 #include "support/sample_index.hpp"
@@ -550,9 +551,58 @@ TEST_CASE("usearch_import: an index of another kind is refused by its name", "[u
     CHECK(error.path() == path);
   };
   refused(native_index(8, l2sq, scalar_kind_t::f32_k, true), "several vectors of one key");
-  refused(native_index(8, l2sq, scalar_kind_t::f64_k), "scalar code");
-  refused(native_index(8, metric_kind_t::hamming_k, scalar_kind_t::b1x8_k), "metric code 98");
+  refused(native_index(8, l2sq, scalar_kind_t::f64_k), "scalar f64 (code 10); expected");
+  refused(native_index(8, l2sq, scalar_kind_t::bf16_k),
+          "scalar bf16 (code 4); expected l2sq, ip or cos of f32, f16 or i8");
+  refused(native_index(8, metric_kind_t::hamming_k, scalar_kind_t::b1x8_k), "metric hamming (code 98)");
   refused(native_index(8, metric_kind_t::ip_k, scalar_kind_t::i8_k), "keeps only the direction");
+}
+
+TEST_CASE("usearch_import: a vector that is not finite is refused by its key", "[usearch][import]") {
+  const TemporaryDirectory directory;
+  const auto path = directory / "index.usearch";
+  UsearchIndex whole(2, DistanceMetric::euclidean);
+  for (const std::vector<float>& vector : random_vectors(60, 2, 1)) {
+    whole.insert(7000 + whole.size(), vector);
+  }
+  usearch_export(whole, path);
+  std::vector<std::byte> bytes = iqdb_test::read_bytes(path);
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  std::memcpy(bytes.data() + 8 + 50 * 2 * sizeof nan, &nan, sizeof nan);
+  iqdb_test::write_bytes(path, bytes);
+  const auto error = require_kind(PersistErrorKind::invalid_payload, [&] { return usearch_import(path); });
+  INFO(error.what());
+  CHECK(
+      mentions(error, "the vector with the key 7050 (node 50 of usearch's graph) has a component that is not finite"));
+}
+
+TEST_CASE("usearch_import: an erased vector that is not finite does not matter", "[usearch][import]") {
+  const TemporaryDirectory directory;
+  const auto path = directory / "index.usearch";
+  const auto vectors = random_vectors(60, 2, 1);
+  for (const DistanceMetric metric : metrics) {
+    for (const UsearchScalar scalar : {UsearchScalar::f32, UsearchScalar::f16}) {
+      UsearchIndex whole(2, metric, {.scalar = scalar});
+      for (const std::vector<float>& vector : vectors) {
+        whole.insert(7000 + whole.size(), vector);
+      }
+      whole.erase(7050);
+      usearch_export(whole, path);
+      std::vector<std::byte> bytes = iqdb_test::read_bytes(path);
+      const std::size_t row = scalar == UsearchScalar::f32 ? 2 * 4 : 2 * 2;
+      std::memset(bytes.data() + 8 + 50 * row, 0xFF, row);  // NaNs
+      iqdb_test::write_bytes(path, bytes);
+      UsearchIndex index = usearch_import(path);
+      CHECK(contents_of(index) == contents_of(whole));
+      for (const std::vector<float>& query : vectors) {
+        CHECK(ids_of(index.search(query)) == ids_of(whole.search(query)));
+      }
+      CHECK(contents_of(loaded(index)) == contents_of(index));
+      index.insert(7050, {1.0F, 2.0F});  // takes the place of the erased one
+      CHECK(index.search({1.0F, 2.0F}, {.k = 60}).size() == 60);
+      CHECK(contents_of(loaded(index)) == contents_of(index));
+    }
+  }
 }
 
 TEST_CASE("usearch_import: a file without vectors or with 64-bit dimensions is refused", "[usearch][import]") {
@@ -612,11 +662,28 @@ TEST_CASE("usearch_import: two nodes of one key are refused", "[usearch][import]
   bytes.at(second) = std::byte{0};
   iqdb_test::write_bytes(path, bytes);
   const auto error = require_kind(PersistErrorKind::invalid_payload, [&] { return usearch_import(path); });
-  CHECK(mentions(error, "one key"));
+  CHECK(mentions(error, "two vectors of the file have the key"));
 }
 
 TEST_CASE("usearch_import: candidates out of their range are refused", "[usearch][import]") {
   const TemporaryDirectory directory;
   usearch_export(index_of(2, 2), directory / "index.usearch");
   require_kind(IndexErrorKind::invalid_config, [&] { return usearch_import(directory / "index.usearch", 0); });
+}
+
+TEST_CASE("UsearchIndex: what earlier versions logged is replayed, though insert refuses it now", "[usearch][wal]") {
+  for (const DistanceMetric metric : {DistanceMetric::euclidean, DistanceMetric::dot_product}) {
+    iqdb_test::require_earlier_logs_replayed([metric] { return UsearchIndex(2, metric); }, true);
+  }
+}
+
+TEST_CASE("UsearchIndex: a vector of which the scalar keeps zeros is taken from a log", "[usearch][wal]") {
+  const std::vector<float> tiny = {1e-30F, 0.0F};
+  UsearchIndex index(2, DistanceMetric::euclidean, {.scalar = UsearchScalar::f16});
+  require_kind(iqdb::IndexErrorKind::invalid_vector, [&] { index.insert(1, tiny); });
+  index.insert_logged(1, tiny, {});
+  require_kind(iqdb::IndexErrorKind::invalid_vector, [&] {
+    index.insert_logged(2, std::vector<float>{1e6F, 0.0F}, {});
+  });
+  CHECK(index.size() == 1);
 }

@@ -147,8 +147,26 @@ elseif(CASE STREQUAL "compiled")
   consume(1 1 0 -DHOW=add_subdirectory "-DIQDB_SOURCE=${SOURCE}" -DTARGET=iqdb::persist_compiled)
 
 elseif(CASE STREQUAL "says_that_it_is_not_compiled")
-  run_refused("compiled" ${configure} -S "${consumer_source}" -B consumer -DHOW=find_package -DCOMPONENT=compiled
-              "-DCMAKE_PREFIX_PATH=${installed}")
+  run_refused("compiled was not installed with this copy;IQDB_PERSIST_COMPILED=ON" ${configure} -S "${consumer_source}" -B
+              consumer -DHOW=find_package -DCOMPONENT=compiled "-DCMAKE_PREFIX_PATH=${installed}")
+
+elseif(CASE STREQUAL "says_which_component_is_unknown")
+  set(consumer ${configure} -S "${consumer_source}" -DHOW=find_package "-DCMAKE_PREFIX_PATH=${installed}")
+  run_refused("There is no component hnsw; the components are hnswlib, faiss, usearch and compiled" ${consumer} -B unknown
+              -DCOMPONENT=hnsw)
+
+elseif(CASE STREQUAL "says_how_to_get_the_library_of_a_component")
+  set(consumer ${configure} -S "${consumer_source}" -DHOW=find_package "-DCMAKE_PREFIX_PATH=${installed}")
+  foreach(component IN ITEMS Hnswlib Faiss Usearch)
+    string(TOLOWER ${component} lower)
+    set(advice "lib${lower}-dev")
+    if(component STREQUAL "Usearch")
+      set(advice "npm install usearch;IqdbPersistUsearch_INCLUDE_DIR")
+    endif()
+    # An empty directory is not searched for anew, and counts as not found.
+    run_refused("The library of the component ${lower} is missing;${advice}" ${consumer} -B ${lower} -DCOMPONENT=${lower}
+                -DIqdbPersist${component}_INCLUDE_DIR=)
+  endforeach()
 
 elseif(CASE STREQUAL "refuses_other_versions")
   math(EXPR next_major "${major} + 1")

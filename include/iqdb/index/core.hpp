@@ -84,8 +84,13 @@ class CoreIndex : public InsertOverloads<CoreIndex>, public UpsertOverloads<Core
 
   /// Throws what insert would throw, except std::bad_alloc.
   void check_insert(const VectorId& id, std::span<const float> vector, const std::optional<Metadata>& metadata) const {
-    check_vector(vector, metadata);
     check_storable(id);
+    check_logged(id, vector, metadata);
+  }
+
+  /// Throws what insert_logged would throw, except std::bad_alloc.
+  void check_logged(const VectorId& id, std::span<const float> vector, const std::optional<Metadata>& metadata) const {
+    check_vector(vector, metadata);
     if (!id.is_integer() && id.bytes().empty()) {
       throw IndexError(IndexErrorKind::invalid_config,
                        "a vector identifier of no bytes was given; a database of the crate takes at least one");
@@ -115,6 +120,18 @@ class CoreIndex : public InsertOverloads<CoreIndex>, public UpsertOverloads<Core
   /// The same as insert.
   void upsert(VectorId id, std::span<const float> vector, std::optional<Metadata> metadata = {}) {
     insert(std::move(id), vector, std::move(metadata));
+  }
+
+  /// As insert, for a vector that a log says was once taken: its identifier may have any number of bytes but none, since
+  /// the crate takes any.
+  void insert_logged(VectorId id, std::span<const float> vector, std::optional<Metadata> metadata) {
+    check_logged(id, vector, metadata);
+    rows_.put(std::move(id), vector, std::move(metadata));
+  }
+
+  /// The same as insert_logged.
+  void upsert_logged(VectorId id, std::span<const float> vector, std::optional<Metadata> metadata) {
+    insert_logged(std::move(id), vector, std::move(metadata));
   }
 
   /// Removes a vector, and moves the last one into its place. Does nothing if the index does not hold the vector.

@@ -100,6 +100,20 @@ class FlatIndex : public InsertOverloads<FlatIndex>, public UpsertOverloads<Flat
     rows_.put(std::move(id), vector, std::move(metadata));
   }
 
+  /// As insert, for a vector that a log says was once taken: its identifier may have any number of bytes, since earlier
+  /// versions took any.
+  void insert_logged(VectorId id, std::span<const float> vector, std::optional<Metadata> metadata) {
+    check_vector(vector, metadata);
+    rows_.require_absent(id);
+    rows_.append(std::move(id), vector, std::move(metadata));
+  }
+
+  /// As upsert, for a vector that a log says was once taken, as for insert_logged.
+  void upsert_logged(VectorId id, std::span<const float> vector, std::optional<Metadata> metadata) {
+    check_vector(vector, metadata);
+    rows_.put(std::move(id), vector, std::move(metadata));
+  }
+
   /// Removes a vector and keeps the order of the others. Throws IndexError not_found if the index does not hold the
   /// vector.
   void erase(const VectorId& id) { rows_.erase_in_order(id); }

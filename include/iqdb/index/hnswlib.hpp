@@ -170,7 +170,8 @@ class HnswIndex : public index_support::SlotIndex<HnswIndex> {
     }
     if (index.size() == 0) {
       reader.fail(PersistErrorKind::invalid_payload,
-                  "the hnsw index has " + std::to_string(nodes) + " slots, but no vector; it would have no slot");
+                  "the hnsw index is stated to have " + std::to_string(nodes) +
+                      " places of erased vectors, but no vector; without a vector it has no places");
     }
     index.read_graph(reader, nodes);
     return index;
@@ -192,10 +193,11 @@ class HnswIndex : public index_support::SlotIndex<HnswIndex> {
     reader.require_items(nodes, hnswlib_graph::node_bytes(dim(), config_.links));
     hnswlib_graph::read_lowest_level(reader, graph_, nodes, dim(), metric(), config_);
     for (Node node = 0; node < nodes; ++node) {
-      hnswlib_graph::read_upper_levels(reader, *graph_, node, levels[node]);
+      hnswlib_graph::read_upper_levels(reader, *graph_, slots_, node, levels[node]);
       if (const auto label = graph_->getExternalLabel(node); label != node) {
-        reader.fail(PersistErrorKind::invalid_payload,
-                    "node " + std::to_string(node) + " of the hnsw index has the label " + std::to_string(label));
+        reader.fail(PersistErrorKind::invalid_payload, hnswlib_graph::name_of(slots_, node) +
+                                                           " of the hnsw index has the label " + std::to_string(label) +
+                                                           "; expected the number of the node");
       }
     }
     hnswlib_graph::complete(reader, *graph_, slots_, entry, *std::ranges::max_element(levels));

@@ -142,8 +142,9 @@ class UsearchIndex : public index_support::SlotIndex<UsearchIndex> {
     index.slots_ = SlotTable::load_from(reader);
     const auto has_graph = reader.read_le<std::uint8_t>();
     if (has_graph > 1 || (has_graph == 0 && index.slots_.slots() > 0)) {
-      reader.fail(PersistErrorKind::invalid_payload, "the usearch index has " + std::to_string(index.slots_.slots()) +
-                                                         " slots and " + std::to_string(has_graph) + " graphs");
+      reader.fail(PersistErrorKind::invalid_payload,
+                  "whether a graph follows the identifiers of " + std::to_string(index.size()) +
+                      " vectors is stated as " + std::to_string(has_graph) + "; expected 1, or 0 without identifiers");
     }
     if (has_graph == 1) {
       index.read_graph(reader);
@@ -164,17 +165,25 @@ class UsearchIndex : public index_support::SlotIndex<UsearchIndex> {
   void read_graph(Reader& reader) {
     std::vector<bool> seen(slots_.slots());
     std::size_t found = 0;
-    graph_.read(reader, [&](std::uint64_t key) {
+    const auto name_of = [&](std::uint64_t key) {
+      const std::uint64_t slot = usearch_stream::slot_of(key);
+      return slot < slots_.slots() && !slots_.is_free(static_cast<std::size_t>(slot))
+                 ? "the vector " + to_string(slots_.id(static_cast<std::size_t>(slot)))
+                 : "a vector without an identifier";
+    };
+    const auto take_key = [&](std::uint64_t key) {
       const std::uint64_t slot = usearch_stream::slot_of(key);
       if (slot >= seen.size() || slots_.is_free(static_cast<std::size_t>(slot)) || seen[slot]) {
-        reader.fail(PersistErrorKind::invalid_payload,
-                    "a node of usearch's graph has the key " + std::to_string(key) + ", of a slot that is " +
-                        (slot < seen.size() && seen[slot] ? "taken by another node" : "free"));
+        reader.fail(PersistErrorKind::invalid_payload, (slot < seen.size() && seen[slot] ? "two nodes" : "a node") +
+                                                           std::string(" of usearch's graph ") +
+                                                           (slot < seen.size() && seen[slot] ? "have " : "has ") +
+                                                           name_of(key) + " (slot " + std::to_string(slot) + ")");
       }
       seen[slot] = true;
       ++found;
       return key;
-    });
+    };
+    graph_.read(reader, take_key, name_of);
     if (found != slots_.size()) {
       reader.fail(PersistErrorKind::invalid_payload, "usearch's graph has nodes for " + std::to_string(found) + " of " +
                                                          std::to_string(slots_.size()) + " vectors");
@@ -190,16 +199,16 @@ class UsearchIndex : public index_support::SlotIndex<UsearchIndex> {
       reader.read(read_already);
       return;
     }
-    graph_.read(reader, [&](std::uint64_t key) {
+    const auto take_key = [&](std::uint64_t key) {
       try {
         SlotTable::Addition addition = slots_.add(key, {});
         addition.keep();
         return usearch_stream::key_of(addition.slot());
-      } catch (const IndexError& error) {
-        reader.fail(PersistErrorKind::invalid_payload,
-                    "two nodes of usearch's graph have one key: " + std::string(error.what()));
+      } catch (const IndexError&) {
+        reader.fail(PersistErrorKind::invalid_payload, "two vectors of the file have the key " + std::to_string(key));
       }
-    });
+    };
+    graph_.read(reader, take_key, [](std::uint64_t key) { return "the vector with the key " + std::to_string(key); });
   }
 
   void export_to(const std::filesystem::path& path) const {

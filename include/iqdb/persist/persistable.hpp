@@ -1,14 +1,16 @@
 // What persistence needs of an index: certain members, or PersistTraits instead of them.
 //
 // The concepts are built of named parts, so that a compiler's message names the part that is missing.
-// explain_persistable prints a sentence for each missing part.
+// explain_persistable prints a sentence for each part that is missing or has another signature.
 #pragma once
 
 #include <concepts>
 #include <cstddef>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 
+#include "iqdb/explain_index.hpp"
 #include "iqdb/index.hpp"
 #include "iqdb/persist/bytes/stream.hpp"
 #include "iqdb/persist/version.hpp"
@@ -41,6 +43,13 @@ concept LoadsItself = requires(Reader& reader) {
   { I::load_from(reader) } -> std::same_as<I>;
 };
 
+namespace persist_parts {
+
+/// The base of the PersistTraits of a type that has none of its own.
+struct NotSpecialised {};
+
+}  // namespace persist_parts
+
 /// How an index of type I is saved and loaded. Specialise it for a type that you cannot edit:
 ///
 ///     template <> struct iqdb::PersistTraits<Foreign> {
@@ -54,7 +63,7 @@ concept LoadsItself = requires(Reader& reader) {
 ///
 /// `load_from` throws an exception of any type if it cannot use a payload; `Reader::fail` throws a suitable one.
 template <class I>
-struct PersistTraits {};
+struct PersistTraits : persist_parts::NotSpecialised {};
 
 /// A type with these members needs no specialisation: this one forwards to them.
 template <class I>
@@ -138,29 +147,76 @@ template <Persistable I>
   }
 }
 
+namespace persist_parts {
+
+/// Prints, in the compiler's message, the type that `load_from` returns beside the one that it should return.
+template <class Found, class Expected>
+consteval void require_returned() {
+  static_assert(std::same_as<Found, Expected>,
+                "The index has a `load_from` that returns another type: Found instead of Expected; expected `static I "
+                "load_from(iqdb::Reader&)`.");
+}
+
+}  // namespace persist_parts
+
 /// Write `static_assert(iqdb::explain_persistable<MyIndex>());` beside an index. If it is not Persistable, the compiler
-/// prints one sentence for each missing part.
+/// prints one sentence for each part that is missing or has another signature.
 template <class I>
 consteval bool explain_persistable() {
-  static_assert(HasIndexType<I>,
+  // Without traits of its own, a type that lacks one member has empty traits, which lack all three.
+  constexpr bool by_members = std::derived_from<PersistTraits<I>, persist_parts::NotSpecialised>;
+  using Named = std::conditional_t<by_members, I, PersistTraits<I>>;
+  constexpr bool names = HasIndexType<I> || (by_members && NamesItself<I>);
+  constexpr bool saves = HasSaveTo<I> || (by_members && SavesItself<I>);
+  constexpr bool loads = HasLoadFrom<I> || (by_members && LoadsItself<I>);
+  constexpr bool has_size = member_names::has_size<I> || member_names::has_size<PersistTraits<I>>;
+  constexpr bool has_dim = member_names::has_dim<I> || member_names::has_dim<PersistTraits<I>>;
+  constexpr bool has_metric = member_names::has_metric<I> || member_names::has_metric<PersistTraits<I>>;
+  static_assert(names || member_names::has_index_type<Named>,
                 "The index lacks `static constexpr std::string_view index_type`, 1 to 4096 bytes of UTF-8 naming it on "
                 "disk, as a member or in PersistTraits.");
-  static_assert(HasSaveTo<I>,
+  static_assert(names || !member_names::has_index_type<Named>,
+                "The index has an `index_type` that cannot name it on disk; expected `static constexpr "
+                "std::string_view index_type`, public, 1 to 4096 bytes of UTF-8.");
+  static_assert(saves || member_names::has_save_to<Named>,
                 "The index lacks `void save_to(iqdb::Writer&) const`, which writes its payload, as a member or in "
                 "PersistTraits.");
   static_assert(
-      HasLoadFrom<I>,
+      saves || !member_names::has_save_to<Named>,
+      "The index has a `save_to` that cannot be called for a const index with an iqdb::Writer&; expected `void "
+      "save_to(iqdb::Writer&) const`, in PersistTraits `static void save_to(const I&, iqdb::Writer&)`, "
+      "public.");
+  static_assert(
+      loads || member_names::has_load_from<Named>,
       "The index lacks `static I load_from(iqdb::Reader&)`, which makes an index of a payload, as a member or "
       "in PersistTraits.");
-  static_assert(HasSize<I> || TraitsHaveSize<I>,
+  if constexpr (requires(Reader & reader) { Named::load_from(reader); }) {
+    if constexpr (!loads) {
+      persist_parts::require_returned<decltype(Named::load_from(std::declval<Reader&>())), I>();
+    }
+  } else {
+    static_assert(loads || !member_names::has_load_from<Named>,
+                  "The index has a `load_from` that cannot be called without an index, with an iqdb::Reader&; expected "
+                  "`static I load_from(iqdb::Reader&)`, public.");
+  }
+  static_assert(HasSize<I> || TraitsHaveSize<I> || has_size,
                 "The index lacks `std::size_t size() const`, the number of its vectors, as a member or in "
                 "PersistTraits.");
-  static_assert(HasDim<I> || TraitsHaveDim<I>,
+  static_assert(HasSize<I> || TraitsHaveSize<I> || !has_size,
+                "The index has a `size` with another signature; expected `std::size_t size() const`, in PersistTraits "
+                "`static std::size_t size(const I&)`.");
+  static_assert(HasDim<I> || TraitsHaveDim<I> || has_dim,
                 "The index lacks `std::size_t dim() const`, the number of components of its vectors, as a member or in "
                 "PersistTraits.");
-  static_assert(HasMetric<I> || TraitsHaveMetric<I>,
+  static_assert(HasDim<I> || TraitsHaveDim<I> || !has_dim,
+                "The index has a `dim` with another signature; expected `std::size_t dim() const`, in PersistTraits "
+                "`static std::size_t dim(const I&)`.");
+  static_assert(HasMetric<I> || TraitsHaveMetric<I> || has_metric,
                 "The index lacks `iqdb::DistanceMetric metric() const`, how it measures distance, as a member or in "
                 "PersistTraits.");
+  static_assert(HasMetric<I> || TraitsHaveMetric<I> || !has_metric,
+                "The index has a `metric` with another signature; expected `iqdb::DistanceMetric metric() const`, in "
+                "PersistTraits `static iqdb::DistanceMetric metric(const I&)`.");
   return Persistable<I>;
 }
 

@@ -1,6 +1,8 @@
 // The library's version, and the inline namespace that keeps differently configured programs apart.
 #pragma once
 
+#include "iqdb/persist/requirements.hpp"
+
 #define IQDB_PERSIST_VERSION_MAJOR 0
 #define IQDB_PERSIST_VERSION_MINOR 1
 #define IQDB_PERSIST_VERSION_PATCH 0

@@ -78,12 +78,13 @@ inline void check_nodes(const Reader& reader, const ::faiss::HNSW& graph, std::s
   for (std::size_t node = 0; node < nodes; ++node) {
     const int levels = graph.levels[node];
     if (levels < 1 || static_cast<std::size_t>(levels) > graph.assign_probas.size()) {
-      fail(reader, "node " + std::to_string(node) + " is stated to be in " + std::to_string(levels) +
+      fail(reader, "the vector at position " + std::to_string(node) + " is stated to be in " + std::to_string(levels) +
                        " levels; expected 1 to " + std::to_string(graph.assign_probas.size()));
     }
     const auto links = static_cast<std::size_t>(graph.cum_nneighbor_per_level[static_cast<std::size_t>(levels)]);
     if (graph.offsets[node + 1] - graph.offsets[node] != links) {
-      fail(reader, "the links of node " + std::to_string(node) + " do not begin where those before end");
+      fail(reader,
+           "the links of the vector at position " + std::to_string(node) + " do not begin where those before end");
     }
   }
   if (graph.neighbors.size() != graph.offsets.back()) {
@@ -94,9 +95,9 @@ inline void check_nodes(const Reader& reader, const ::faiss::HNSW& graph, std::s
                                  : graph.entry_point >= 0 && static_cast<std::size_t>(graph.entry_point) < nodes &&
                                        graph.levels[static_cast<std::size_t>(graph.entry_point)] - 1 == graph.max_level;
   if (!enters) {
-    fail(reader, "the graph is stated to be entered at node " + std::to_string(graph.entry_point) + " of " +
-                     std::to_string(nodes) + ", in level " + std::to_string(graph.max_level) +
-                     ", where there is no such node");
+    fail(reader, "the graph is stated to be entered at the vector at position " + std::to_string(graph.entry_point) +
+                     " of " + std::to_string(nodes) + ", in level " + std::to_string(graph.max_level) +
+                     ", where there is none");
   }
 }
 
@@ -112,8 +113,8 @@ inline void check_links(const Reader& reader, ::faiss::HNSW& graph) {
       });
       // faiss reads no field behind the first one without a link, except the last one.
       if (!known || !std::all_of(end, links.end(), [](int link) { return link == -1; })) {
-        fail(reader, "node " + std::to_string(node) + " has links in level " + std::to_string(level) +
-                         " that lead to no node there, or stand behind their end");
+        fail(reader, "the vector at position " + std::to_string(node) + " has links in level " + std::to_string(level) +
+                         " that lead to no vector there, or stand behind their end");
       }
     }
   }

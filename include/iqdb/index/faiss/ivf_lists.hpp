@@ -96,8 +96,11 @@ inline void read_lists(Reader& reader, const ::faiss::IndexIVFFlat& index, ::fai
   }
   for (std::size_t list = 0; list < sizes.size(); ++list) {
     const auto size = static_cast<std::size_t>(sizes[list]);
-    lists.codes[list] = read_vectors(reader, size, static_cast<std::size_t>(index.d));
+    const auto dim = static_cast<std::size_t>(index.d);
+    lists.codes[list] = reader.read_vector<std::uint8_t>(size * dim * sizeof(float));
     lists.ids[list] = reader.read_vector<Id>(size);
+    require_finite(reader, lists.codes[list], size, dim, "the vector with the number ",
+                   [&ids = lists.ids[list]](std::size_t at) { return ids[at]; });
   }
 }
 

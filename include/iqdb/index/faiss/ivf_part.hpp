@@ -155,7 +155,7 @@ class IvfPart final : public Part {
     if (!is_flat(quantizer_tag)) {
       fail_unsupported(reader, quantizer_tag, "its quantizer");
     }
-    std::unique_ptr<::faiss::IndexFlat> quantizer = read_flat(reader, quantizer_tag);
+    std::unique_ptr<::faiss::IndexFlat> quantizer = read_flat(reader, quantizer_tag, "the centroid of list ");
     // This also bounds the number of lists by the bytes of the file.
     if (list_count == 0 || static_cast<std::uint64_t>(quantizer->ntotal) != list_count ||
         static_cast<std::size_t>(quantizer->d) != header.dim) {

@@ -59,9 +59,28 @@ inline void check_range(std::size_t value, std::size_t least, std::size_t most, 
   return metric == DistanceMetric::euclidean ? ::faiss::METRIC_L2 : ::faiss::METRIC_INNER_PRODUCT;
 }
 
-/// A metric of faiss' in words.
+/// A metric of faiss' in words: "L2". One without a name here is named by its number.
 [[nodiscard]] inline std::string name_of(::faiss::MetricType metric) {
-  return metric == ::faiss::METRIC_L2 ? "L2" : metric == ::faiss::METRIC_INNER_PRODUCT ? "inner product" : "another";
+  switch (metric) {
+    case ::faiss::METRIC_INNER_PRODUCT:
+      return "inner product";
+    case ::faiss::METRIC_L2:
+      return "L2";
+    case ::faiss::METRIC_L1:
+      return "L1";
+    case ::faiss::METRIC_Linf:
+      return "Linf";
+    case ::faiss::METRIC_Lp:
+      return "Lp";
+    case ::faiss::METRIC_Canberra:
+      return "Canberra";
+    case ::faiss::METRIC_BrayCurtis:
+      return "BrayCurtis";
+    case ::faiss::METRIC_JensenShannon:
+      return "JensenShannon";
+    default:
+      return "number " + std::to_string(static_cast<std::int64_t>(metric));
+  }
 }
 
 /// A vector among the codes of a flat index or a list. Codes are whole vectors of floats in memory of `operator new`,

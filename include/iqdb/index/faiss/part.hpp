@@ -82,7 +82,8 @@ class Part {
       std::ignore = slot_of(number);
     }
     if (slots != 0 && slots != static_cast<std::size_t>(vectors)) {
-      fail(reader, "it holds " + std::to_string(vectors) + " vectors in " + std::to_string(slots) + " slots");
+      fail(reader,
+           "it holds " + std::to_string(vectors) + " vectors, but there are identifiers for " + std::to_string(slots));
     }
   }
 

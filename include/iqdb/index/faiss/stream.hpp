@@ -119,8 +119,8 @@ struct Header {
     fail(reader, "it is not trained; train it before it is saved (index.train(n, vectors))");
   }
   if (metric != ::faiss::METRIC_L2 && metric != ::faiss::METRIC_INNER_PRODUCT) {
-    fail(reader,
-         "its metric is stated to be number " + std::to_string(metric) + "; expected 0 (inner product) or 1 (L2)");
+    fail(reader, "its metric is " + name_of(static_cast<::faiss::MetricType>(metric)) +
+                     "; expected L2 or inner product; build the index anew with one of them");
   }
   return {.dim = static_cast<std::size_t>(dim),
           .vectors = static_cast<std::size_t>(vectors),
@@ -139,19 +139,21 @@ inline void write_head(Writer& writer, std::uint32_t type, const Header& header)
   writer.write_le(static_cast<std::int32_t>(header.metric));
 }
 
-/// Reads vectors as the bytes that faiss keeps, and fails if a component is not finite.
-[[nodiscard]] inline std::vector<std::uint8_t> read_vectors(Reader& reader, std::size_t vectors, std::size_t dim) {
-  std::vector<std::uint8_t> codes = reader.read_vector<std::uint8_t>(vectors * dim * sizeof(float));
-  for (std::size_t number = 0; number < vectors; ++number) {
-    if (!index_support::is_finite(vector_at(codes, number, dim))) {
-      fail(reader, "a vector has a component that is not finite");
+/// Fails if one of the vectors has a component that is not finite. `what` and `number_of(at)` are what to call the
+/// vector at a position: "the vector at position ", 7.
+template <class NumberOf>
+void require_finite(const Reader& reader, const std::vector<std::uint8_t>& codes, std::size_t vectors, std::size_t dim,
+                    std::string_view what, NumberOf&& number_of) {
+  for (std::size_t at = 0; at < vectors; ++at) {
+    if (!index_support::is_finite(vector_at(codes, at, dim))) {
+      fail(reader, std::string(what) + std::to_string(number_of(at)) + " has a component that is not finite");
     }
   }
-  return codes;
 }
 
-/// Reads a flat index that follows its tag.
-[[nodiscard]] inline std::unique_ptr<::faiss::IndexFlat> read_flat(Reader& reader, std::uint32_t type) {
+/// Reads a flat index that follows its tag. `what` is what to call a vector, before its position.
+[[nodiscard]] inline std::unique_ptr<::faiss::IndexFlat> read_flat(Reader& reader, std::uint32_t type,
+                                                                   std::string_view what = "the vector at position ") {
   const Header header = read_head(reader);
   if ((type == flat_l2_tag && header.metric != ::faiss::METRIC_L2) ||
       (type == flat_ip_tag && header.metric != ::faiss::METRIC_INNER_PRODUCT)) {
@@ -164,7 +166,8 @@ inline void write_head(Writer& writer, std::uint32_t type, const Header& header)
                      " components is stated to have " + std::to_string(components) + " in all");
   }
   auto index = std::make_unique<::faiss::IndexFlat>(static_cast<Id>(header.dim), header.metric);
-  index->codes = read_vectors(reader, header.vectors, header.dim);
+  index->codes = reader.read_vector<std::uint8_t>(header.vectors * header.dim * sizeof(float));
+  require_finite(reader, index->codes, header.vectors, header.dim, what, [](std::size_t at) { return at; });
   index->ntotal = static_cast<Id>(header.vectors);
   return index;
 }

@@ -132,16 +132,16 @@ inline void read_file_graph(Reader& reader, const FileFields& stated, std::size_
   read_lowest_level(reader, graph, nodes, dim, metric, config);
   int highest_level = 0;
   for (Node node = 0; node < nodes; ++node) {
+    take_over_label(reader, *graph, slots, node);
     const auto bytes = reader.read_le<std::uint32_t>();
     const std::uint64_t bytes_each = graph->size_links_per_element_;
     if (bytes % bytes_each != 0) {
       reader.fail(PersistErrorKind::invalid_payload,
-                  "the links of node " + std::to_string(node) + " are stated to take " + std::to_string(bytes) +
+                  "the links of " + name_of(slots, node) + " are stated to take " + std::to_string(bytes) +
                       " bytes, which is no multiple of the " + std::to_string(bytes_each) + " of a level");
     }
-    read_upper_levels(reader, *graph, node, bytes / bytes_each);
+    read_upper_levels(reader, *graph, slots, node, bytes / bytes_each);
     highest_level = std::max(highest_level, graph->element_levels_[node]);
-    take_over_label(reader, *graph, slots, node);
   }
   if (stated.highest_level != highest_level) {
     reader.fail(PersistErrorKind::invalid_payload, "the highest level is stated to be " +

@@ -1,6 +1,8 @@
 // hnswlib's headers, in a form that a program may include in several of its files.
 #pragma once
 
+#include "iqdb/persist/requirements.hpp"
+
 // Version 0.6.2 defines functions and variables in its headers, so a program with two files that include them does not
 // link. A declaration before the definition fixes that: its `inline` or weak also holds for the definition. If the
 // macro is defined, hnswlib was included before, and the fix comes too late.

@@ -64,17 +64,19 @@ inline constexpr std::size_t most_exact_dim = std::numeric_limits<std::uint32_t>
 inline void check_exact(std::size_t dim, DistanceMetric metric, std::string_view index) {
   check_range(dim, 1, most_exact_dim, "dimension", index);
   if (!is_valid(metric)) {
-    throw IndexError(IndexErrorKind::invalid_metric,
-                     "the metric " + std::to_string(static_cast<unsigned>(metric)) + " is none of DistanceMetric");
+    throw IndexError(
+        IndexErrorKind::invalid_metric,
+        "the metric with the value " + std::to_string(static_cast<unsigned>(metric)) + " is none of DistanceMetric");
   }
 }
 
-/// What a vector is given for: to be stored, or to be searched for.
-enum class VectorRole : std::uint8_t { stored, query };
+/// What a vector is given for: to be stored, to be stored again because a log says that it once was, or to be searched
+/// for. A logged vector is not refused for a bound that an earlier version did not have.
+enum class VectorRole : std::uint8_t { stored, logged, query };
 
 /// The role's name in messages.
 [[nodiscard]] constexpr std::string_view name_of(VectorRole role) noexcept {
-  return role == VectorRole::stored ? "vector" : "query";
+  return role == VectorRole::query ? "query" : "vector";
 }
 
 /// Throws IndexError dimension_mismatch unless the number of components is the index's dimension. `what` says what has
@@ -114,12 +116,12 @@ inline constexpr double least_length = 0x1p-62;
 /// Throws IndexError for a vector that an index of dimension `dim` cannot keep because its library computes in single
 /// precision: dimension_mismatch; invalid_vector for a component that is not a number from -largest to largest, and for
 /// a length beyond greatest_length or, of a stored vector that is not all zeros, below least_length. By the cosine any
-/// length will do, because the library gets the direction.
+/// length will do, because the library gets the direction. A logged vector may have any length.
 inline void check_single_precision(std::span<const float> vector, VectorRole role, std::size_t dim,
                                    DistanceMetric metric, float largest = std::numeric_limits<float>::max()) {
   check_dimension(vector.size(), dim, name_of(role));
   check_components(vector, name_of(role), largest);
-  if (metric == DistanceMetric::cosine) {
+  if (metric == DistanceMetric::cosine || role == VectorRole::logged) {
     return;
   }
   const double length = std::sqrt(squared_norm(vector));

@@ -95,10 +95,14 @@ class SlotIndex : public InsertOverloads<SlotIndex<Derived>>, public UpsertOverl
   /// (check_storable); resource_limit if the library refuses or has no number left; std::bad_alloc.
   void insert(VectorId id, std::span<const float> vector, std::optional<Metadata> metadata = {}) {
     check_insert(id, vector, metadata);
-    const auto kept = derived().kept_form(vector);
-    SlotTable::Addition addition = slots_.add(std::move(id), std::move(metadata));
-    derived().place(addition, kept);
-    addition.keep();
+    add(std::move(id), vector, std::move(metadata));
+  }
+
+  /// As insert, for a vector that a log says was once taken: its length and the number of its identifier's bytes may be
+  /// any, since earlier versions took any.
+  void insert_logged(VectorId id, std::span<const float> vector, std::optional<Metadata> metadata) {
+    check_logged(vector, metadata);
+    add(std::move(id), vector, std::move(metadata));
   }
 
   using UpsertOverloads<SlotIndex>::upsert;
@@ -113,11 +117,19 @@ class SlotIndex : public InsertOverloads<SlotIndex<Derived>>, public UpsertOverl
       return;
     }
     check_upsert(id, vector, metadata);
-    const auto kept = derived().kept_form(vector);
-    SlotTable::Addition addition = slots_.replace(std::move(id), std::move(metadata));
-    derived().place(addition, kept);
-    addition.keep();
-    derived().remove(*old);
+    replace(*old, std::move(id), vector, std::move(metadata));
+  }
+
+  /// As upsert, for a vector that a log says was once taken, as for insert_logged.
+  void upsert_logged(VectorId id, std::span<const float> vector, std::optional<Metadata> metadata) {
+    check_logged(vector, metadata);
+    const std::optional<std::size_t> old = slots_.find(id);
+    if (!old) {
+      add(std::move(id), vector, std::move(metadata));
+      return;
+    }
+    derived().check_remove(*old);
+    replace(*old, std::move(id), vector, std::move(metadata));
   }
 
   /// Removes a vector. If it throws, nothing has changed: IndexError not_found if the index does not hold the vector,
@@ -181,11 +193,38 @@ class SlotIndex : public InsertOverloads<SlotIndex<Derived>>, public UpsertOverl
                       const std::optional<Metadata>& metadata) const {
     check_vector(vector, metadata);
     check_storable(id);
+    require_number_left();
+  }
+
+  void check_logged(std::span<const float> vector, const std::optional<Metadata>& metadata) const {
+    derived().check_form(vector, VectorRole::logged);
+    check_storable(metadata);
+    require_number_left();
+  }
+
+  void require_number_left() const {
     if (slots_.next_slot() >= Derived::most_vectors) {
       throw IndexError(IndexErrorKind::resource_limit, "the index holds " + std::to_string(size()) +
                                                            " vectors, the most that " + std::string(Derived::library) +
                                                            " has numbers for");
     }
+  }
+
+  // Adds a vector that was checked. Throws IndexError duplicate for a known identifier.
+  void add(VectorId id, std::span<const float> vector, std::optional<Metadata> metadata) {
+    const auto kept = derived().kept_form(vector);
+    SlotTable::Addition addition = slots_.add(std::move(id), std::move(metadata));
+    derived().place(addition, kept);
+    addition.keep();
+  }
+
+  // Replaces the vector in the slot `old` by one that was checked.
+  void replace(std::size_t old, VectorId id, std::span<const float> vector, std::optional<Metadata> metadata) {
+    const auto kept = derived().kept_form(vector);
+    SlotTable::Addition addition = slots_.replace(std::move(id), std::move(metadata));
+    derived().place(addition, kept);
+    addition.keep();
+    derived().remove(old);
   }
 
   [[nodiscard]] Derived& derived() noexcept { return static_cast<Derived&>(*this); }

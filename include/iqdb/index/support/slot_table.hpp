@@ -193,7 +193,8 @@ class SlotTable {
         table.append(std::move(id), std::move(metadata));
       } else {
         reader.fail(PersistErrorKind::invalid_payload,
-                    "a slot is flagged " + std::to_string(flag) + "; expected 0 for a free one, 1 for a taken one");
+                    "the place of a vector is flagged " + std::to_string(flag) +
+                        "; expected 0 for that of an erased vector, 1 for that of a vector");
       }
     }
     return table;

@@ -47,16 +47,21 @@ namespace usearch_stream {
 }
 
 /// Reads usearch's stream and checks each part before usearch gets it. `TakeKey` is called with the key of each node
-/// that is not erased and returns the key that the node gets. It throws for a key that must not occur.
-template <class TakeKey>
+/// that is not erased and returns the key that the node gets. It throws for a key that must not occur. `NameOf` is
+/// called with such a key and returns what the user calls that vector: "the vector 7050".
+///
+/// The vector of an erased node is never found, but usearch measures how far it is while it walks through the graph. If
+/// a component is not finite, usearch gets zeros instead.
+template <class TakeKey, class NameOf>
 class CheckedStream {
  public:
   /// Reads the size of the matrix of vectors. Throws PersistError invalid_payload for another shape, truncated_payload
   /// if `reader` holds less than the matrix.
-  CheckedStream(Reader& reader, const Shape& shape, TakeKey take_key)
+  CheckedStream(Reader& reader, const Shape& shape, TakeKey take_key, NameOf name_of)
       : reader_(&reader),
         shape_(shape),
         take_key_(std::move(take_key)),
+        name_of_(std::move(name_of)),
         rows_(reader.read_le<std::uint32_t>()),
         row_bytes_(reader.read_le<std::uint32_t>()) {
     if (row_bytes_ != shape.row_bytes()) {
@@ -120,7 +125,8 @@ class CheckedStream {
         break;
       case Part::vectors:
         if (!is_finite(piece, shape_.scalar)) {
-          fail("vector " + std::to_string(done_) + " of usearch's has a component that is not finite");
+          not_finite_.push_back(done_);  // an error unless the node is erased, which the stream says later
+          std::ranges::fill(piece, std::byte{0});
         }
         advance_row(Part::head);
         break;
@@ -183,8 +189,8 @@ class CheckedStream {
   void check_head(std::span<const std::byte> bytes) const {
     const Head head = parse_head(bytes, *reader_);
     if (metric_of(head) != shape_.metric || scalar_of(head) != shape_.scalar || head.dim != shape_.dim) {
-      fail("usearch's head states the metric code " + std::to_string(head.metric) + ", the scalar code " +
-           std::to_string(head.scalar) + " and " + std::to_string(head.dim) +
+      fail("usearch's head states the metric " + name_of_metric(head) + ", the scalar " +
+           name_of_scalar(head, head.scalar) + " and " + std::to_string(head.dim) +
            " dimensions, which is not what the index is stated to be");
     }
   }
@@ -217,7 +223,7 @@ class CheckedStream {
     // A negative level appears here as one above max_level_.
     const auto highest = std::ranges::max_element(levels_);
     if (*highest > max_level_) {
-      fail("usearch's node " + std::to_string(highest - levels_.begin()) + " is stated to reach up to level " +
+      fail("node " + std::to_string(highest - levels_.begin()) + " of usearch's graph is stated to reach up to level " +
            std::to_string(*highest) + " of " + std::to_string(max_level_));
     }
     if (levels_[entry_] != max_level_) {
@@ -234,36 +240,47 @@ class CheckedStream {
   void check_node(std::span<std::byte> node) {
     const auto level = number_at<std::uint16_t>(node, sizeof(std::uint64_t));
     if (level != levels_[done_]) {
-      fail("usearch's node " + std::to_string(done_) + " is stated to reach up to level " + std::to_string(level) +
-           " and to level " + std::to_string(levels_[done_]));
+      fail(name_of(node) + " is stated to reach up to level " + std::to_string(level) + " and to level " +
+           std::to_string(levels_[done_]));
     }
     std::size_t offset = node_head_bytes;
     for (std::size_t at = 0; at <= level; ++at) {
       const std::size_t bytes = (1 + shape_.most_links(at)) * link_bytes;
-      check_links(node.subspan(offset, bytes), at);
+      check_links(node, node.subspan(offset, bytes), at);
       offset += bytes;
     }
     if (const auto key = number_at<std::uint64_t>(node, 0); key != erased_key) {
+      if (std::ranges::binary_search(not_finite_, done_)) {
+        fail(name_of(node) + " has a component that is not finite");
+      }
       const std::uint64_t taken = take_key_(key);
       std::memcpy(node.data(), &taken, sizeof taken);
     }
   }
 
-  void check_links(std::span<std::byte> links, std::size_t level) const {
+  // `node` is the node that has the links.
+  void check_links(std::span<const std::byte> node, std::span<std::byte> links, std::size_t level) const {
     const auto count = number_at<std::uint32_t>(links, 0);
     if (count > shape_.most_links(level)) {
-      fail("usearch's node " + std::to_string(done_) + " is stated to have " + std::to_string(count) +
-           " links in level " + std::to_string(level) + "; there may be " + std::to_string(shape_.most_links(level)));
+      fail(name_of(node) + " is stated to have " + std::to_string(count) + " links in level " + std::to_string(level) +
+           "; there may be " + std::to_string(shape_.most_links(level)));
     }
     for (std::size_t link = 1; link <= count; ++link) {
       const auto neighbour = number_at<std::uint32_t>(links, link * link_bytes);
       if (neighbour >= rows_ || levels_[neighbour] < level) {
-        fail("usearch's node " + std::to_string(done_) + " has a link to node " + std::to_string(neighbour) +
-             " in level " + std::to_string(level) + ", where there is no such node");
+        fail(name_of(node) + " has a link to node " + std::to_string(neighbour) + " in level " + std::to_string(level) +
+             ", where there is no such node");
       }
     }
     // usearch relies on zeros behind the last link.
     std::ranges::fill(links.subspan((1 + std::size_t{count}) * link_bytes), std::byte{0});
+  }
+
+  // What to call the node that is read, for a message.
+  [[nodiscard]] std::string name_of(std::span<const std::byte> node) const {
+    const auto key = number_at<std::uint64_t>(node, 0);
+    return (key == erased_key ? "an erased vector" : name_of_(key)) + " (node " + std::to_string(done_) +
+           " of usearch's graph)";
   }
 
   [[noreturn]] void fail(std::string message) const {
@@ -282,6 +299,7 @@ class CheckedStream {
   Reader* reader_;
   Shape shape_;
   TakeKey take_key_;
+  NameOf name_of_;
   std::uint32_t rows_;
   std::uint32_t row_bytes_;
   Part part_ = Part::matrix_size;
@@ -289,6 +307,7 @@ class CheckedStream {
   std::uint64_t entry_ = 0;
   std::uint16_t max_level_ = 0;
   std::vector<std::uint16_t> levels_;
+  std::vector<std::size_t> not_finite_;  // rising: the rows of which usearch got zeros
   std::exception_ptr failure_;
 };
 

@@ -52,9 +52,9 @@ inline void check_config(const UsearchConfig& config, DistanceMetric metric) {
   index_support::check_range(config.expansion_search, 1, most_expansion, "setting expansion_search", index);
   index_support::check_range(config.capacity, 0, most_nodes, "setting capacity", index);
   if (config.scalar > UsearchScalar::i8) {
-    throw IndexError(
-        IndexErrorKind::invalid_config,
-        "the scalar " + std::to_string(static_cast<unsigned>(config.scalar)) + " is none of UsearchScalar");
+    throw IndexError(IndexErrorKind::invalid_config, "the scalar with the value " +
+                                                         std::to_string(static_cast<unsigned>(config.scalar)) +
+                                                         " is none of UsearchScalar; expected f32, f16 or i8");
   }
   if (config.scalar == UsearchScalar::i8 && metric != DistanceMetric::cosine) {
     throw IndexError(IndexErrorKind::invalid_config,
@@ -64,7 +64,8 @@ inline void check_config(const UsearchConfig& config, DistanceMetric metric) {
 }
 
 /// Throws IndexError for a vector that an index with these settings cannot keep, as check_single_precision does; and
-/// invalid_vector for one of which the scalar keeps only zeros, or which it cannot hold.
+/// invalid_vector for one of which the scalar keeps only zeros, or which it cannot hold. A logged vector may be one of
+/// which the scalar keeps only zeros.
 inline void check_form(std::span<const float> vector, index_support::VectorRole role, std::size_t dim,
                        DistanceMetric metric, UsearchScalar scalar) {
   constexpr float largest_f16 = 65504.0F;
@@ -73,7 +74,7 @@ inline void check_form(std::span<const float> vector, index_support::VectorRole 
   index_support::check_single_precision(
       vector, role, dim, metric,
       scalar == UsearchScalar::f16 && !direction ? largest_f16 : std::numeric_limits<float>::max());
-  if (scalar == UsearchScalar::f32) {
+  if (scalar == UsearchScalar::f32 || role == index_support::VectorRole::logged) {
     return;
   }
   float largest = 0.0F;

@@ -39,9 +39,9 @@ template <ReadableFile F>
   const std::optional<DistanceMetric> metric = metric_of(head);
   const std::optional<UsearchScalar> scalar = scalar_of(head);
   if (!metric || !scalar) {
-    reader.fail(PersistErrorKind::invalid_payload,
-                "the usearch index has the metric code " + std::to_string(head.metric) + " and the scalar code " +
-                    std::to_string(head.scalar) + "; expected l2sq, ip or cos of f32, f16 or i8");
+    reader.fail(PersistErrorKind::invalid_payload, "the usearch index has the metric " + name_of_metric(head) +
+                                                       " and the scalar " + name_of_scalar(head, head.scalar) +
+                                                       "; expected l2sq, ip or cos of f32, f16 or i8");
   }
   static_cast<void>(reader.read_le<std::uint64_t>());  // how many nodes: CheckedStream compares it
   Shape shape{.dim = static_cast<std::size_t>(head.dim), .metric = *metric, .scalar = *scalar};

@@ -147,11 +147,11 @@ class SlotGraph {
     stream.require_whole();
   }
 
-  /// Reads usearch's stream of a graph that has nodes. `take_key` is as for CheckedStream. Throws PersistError
+  /// Reads usearch's stream of a graph that has nodes. `take_key` and `name_of` are as for CheckedStream. Throws PersistError
   /// invalid_payload for a stream that usearch did not write, unsupported if usearch reads it in an unknown order.
-  template <class TakeKey>
-  void read(Reader& reader, TakeKey take_key) {
-    CheckedStream<TakeKey> stream(reader, shape_, std::move(take_key));
+  template <class TakeKey, class NameOf>
+  void read(Reader& reader, TakeKey take_key, NameOf name_of) {
+    CheckedStream<TakeKey, NameOf> stream(reader, shape_, std::move(take_key), std::move(name_of));
     if (stream.rows() == 0) {
       reader.fail(PersistErrorKind::invalid_payload, "usearch's graph is stated to have no nodes, but to be there");
     }

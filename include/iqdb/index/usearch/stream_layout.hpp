@@ -118,6 +118,22 @@ inline constexpr ScalarCodes codes_converted{.f32 = 5, .f16 = 6, .i8 = 14, .key 
   return head.version_minor < minor_version_of_codes ? codes_converted : codes_written;
 }
 
+/// What the number type with this code is called by usearch, with the code in brackets: "bf16 (code 4)".
+[[nodiscard]] inline std::string name_of_scalar(const Head& head, std::uint8_t code) {
+  auto scalar = static_cast<unum::usearch::scalar_kind_t>(code);
+  if (head.version_minor < minor_version_of_codes) {
+    scalar = unum::usearch::convert_pre_2_10_scalar_kind(scalar);
+  }
+  const std::string_view name = unum::usearch::scalar_kind_name(scalar);
+  return (name.empty() ? "of an unknown name" : std::string(name)) + " (code " + std::to_string(code) + ")";
+}
+
+/// What the metric of a head is called by usearch, with its code in brackets: "hamming (code 98)".
+[[nodiscard]] inline std::string name_of_metric(const Head& head) {
+  const std::string_view name = unum::usearch::metric_kind_name(static_cast<unum::usearch::metric_kind_t>(head.metric));
+  return (name.empty() ? "of an unknown name" : std::string(name)) + " (code " + std::to_string(head.metric) + ")";
+}
+
 /// Parses a head. Throws PersistError invalid_payload for bytes that are not a head, for a major version other than 2,
 /// and for types of keys and links other than those of index_dense_t.
 [[nodiscard]] inline Head parse_head(std::span<const std::byte> bytes, const Reader& reader) {
@@ -144,9 +160,9 @@ inline constexpr ScalarCodes codes_converted{.f32 = 5, .f16 = 6, .i8 = 14, .key 
   }
   const ScalarCodes& codes = codes_of(head);
   if (head.key != codes.key || head.link != codes.link) {
-    reader.fail(PersistErrorKind::invalid_payload, "usearch's types of keys and links have the codes " +
-                                                       std::to_string(head.key) + " and " + std::to_string(head.link) +
-                                                       "; expected those of 64 and 32 bits, as index_dense_t has");
+    reader.fail(PersistErrorKind::invalid_payload, "usearch's keys have the type " + name_of_scalar(head, head.key) +
+                                                       " and its links the type " + name_of_scalar(head, head.link) +
+                                                       "; expected u64 and u32, as index_dense_t has them");
   }
   if (head.multi != 0) {
     reader.fail(PersistErrorKind::invalid_payload,

@@ -134,6 +134,38 @@ void upsert_into(I& index, VectorId id, std::span<const float> vector, std::opti
   }
 }
 
+/// An index as a replay of its log changes it: insert_logged and upsert_logged take the place of insert and upsert, and
+/// nothing is checked before. Precondition: `index` outlives it.
+template <TakesLogged I>
+class LoggedView {
+ public:
+  explicit LoggedView(I& index) noexcept : index_(&index) {}
+  void insert(const VectorId& id, std::span<const float> vector, std::optional<Metadata> metadata) {
+    index_->insert_logged(id, vector, std::move(metadata));
+  }
+  void upsert(const VectorId& id, std::span<const float> vector, std::optional<Metadata> metadata) {
+    index_->upsert_logged(id, vector, std::move(metadata));
+  }
+  void erase(const VectorId& id) { index_->erase(id); }
+  [[nodiscard]] std::size_t size() const { return index_->size(); }
+  [[nodiscard]] std::size_t dim() const { return index_->dim(); }
+  [[nodiscard]] DistanceMetric metric() const { return index_->metric(); }
+
+ private:
+  I* index_;
+};
+
+/// Calls `change(index)` with the index as a replay changes it.
+template <Index I, class Change>
+decltype(auto) as_logged(I& index, Change&& change) {
+  if constexpr (TakesLogged<I>) {
+    LoggedView<I> view(index);
+    return std::forward<Change>(change)(view);
+  } else {
+    return std::forward<Change>(change)(index);
+  }
+}
+
 /// Applies a mutation, with these metadata. Throws what the index throws, and PersistError unsupported for a kind of
 /// mutation that the index does not have. `half_done` is that of upsert_into.
 template <Index I>

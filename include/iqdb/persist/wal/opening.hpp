@@ -10,6 +10,7 @@
 #include <tuple>
 #include <utility>
 
+#include "iqdb/explain_index.hpp"
 #include "iqdb/index.hpp"
 #include "iqdb/persist/config.hpp"
 #include "iqdb/persist/error.hpp"
@@ -28,9 +29,25 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
+namespace opening {
+
+// True. For a type that is an Index but for the signature of its insert or its erase, the compiler says so: with the log
+// on it would be refused only when the program runs.
+template <class I>
+consteval bool explained() {
+  if constexpr (MistakenForIndex<I>) {
+    return explain_index<I>();
+  }
+  return true;
+}
+
+}  // namespace opening
+
 /// An index that was loaded, and what goes on with its files.
 template <Persistable I, Storage S>
 struct OpenedIndex {
+  static_assert(opening::explained<I>());
+
   I index;
   RecoveryReport report = {};
   std::unique_ptr<OpenLog<S>> log = {};  ///< null with the log off
@@ -47,8 +64,9 @@ void check(const PersistConfig& config, bool creates) {
   if (config.wal_enabled && !Index<I>) {
     throw_persist_error(
         PersistErrorKind::unsupported,
-        "PersistConfig::wal_enabled is set, but the index has no insert and erase that could be logged; "
-        "set it to false and call save(), or give it what concept iqdb::Index asks for",
+        std::string("PersistConfig::wal_enabled is set, but the index has no ") + missing_of_index<I>() +
+            " that could be logged; set it to false and call save(), or give the index what concept iqdb::Index asks "
+            "for, of which static_assert(iqdb::explain_index<I>()) tells more",
         {.path = config.path, .code = {}, .offset = {}});
   }
   if (creates && config.read_only) {

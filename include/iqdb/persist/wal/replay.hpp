@@ -169,7 +169,8 @@ class Replay {
     bool half_done = false;
     Outcome outcome = Outcome::applied;
     try {
-      apply_mutation(*index_, mutation_, std::move(mutation_.metadata), half_done);
+      as_logged(*index_,
+                [&](auto& index) { apply_mutation(index, mutation_, std::move(mutation_.metadata), half_done); });
     } catch (const std::bad_alloc&) {
       throw;  // memory that runs out says nothing about the log
     } catch (const PersistError&) {
@@ -197,7 +198,9 @@ class Replay {
     read_mutation(reader, FrameOp::insert, mutation_);  // its metadata were moved into the insert that was rejected
     try {
       index_->erase(mutation_.id);
-      index_->insert(mutation_.id, std::span<const float>(mutation_.vector), std::move(mutation_.metadata));
+      as_logged(*index_, [&](auto& index) {
+        index.insert(mutation_.id, std::span<const float>(mutation_.vector), std::move(mutation_.metadata));
+      });
     } catch (const std::bad_alloc&) {
       throw;
     } catch (...) {
