@@ -41,7 +41,8 @@ struct ConformanceOptions {
   /// For an index that is rebuilt when it is loaded.
   bool approximate_search = false;
 
-  /// Whether a decoder may answer a damaged payload with std::bad_alloc or std::length_error.
+  /// Whether a decoder may answer a damaged payload with std::bad_alloc or std::length_error. A decoder that trusts
+  /// nothing may not, whatever is said here.
   bool accept_failed_allocations = false;
 
   /// Called with a description of the next step. If a check crashes, the last call names the step.
@@ -53,6 +54,7 @@ struct ConformanceReport {
   std::uint64_t round_trips = 0;       ///< indexes saved and loaded
   std::uint64_t mutations = 0;         ///< insertions and removals that an index was asked for
   std::uint64_t rejections = 0;        ///< how many of them it rejected
+  std::uint64_t upserts = 0;           ///< how many of them were upserts
   std::uint64_t loads = 0;             ///< how often the durable index was closed and loaded
   std::uint64_t damaged_payloads = 0;  ///< payloads cut off, lengthened or with a bit flipped
   std::uint64_t refused_payloads = 0;  ///< how many of them the decoder refused
@@ -65,6 +67,7 @@ struct ConformanceReport {
     round_trips += other.round_trips;
     mutations += other.mutations;
     rejections += other.rejections;
+    upserts += other.upserts;
     loads += other.loads;
     damaged_payloads += other.damaged_payloads;
     refused_payloads += other.refused_payloads;
