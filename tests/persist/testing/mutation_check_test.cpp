@@ -14,6 +14,7 @@
 
 #include "iqdb/index/flat.hpp"
 #include "iqdb/persist/bytes/stream.hpp"
+#include "iqdb/persist/testing/conformance.hpp"
 #include "iqdb/persist/testing/decoder_check.hpp"
 #include "iqdb/types.hpp"
 #include "support/catch.hpp"
@@ -221,7 +222,8 @@ class TrustingIndex {
   }
   static TrustingIndex load_from(iqdb::Reader& reader) {
     const auto count = reader.read_le<std::uint64_t>();
-    if (count > (std::uint64_t{1} << 40U)) {
+    allocated += count;
+    if (!has_room && count > (std::uint64_t{1} << 40U)) {
       throw std::length_error("so many");  // as a container throws it that is told to reserve as many
     }
     TrustingIndex index(FlatIndex::load_from(reader));
@@ -230,6 +232,46 @@ class TrustingIndex {
     }
     return index;
   }
+
+  inline static bool has_room = false;        // for any count
+  inline static std::uint64_t allocated = 0;  // as if the room had been made
+
+ private:
+  FlatIndex rows_;
+};
+
+// What check_decoder says of it.
+std::string finding_of_decoder(const ConformanceOptions& options) {
+  const Subject<TrustingIndex> subject{.make = [] { return TrustingIndex({2, iqdb::DistanceMetric::euclidean}); }};
+  try {
+    static_cast<void>(iqdb::testing::check_decoder(subject, options));
+  } catch (const iqdb::testing::Violation& violation) {
+    return violation.what();
+  }
+  return {};
+}
+
+// A flat index whose identifiers are numbers: its check_vector, which is not told the identifier, cannot announce that.
+class NumberedIndex {
+ public:
+  static constexpr std::string_view index_type = "numbered";
+
+  explicit NumberedIndex(FlatIndex rows) : rows_(std::move(rows)) {}
+  [[nodiscard]] std::size_t size() const noexcept { return rows_.size(); }
+  [[nodiscard]] std::size_t dim() const noexcept { return rows_.dim(); }
+  [[nodiscard]] iqdb::DistanceMetric metric() const noexcept { return rows_.metric(); }
+  void check_vector(std::span<const float> vector, const std::optional<Metadata>& metadata) const {
+    rows_.check_vector(vector, metadata);
+  }
+  void insert(VectorId id, std::span<const float> vector, std::optional<Metadata> metadata) {
+    if (!id.is_integer()) {
+      throw IndexError(IndexErrorKind::invalid_vector, "identifiers are numbers");
+    }
+    rows_.insert(std::move(id), vector, std::move(metadata));
+  }
+  void erase(const VectorId& id) { rows_.erase(id); }
+  void save_to(iqdb::Writer& writer) const { rows_.save_to(writer); }
+  static NumberedIndex load_from(iqdb::Reader& reader) { return NumberedIndex(FlatIndex::load_from(reader)); }
 
  private:
   FlatIndex rows_;
@@ -288,6 +330,12 @@ TEST_CASE("check_mutations: finds an upsert that is not made whole or does somet
   CHECK_THAT(finding_of(Slip::upsert_throws_another_type), Contains("upsert throws what is no IndexError"));
 }
 
+TEST_CASE("check_mutations: check_vector need not know what follows from the identifier") {
+  using namespace mutation_check;
+  const Subject<NumberedIndex> subject{.make = [] { return NumberedIndex({2, iqdb::DistanceMetric::euclidean}); }};
+  CHECK(iqdb::testing::check_mutations(subject).rejections > 50);
+}
+
 TEST_CASE("check_mutations: counts what it has asked for and is part of check_persistable") {
   using namespace mutation_check;
   const Subject<FlatIndex> subject{.make = [] { return FlatIndex(2, iqdb::DistanceMetric::euclidean); }};
@@ -295,16 +343,25 @@ TEST_CASE("check_mutations: counts what it has asked for and is part of check_pe
   CHECK(report.upserts > 100);
   CHECK(report.rejections > 50);
   CHECK(report.mutations > report.upserts + report.rejections);
+  CHECK(iqdb::testing::check_persistable(subject, {.lives = 1}).upserts == report.upserts);
+}
+
+TEST_CASE("check_mutations: a type that offers nothing more is asked nothing") {
+  using namespace mutation_check;
+  const Subject<TrustingIndex> subject{.make = [] { return TrustingIndex({2, iqdb::DistanceMetric::euclidean}); }};
+  CHECK(iqdb::testing::check_mutations(subject).mutations == 0);
 }
 
 TEST_CASE("check_decoder: a type that trusts nothing may not ask for memory on the word of a length") {
   using namespace mutation_check;
-  const Subject<TrustingIndex> subject{.make = [] { return TrustingIndex({2, iqdb::DistanceMetric::euclidean}); }};
-  std::string finding;
-  try {
-    static_cast<void>(iqdb::testing::check_decoder(subject, {.accept_failed_allocations = true}));
-  } catch (const iqdb::testing::Violation& violation) {
-    finding = violation.what();
-  }
-  CHECK_THAT(finding, Contains("load_from wanted more memory than there is: so many"));
+  CHECK_THAT(finding_of_decoder({.accept_failed_allocations = true}),
+             Contains("load_from wanted more memory than there is: so many"));
+}
+
+TEST_CASE("check_decoder: a type that trusts nothing may not ask for much memory that there would be") {
+  using namespace mutation_check;
+  TrustingIndex::has_room = true;
+  CHECK_THAT(finding_of_decoder({.allocated_bytes = [] { return TrustingIndex::allocated; }}),
+             Contains("load_from asked for") && Contains("bytes of memory for a payload of"));
+  TrustingIndex::has_room = false;
 }

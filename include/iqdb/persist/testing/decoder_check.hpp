@@ -127,9 +127,14 @@ class DamagedPayloads {
                               std::to_string(payload_.size()) + " overwritten");
       try_out(damaged);
       history_->begin_instead("load_from, of the first " + std::to_string(at) +
-                              " bytes of one payload and the rest of "
-                              "another");
+                              " bytes of one payload and what another has behind as many");
       try_out(payload_.substr(0, at) + other.substr(std::min(at, other.size())));
+    }
+    history_->begin_instead("load_from, of two payloads one behind the other");
+    if (decode(payload_ + other)) {
+      violated("load_from reads two payloads, one behind the other, and makes an index", *history_,
+               "load_from reads what save_to has written, exactly; what is left over is refused",
+               "does load_from read until nothing is left? Write how many there are, and read so many");
     }
   }
 
@@ -173,11 +178,10 @@ class DamagedPayloads {
   [[nodiscard]] std::optional<I> decode(const std::string& payload) {
     ++report_->damaged_payloads;
     Reader reader(std::as_bytes(std::span(payload)));
+    std::optional<I> loaded;
+    const std::uint64_t allocated_before = allocated_bytes();
     try {
-      std::optional<I> loaded(std::in_place, PersistTraits<I>::load_from(reader));
-      if (reader.remaining() == 0) {
-        return loaded;
-      }
+      loaded.emplace(PersistTraits<I>::load_from(reader));
     } catch (const std::bad_alloc& error) {
       refuse_allocation(error.what());
     } catch (const std::length_error& error) {
@@ -185,8 +189,29 @@ class DamagedPayloads {
     } catch (...) {
       // Any exception is acceptable.
     }
+    require_little_memory(allocated_bytes() - allocated_before, payload.size());
+    if (loaded && reader.remaining() == 0) {
+      return loaded;
+    }
     ++report_->refused_payloads;
     return std::nullopt;
+  }
+
+  [[nodiscard]] std::uint64_t allocated_bytes() const {
+    const auto& function = history_->options().allocated_bytes;
+    return function ? function() : 0;
+  }
+
+  // A large block that is never written costs nothing here, and everything where memory is short.
+  void require_little_memory(std::uint64_t allocated, std::size_t payload) const {
+    constexpr std::uint64_t factor = 64;
+    constexpr std::uint64_t fixed = std::uint64_t{64} * 1024 * 1024;
+    if (TrustsNothing<I> && allocated > factor * payload + fixed) {
+      violated("load_from asked for " + std::to_string(allocated) + " bytes of memory for a payload of " +
+                   std::to_string(payload),
+               *history_, "no memory is set aside on the word of a length alone",
+               "is the room for a stated number made before as much was read?");
+    }
   }
 
   void refuse_allocation(const char* what) const {
@@ -281,7 +306,7 @@ void check_damage(const Subject<I>& subject, const I& index, const I& other, His
 /// valid checksum would. The decoder must refuse each by any exception but std::bad_alloc and std::length_error. After
 /// a flipped bit it may instead make an index that can be saved, searched and changed without a crash. A small payload
 /// is examined at every length and in every bit. A type that states trusts_nothing is also given payloads with numbers
-/// overwritten and payloads of two halves, and must answer none of them with std::bad_alloc. Throws Violation, and what `make` and the functions of `subject`
+/// overwritten and payloads of two parts, and must answer none of them with std::bad_alloc. Throws Violation, and what `make` and the functions of `subject`
 /// throw.
 template <Persistable I>
 ConformanceReport check_decoder(const Subject<I>& subject, const ConformanceOptions& options = {}) {
