@@ -151,8 +151,11 @@ set(iqdb_persist_headers
     iqdb/persist/testing/random_mutations.hpp
     iqdb/persist/testing/round_trip_check.hpp
     iqdb/persist/testing/decoder_check.hpp
+    iqdb/persist/testing/mutation_check.hpp
     iqdb/persist/testing/replay_check.hpp
     iqdb/persist/testing/oracle.hpp
+    iqdb/persist/testing/simulated_index.hpp
+    iqdb/persist/testing/disturbances.hpp
     iqdb/persist/testing/life_run.hpp
     iqdb/persist/testing/crash_exploration.hpp
     iqdb/persist/testing/fault_exploration.hpp

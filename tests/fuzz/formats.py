@@ -42,6 +42,17 @@ def flat_payload(rows: bytes = b"", dim: int = 3, metric: int = 2, vectors: int 
     return u64(dim) + bytes([metric]) + u64(vectors) + rows
 
 
+def core_payload(rows: bytes = b"", dim: int = 3, metric: int = 2, vectors: int = 0, kind: int = 0,
+                 settings: bytes = b"") -> bytes:
+    """The payload of a core index."""
+    return b"IQDC" + u32(1) + bytes([kind]) + settings + u64(dim) + bytes([metric]) + u64(vectors) + rows
+
+
+def core_row(vector_id: int, vector: tuple[float, ...] = (1.0, 2.0, 3.0), metadata: bytes = b"\0") -> bytes:
+    """A row of it, with an integer as its identifier."""
+    return b"\0" + u64(vector_id) + struct.pack(f"<{len(vector)}f", *vector) + metadata
+
+
 def stored(payload: bytes) -> bytes:
     """The region of a payload that is not compressed."""
     return b"\x00" + u64(len(payload)) + payload

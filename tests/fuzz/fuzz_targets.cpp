@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "fuzz/codec_target.hpp"
+#include "fuzz/core_target.hpp"
 #include "fuzz/fuzz_target.hpp"
 #include "fuzz/log_target.hpp"
 #include "fuzz/pair_target.hpp"
@@ -23,6 +24,7 @@ constexpr std::array targets{
     snapshot_target,
     log_target,
     pair_target,
+    core_target,
     codec_target<Scheme::zstd>,
     codec_target<Scheme::lz4_block>,
     codec_target<Scheme::lz4_frames>,

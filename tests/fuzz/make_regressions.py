@@ -7,8 +7,8 @@ Run it again after a change; what was found by a fuzzer lies beside them, and st
 from pathlib import Path
 from typing import Iterator
 
-from formats import (CLOSE, FIXED_SNAPSHOT, abort, batch, checkpoint, erase, fingerprint, flat_payload, frame, insert,
-                     log_2, log_header, pair, snapshot_2, stored, u32, u64)
+from formats import (CLOSE, FIXED_SNAPSHOT, abort, batch, checkpoint, core_payload, core_row, erase, fingerprint,
+                     flat_payload, frame, insert, log_2, log_header, pair, snapshot_2, stored, u32, u64)
 
 HERE = Path(__file__).parent
 FIXED = (HERE.parent / "golden" / FIXED_SNAPSHOT).read_bytes()
@@ -186,10 +186,39 @@ PAIR = {
     "log_of_the_snapshot_before": pair(ONE_DIMENSION, log_2(BASE, [insert(2, (1.0,)), checkpoint(BASE)])),
 }
 
+IVF = bytes(3 * 8)
+BEHIND_PARTS = bytes(4 + 8)  # the factor and the seed
+
+CORE = {
+    "empty": b"",
+    "magic_alone": b"IQDC",
+    "without_rows": core_payload(),
+    "flat": core_payload(core_row(1) + core_row(2), vectors=2),
+    "hnsw": core_payload(core_row(1), vectors=1, kind=1, settings=bytes(5 * 8)),
+    "ivf": core_payload(core_row(1), vectors=1, kind=2, settings=IVF + b"\0\0" + BEHIND_PARTS),
+    "ivf_of_parts": core_payload(core_row(1), vectors=1, kind=2, settings=IVF + b"\1\1" + u64(MOST_64) + BEHIND_PARTS),
+    "ivf_flag_2": core_payload(core_row(1), vectors=1, kind=2, settings=IVF + b"\2\0" + BEHIND_PARTS),
+    "settings_cut_short": b"IQDC" + u32(1) + b"\2" + IVF,
+    "kind_3": core_payload(kind=3),
+    "dim_0": core_payload(dim=0),
+    "dim_most": core_payload(dim=MOST_64),
+    "dim_huge_without_rows": core_payload(dim=MOST_32),
+    "vectors_most": core_payload(vectors=MOST_64),
+    "vectors_most_of_huge_dim": core_payload(dim=2**61, vectors=2**61),
+    "row_stated_and_missing": core_payload(core_row(1), vectors=2),
+    "row_left_over": core_payload(core_row(1) + core_row(2), vectors=1),
+    "id_twice": core_payload(core_row(1) + core_row(1), vectors=2),
+    "id_of_no_bytes": core_payload(b"\1" + u32(0) + bytes(12) + b"\0", vectors=1),
+    "id_states_most_bytes": core_payload(b"\1" + u32(MOST_32) + bytes(12) + b"\0", vectors=1),
+    "metadata_states_most": core_payload(core_row(1, metadata=b"\1" + u32(MOST_32)), vectors=1),
+    "key_twice": core_payload(core_row(1, metadata=b"\1" + u32(2) + 2 * (u32(1) + b"k\4")), vectors=1),
+    "keys_descend": core_payload(core_row(1, metadata=b"\1" + u32(2) + u32(1) + b"l\4" + u32(1) + b"k\4"), vectors=1),
+}
+
 
 def inputs() -> Iterator[tuple[str, str, bytes]]:
     """Target, name and bytes of each."""
-    for target, named in {"snapshot": SNAPSHOT, "log": LOG, "pair": PAIR, "zstd": ZSTD, "lz4_block": LZ4_BLOCK,
+    for target, named in {"snapshot": SNAPSHOT, "log": LOG, "pair": PAIR, "core": CORE, "zstd": ZSTD, "lz4_block": LZ4_BLOCK,
                           "lz4_frames": LZ4_FRAMES}.items():
         for name, data in named.items():
             yield target, name, data

@@ -44,6 +44,17 @@ def log_3(snapshot: bytes, log_1: bytes) -> bytes:
     return formats.log_3(base, [*frames, formats.CLOSE])
 
 
+def core_payloads(snapshot: bytes) -> Iterator[bytes]:
+    """The payload of a core index in a snapshot that is not compressed: of its own kind, flat, and of the others."""
+    payload = snapshot[formats.region_offset(snapshot) + 9 :]
+    yield payload
+    hnsw = struct.pack("<5Q", 16, 200, 64, 10_000, 42)
+    ivf = struct.pack("<3Q2BfQ", 32, 10, 4, 0, 0, 0.5, 42)
+    ivf_of_parts = struct.pack("<3Q2BQfQ", 32, 10, 4, 1, 1, 8, 0.5, 42)
+    for kind, settings in ((1, hnsw), (2, ivf), (2, ivf_of_parts)):
+        yield payload[:8] + bytes([kind]) + settings + payload[9:]
+
+
 def inputs(golden: Path) -> Iterator[tuple[str, bytes]]:
     """Of all golden files: for which target, and what."""
     fixed = (golden / formats.FIXED_SNAPSHOT).read_bytes()
@@ -51,12 +62,18 @@ def inputs(golden: Path) -> Iterator[tuple[str, bytes]]:
         snapshot = path.read_bytes()
         yield "snapshot", snapshot
         region = formats.region_offset(snapshot)
+        if path.parent.name == "core" and snapshot[region] == 0:
+            for payload in core_payloads(snapshot):
+                yield "core", payload
         if region < len(snapshot) and snapshot[region] in CODEC_OF_SCHEME:
             yield CODEC_OF_SCHEME[snapshot[region]], snapshot[region + 1 :]
         log_path = path.with_name(path.name + ".wal")
         if log_path.exists():
             log = log_path.read_bytes()
             yield "pair", formats.pair(snapshot, log)
+            if log[8:12] == formats.u32(2):
+                yield "log", log
+                continue
             yield "pair", formats.pair(snapshot, log_2(snapshot, log))
             yield "pair", formats.pair(snapshot, log_3(snapshot, log))
             yield "log", log

@@ -351,9 +351,15 @@ TEST_CASE("CoreIndex: a count or dimension that the payload cannot hold is refus
 
 TEST_CASE("CoreIndex: keeps the promises of a durable index", "[core]") {
   using namespace core_tests;
-  const auto report = iqdb::testing::check_persistable([] { return CoreIndex(3, DistanceMetric::euclidean); },
-                                                       {.sizes = {0, 1, 7}, .steps = 100, .lives = 1});
+  iqdb::testing::ConformanceReport report;
+  static_cast<void>(iqdb_test::allocated_by([&report] {
+    report = iqdb::testing::check_persistable([] { return CoreIndex(3, DistanceMetric::euclidean); },
+                                              {.sizes = {0, 1, 7}, .steps = 100, .lives = 1, .allocated_bytes = [] {
+                                                 return iqdb_test::last_allocations().total;
+                                               }});
+  }));
   CHECK(report.metadata_seen);
+  CHECK(report.upserts > 0);
 }
 
 TEST_CASE("CoreIndex: what the crate logged is replayed, though insert refuses it", "[core][wal]") {

@@ -161,6 +161,11 @@ class EndlessLife {
       case Step::Kind::power_cut:
       case Step::Kind::restore:
         return;  // from outside, and at any moment
+      case Step::Kind::exchange:
+      case Step::Kind::lose_lock:
+      case Step::Kind::call_back:
+      case Step::Kind::mix_backups:
+        return;  // no part of any_life
     }
   }
 

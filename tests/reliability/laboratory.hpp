@@ -10,11 +10,13 @@
 #include <cstdlib>
 #include <exception>
 #include <iostream>
+#include <iterator>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "iqdb/index/flat.hpp"
@@ -60,6 +62,9 @@ struct Examination {
   const auto batch = [](std::vector<iqdb::Mutation> mutations) {
     return Step{.kind = Step::Kind::batch, .mutations = std::move(mutations)};
   };
+  const auto exchange = [](std::vector<iqdb::Mutation> mutations) {
+    return Step{.kind = Step::Kind::exchange, .mutations = std::move(mutations)};
+  };
   const auto just = [](Step::Kind kind) { return Step{.kind = kind}; };
   const std::vector<std::vector<Step>> scripts = {
       // An insert, another one.
@@ -85,6 +90,13 @@ struct Examination {
       {insert(1), just(Step::Kind::save), just(Step::Kind::kill), just(Step::Kind::power_cut), insert(2)},
       {insert(1), just(Step::Kind::restore), insert(2)},
       {insert(1), insert(2), just(Step::Kind::sync), insert(3), just(Step::Kind::sync), insert(4)},
+      // From outside: the directory is exchanged, the lock file vanishes, files are copied at two moments; and the
+      // callback calls the index.
+      {insert(1), exchange({insert_of(subject, dim, 2), insert_of(subject, dim, 1)}), insert(3)},
+      {insert(1), just(Step::Kind::save), exchange({}), just(Step::Kind::checkpoint), insert(2)},
+      {insert(1), just(Step::Kind::lose_lock), insert(2)},
+      {insert(1), just(Step::Kind::call_back), insert(2)},
+      {insert(1), just(Step::Kind::mix_backups), insert(2), just(Step::Kind::mix_backups)},
   };
   std::vector<Life> lives;
   for (const std::vector<Step>& script : scripts) {
@@ -97,6 +109,18 @@ struct Examination {
     lives.push_back({.wal_enabled = false, .steps = script});
   }
   return lives;
+}
+
+/// Puts a step from outside, or a callback that calls the index, at a random place of a life.
+inline void disturb(Life& life, const FlatSubject& subject, std::size_t dim, Random& random) {
+  constexpr Step::Kind kinds[] = {Step::Kind::exchange, Step::Kind::lose_lock, Step::Kind::call_back,
+                                  Step::Kind::mix_backups};
+  Step step{.kind = kinds[random.below(std::size(kinds))]};
+  if (step.kind == Step::Kind::exchange && random.one_in(2)) {
+    step.mutations = {insert_of(subject, dim, random.below(8)), erase_of(subject, random.below(8))};
+  }
+  const auto place = static_cast<std::ptrdiff_t>(random.below(life.steps.size() + 1));
+  life.steps.insert(life.steps.begin() + place, std::move(step));
 }
 
 /// The life with this number: the stories come first, then others without end.
@@ -112,7 +136,11 @@ struct Examination {
   const std::size_t dim = dims[random.below(std::size(dims))];
   const FlatSubject subject = flat_subject(dim, random.one_in(4) ? random.below(20) : 0);
   const auto steps = static_cast<std::size_t>(4 + random.below(14));
-  return {.subject = subject, .life = any_life(subject, dim, steps, random), .told = false};
+  Life life = any_life(subject, dim, steps, random);
+  if (random.one_in(2)) {
+    disturb(life, subject, dim, random);
+  }
+  return {.subject = subject, .life = std::move(life), .told = false};
 }
 
 /// When an examination of many lives has done enough.

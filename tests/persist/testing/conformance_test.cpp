@@ -136,16 +136,17 @@ TEST_CASE("ConformanceReport: is told in words") {
   const iqdb::testing::ConformanceReport report{.round_trips = 1,
                                                 .mutations = 2,
                                                 .rejections = 3,
+                                                .upserts = 9,
                                                 .loads = 4,
                                                 .damaged_payloads = 5,
                                                 .refused_payloads = 6,
                                                 .crash_states = 7,
                                                 .damaged_files = 8,
                                                 .metadata_seen = true};
-  CHECK(
-      to_string(report) ==
-      "1 round trips, 2 mutations (3 rejected), 4 loads of the durable index, 5 damaged payloads (6 refused), 7 crash "
-      "states, 8 damaged files");
+  CHECK(to_string(report) ==
+        "1 round trips, 2 mutations (3 rejected, 9 upserts), 4 loads of the durable index, 5 damaged payloads (6 "
+        "refused), 7 crash "
+        "states, 8 damaged files");
 }
 
 TEST_CASE("ConformanceReport: adds up") {

@@ -116,7 +116,16 @@ TEST_CASE("LifeRun: a life of every step is lived without a violation", "[testin
                                    just(Kind::restore),
                                    insert(14),
                                    just(Kind::power_cut),
-                                   just(Kind::save)};
+                                   just(Kind::save),
+                                   {.kind = Kind::exchange, .mutations = batch({15, 1}).mutations},
+                                   just(Kind::lose_lock),
+                                   insert(16),
+                                   just(Kind::call_back),
+                                   erase(16),
+                                   just(Kind::mix_backups),
+                                   just(Kind::mix_backups),
+                                   insert(16),
+                                   just(Kind::lose_lock)};
   for (const FsyncPolicy policy :
        {FsyncPolicy::always(), FsyncPolicy::never(), FsyncPolicy::periodic(std::chrono::hours(1))}) {
     CHECK(finding(with_log(policy, steps)) == "");

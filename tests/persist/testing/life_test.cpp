@@ -58,13 +58,19 @@ TEST_CASE("Life: every step has words", "[testing]") {
         "batch (insert 4 with metadata, erase 3)");
   CHECK(to_string(Step{.kind = Step::Kind::batch}) == "batch ()");
   std::set<std::string> texts;
-  for (const Step::Kind kind : {Step::Kind::sync, Step::Kind::save, Step::Kind::checkpoint, Step::Kind::reopen,
-                                Step::Kind::drop, Step::Kind::kill, Step::Kind::power_cut, Step::Kind::restore}) {
+  for (const Step::Kind kind :
+       {Step::Kind::sync, Step::Kind::save, Step::Kind::checkpoint, Step::Kind::reopen, Step::Kind::drop,
+        Step::Kind::kill, Step::Kind::power_cut, Step::Kind::restore, Step::Kind::exchange, Step::Kind::lose_lock,
+        Step::Kind::call_back, Step::Kind::mix_backups}) {
     texts.insert(to_string(Step{.kind = kind}));
   }
-  CHECK(texts == std::set<std::string>{"sync", "save", "checkpoint", "close and load", "destroy and load",
-                                       "kill and load", "cut the power and load",
-                                       "put unsynced copies in place and load"});
+  CHECK(texts == std::set<std::string>{
+                     "sync", "save", "checkpoint", "close and load", "destroy and load", "kill and load",
+                     "cut the power and load", "put unsynced copies in place and load",
+                     "exchange the directory, put it back", "remove the lock file and load in another process",
+                     "save, and call the index from the callback", "checkpoint, and load files of before and after"});
+  CHECK(to_string(Step{.kind = Step::Kind::exchange, .mutations = mutations}) ==
+        "exchange the directory, insert 4 with metadata, erase 3, put it back");
 }
 
 TEST_CASE("Life: its text tells its settings and its steps", "[testing]") {

@@ -6,6 +6,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "support/allocations.hpp"
@@ -141,6 +142,105 @@ TEST_CASE("An upsert is op 7 and what an insert has", "[frame_body]") {
         "07 00 07 00 00 00 00 00 00 00 02 00 00 00 00 00 80 3f 00 00 20 c0 00");
 }
 
+TEST_CASE("A change of metadata is op 8 and identifier and metadata", "[frame_body]") {
+  const Mutation with{.op = FrameOp::metadata, .id = 7, .metadata = Metadata{{"t", std::int64_t{2}}}};
+  CHECK(hex(body_of([&](Writer& writer) { iqdb::write_mutation(writer, with); })) ==
+        "08 00 07 00 00 00 00 00 00 00 01 01 00 00 00 01 00 00 00 74 01 02 00 00 00 00 00 00 00");
+  const Mutation without{.op = FrameOp::metadata, .id = 7};
+  CHECK(hex(body_of([&](Writer& writer) { iqdb::write_mutation(writer, without); })) ==
+        "08 00 07 00 00 00 00 00 00 00 00");
+}
+
+TEST_CASE("A change of metadata is read with its identifier and its metadata", "[frame_body]") {
+  const ByteVector bytes = Bytes().u8(8).u8(1).u64(2).text("ab").u8(1).u32(1).u32(1).text("t").u8(4);
+  FrameBody body(bytes, 3);
+  CHECK(body.mutations() == 1);
+  Mutation mutation;
+  body.read_next(mutation);
+  CHECK(mutation.op == FrameOp::metadata);
+  CHECK(mutation.id == iqdb::VectorId::from_bytes("ab"));
+  CHECK(mutation.metadata == Metadata{{"t", iqdb::Null{}}});
+}
+
+TEST_CASE("An insert of other elements is op 10 and element type and identifier and count and elements and metadata",
+          "[frame_body]") {
+  const auto written = [](iqdb::ElementType type, std::uint32_t count, const ByteVector& elements) {
+    const Mutation mutation{.op = FrameOp::typed_insert,
+                            .id = 7,
+                            .metadata = Metadata{{"t", true}},
+                            .element_type = type,
+                            .element_count = count,
+                            .elements = elements};
+    return hex(body_of([&](Writer& writer) { iqdb::write_mutation(writer, mutation); }));
+  };
+  const std::string id = " 00 07 00 00 00 00 00 00 00";
+  const std::string metadata = " 01 01 00 00 00 01 00 00 00 74 03 01";
+  CHECK(written(iqdb::ElementType::f16, 2, Bytes().raw({0x00, 0x3C, 0x00, 0xC0})) ==
+        "0a 01" + id + " 02 00 00 00 00 3c 00 c0" + metadata);
+  CHECK(written(iqdb::ElementType::bf16, 1, Bytes().raw({0x80, 0x3F})) ==
+        "0a 02" + id + " 01 00 00 00 80 3f" + metadata);
+  CHECK(written(iqdb::ElementType::i8, 3, Bytes().raw({0xFF, 0x00, 0x80})) ==
+        "0a 03" + id + " 03 00 00 00 ff 00 80" + metadata);
+  CHECK(written(iqdb::ElementType::u8, 2, Bytes().raw({0xFF, 0x01})) == "0a 04" + id + " 02 00 00 00 ff 01" + metadata);
+  CHECK(written(iqdb::ElementType::bits, 11, Bytes().raw({0x81, 0x05})) ==
+        "0a 05" + id + " 0b 00 00 00 81 05" + metadata);
+  CHECK(written(iqdb::ElementType::f64, 1, Bytes().f64(-0.5)) ==
+        "0a 06" + id + " 01 00 00 00 00 00 00 00 00 00 e0 bf" + metadata);
+}
+
+TEST_CASE("An upsert of other elements is op 11 and what such an insert has", "[frame_body]") {
+  const Mutation mutation{.op = FrameOp::typed_upsert,
+                          .id = 7,
+                          .element_type = iqdb::ElementType::u8,
+                          .element_count = 2,
+                          .elements = Bytes().raw({1, 2})};
+  CHECK(hex(body_of([&](Writer& writer) { iqdb::write_mutation(writer, mutation); })) ==
+        "0b 04 00 07 00 00 00 00 00 00 00 02 00 00 00 01 02 00");
+}
+
+TEST_CASE("Elements of every type are read with type and count and bytes", "[frame_body]") {
+  const std::vector<std::pair<unsigned, std::size_t>> bytes_of_three = {{1, 6}, {2, 6}, {3, 3},
+                                                                        {4, 3}, {5, 1}, {6, 24}};
+  Mutation mutation;
+  for (const unsigned op : {10U, 11U}) {
+    for (const auto& [type, size] : bytes_of_three) {
+      CAPTURE(op, type);
+      const ByteVector elements(size, std::byte{0x05});
+      const ByteVector bytes = Bytes().u8(op).u8(type).u8(0).u64(7).u32(3).append(elements).u8(0);
+      FrameBody body(bytes, 3);
+      CHECK(body.mutations() == 1);
+      body.read_next(mutation);
+      body.require_end();
+      CHECK(mutation.op == static_cast<FrameOp>(op));
+      CHECK(mutation.element_type == static_cast<iqdb::ElementType>(type));
+      CHECK(mutation.id == iqdb::VectorId(7));
+      CHECK(mutation.element_count == 3);
+      CHECK(hex(mutation.elements) == hex(elements));
+    }
+  }
+}
+
+TEST_CASE("A batch holds mutations of every kind", "[frame_body]") {
+  std::vector<Mutation> mutations;
+  Bytes expected = Bytes().u8(3).u32(6);
+  for (const ByteVector& bytes : one_body_of_each_kind()) {
+    FrameBody body(bytes, 3);
+    if (body.op() != FrameOp::batch && body.mutations() == 1) {
+      body.read_next(mutations.emplace_back());
+      expected.append(bytes);
+    }
+  }
+  const ByteVector batch = body_of([&](Writer& writer) { iqdb::write_batch(writer, mutations); });
+  CHECK(hex(batch) == hex(expected));
+  FrameBody body(batch, 3);
+  Mutation mutation;
+  for (const Mutation& written : mutations) {
+    body.read_next(mutation);
+    CHECK(mutation.op == written.op);
+  }
+  body.require_end();
+}
+
 TEST_CASE("A time is op 9 and milliseconds", "[frame_body]") {
   CHECK(hex(body_of([](Writer& writer) { iqdb::write_time(writer, -2); })) == "09 fe ff ff ff ff ff ff ff");
   CHECK(FrameBody(iqdb_test::time_body(-5), 3).time() == -5);
@@ -221,6 +321,19 @@ TEST_CASE("An abort is one of mutations of the frame before it", "[frame_body]")
   CHECK(body.aborted_within(5, 0).empty());
   const ByteVector close = iqdb_test::close_body();
   CHECK(FrameBody(close, 3).aborted_within(1, 100).empty());
+}
+
+TEST_CASE("An abort of several ranges names exactly these mutations", "[frame_body]") {
+  using Ranges = std::vector<iqdb::LsnRange>;
+  const ByteVector bytes = Bytes().u8(4).u32(3).u64(3).u64(3).u64(5).u64(6).u64(9).u64(12);
+  const FrameBody body(bytes, 3);
+  const Ranges named{{.first = 3, .last = 3}, {.first = 5, .last = 6}, {.first = 9, .last = 12}};
+  CHECK(body.mutations() == 0);
+  CHECK(body.aborted_within(3, 10) == named);
+  CHECK(body.aborted_within(1, 20) == named);
+  // One of them is outside.
+  CHECK(body.aborted_within(3, 9).empty());
+  CHECK(body.aborted_within(4, 9).empty());
 }
 
 TEST_CASE("An abort of version 2 goes to the end of the frame before it", "[frame_body]") {
@@ -373,6 +486,11 @@ TEST_CASE("Lengths that the body cannot hold are refused before anything is allo
       Bytes().u8(1).u8(0).u64(1).u32(0).u8(1).u32(~0U),
       Bytes().u8(1).u8(0).u64(1).u32(0).u8(1).u32(1).u32(~0U),
       Bytes().u8(1).u8(0).u64(1).u32(0).u8(1).u32(1).u32(1).text("k").u8(0).u32(~0U),
+      Bytes().u8(4).u32(~0U).u64(1).u64(1),
+      Bytes().u8(7).u8(0).u64(1).u32(~0U).u8(0),
+      Bytes().u8(8).u8(1).u64(~std::uint64_t{0}),
+      Bytes().u8(10).u8(6).u8(0).u64(1).u32(~0U).u8(0),
+      Bytes().u8(11).u8(5).u8(0).u64(1).u32(~0U).u8(0),
   };
   for (const ByteVector& bytes : bodies) {
     CAPTURE(hex(bytes));

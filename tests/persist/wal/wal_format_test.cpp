@@ -1,6 +1,7 @@
 // The bytes of a log's header and of a frame's, as docs/format.md has them: written out by hand.
 #include "iqdb/persist/wal/wal_format.hpp"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -31,6 +32,12 @@ const LogHeader sample_header{.log_id = 0x0123456789ABCDEF,
 
 ByteVector sample_header_bytes() {
   return iqdb::bytes_of([](Writer& writer) { iqdb::write_log_header(writer, sample_header); });
+}
+
+void put_right_checksum(ByteVector& header) {
+  std::fill_n(header.begin() + 12, 4, std::byte{0});
+  const ByteVector crc32 = Bytes().u32(crc32_of(header));
+  std::copy(crc32.begin(), crc32.end(), header.begin() + 12);
 }
 
 }  // namespace
@@ -71,6 +78,45 @@ TEST_CASE("A header of version 2 has no history", "[wal_format]") {
   CHECK(hex(iqdb::bytes_of([](Writer& writer) { iqdb::write_log_header(writer, sample_header, 2); })) == hex(bytes));
 }
 
+TEST_CASE("The history id of a log header is at offset 48 and zeros are behind it", "[wal_format]") {
+  const ByteVector bytes = sample_header_bytes();
+  CHECK(iqdb_test::number_at(bytes, 48, 8) == sample_header.history_id);
+  CHECK(iqdb_test::number_at(bytes, 56, 8) == 0);
+}
+
+TEST_CASE("A version-2 header with something in the place of the history id is refused though its checksum is right",
+          "[wal_format]") {
+  for (const std::size_t at : {std::size_t{48}, std::size_t{55}}) {
+    ByteVector bytes = iqdb_test::raw_header(1, 2, ByteVector(16), 2);
+    bytes[at] = std::byte{1};
+    put_right_checksum(bytes);
+    require_kind(PersistErrorKind::log_corrupted, [&] { return iqdb::read_log_header(bytes, 2); });
+  }
+}
+
+TEST_CASE("Every flipped bit of a version-2 header is found", "[wal_format]") {
+  const ByteVector right = iqdb_test::raw_header(1, 2, ByteVector(16), 2);
+  for (std::size_t bit = 0; bit < 8 * right.size(); ++bit) {
+    CAPTURE(bit);
+    ByteVector wrong = right;
+    wrong[bit / 8] ^= static_cast<std::byte>(1U << (bit % 8));
+    require_kind(PersistErrorKind::log_corrupted, [&] { return iqdb::read_log_header(wrong, 2); });
+  }
+}
+
+TEST_CASE("A header of a later version that damage turns into version 1 is damage", "[wal_format]") {
+  for (const std::uint32_t version : {2U, 3U}) {
+    ByteVector right = iqdb_test::raw_header(1, 2, ByteVector(16), version);
+    right[8] = std::byte{1};
+    for (std::size_t bit = 8 * 12; bit < 8 * right.size(); ++bit) {
+      CAPTURE(version, bit);
+      ByteVector wrong = right;
+      wrong[bit / 8] ^= static_cast<std::byte>(1U << (bit % 8));
+      require_kind(PersistErrorKind::log_corrupted, [&] { return iqdb::read_log_version(wrong); });
+    }
+  }
+}
+
 TEST_CASE("A header whose magic or version is damaged is not taken for another version", "[wal_format]") {
   for (const std::uint32_t version : {2U, 3U}) {
     const ByteVector right = iqdb_test::raw_header(1, 2, ByteVector(16), version);
@@ -99,11 +145,7 @@ TEST_CASE("A log header whose zeros are not is refused though its checksum is ri
   for (const std::size_t at : {std::size_t{56}, std::size_t{63}}) {
     ByteVector bytes = sample_header_bytes();
     bytes[at] = std::byte{1};
-    for (std::size_t each = 12; each < 16; ++each) {
-      bytes[each] = std::byte{0};
-    }
-    const ByteVector crc32 = Bytes().u32(crc32_of(bytes));
-    std::copy(crc32.begin(), crc32.end(), bytes.begin() + 12);
+    put_right_checksum(bytes);
     require_kind(PersistErrorKind::log_corrupted, [&] { return iqdb::read_log_header(bytes); });
   }
 }

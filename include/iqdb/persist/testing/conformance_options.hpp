@@ -41,8 +41,13 @@ struct ConformanceOptions {
   /// For an index that is rebuilt when it is loaded.
   bool approximate_search = false;
 
-  /// Whether a decoder may answer a damaged payload with std::bad_alloc or std::length_error.
+  /// Whether a decoder may answer a damaged payload with std::bad_alloc or std::length_error. A decoder that trusts
+  /// nothing may not, whatever is said here.
   bool accept_failed_allocations = false;
+
+  /// How many bytes the program has asked operator new for since it began. If it is given, a decoder that trusts nothing
+  /// may ask, for a damaged payload, for 64 MiB and 64 times the payload at most.
+  std::function<std::uint64_t()> allocated_bytes = {};
 
   /// Called with a description of the next step. If a check crashes, the last call names the step.
   std::function<void(const std::string&)> trace = {};
@@ -51,10 +56,11 @@ struct ConformanceOptions {
 /// Counts of what was checked.
 struct ConformanceReport {
   std::uint64_t round_trips = 0;       ///< indexes saved and loaded
-  std::uint64_t mutations = 0;         ///< insertions and removals that an index was asked for
+  std::uint64_t mutations = 0;         ///< insertions, removals and upserts that an index was asked for
   std::uint64_t rejections = 0;        ///< how many of them it rejected
+  std::uint64_t upserts = 0;           ///< how many of them were upserts
   std::uint64_t loads = 0;             ///< how often the durable index was closed and loaded
-  std::uint64_t damaged_payloads = 0;  ///< payloads cut off, lengthened or with a bit flipped
+  std::uint64_t damaged_payloads = 0;  ///< payloads cut off, lengthened, or with bytes changed
   std::uint64_t refused_payloads = 0;  ///< how many of them the decoder refused
   std::uint64_t crash_states = 0;      ///< states of a disk after a crash that the durable index recovered from
   std::uint64_t damaged_files = 0;     ///< files with a flipped bit that a load read or refused
@@ -65,6 +71,7 @@ struct ConformanceReport {
     round_trips += other.round_trips;
     mutations += other.mutations;
     rejections += other.rejections;
+    upserts += other.upserts;
     loads += other.loads;
     damaged_payloads += other.damaged_payloads;
     refused_payloads += other.refused_payloads;
@@ -77,12 +84,12 @@ struct ConformanceReport {
 
 /// The report in words, in one line.
 [[nodiscard]] inline std::string to_string(const ConformanceReport& report) {
-  std::string words = std::to_string(report.round_trips) + " round trips, " + std::to_string(report.mutations) +
-                      " mutations (" + std::to_string(report.rejections) + " rejected), " +
-                      std::to_string(report.loads) + " loads of the durable index, " +
-                      std::to_string(report.damaged_payloads) + " damaged payloads (" +
-                      std::to_string(report.refused_payloads) + " refused), " + std::to_string(report.crash_states) +
-                      " crash states, " + std::to_string(report.damaged_files) + " damaged files";
+  std::string words =
+      std::to_string(report.round_trips) + " round trips, " + std::to_string(report.mutations) + " mutations (" +
+      std::to_string(report.rejections) + " rejected, " + std::to_string(report.upserts) + " upserts), " +
+      std::to_string(report.loads) + " loads of the durable index, " + std::to_string(report.damaged_payloads) +
+      " damaged payloads (" + std::to_string(report.refused_payloads) + " refused), " +
+      std::to_string(report.crash_states) + " crash states, " + std::to_string(report.damaged_files) + " damaged files";
   if (report.mutations > 0 && !report.metadata_seen) {
     words += "; no metadata is seen in a search or in the payload";
   }

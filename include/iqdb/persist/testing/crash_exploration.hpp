@@ -31,6 +31,7 @@
 #include "iqdb/persist/testing/oracle.hpp"
 #include "iqdb/persist/testing/random.hpp"
 #include "iqdb/persist/testing/simulated_file_system.hpp"
+#include "iqdb/persist/testing/simulated_index.hpp"
 #include "iqdb/persist/testing/subject.hpp"
 #include "iqdb/persist/testing/violation.hpp"
 #include "iqdb/persist/version.hpp"
@@ -109,7 +110,7 @@ class CrashExploration {
         *subject_, life, random_.next(),
         [&](const FileCallRecord& call) {
           if (changes_disk(call.call)) {
-            stop_at(running->machine(), life, running->oracle(), before(call));
+            stop_at(running->machine_to_load(), life, running->oracle(), before(call));
           }
           return Fault{};
         },

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <limits>
 #include <new>
 #include <optional>
 #include <set>
@@ -106,7 +107,44 @@ class DamagedPayloads {
     }
   }
 
+  // What a type that trusts nothing is given while the checksum is still being computed: numbers overwritten with
+  // extreme ones, and the beginning of one payload with the end of another.
+  void check_overwrites(Random& random, const std::string& other) {
+    constexpr std::array<std::uint64_t, 6> extremes = {0,
+                                                       1,
+                                                       std::uint64_t{1} << 31U,
+                                                       std::uint64_t{1} << 32U,
+                                                       std::uint64_t{1} << 62U,
+                                                       std::numeric_limits<std::uint64_t>::max()};
+    for (const std::size_t at : places(random)) {
+      std::string damaged = payload_;
+      std::uint64_t number = random.one_in(4) ? random.next() : extremes[random.below(extremes.size())];
+      for (std::size_t byte = at; byte < std::min(at + sizeof number, damaged.size()); ++byte) {
+        damaged[byte] = static_cast<char>(number & 0xFFU);
+        number >>= 8U;
+      }
+      history_->begin_instead("load_from, with the 8 bytes from " + std::to_string(at) + " of the payload's " +
+                              std::to_string(payload_.size()) + " overwritten");
+      try_out(damaged);
+      history_->begin_instead("load_from, of the first " + std::to_string(at) +
+                              " bytes of one payload and what another has behind as many");
+      try_out(payload_.substr(0, at) + other.substr(std::min(at, other.size())));
+    }
+    history_->begin_instead("load_from, of two payloads one behind the other");
+    if (decode(payload_ + other)) {
+      violated("load_from reads two payloads, one behind the other, and makes an index", *history_,
+               "load_from reads what save_to has written, exactly; what is left over is refused",
+               "does load_from read until nothing is left? Write how many there are, and read so many");
+    }
+  }
+
  private:
+  void try_out(const std::string& damaged) {
+    if (auto loaded = decode(damaged)) {
+      require_harmless(*loaded);
+    }
+  }
+
   // The bytes near both ends of a large payload, where its settings and counts are, are always tried.
   [[nodiscard]] bool is_sampled(std::size_t at) const {
     constexpr std::size_t near = 64;
@@ -133,20 +171,17 @@ class DamagedPayloads {
                             " of the payload's " + std::to_string(payload_.size()) + " flipped");
     std::string flipped = payload_;
     flipped[at] = static_cast<char>(static_cast<unsigned char>(flipped[at]) ^ (1U << bit));
-    if (auto loaded = decode(flipped)) {
-      require_harmless(*loaded);
-    }
+    try_out(flipped);
   }
 
   // The index that a load would return, or nothing if the decoder throws or leaves bytes unread, which a load refuses.
   [[nodiscard]] std::optional<I> decode(const std::string& payload) {
     ++report_->damaged_payloads;
     Reader reader(std::as_bytes(std::span(payload)));
+    std::optional<I> loaded;
+    const std::uint64_t allocated_before = allocated_bytes();
     try {
-      std::optional<I> loaded(std::in_place, PersistTraits<I>::load_from(reader));
-      if (reader.remaining() == 0) {
-        return loaded;
-      }
+      loaded.emplace(PersistTraits<I>::load_from(reader));
     } catch (const std::bad_alloc& error) {
       refuse_allocation(error.what());
     } catch (const std::length_error& error) {
@@ -154,17 +189,39 @@ class DamagedPayloads {
     } catch (...) {
       // Any exception is acceptable.
     }
+    require_little_memory(allocated_bytes() - allocated_before, payload.size());
+    if (loaded && reader.remaining() == 0) {
+      return loaded;
+    }
     ++report_->refused_payloads;
     return std::nullopt;
   }
 
+  [[nodiscard]] std::uint64_t allocated_bytes() const {
+    const auto& function = history_->options().allocated_bytes;
+    return function ? function() : 0;
+  }
+
+  // A large block that is never written costs nothing here, and everything where memory is short.
+  void require_little_memory(std::uint64_t allocated, std::size_t payload) const {
+    constexpr std::uint64_t factor = 64;
+    constexpr std::uint64_t fixed = std::uint64_t{64} * 1024 * 1024;
+    if (TrustsNothing<I> && allocated > factor * payload + fixed) {
+      violated("load_from asked for " + std::to_string(allocated) + " bytes of memory for a payload of " +
+                   std::to_string(payload),
+               *history_, "no memory is set aside on the word of a length alone",
+               "is the room for a stated number made before as much was read?");
+    }
+  }
+
   void refuse_allocation(const char* what) const {
-    if (!history_->options().accept_failed_allocations) {
+    if (TrustsNothing<I> || !history_->options().accept_failed_allocations) {
       violated(std::string("load_from wanted more memory than there is: ") + what, *history_,
                "no memory is set aside on the word of a length alone",
                "read with Reader::read_vector or read_string, or call Reader::require_items, and make_room in a loop "
                "that appends, before a count is believed: a bit less, and all memory had been taken. Where the "
-               "exception is meant: ConformanceOptions::accept_failed_allocations");
+               "exception is meant, and the type does not state trusts_nothing: "
+               "ConformanceOptions::accept_failed_allocations");
     }
   }
 
@@ -227,8 +284,10 @@ class DamagedPayloads {
   ConformanceReport* report_;
 };
 
+// `other` is another index of that type.
 template <Persistable I>
-void check_damage(const Subject<I>& subject, const I& index, History& history, ConformanceReport& report) {
+void check_damage(const Subject<I>& subject, const I& index, const I& other, History& history,
+                  ConformanceReport& report) {
   history.begin("save_to");
   history.begin("load_from");
   DamagedPayloads<I> payloads(subject, save_payload(index, history), history, report);
@@ -236,6 +295,9 @@ void check_damage(const Subject<I>& subject, const I& index, History& history, C
   payloads.check_truncations(random);
   payloads.check_additions();
   payloads.check_flips(random);
+  if constexpr (TrustsNothing<I>) {
+    payloads.check_overwrites(random, save_payload(other, history));
+  }
 }
 
 }  // namespace conformance
@@ -243,7 +305,8 @@ void check_damage(const Subject<I>& subject, const I& index, History& history, C
 /// Gives the index's decoder payloads that are truncated, lengthened, or have a flipped bit, as a foreign file with a
 /// valid checksum would. The decoder must refuse each by any exception but std::bad_alloc and std::length_error. After
 /// a flipped bit it may instead make an index that can be saved, searched and changed without a crash. A small payload
-/// is examined at every length and in every bit. Throws Violation, and what `make` and the functions of `subject`
+/// is examined at every length and in every bit. A type that states trusts_nothing is also given payloads with numbers
+/// overwritten and payloads of two parts, and must answer none of them with std::bad_alloc. Throws Violation, and what `make` and the functions of `subject`
 /// throw.
 template <Persistable I>
 ConformanceReport check_decoder(const Subject<I>& subject, const ConformanceOptions& options = {}) {
@@ -253,12 +316,14 @@ ConformanceReport check_decoder(const Subject<I>& subject, const ConformanceOpti
       conformance::History history("make()", options);
       const conformance::Filled<I> filled = conformance::make_filled(subject, vectors, options.seed + vectors, history);
       report.mutations += filled.mutations.size();
-      conformance::check_damage(subject, filled.index, history, report);
+      const conformance::Filled<I> other =
+          conformance::make_filled(subject, vectors, options.seed + vectors + 1, history);
+      conformance::check_damage(subject, filled.index, other.index, history, report);
     }
   } else {
     conformance::History history("make()", options);
     const I index = subject.make();
-    conformance::check_damage(subject, index, history, report);
+    conformance::check_damage(subject, index, index, history, report);
   }
   return report;
 }

@@ -244,7 +244,7 @@ class FaultExploration {
   static void explore_crash(CrashExploration<I>& crashes, const LifeRun<I>& run, const Life& life) {
     Oracle oracle = run.oracle();
     oracle.forget_volatile();
-    crashes.explore(run.machine(), life, oracle, "behind the fault");
+    crashes.explore(run.machine_to_load(), life, oracle, "behind the fault");
   }
 
   // `left` counts down the calls that are still to fail.

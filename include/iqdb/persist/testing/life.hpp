@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <optional>
 #include <span>
 #include <string>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "iqdb/index.hpp"
+#include "iqdb/index_error.hpp"
 #include "iqdb/persist/config.hpp"
 #include "iqdb/persist/testing/random.hpp"
 #include "iqdb/persist/testing/subject.hpp"
@@ -39,10 +41,19 @@ struct Step {
     power_cut,   ///< the power is cut, the disk is in any possible state; load
     restore,     ///< the process is killed, unsynced copies replace the files; load. With the log off, as `kill`:
                  ///< a load then syncs nothing
+    exchange,    ///< the directory is exchanged with another one: save and checkpoint must refuse; the mutations, each
+                 ///< alone; the directory is put back. With the log off nothing is done: no directory
+                 ///< is held then
+    lose_lock,   ///< the lock file is removed: save and checkpoint must refuse; another process loads the index; they
+                 ///< must refuse again; the life goes on in the other process. With the log off
+                 ///< nothing is done: no lock is held then
+    call_back,   ///< PersistedIndex::save, whose callback makes every call: each must be refused
+    mix_backups  ///< PersistedIndex::checkpoint; a load of the snapshot before it with the log after it, and the other
+                 ///< way round, must be refused or right
   };
 
   Kind kind;                             ///< the kind
-  std::vector<Mutation> mutations = {};  ///< one for `mutate`, any number for `batch`
+  std::vector<Mutation> mutations = {};  ///< one for `mutate`, any number for `batch` and `exchange`
 };
 
 /// A life: its configuration and its steps. It begins with a new index or an existing one.
@@ -89,6 +100,19 @@ struct Life {
       return "cut the power and load";
     case Step::Kind::restore:
       return "put unsynced copies in place and load";
+    case Step::Kind::exchange: {
+      std::string words = "exchange the directory";
+      for (const Mutation& mutation : step.mutations) {
+        words += ", " + in_words(mutation);
+      }
+      return words + ", put it back";
+    }
+    case Step::Kind::lose_lock:
+      return "remove the lock file and load in another process";
+    case Step::Kind::call_back:
+      return "save, and call the index from the callback";
+    case Step::Kind::mix_backups:
+      return "checkpoint, and load files of before and after";
   }
   return "?";
 }
@@ -210,6 +234,30 @@ void make_mutation(M& index, const Mutation& mutation) {
     make_mutation(batch, mutation);
   }
   return batch;
+}
+
+/// Makes mutations until the index rejects one. Returns whether it took them all.
+template <class M>
+[[nodiscard]] bool takes_all(M& index, const std::vector<Mutation>& mutations) {
+  try {
+    for (const Mutation& mutation : mutations) {
+      make_mutation(index, mutation);
+    }
+    return true;
+  } catch (const std::exception&) {
+    return false;
+  }
+}
+
+/// Whether the index's own checks refuse these mutations before they are logged: then none of them is made.
+template <Index I>
+[[nodiscard]] bool is_refused_by_checks(const I& index, const std::vector<Mutation>& mutations) {
+  try {
+    check_before_batch(index, std::span<const Mutation>(mutations), [](std::size_t) { throw; });
+    return false;
+  } catch (const IndexError&) {
+    return true;
+  }
 }
 
 }  // namespace testing

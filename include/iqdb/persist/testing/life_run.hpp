@@ -3,66 +3,35 @@
 // An index in memory gets the same mutations as the durable index. Its content is the expected content.
 #pragma once
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
-#include <filesystem>
 #include <optional>
-#include <span>
 #include <string>
 #include <system_error>
 #include <utility>
 
 #include "iqdb/index.hpp"
-#include "iqdb/index_error.hpp"
 #include "iqdb/persist/config.hpp"
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/persistable.hpp"
-#include "iqdb/persist/persisted_index.hpp"
-#include "iqdb/persist/storage/file_storage.hpp"
+#include "iqdb/persist/progress.hpp"
 #include "iqdb/persist/testing/crash_states.hpp"
+#include "iqdb/persist/testing/disturbances.hpp"
 #include "iqdb/persist/testing/file_call.hpp"
 #include "iqdb/persist/testing/life.hpp"
 #include "iqdb/persist/testing/oracle.hpp"
 #include "iqdb/persist/testing/random.hpp"
 #include "iqdb/persist/testing/simulated_file_system.hpp"
+#include "iqdb/persist/testing/simulated_index.hpp"
 #include "iqdb/persist/testing/subject.hpp"
 #include "iqdb/persist/testing/violation.hpp"
 #include "iqdb/persist/version.hpp"
-#include "iqdb/persist/wal/apply_mutation.hpp"
 #include "iqdb/persist/wal/mutation.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 namespace testing {
-
-/// A durable index on a simulated machine.
-template <Persistable I>
-using SimulatedIndex = PersistedIndex<I, BasicFileStorage<SimulatedFileSystem>>;
-
-/// The settings of a simulated index: small buffers and no threads, so that a simulation is fast and repeats exactly.
-[[nodiscard]] inline PersistConfig simulated_config(const Life& life) {
-  return {.path = "/index",
-          .wal_enabled = life.wal_enabled,
-          .fsync_policy = life.policy,
-          .compression = life.compression,
-          .buffer_bytes = 4096,
-          .helper_threads = 0,
-          .log_extent_bytes = life.log_extent_bytes};
-}
-
-/// The index of `life` on `machine`, made by subject.make() if the machine does not hold it yet.
-template <Persistable I>
-[[nodiscard]] SimulatedIndex<I> open_index(const Subject<I>& subject, const Life& life, const PersistConfig& config,
-                                           const SimulatedFileSystem& machine) {
-  return SimulatedIndex<I>::load_or_create(
-      config, subject.make, BasicFileStorage<SimulatedFileSystem>(machine, {.direct_io = life.direct_io}));
-}
-
-/// The index's LSN and contents.
-template <Persistable I>
-[[nodiscard]] Moment moment_of(const Subject<I>& subject, const SimulatedIndex<I>& index) {
-  return {.lsn = index.lsn(), .contents = subject.contents(index.index())};
-}
 
 /// One life, on a machine of its own.
 template <Persistable I>
@@ -81,7 +50,13 @@ class LifeRun {
         random_(seed),
         machine_(DiskState{}, random_.next()),
         mirror_(subject.make()),
-        oracle_({.lsn = 0, .contents = subject.contents(mirror_)}) {}
+        oracle_({.lsn = 0, .contents = subject.contents(mirror_)}) {
+    config_.on_progress = [this](const Progress&) {
+      if (calls_back_) {
+        require_reentered(*subject_, *index_, machine_);
+      }
+    };
+  }
   LifeRun(const LifeRun&) = delete;
   LifeRun& operator=(const LifeRun&) = delete;
   ~LifeRun() { machine_.plan({}); }
@@ -96,6 +71,17 @@ class LifeRun {
 
   /// The current machine: a kill or a power cut replaces it.
   [[nodiscard]] const SimulatedFileSystem& machine() const noexcept { return machine_; }
+
+  /// The current machine with its directories in their places, as it is loaded after a crash: the machine itself, or, if
+  /// they are exchanged, a copy.
+  [[nodiscard]] SimulatedFileSystem machine_to_load() const {
+    if (!is_exchanged_) {
+      return machine_;
+    }
+    SimulatedFileSystem in_order = machine_.after_kill();
+    in_order.exchange_directories(config_.path.parent_path(), elsewhere);
+    return in_order;
+  }
 
   /// What a load may find now.
   [[nodiscard]] const Oracle& oracle() const noexcept { return oracle_; }
@@ -157,10 +143,17 @@ class LifeRun {
     machine_ = std::move(machine);
     machine_.plan([this](FileCallRecord call) {
       call.number = calls_++;
-      const Fault fault = plan_ && !is_unplanned_ ? plan_(call) : Fault{};
+      Fault fault = plan_ && !is_unplanned_ ? plan_(call) : Fault{};
+      if (repeats_failed_sync_ && is_sync(call.call)) {
+        fault.error = system_error(EIO);
+      }
       sync_failed_ = sync_failed_ || (is_sync(call.call) && fault.error && fault.error != std::errc::interrupted);
       return fault;
     });
+    load();
+  }
+
+  void load() {
     const Answer answer = attempt([&] { index_.emplace(open_index(*subject_, *life_, config_, machine_)); });
     if (answer == Answer::rejected) {
       fail("a load throws what is no PersistError");
@@ -180,6 +173,9 @@ class LifeRun {
   }
 
   void take(const Step& step) {
+    if (!life_->wal_enabled && (step.kind == Step::Kind::exchange || step.kind == Step::Kind::lose_lock)) {
+      return;
+    }
     switch (step.kind) {
       case Step::Kind::mutate:
         mutate(step, [&] { make_mutation(*index_, step.mutations.front()); });
@@ -218,16 +214,68 @@ class LifeRun {
         return;
       case Step::Kind::restore:
         forget_what_faults_may_have_lost();
-        if (!life_->wal_enabled) {
-          // The load syncs nothing then, so nothing would ever be promised about unsynced copies.
-          go_on(machine_.after_kill());
-          return;
-        }
-        // Nothing is promised until the load has synced the copies.
-        is_unplanned_ = true;
-        go_on(machine_.after_restore());
+        // Nothing is promised until the load has synced the copies. With the log off it syncs nothing.
+        is_unplanned_ = life_->wal_enabled;
+        go_on(life_->wal_enabled ? machine_.after_restore() : machine_.after_kill());
         is_unplanned_ = false;
         return;
+      case Step::Kind::exchange:
+        exchange(step);
+        return;
+      case Step::Kind::lose_lock:
+        lose_lock();
+        return;
+      case Step::Kind::call_back:
+        calls_back_ = true;
+        save([&] { index_->save(); });
+        calls_back_ = false;
+        return;
+      case Step::Kind::mix_backups: {
+        const DiskState earlier = machine_.visible();
+        save([&] { index_->checkpoint(); });
+        in_this_step(
+            [&] { require_no_mixture(*subject_, *life_, oracle_, earlier, machine_.visible(), with_faults_); });
+        return;
+      }
+    }
+  }
+
+  // The log goes on where it is: its directory is held, whatever its name.
+  void exchange(const Step& step) {
+    machine_.exchange_directories(config_.path.parent_path(), elsewhere);
+    is_exchanged_ = true;
+    in_this_step([&] { require_stale(*subject_, *index_, machine_, with_faults_); });
+    for (const Mutation& mutation : step.mutations) {
+      if (index_) {
+        mutate({.kind = Step::Kind::mutate, .mutations = {mutation}}, [&] { make_mutation(*index_, mutation); });
+      }
+    }
+    machine_.exchange_directories(config_.path.parent_path(), elsewhere);
+    is_exchanged_ = false;
+  }
+
+  void lose_lock() {
+    machine_.remove_lock_file(config_.path.native() + ".lock");
+    in_this_step([&] { require_stale(*subject_, *index_, machine_, with_faults_); });
+    std::optional<SimulatedIndex<I>> former = std::exchange(index_, std::nullopt);
+    forget_what_faults_may_have_lost();
+    load();
+    if (index_) {
+      in_this_step([&] { require_stale(*subject_, *former, machine_, with_faults_); });
+    }
+    // The system reports a failed sync to every process that has the file open.
+    repeats_failed_sync_ = sync_failed_;
+    former.reset();
+    repeats_failed_sync_ = false;
+  }
+
+  // Makes a check whose Violation lacks the step.
+  template <class Check>
+  void in_this_step(Check&& check) const {
+    try {
+      std::forward<Check>(check)();
+    } catch (const Violation& violation) {
+      fail(violation.what());
     }
   }
 
@@ -241,17 +289,8 @@ class LifeRun {
   template <class Action>
   void mutate(const Step& step, Action&& action) {
     const Moment before = moment_of(*subject_, *index_);
-    const bool refused = is_refused_by_checks(step);
-    bool rejected = refused;
-    try {
-      for (const Mutation& mutation : step.mutations) {
-        if (!refused) {
-          make_mutation(mirror_, mutation);
-        }
-      }
-    } catch (const std::exception&) {
-      rejected = true;
-    }
+    const bool refused = is_refused_by_checks(mirror_, step.mutations);
+    const bool rejected = refused || !takes_all(mirror_, step.mutations);
     const bool logged = life_->wal_enabled && !refused && !step.mutations.empty();
     const Moment after{.lsn = before.lsn + (logged ? step.mutations.size() : 0),
                        .contents = subject_->contents(mirror_)};
@@ -283,16 +322,6 @@ class LifeRun {
     oracle_.acknowledge();
     if (life_->policy.is_always()) {
       oracle_.make_durable();
-    }
-  }
-
-  // Whether the index's own checks refuse the mutations before they are logged: then none is made.
-  [[nodiscard]] bool is_refused_by_checks(const Step& step) const {
-    try {
-      check_before_batch(mirror_, std::span<const Mutation>(step.mutations), [](std::size_t) { throw; });
-      return false;
-    } catch (const IndexError&) {
-      return true;
     }
   }
 
@@ -335,32 +364,14 @@ class LifeRun {
       }
       return false;
     }
-    const Moment before = moment_of(*subject_, *index_);
-    const Mutation insert = insert_of(*subject_, persisted_dim(index_->index()), 900000);
-    const bool all = is_refused([&] { index_->sync(); }) && is_refused([&] { make_mutation(*index_, insert); }) &&
-                     is_refused([&] { index_->erase(insert.id); }) &&
-                     is_refused([&] { index_->apply(batch_of({insert})); }) && is_refused([&] { index_->save(); }) &&
-                     is_refused([&] { index_->checkpoint(); });
-    if (!all) {
-      fail("a poisoned index takes a call");
-    }
-    if (moment_of(*subject_, *index_) != before) {
-      fail("a call that a poisoned index refused has changed it");
-    }
+    in_this_step([&] { require_all_refused(*subject_, *index_, PersistErrorKind::poisoned, " of a poisoned index"); });
     poisoned_ = true;
     index_.reset();
     return true;
   }
 
-  template <class Action>
-  static bool is_refused(Action&& action) {
-    try {
-      std::forward<Action>(action)();
-    } catch (const PersistError& error) {
-      return error.kind() == PersistErrorKind::poisoned;
-    }
-    return false;
-  }
+  // The other directory, in which there is nothing.
+  static constexpr const char* elsewhere = "/elsewhere";
 
   const Subject<I>* subject_;
   const Life* life_;
@@ -377,6 +388,9 @@ class LifeRun {
   bool is_unplanned_ = false;  // the plan is not asked
   bool sync_failed_ = false;   // in the present call
   bool poisoned_ = false;
+  bool is_exchanged_ = false;  // the directory
+  bool calls_back_ = false;    // the callback calls the index
+  bool repeats_failed_sync_ = false;
   std::optional<SimulatedIndex<I>> index_;
 };
 

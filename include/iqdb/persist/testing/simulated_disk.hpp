@@ -129,8 +129,10 @@ struct SimulatedDisk {
   void exchange_directories(const std::string& one, const std::string& other) {
     const auto moved = [&](const std::string& name) {
       const std::string_view directory = directory_of(name);
-      const std::string file = name.substr(name.rfind('/') + 1);
-      return directory == one ? other + "/" + file : directory == other ? one + "/" + file : name;
+      const auto in = [&name](const std::string& place) {
+        return (place == "/" ? "" : place) + name.substr(name.rfind('/'));
+      };
+      return directory == one ? in(other) : directory == other ? in(one) : name;
     };
     for (NameTable* names : {&visible, &synced}) {
       NameTable after;
