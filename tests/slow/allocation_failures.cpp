@@ -17,7 +17,7 @@
 //
 //   allocation_failures [STEP [NAME]]     only every STEP-th allocation is refused, only calls whose name begins so are made
 //
-// STEP is 1, and 5 under a sanitizer.
+// STEP is 1, and 9 under a sanitizer.
 #include <signal.h>  // NOLINT(modernize-deprecated-headers): sigaction is POSIX, and not in namespace std
 #include <unistd.h>
 
@@ -985,7 +985,7 @@ std::vector<Operation> operations() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  constexpr std::uint64_t usual_step = iqdb_test::sanitized ? 5 : 1;
+  constexpr std::uint64_t usual_step = iqdb_test::sanitized ? 9 : 1;
   const std::uint64_t step = argc > 1 ? std::stoull(argv[1]) : usual_step;
   const std::string_view only = argc > 2 ? argv[2] : "";
   try {
