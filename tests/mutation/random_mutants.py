@@ -2,7 +2,7 @@
 """Draws mutants of the headers at random, and shows which of them no test notices.
 
     tests/mutation/random_mutants.py --seed 7 --count 200       these mutants, with all tests of the floors
-    tests/mutation/random_mutants.py --sample 40 --seed today   a few of one floor, with its own tests
+    tests/mutation/random_mutants.py --sample 20 --seed today   a few of one floor, with its own tests
     tests/mutation/random_mutants.py --seed 7 --count 200 --list
     tests/mutation/random_mutants.py --seed 7 --count 200 --only 12,31
 
