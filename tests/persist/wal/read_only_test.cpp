@@ -112,7 +112,7 @@ TEST_CASE("A read-only load of files that stay two of different moments is tried
         "log_mismatch");
   std::size_t opened = 0;
   for (const iqdb_test::CallRecord& call : system.calls()) {
-    opened += call.call == iqdb_test::FileCall::open && call.file == log_name ? 1 : 0;
+    opened += call.call == iqdb_test::FileCall::open && call.file == log_name ? 1U : 0U;
   }
   CHECK(opened == 8);
 }
