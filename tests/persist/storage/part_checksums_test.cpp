@@ -24,7 +24,7 @@ TEST_CASE("The checksum of a part up to the end is that of its bytes whatever th
       MemoryFile file(bytes);
       iqdb::PartChecksums parts(file, begin, 1000);
       for (const std::size_t from : {begin, begin + length / 2, begin + length}) {
-        const Crc32 beginning(std::span(bytes).first(begin));
+        const Crc32 beginning(std::span<const std::byte>(bytes).first(begin));
         Crc32 expected = beginning;
         expected.update(std::span(bytes).subspan(from));
         CHECK(parts.continued(beginning, from, bytes.size()) == expected.value());
@@ -38,7 +38,7 @@ TEST_CASE("The checksum of a part within the file is that of its bytes", "[part_
   MemoryFile file(bytes);
   constexpr std::size_t begin = 10;
   iqdb::PartChecksums parts(file, begin, 300);
-  const Crc32 beginning(std::span(bytes).first(7));
+  const Crc32 beginning(std::span<const std::byte>(bytes).first(7));
   for (std::size_t from = begin; from < bytes.size(); from += 61) {
     for (std::size_t to = from; to <= bytes.size(); to += 83) {
       Crc32 expected = beginning;
