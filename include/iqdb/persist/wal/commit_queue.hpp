@@ -1,0 +1,156 @@
+// The queue in which calls of many threads wait to be committed: who leads, and which calls are one group.
+//
+// A state machine without threads: it neither waits nor locks, so that a test can drive every order of its events.
+//
+// Invariants: calls are committed in the order in which they were submitted. One group is in flight at a time. No two calls
+// of a group concern one identifier. A call that goes alone has no other beside it. Of the calls that wait while no group
+// is in flight, exactly one may lead: the first.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "iqdb/persist/version.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+/// What the queue knows of a call. It stays where it is from submit() until it is done.
+struct QueuedCall {
+  std::uint64_t bytes = 0;      ///< of its record
+  std::uint64_t mutations = 0;  ///< how many it makes
+  /// The hashes of the identifiers that it concerns. Two identifiers with one hash count as one: a call then waits for
+  /// the next group, and nothing else happens.
+  std::span<const std::size_t> ids = {};
+  bool alone = false;  ///< whether it must be a group of its own, as a checkpoint
+
+  enum class Stage : std::uint8_t { waiting, in_flight, done };
+  Stage stage = Stage::waiting;  ///< set by the queue
+};
+
+/// How large a group may become. A call that is larger goes alone.
+struct GroupBounds {
+  std::uint64_t bytes = std::uint64_t{1} << 20;
+  std::uint64_t mutations = 1024;
+  std::chrono::nanoseconds applying = std::chrono::milliseconds{5};  ///< how long readers may have to wait for it
+};
+
+/// The queue. Derive `Call` from CommitQueue<Call>::Entry. It allocates no memory, so that no call can fail between its
+/// record and its end. The caller sees to it that one thread at a time uses it.
+template <class Call>
+class CommitQueue {
+ public:
+  /// The base of a call.
+  struct Entry : QueuedCall {
+    Call* next = nullptr;  ///< set by the queue: the call behind this one that waits, or is in the same group
+  };
+
+  /// The calls of a group, in the order in which they were submitted.
+  class Group {
+   public:
+    class Iterator {
+     public:
+      explicit Iterator(Call* call) noexcept : call_(call) {}
+      [[nodiscard]] Call& operator*() const noexcept { return *call_; }
+      Iterator& operator++() noexcept {
+        call_ = call_->next;
+        return *this;
+      }
+      friend bool operator==(const Iterator&, const Iterator&) = default;
+
+     private:
+      Call* call_;
+    };
+
+    explicit Group(Call* first) noexcept : first_(first) {}
+    [[nodiscard]] Iterator begin() const noexcept { return Iterator(first_); }
+    [[nodiscard]] Iterator end() const noexcept { return Iterator(nullptr); }
+
+   private:
+    Call* first_;
+  };
+
+  explicit CommitQueue(GroupBounds bounds = {}) noexcept : bounds_(bounds) {}
+
+  /// Puts a call behind those that wait.
+  void submit(Call& call) noexcept {
+    call.stage = QueuedCall::Stage::waiting;
+    call.next = nullptr;
+    (first_waiting_ != nullptr ? last_waiting_->next : first_waiting_) = &call;
+    last_waiting_ = &call;
+  }
+
+  /// The call that may lead: the first that waits. Null if a group is in flight or nobody waits.
+  [[nodiscard]] Call* next_leader() const noexcept { return first_in_group_ != nullptr ? nullptr : first_waiting_; }
+
+  /// Takes the first call, and those behind it that fit, as a group, which is in flight until settle(). Other threads may
+  /// submit calls while the leader goes through the group. Precondition: next_leader() is not null.
+  Group lead() noexcept {
+    first_in_group_ = first_waiting_;
+    Call* last = nullptr;
+    std::uint64_t bytes = 0;
+    std::uint64_t mutations = 0;
+    while (first_waiting_ != nullptr) {
+      Call& call = *first_waiting_;
+      bytes += call.bytes;
+      mutations += call.mutations;
+      if (last != nullptr && (is_alone(call) || is_alone(*last) || bytes > bounds_.bytes ||
+                              mutations > most_mutations() || concerns_one_of_the_group(call))) {
+        break;
+      }
+      first_waiting_ = call.next;
+      call.next = nullptr;
+      call.stage = QueuedCall::Stage::in_flight;
+      (last != nullptr ? last->next : first_in_group_) = &call;
+      last = &call;
+    }
+    return Group(first_in_group_);
+  }
+
+  /// Ends the group in flight: each of its calls is done. `applied` mutations took `applying`.
+  void settle(std::uint64_t applied, std::chrono::nanoseconds applying) noexcept {
+    for (Call& call : Group(first_in_group_)) {
+      call.stage = QueuedCall::Stage::done;
+    }
+    first_in_group_ = nullptr;
+    if (applied > 0) {
+      // A mean in which a group counts a quarter: one that met a growing index does not decide alone.
+      const double seen = static_cast<double>(applying.count()) / static_cast<double>(applied);
+      nanoseconds_each_ = nanoseconds_each_ == 0 ? seen : nanoseconds_each_ * 0.75 + seen * 0.25;
+    }
+  }
+
+  /// How many mutations may be applied before readers must be let in. At least 1.
+  [[nodiscard]] std::uint64_t most_mutations() const noexcept {
+    const auto allowed = static_cast<double>(bounds_.applying.count());
+    if (nanoseconds_each_ * static_cast<double>(bounds_.mutations) <= allowed) {
+      return bounds_.mutations;
+    }
+    return std::max<std::uint64_t>(1, static_cast<std::uint64_t>(allowed / nanoseconds_each_));
+  }
+
+ private:
+  // A call that is larger than a group may be has no other beside it.
+  [[nodiscard]] bool is_alone(const Call& call) const noexcept {
+    return call.alone || call.mutations > bounds_.mutations || call.bytes > bounds_.bytes;
+  }
+
+  [[nodiscard]] bool concerns_one_of_the_group(const Call& call) const noexcept {
+    for (const Call& other : Group(first_in_group_)) {
+      if (std::ranges::find_first_of(call.ids, other.ids) != call.ids.end()) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  GroupBounds bounds_;
+  Call* first_in_group_ = nullptr;
+  Call* first_waiting_ = nullptr;
+  Call* last_waiting_ = nullptr;
+  double nanoseconds_each_ = 0;  // how long a mutation takes to apply
+};
+
+}  // namespace iqdb
