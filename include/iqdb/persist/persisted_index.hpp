@@ -45,6 +45,10 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
+template <Index I, Storage S>
+  requires Persistable<I>
+class SharedIndex;
+
 /// An index together with the file that stores it.
 ///
 ///     auto db = iqdb::PersistedIndex<iqdb::FlatIndex>::load_or_create(
@@ -303,6 +307,10 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
   }
 
  private:
+  template <Index J, Storage T>
+    requires Persistable<J>
+  friend class SharedIndex;  // the same files, opened and saved the same way
+
   PersistedIndex(OpenedIndex<I, S> opened, PersistConfig config, S storage, std::filesystem::path path)
       : opened_(std::move(opened)), config_(std::move(config)), storage_(std::move(storage)), path_(std::move(path)) {}
 

@@ -115,19 +115,22 @@ class LogWriter {
     return first;
   }
 
-  /// Records that these mutations of the frame appended last are no part of the state. If the abort cannot be appended,
-  /// the log is poisoned: a load could not tell the rejected mutations from those that the index took. `sync_now` syncs
-  /// it under every policy, for a rejection that a replay would not repeat.
-  void abort(const LsnRange& rejected, bool sync_now) noexcept {
+  /// Records that these mutations of the frame appended last are no part of the state: ascending ranges that do not
+  /// touch. If the abort cannot be appended, the log is poisoned: a load could not tell the rejected mutations from those
+  /// that the index took. `sync_now` syncs it under every policy, for a rejection that a replay would not repeat. Returns
+  /// whether the abort is in the log.
+  [[nodiscard]] bool abort(std::span<const LsnRange> rejected, bool sync_now) noexcept {
     try {
-      std::ignore = append(0, [&](Writer& writer) { write_abort(writer, std::span(&rejected, 1)); });
+      std::ignore = append(0, [&](Writer& writer) { write_abort(writer, rejected); });
       if (sync_now) {
         // Without this sync a power cut could keep the mutation and lose its abort: a load would bring back what was
         // reported as rejected.
         sync();
       }
+      return true;
     } catch (...) {
       poison("a rejected mutation could not be marked as such", message_of_current_exception());
+      return false;
     }
   }
 
