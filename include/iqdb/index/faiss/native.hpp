@@ -59,8 +59,9 @@ inline void check_range(std::size_t value, std::size_t least, std::size_t most, 
   return metric == DistanceMetric::euclidean ? ::faiss::METRIC_L2 : ::faiss::METRIC_INNER_PRODUCT;
 }
 
-/// A metric of faiss' in words: "L2". One without a name here is named by its number.
-[[nodiscard]] inline std::string name_of(::faiss::MetricType metric) {
+/// The number of a metric of faiss' in words: "L2". One without a name here is named by its number. It is a number, and
+/// no MetricType, because a file may state one that the type cannot hold.
+[[nodiscard]] inline std::string name_of(int metric) {
   switch (metric) {
     case ::faiss::METRIC_INNER_PRODUCT:
       return "inner product";
@@ -79,7 +80,7 @@ inline void check_range(std::size_t value, std::size_t least, std::size_t most, 
     case ::faiss::METRIC_JensenShannon:
       return "JensenShannon";
     default:
-      return "number " + std::to_string(static_cast<std::int64_t>(metric));
+      return "number " + std::to_string(metric);
   }
 }
 

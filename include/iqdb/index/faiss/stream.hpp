@@ -119,8 +119,8 @@ struct Header {
     fail(reader, "it is not trained; train it before it is saved (index.train(n, vectors))");
   }
   if (metric != ::faiss::METRIC_L2 && metric != ::faiss::METRIC_INNER_PRODUCT) {
-    fail(reader, "its metric is " + name_of(static_cast<::faiss::MetricType>(metric)) +
-                     "; expected L2 or inner product; build the index anew with one of them");
+    fail(reader,
+         "its metric is " + name_of(metric) + "; expected L2 or inner product; build the index anew with one of them");
   }
   return {.dim = static_cast<std::size_t>(dim),
           .vectors = static_cast<std::size_t>(vectors),

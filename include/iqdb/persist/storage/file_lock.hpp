@@ -23,9 +23,10 @@ class FileLock {
   FileLock(std::shared_ptr<HeldDirectory<F>> directory, typename F::Handle handle) noexcept
       : directory_(std::move(directory)), handle_(handle), process_(directory_->file_system().process()) {}
   // The directory is shared, and not taken: directory() of an object that was moved from is not null either.
-  // NOLINTNEXTLINE(performance-move-constructor-init,cert-oop11-cpp)
+  // NOLINTBEGIN(performance-move-constructor-init,cert-oop11-cpp)
   FileLock(FileLock&& other) noexcept
       : directory_(other.directory_), handle_(std::exchange(other.handle_, std::nullopt)), process_(other.process_) {}
+  // NOLINTEND(performance-move-constructor-init,cert-oop11-cpp)
   FileLock& operator=(FileLock&& other) noexcept {
     if (this != &other) {
       release();

@@ -178,7 +178,7 @@ class OfferedMutations {
       });
       require_unchanged(before, index, "check_upsert");
     }
-    const Answer answer = answer_of("upsert", *history_, [&] {
+    Answer answer = answer_of("upsert", *history_, [&] {
       index.upsert(mutation.id, std::span<const float>(mutation.vector), mutation.metadata);
     });
     count(answer);
