@@ -132,10 +132,12 @@ class SharedIndex : public InsertOverloads<SharedIndex<I, S>>, public UpsertOver
     return read([&](const I& index) { return index.search(query, params); });
   }
 
-  /// Returns `look(index)`, beside other readers. The index does not change meanwhile; what `look` returns must not refer
-  /// to it. Throws what `look` throws; PersistError reentered.
+  /// Returns `look(index)`, beside other readers. The index does not change meanwhile. What `look` returns must not refer to
+  /// the index, which changes again when this returns. Throws what `look` throws; PersistError reentered.
   template <class Look>
-  decltype(auto) read(Look&& look) const {
+  auto read(Look&& look) const {
+    static_assert(!std::is_reference_v<std::invoke_result_t<Look, const I&>>,
+                  "read() lets nobody keep a reference into the index, which other threads change: return a copy");
     if (ThreadInCall::is_reading(this)) {
       return std::forward<Look>(look)(index());
     }
@@ -147,8 +149,10 @@ class SharedIndex : public InsertOverloads<SharedIndex<I, S>>, public UpsertOver
 
   /// Returns `set(index)`, for settings that are no content, while nobody else uses the index. As PersistedIndex::tune.
   template <class Set>
-  decltype(auto) tune(Set&& set) {
-    return alone([&]() -> decltype(auto) {
+  auto tune(Set&& set) {
+    static_assert(!std::is_reference_v<std::invoke_result_t<Set, I&>>,
+                  "tune() lets nobody keep a reference into the index, which other threads change: return a copy");
+    return alone([&] {
       const std::lock_guard guard(content_);
       return std::forward<Set>(set)(inner_.opened_.index);
     });
@@ -238,7 +242,7 @@ class SharedIndex : public InsertOverloads<SharedIndex<I, S>>, public UpsertOver
       const std::shared_lock guard(content_);
       group_commit::check_without_state(index(), mutations);
     }
-    thread_local CallEncoder encoder;
+    const EncoderLoan encoder;
     std::vector<std::size_t> ids_of_batch;
     std::size_t id = 0;
     Call call;
@@ -254,7 +258,7 @@ class SharedIndex : public InsertOverloads<SharedIndex<I, S>>, public UpsertOver
       call.ids = std::span(&id, 1);
     }
     if (log_ != nullptr) {
-      call.encoded = encoder.encode(call);
+      call.encoded = encoder->encode(call);
     }
     call.bytes = call.encoded.size();
     call.mutations = call.size();

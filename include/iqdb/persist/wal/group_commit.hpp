@@ -11,6 +11,7 @@
 #include <exception>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <utility>
@@ -98,6 +99,27 @@ class CallEncoder {
   Writer writer_{buffer_, writer_buffer_bytes};
 };
 
+/// Lends the thread an encoder, whose memory the next call of the thread uses again. A call within a call, as of an index
+/// that is stored in another one, gets an encoder of its own.
+class EncoderLoan {
+ public:
+  /// Throws std::bad_alloc.
+  EncoderLoan() : encoder_(spare() ? std::move(spare()) : std::make_unique<CallEncoder>()) {}
+  EncoderLoan(const EncoderLoan&) = delete;
+  EncoderLoan& operator=(const EncoderLoan&) = delete;
+  ~EncoderLoan() { spare() = std::move(encoder_); }
+
+  [[nodiscard]] CallEncoder* operator->() const noexcept { return encoder_.get(); }
+
+ private:
+  static std::unique_ptr<CallEncoder>& spare() noexcept {
+    thread_local std::unique_ptr<CallEncoder> encoder;
+    return encoder;
+  }
+
+  std::unique_ptr<CallEncoder> encoder_;
+};
+
 namespace group_commit {
 
 // Throws what the index would throw for the call whatever it holds, if it can tell; and IndexError for metadata that
@@ -183,13 +205,19 @@ void write_group(Writer& writer, const Calls& calls, std::uint64_t mutations, bo
   }
 }
 
-// What a group is made to fail with: the exception being handled, for each call that has no error of its own.
+// What a group is made to fail with: the exception being handled, for each call that has no error of its own. Each gets
+// an exception of its own where the type is known, since its thread may change it.
 template <class Calls>
 void fail_all(const Calls& calls) noexcept {
-  const std::exception_ptr error = std::current_exception();
   for (MutationCall& call : calls) {
     if (!call.error) {
-      call.error = error;
+      try {
+        throw;
+      } catch (const PersistError& error) {
+        call.error = std::make_exception_ptr(error);
+      } catch (...) {
+        call.error = std::current_exception();
+      }
     }
   }
 }
