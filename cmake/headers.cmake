@@ -40,6 +40,8 @@ set(iqdb_persist_headers
     iqdb/persist/storage/posix_locks.hpp
     iqdb/persist/storage/posix_attributes.hpp
     iqdb/persist/storage/posix_file_system.hpp
+    iqdb/persist/storage/posix_child.hpp
+    iqdb/persist/storage/posix_memory.hpp
     iqdb/persist/storage/file_errors.hpp
     iqdb/persist/storage/file_handle.hpp
     iqdb/persist/storage/direct_mode.hpp
@@ -60,6 +62,7 @@ set(iqdb_persist_headers
     iqdb/persist/persistable.hpp
     iqdb/persist/snapshot/snapshot_format.hpp
     iqdb/persist/snapshot/snapshot.hpp
+    iqdb/persist/snapshot/freeze.hpp
     # The write-ahead log.
     iqdb/persist/wal/log_paths.hpp
     iqdb/persist/wal/wal_format.hpp
@@ -87,6 +90,8 @@ set(iqdb_persist_headers
     iqdb/persist/wal/creation.hpp
     iqdb/persist/wal/logged_mutation.hpp
     iqdb/persist/wal/checkpoint.hpp
+    iqdb/persist/wal/log_tail.hpp
+    iqdb/persist/wal/checkpoint_beside.hpp
     iqdb/persist/wal/commit_queue.hpp
     iqdb/persist/wal/group_commit.hpp
     # The face.

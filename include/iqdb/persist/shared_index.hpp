@@ -5,6 +5,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -32,6 +33,7 @@
 #include "iqdb/persist/storage/file_storage.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
+#include "iqdb/persist/wal/checkpoint_beside.hpp"
 #include "iqdb/persist/wal/commit_queue.hpp"
 #include "iqdb/persist/wal/group_commit.hpp"
 #include "iqdb/persist/wal/logged_mutation.hpp"
@@ -164,21 +166,52 @@ class SharedIndex : public InsertOverloads<SharedIndex<I, S>>, public UpsertOver
     alone([&] { inner_.sync(); });
   }
 
-  /// Replaces the snapshot by the index as it is, and begins a new log. Readers go on meanwhile; mutations wait. Throws as
-  /// PersistedIndex::checkpoint does. config.on_progress is called by this thread.
+  /// Replaces the snapshot by the index as it is when this begins, and the log by one that holds the mutations since.
+  /// Readers go on meanwhile, and so do mutations, unless the index can only be held still by waiting (config.freezing;
+  /// the result says how it was done). A second checkpoint waits for the first. Throws as PersistedIndex::checkpoint does;
+  /// no acknowledged mutation is lost. config.on_progress is called by this thread.
   SnapshotInfo checkpoint() {
-    return alone([&] { return inner_.checkpoint(); });
+    require_ready();
+    const ThreadInCall mark(this, false);
+    const std::lock_guard one_at_a_time(files_);
+    if (log_ == nullptr) {
+      return in_turn([&] { return inner_.checkpoint(); });
+    }
+    const auto started = std::chrono::steady_clock::now();
+    PersistConfig config = inner_.config_;
+    config.on_progress = [&](const Progress& progress) {
+      if (closing_) {
+        open_log::throw_closed();
+      }
+      if (inner_.config_.on_progress) {
+        inner_.config_.on_progress(progress);
+      }
+    };
+    return naming_file(inner_.path_, [&] {
+      SnapshotInfo info =
+          checkpoint_beside(index(), inner_.storage_, inner_.path_, open_log::usable(inner_.opened_.log), config,
+                            [&](auto&& step) { in_turn(std::forward<decltype(step)>(step)); });
+      info.elapsed = std::chrono::steady_clock::now() - started;
+      return info;
+    });
   }
 
   /// As PersistedIndex::save_copy. Readers go on meanwhile; mutations wait.
   SnapshotInfo save_copy(const std::filesystem::path& path) {
-    return alone([&] { return inner_.save_copy(path); });
+    require_ready();
+    const ThreadInCall mark(this, false);
+    const std::lock_guard one_at_a_time(files_);
+    return in_turn([&] { return inner_.save_copy(path); });
   }
 
-  /// Ends in order, behind every call that was made before. Only reads can be made afterwards. Throws PersistError io,
-  /// poisoned, reentered; the path is released in any case.
+  /// Ends in order, behind every call that was made before; a checkpoint that is under way ends without its snapshot. Only
+  /// reads can be made afterwards. Throws PersistError io, poisoned, reentered; the path is released in any case.
   void close() {
-    alone([&] {
+    require_ready();
+    const ThreadInCall mark(this, false);
+    closing_ = true;
+    const std::lock_guard one_at_a_time(files_);
+    in_turn([&] {
       if (!inner_.opened_.log) {
         return;
       }
@@ -269,11 +302,16 @@ class SharedIndex : public InsertOverloads<SharedIndex<I, S>>, public UpsertOver
     }
   }
 
-  // Runs `step` when no group is in flight, and before any call that is made later.
   template <class Step>
   std::invoke_result_t<Step> alone(Step&& step) {
     require_ready();
     const ThreadInCall mark(this, false);
+    return in_turn(std::forward<Step>(step));
+  }
+
+  // Runs `step` when no group is in flight, and before any call that is made later.
+  template <class Step>
+  std::invoke_result_t<Step> in_turn(Step&& step) {
     Call call;
     call.alone = true;
     if constexpr (std::is_void_v<std::invoke_result_t<Step>>) {
@@ -354,12 +392,14 @@ class SharedIndex : public InsertOverloads<SharedIndex<I, S>>, public UpsertOver
   }
 
   mutable FairMutex content_;  // of the index
+  std::mutex files_;           // of the store: one checkpoint, copy or close at a time. Taken before mutex_
   std::mutex mutex_;           // of the queue; never held while anything is written, applied or called
   CommitQueue<Call> queue_;
   Inner inner_;                             // its index: under content_; everything else: by the leader
   const OpenLog<S>* log_;                   // null with the log off; lives as long as this object
   std::unique_ptr<OpenLog<S>> closed_log_;  // the same, after close()
   std::atomic<bool> is_closed_ = false;
+  std::atomic<bool> closing_ = false;  // a checkpoint that is under way shall end
   std::atomic<std::uint64_t> lsn_ = 0;
   std::atomic<std::uint64_t> log_bytes_ = 0;
 };

@@ -30,6 +30,7 @@ class PosixFileSystem {
  public:
   /// An open file.
   using Handle = int;
+  static constexpr bool handles_are_descriptors = true;
 
   /// Returns the absolute name of `path` with symbolic links followed, even if the last one leads to a missing file.
   [[nodiscard]] SystemResult<std::filesystem::path> resolve(const std::filesystem::path& path) const;

@@ -196,8 +196,11 @@ class LogWriter {
   /// The bytes of the log, without space ahead.
   [[nodiscard]] std::uint64_t bytes() const noexcept { return end_.offset; }
 
-  /// The history that the log belongs to.
-  [[nodiscard]] std::uint64_t history_id() const noexcept { return header_.history_id; }
+  /// The header of the log.
+  [[nodiscard]] const LogHeader& header() const noexcept { return header_; }
+
+  /// Where the log ends.
+  [[nodiscard]] const LogPosition& end() const noexcept { return end_; }
 
   /// Makes every later append and sync throw poisoned, since `what` failed with `error`. The first reason stays.
   void poison(const char* what, const char* error) noexcept {
