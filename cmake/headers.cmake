@@ -99,6 +99,7 @@ set(iqdb_persist_headers
     iqdb/persist/call_under_way.hpp
     iqdb/persist/write_batch.hpp
     iqdb/persist/persisted_index.hpp
+    iqdb/persist/shared_state.hpp
     iqdb/persist/shared_index.hpp
     iqdb/persist/compiled.hpp
     iqdb/persist.hpp

@@ -46,7 +46,7 @@
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
 template <Persistable I, Storage S>
-class SharedIndex;
+class SharedState;
 
 /// An index together with the file that stores it.
 ///
@@ -301,7 +301,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
   }
 
  private:
-  friend class SharedIndex<I, S>;  // it opens and saves the same files in the same way
+  friend class SharedState<I, S>;  // it opens and saves the same files in the same way
 
   PersistedIndex(OpenedIndex<I, S> opened, PersistConfig config, S storage, std::filesystem::path path)
       : opened_(std::move(opened)), config_(std::move(config)), storage_(std::move(storage)), path_(std::move(path)) {}

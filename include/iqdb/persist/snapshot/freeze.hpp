@@ -19,6 +19,7 @@
 
 #include "iqdb/index.hpp"
 #include "iqdb/persist/config.hpp"
+#include "iqdb/persist/error.hpp"
 #include "iqdb/persist/persistable.hpp"
 #include "iqdb/persist/snapshot/snapshot.hpp"
 #include "iqdb/persist/storage/posix_child.hpp"
@@ -39,6 +40,24 @@ namespace freeze {
 // Whether this program can freeze an index of type I in a store S by a fork.
 template <class I, class S>
 inline constexpr bool can_fork = FreezesByFork<I>&& WritesInFork<S>;
+
+// Throws PersistError invalid_config if `config` asks for a way of freezing that an index of type I in a store S does not
+// offer.
+template <class I, class S>
+void check(const PersistConfig& config) {
+  const bool offered = config.freezing == Freezing::by_fork   ? can_fork<I, S>
+                       : config.freezing == Freezing::by_copy ? std::copy_constructible<I>
+                                                              : true;
+  if (!offered) {
+    throw_persist_error(
+        PersistErrorKind::invalid_config,
+        config.freezing == Freezing::by_fork
+            ? "PersistConfig::freezing is by_fork, but the index does not state freezes_by_fork, or its "
+              "store is none of files; choose automatic"
+            : "PersistConfig::freezing is by_copy, but the index cannot be copied; choose automatic",
+        {.path = config.path, .code = {}, .offset = {}});
+  }
+}
 
 // How long a child may be silent. It reports every megabyte; what takes longer than this has met a lock that nobody holds.
 inline constexpr std::chrono::seconds patience{30};

@@ -2,12 +2,13 @@
 //
 // A state machine without threads: it neither waits nor locks, so that a test can drive every order of its events.
 //
-// Invariants: calls are committed in the order in which they were submitted. One group is in flight at a time. No two calls
-// of a group concern one identifier. A call that goes alone has no other beside it. Of the calls that wait while no group
-// is in flight, exactly one may lead: the first.
+// Invariants: calls that concern one identifier are committed in the order in which they were submitted, each in a group of
+// its own. Nothing passes a call that goes alone, which has no other beside it. One group is in flight at a time. Of the
+// calls that wait while no group is in flight, exactly one may lead: the first.
 #pragma once
 
 #include <algorithm>
+#include <bitset>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -85,26 +86,43 @@ class CommitQueue {
   /// The call that may lead: the first that waits. Null if a group is in flight or nobody waits.
   [[nodiscard]] Call* next_leader() const noexcept { return first_in_group_ != nullptr ? nullptr : first_waiting_; }
 
-  /// Takes the first call, and those behind it that fit, as a group, which is in flight until settle(). Other threads may
-  /// submit calls while the leader goes through the group. Precondition: next_leader() is not null.
+  /// Takes the first call, and those behind it that fit, as a group, which is in flight until settle(). A call that
+  /// concerns an identifier of a call before it stays, and is passed by those behind it. Other threads may submit calls
+  /// while the leader goes through the group. Precondition: next_leader() is not null.
   Group lead() noexcept {
-    first_in_group_ = first_waiting_;
-    Call* last = nullptr;
+    ids_before_.reset();
+    Call* last = nullptr;    // in the group
+    Call* before = nullptr;  // the last one that was passed
     std::uint64_t bytes = 0;
     std::uint64_t mutations = 0;
-    while (first_waiting_ != nullptr) {
-      Call& call = *first_waiting_;
-      bytes += call.bytes;
-      mutations += call.mutations;
-      if (last != nullptr && (is_alone(call) || is_alone(*last) || bytes > bounds_.bytes ||
-                              mutations > most_mutations() || concerns_one_of_the_group(call))) {
+    for (std::size_t passed = 0; passed <= most_passed;) {
+      Call* const call = before != nullptr ? before->next : first_waiting_;
+      if (call == nullptr) {
         break;
       }
-      first_waiting_ = call.next;
-      call.next = nullptr;
-      call.stage = QueuedCall::Stage::in_flight;
-      (last != nullptr ? last->next : first_in_group_) = &call;
-      last = &call;
+      bytes += call->bytes;
+      mutations += call->mutations;
+      if (last != nullptr &&
+          (is_alone(*call) || is_alone(*first_in_group_) || bytes > bounds_.bytes || mutations > most_mutations())) {
+        break;
+      }
+      const bool stays = concerns_one_before(*call);
+      for (const std::size_t id : call->ids) {
+        ids_before_.set(id % ids_before_.size());
+      }
+      if (stays) {
+        bytes -= call->bytes;
+        mutations -= call->mutations;
+        before = call;
+        ++passed;
+        continue;
+      }
+      (before != nullptr ? before->next : first_waiting_) = call->next;
+      last_waiting_ = call->next == nullptr ? before : last_waiting_;
+      call->next = nullptr;
+      call->stage = QueuedCall::Stage::in_flight;
+      (last != nullptr ? last->next : first_in_group_) = call;
+      last = call;
     }
     return Group(first_in_group_);
   }
@@ -124,6 +142,9 @@ class CommitQueue {
 
   /// How many mutations may be applied before readers must be let in. At least 1.
   [[nodiscard]] std::uint64_t most_mutations() const noexcept {
+    if (nanoseconds_each_ == 0) {
+      return std::min(bounds_.mutations, mutations_before_measured);
+    }
     const auto allowed = static_cast<double>(bounds_.applying.count());
     if (nanoseconds_each_ * static_cast<double>(bounds_.mutations) <= allowed) {
       return bounds_.mutations;
@@ -137,20 +158,40 @@ class CommitQueue {
     return call.alone || call.mutations > bounds_.mutations || call.bytes > bounds_.bytes;
   }
 
-  [[nodiscard]] bool concerns_one_of_the_group(const Call& call) const noexcept {
+  // Whether an identifier of the call is one of a call before it, in the group or passed.
+  [[nodiscard]] bool concerns_one_before(const Call& call) const noexcept {
+    const auto was_seen = [&](std::size_t id) { return ids_before_.test(id % ids_before_.size()); };
+    if (std::ranges::none_of(call.ids, was_seen)) {
+      return false;  // what comparing all with all would cost, every caller would wait for
+    }
+    const auto concerns = [&](const Call& other) {
+      return std::ranges::find_first_of(call.ids, other.ids) != call.ids.end();
+    };
     for (const Call& other : Group(first_in_group_)) {
-      if (std::ranges::find_first_of(call.ids, other.ids) != call.ids.end()) {
+      if (concerns(other)) {
+        return true;
+      }
+    }
+    for (const Call* other = first_waiting_; other != &call; other = other->next) {
+      if (concerns(*other)) {
         return true;
       }
     }
     return false;
   }
 
+  // How many calls may be passed: what stays must not make each group a walk over all that wait.
+  static constexpr std::size_t most_passed = 16;
+
+  // A group before the first measured one: an index whose mutations take long must not be given a thousand of them.
+  static constexpr std::uint64_t mutations_before_measured = 64;
+
   GroupBounds bounds_;
   Call* first_in_group_ = nullptr;
   Call* first_waiting_ = nullptr;
   Call* last_waiting_ = nullptr;
-  double nanoseconds_each_ = 0;  // how long a mutation takes to apply
+  double nanoseconds_each_ = 0;    // how long a mutation takes to apply; 0 if none was
+  std::bitset<16384> ids_before_;  // what the identifiers of a group leave as their remainders
 };
 
 }  // namespace iqdb

@@ -75,14 +75,16 @@ class CallEncoder {
     return buffer_.bytes();
   }
 
+  /// Gives back the memory of a huge call, which a thread would else hold for as long as it lives.
+  void release_if_large() noexcept { buffer_.release_if_large(); }
+
  private:
   class Buffer final : public ByteSink {
    public:
-    // One huge record must not hold its memory for as long as the thread lives.
-    void clear() {
-      bytes_.clear();
+    void clear() noexcept { bytes_.clear(); }
+    void release_if_large() noexcept {
       if (bytes_.capacity() > most_kept_bytes) {
-        bytes_.shrink_to_fit();
+        bytes_ = {};
       }
     }
     void write(std::span<const std::byte> bytes) override { bytes_.insert(bytes_.end(), bytes.begin(), bytes.end()); }
@@ -107,7 +109,10 @@ class EncoderLoan {
   EncoderLoan() : encoder_(spare() ? std::move(spare()) : std::make_unique<CallEncoder>()) {}
   EncoderLoan(const EncoderLoan&) = delete;
   EncoderLoan& operator=(const EncoderLoan&) = delete;
-  ~EncoderLoan() { spare() = std::move(encoder_); }
+  ~EncoderLoan() {
+    encoder_->release_if_large();
+    spare() = std::move(encoder_);
+  }
 
   [[nodiscard]] CallEncoder* operator->() const noexcept { return encoder_.get(); }
 
@@ -231,12 +236,12 @@ struct CommittedGroup {
 };
 
 /// Commits the calls of a group: `calls` is a range of objects derived from MutationCall, no two of which concern the same
-/// identifier. With a null `writer` nothing is logged. `alone(apply)` calls `apply()` while nobody else uses the index; at
-/// most `piece` mutations are applied in one such call. `index` may be read by others otherwise. Sets the error of each
-/// call that fails. Errors of the log name `path`.
+/// identifier. With a null `writer` nothing is logged. `alone(apply)` calls `apply(is_enough)` while nobody else uses the
+/// index: it applies mutations until there is none left or `is_enough()`, which is asked behind each. `index` may be read
+/// by others otherwise. Sets the error of each call that fails. Errors of the log name `path`.
 template <Index I, Storage S, class Calls, class Alone>
 CommittedGroup commit_group(I& index, LogWriter<S>* writer, const std::filesystem::path& path, const Calls& calls,
-                            std::uint64_t piece, Alone&& alone) noexcept {
+                            Alone&& alone) noexcept {
   CommittedGroup done;
   std::vector<LsnRange> rejected;
   std::uint64_t mutations = 0;
@@ -285,12 +290,13 @@ CommittedGroup commit_group(I& index, LogWriter<S>* writer, const std::filesyste
       rejected.push_back({.first = first, .last = last});
     }
   };
-  const auto started = std::chrono::steady_clock::now();
   auto at = calls.begin();
   std::size_t position = 0;
   while (at != calls.end()) {
-    alone([&] {
-      for (std::uint64_t applied = 0; applied < piece && at != calls.end();) {
+    alone([&](auto&& is_enough) {
+      // Without the wait for the readers, which says nothing about the mutations.
+      const auto started = std::chrono::steady_clock::now();
+      for (bool enough = false; !enough && at != calls.end();) {
         MutationCall& call = *at;
         if (!call.error) {
           bool half_done = false;
@@ -301,7 +307,6 @@ CommittedGroup commit_group(I& index, LogWriter<S>* writer, const std::filesyste
             reject(call, lsn, lsn + (call.size() - position) - 1);
             half_done_error = half_done ? call.error : half_done_error;
           }
-          ++applied;
           ++done.applied;
           const std::size_t passed = call.error ? call.size() - position : 1;
           lsn += passed;
@@ -313,10 +318,11 @@ CommittedGroup commit_group(I& index, LogWriter<S>* writer, const std::filesyste
           position = 0;
           ++at;
         }
+        enough = at != calls.end() && is_enough();
       }
+      done.applying += std::chrono::steady_clock::now() - started;
     });
   }
-  done.applying = std::chrono::steady_clock::now() - started;
 
   if (writer != nullptr && !rejected.empty()) {
     const bool aborted = writer->abort(rejected, need_not_repeat);

@@ -5,6 +5,7 @@
 // then report success: the log is poisoned, and nothing is appended to it any more.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
@@ -212,10 +213,7 @@ class LogWriter {
   }
 
   /// Whether an earlier failure left the state of the disk unknown.
-  [[nodiscard]] bool poisoned() {
-    const std::lock_guard guard(mutex_);
-    return poisoned_;
-  }
+  [[nodiscard]] bool poisoned() const noexcept { return poisoned_; }
 
   /// Throws PersistError poisoned if poisoned().
   void require_not_poisoned() {
@@ -289,7 +287,7 @@ class LogWriter {
 
   // Called with mutex_ held, or when no other thread runs.
   void poison_locked(const char* what, const char* error) noexcept {
-    if (std::exchange(poisoned_, true)) {
+    if (poisoned_.exchange(true)) {
       return;  // the first reason stays
     }
     try {
@@ -343,8 +341,8 @@ class LogWriter {
   std::size_t extent_bytes_;
   std::optional<typename S::Log> log_;
   FrameEncoder encoder_;
-  bool undone_unsynced_ = false;  // a failed append was undone, and no sync has followed
-  bool poisoned_ = false;
+  bool undone_unsynced_ = false;        // a failed append was undone, and no sync has followed
+  std::atomic<bool> poisoned_ = false;  // changed under the mutex; asked without it, since an append holds that
   std::string reason_;
 
   std::condition_variable wake_;    // the thread that syncs waits for work
