@@ -4,6 +4,7 @@
 #include <concepts>
 #include <cstdint>
 #include <filesystem>
+#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <span>
@@ -130,6 +131,12 @@ class SharedIndex : public InsertOverloads<SharedIndex<I, S>>, public UpsertOver
   [[nodiscard]] std::vector<Hit> search(std::span<const float> query,
                                         const SearchParams& params = {}) const requires Searchable<I> {
     return read([&](const I& index) { return index.search(query, params); });
+  }
+
+  /// The same, for a query that is written as a list.
+  [[nodiscard]] std::vector<Hit> search(std::initializer_list<float> query,
+                                        const SearchParams& params = {}) const requires Searchable<I> {
+    return search(std::span(query.begin(), query.size()), params);
   }
 
   /// Returns `look(index)`, beside other readers. The index does not change meanwhile. What `look` returns must not refer to

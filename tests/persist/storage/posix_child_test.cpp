@@ -234,12 +234,15 @@ TEST_CASE("A child ends when the thread that made it ends", "[posix_child]") {
   const OpenFile file(directory / "kept");
   std::unique_ptr<PosixChild> child;
   std::thread([&] {
-    child = std::make_unique<PosixChild>(file.descriptor(), [](const PosixChild::Report&) {
+    child = std::make_unique<PosixChild>(file.descriptor(), [](const PosixChild::Report& report) {
+      send(report, "x");
       for (;;) {
         ::pause();
       }
     });
+    CHECK(received(*child, 1) == "x");
   }).join();
+  CHECK(!child->is_silent_for(long_enough));
   CHECK(received(*child, 1).empty());
 }
 

@@ -62,6 +62,9 @@ void check(const PersistConfig& config) {
 // How long a child may be silent. It reports every megabyte; what takes longer than this has met a lock that nobody holds.
 inline constexpr std::chrono::seconds patience{30};
 
+// How often the caller is asked meanwhile whether it still wants the snapshot.
+inline constexpr std::chrono::milliseconds question{100};
+
 // What a child reports. It runs the same program, so the bytes are those of its memory.
 struct ChildReport {
   bool is_complete = false;
@@ -161,10 +164,17 @@ class FrozenSnapshot {
 
   // What the child has written; nothing if it did not come to its end.
   [[nodiscard]] std::optional<SnapshotSummary> reported() {
-    freeze::ChildReport report;
-    while (child_->receive(std::as_writable_bytes(std::span(&report, 1)), freeze::patience)) {
-      if (report.is_complete) {
+    freeze::ChildReport report{.progress = {.phase = Progress::Phase::save, .done = 0, .total = 0}};
+    std::chrono::milliseconds silent{0};
+    while (silent < freeze::patience) {
+      if (child_->is_silent_for(freeze::question)) {
+        silent += freeze::question;
+      } else if (!child_->receive(std::as_writable_bytes(std::span(&report, 1)), freeze::patience)) {
+        break;
+      } else if (report.is_complete) {
         return report.summary;
+      } else {
+        silent = {};
       }
       if (config_->on_progress) {
         config_->on_progress(report.progress);

@@ -106,19 +106,24 @@ class PosixChild {
     close_all();
   }
 
+  /// Whether the child reports nothing, and lives, for `time`.
+  [[nodiscard]] bool is_silent_for(std::chrono::milliseconds time) const noexcept {
+    const auto until = std::chrono::steady_clock::now() + time;
+    int ready = 0;
+    do {
+      auto both = events();
+      ready = ::poll(both.data(), both.size(), milliseconds_to(until));
+    } while (ready < 0 && errno == EINTR);
+    return ready == 0;
+  }
+
   /// Fills `into` with what the child has reported. Returns false if it reports less: it has ended, or is silent for
   /// `patience`.
   [[nodiscard]] bool receive(std::span<std::byte> into, std::chrono::milliseconds patience) noexcept {
     const auto until = std::chrono::steady_clock::now() + patience;
     while (!into.empty()) {
-      // Its end is asked for too: another process may hold the other end of the socket open.
-      std::array<::pollfd, 2> both{
-          {{.fd = socket_, .events = POLLIN, .revents = 0}, {.fd = handle_, .events = POLLIN, .revents = 0}}};
-      const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - std::chrono::steady_clock::now());
-      if (left.count() <= 0) {
-        return false;
-      }
-      const int ready = ::poll(both.data(), both.size(), static_cast<int>(left.count()));
+      auto both = events();
+      const int ready = ::poll(both.data(), both.size(), milliseconds_to(until));
       if (ready < 0 && errno == EINTR) {
         continue;
       }
@@ -136,6 +141,16 @@ class PosixChild {
   }
 
  private:
+  // What is waited for. The child's end is, too: another process may hold the other end of the socket open.
+  [[nodiscard]] std::array<::pollfd, 2> events() const noexcept {
+    return {{{.fd = socket_, .events = POLLIN, .revents = 0}, {.fd = handle_, .events = POLLIN, .revents = 0}}};
+  }
+
+  [[nodiscard]] static int milliseconds_to(std::chrono::steady_clock::time_point until) noexcept {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - std::chrono::steady_clock::now());
+    return static_cast<int>(std::max<std::chrono::milliseconds::rep>(left.count(), 0));
+  }
+
   [[noreturn]] static void fail(const char* call) { throw std::system_error(errno, std::system_category(), call); }
 
   template <class Work>
@@ -217,6 +232,7 @@ class PosixChild {
     throw std::system_error(std::make_error_code(std::errc::function_not_supported), "fork");
   }
 
+  [[nodiscard]] bool is_silent_for(std::chrono::milliseconds /*time*/) const noexcept { return false; }
   [[nodiscard]] bool receive(std::span<std::byte> /*into*/, std::chrono::milliseconds /*patience*/) noexcept {
     return false;
   }
