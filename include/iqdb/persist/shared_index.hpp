@@ -16,6 +16,7 @@
 #include <optional>
 #include <shared_mutex>
 #include <span>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -90,15 +91,22 @@ class SharedIndex : public InsertOverloads<SharedIndex<I, S>>, public UpsertOver
   SharedIndex(const SharedIndex&) = delete;
   SharedIndex& operator=(const SharedIndex&) = delete;
 
-  /// Closes like close(), but does not report failures. No other thread may be in a call, or make one.
+  /// Closes like close(), but does not report failures. No other thread may be in a call, or make one. In the child of a
+  /// fork it does nothing.
   ~SharedIndex() {
-    if (!inherited()) {
-      try {
-        close();
-      } catch (...) {
-        // A caller that wants to know calls close().
-      }
+    if (inherited()) {
+      // Threads of the parent may have been in the middle of calls, or wait for a condition variable: here it would
+      // wait for them, for ever, to be destroyed.
+      std::ignore = closed_log_.release();
+      return;
     }
+    try {
+      close();
+    } catch (...) {
+      // A caller that wants to know calls close().
+    }
+    std::destroy_at(&inner_);
+    std::destroy_at(&content_);
   }
 
   using InsertOverloads<SharedIndex>::insert;
@@ -216,7 +224,9 @@ class SharedIndex : public InsertOverloads<SharedIndex<I, S>>, public UpsertOver
     std::condition_variable wake = {};
   };
 
-  explicit SharedIndex(Inner inner) : inner_(std::move(inner)), log_(inner_.opened_.log.get()) { publish(); }
+  explicit SharedIndex(Inner inner) : content_(), inner_(std::move(inner)), log_(inner_.opened_.log.get()) {
+    publish();
+  }
 
   [[nodiscard]] const I& index() const noexcept { return inner_.opened_.index; }
 
@@ -353,10 +363,15 @@ class SharedIndex : public InsertOverloads<SharedIndex<I, S>>, public UpsertOver
     log_bytes_ = inner_.log_bytes();
   }
 
-  mutable FairMutex content_;  // of the index
-  std::mutex mutex_;           // of the queue; never held while anything is written, applied or called
+  // In unions, so that the destructor can leave them alone.
+  union {
+    mutable FairMutex content_;  // of the index
+  };
+  union {
+    Inner inner_;  // its index: under content_; everything else: by the leader
+  };
+  std::mutex mutex_;  // of the queue; never held while anything is written, applied or called
   CommitQueue<Call> queue_;
-  Inner inner_;                             // its index: under content_; everything else: by the leader
   const OpenLog<S>* log_;                   // null with the log off; lives as long as this object
   std::unique_ptr<OpenLog<S>> closed_log_;  // the same, after close()
   std::atomic<bool> is_closed_ = false;
