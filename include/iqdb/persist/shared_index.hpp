@@ -44,6 +44,11 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
+namespace testing {
+template <class I, class S>
+class Callers;
+}  // namespace testing
+
 /// An index together with the file that stores it, for many threads.
 ///
 ///     auto db = iqdb::SharedIndex<iqdb::FlatIndex>::load_or_create(
@@ -177,17 +182,7 @@ class SharedIndex : public InsertOverloads<SharedIndex<I, S>>, public UpsertOver
   /// Ends in order, behind every call that was made before. Only reads can be made afterwards. Throws PersistError io,
   /// poisoned, reentered; the path is released in any case.
   void close() {
-    alone([&] {
-      if (!inner_.opened_.log) {
-        return;
-      }
-      inner_.opened_.lsn = inner_.lsn();
-      // It stays, without its lock: other threads ask it whether this process is a fork.
-      closed_log_ = std::move(inner_.opened_.log);
-      is_closed_ = true;
-      const typename S::Lock released = std::move(closed_log_->lock);
-      naming_file(inner_.path_, [&] { closed_log_->writer->close(); });
-    });
+    alone([&] { close_log(); });
   }
 
   /// The LSN of the last mutation that was committed; 0 with the log off.
@@ -208,11 +203,20 @@ class SharedIndex : public InsertOverloads<SharedIndex<I, S>>, public UpsertOver
   [[nodiscard]] const PersistConfig& config() const noexcept { return inner_.config(); }
 
  private:
+  friend class testing::Callers<I, S>;  // makes the calls of many threads in one thread, in any order
+
   using Inner = PersistedIndex<I, S>;
 
   // A call that waits in the queue, on the stack of its thread.
   struct Call : CommitQueue<Call>::Entry, MutationCall {
     std::condition_variable wake = {};
+  };
+
+  // A call of mutations, with the memory that it needs until it is done.
+  struct EncodedCall : Call {
+    EncoderLoan encoder;
+    std::vector<std::size_t> ids_of_batch;
+    std::size_t id_of_one = 0;
   };
 
   explicit SharedIndex(Inner inner) : inner_(std::move(inner)), log_(inner_.opened_.log.get()) { publish(); }
@@ -234,6 +238,16 @@ class SharedIndex : public InsertOverloads<SharedIndex<I, S>>, public UpsertOver
   void commit(MutationCall&& mutations) {
     require_ready();
     const ThreadInCall mark(this, false);
+    EncodedCall call;
+    prepare(call, std::move(mutations));
+    wait_or_lead(call, [&](const auto& group) { return commit_calls(group); });
+    if (call.error) {
+      std::rethrow_exception(call.error);
+    }
+  }
+
+  // What the call's own thread does before the call waits. Throws what is wrong with the call whatever the index holds.
+  void prepare(EncodedCall& call, MutationCall&& mutations) {
     if (inner_.config_.read_only) {
       logged_mutation::throw_read_only(inner_.path_);
     }
@@ -242,30 +256,34 @@ class SharedIndex : public InsertOverloads<SharedIndex<I, S>>, public UpsertOver
       const std::shared_lock guard(content_);
       group_commit::check_without_state(index(), mutations);
     }
-    const EncoderLoan encoder;
-    std::vector<std::size_t> ids_of_batch;
-    std::size_t id = 0;
-    Call call;
     static_cast<MutationCall&>(call) = std::move(mutations);
     if (call.op == FrameOp::batch) {
-      ids_of_batch.reserve(call.batch.size());
+      call.ids_of_batch.reserve(call.batch.size());
       for (const Mutation& mutation : call.batch) {
-        ids_of_batch.push_back(std::hash<VectorId>()(mutation.id));
+        call.ids_of_batch.push_back(std::hash<VectorId>()(mutation.id));
       }
-      call.ids = ids_of_batch;
+      call.ids = call.ids_of_batch;
     } else {
-      id = std::hash<VectorId>()(call.id);
-      call.ids = std::span(&id, 1);
+      call.id_of_one = std::hash<VectorId>()(call.id);
+      call.ids = std::span(&call.id_of_one, 1);
     }
     if (log_ != nullptr) {
-      call.encoded = encoder->encode(call);
+      call.encoded = call.encoder->encode(call);
     }
     call.bytes = call.encoded.size();
     call.mutations = call.size();
-    wait_or_lead(call, [&](const auto& group) { return commit_calls(group); });
-    if (call.error) {
-      std::rethrow_exception(call.error);
+  }
+
+  void close_log() {
+    if (!inner_.opened_.log) {
+      return;
     }
+    inner_.opened_.lsn = inner_.lsn();
+    // It stays, without its lock: other threads ask it whether this process is a fork.
+    closed_log_ = std::move(inner_.opened_.log);
+    is_closed_ = true;
+    const typename S::Lock released = std::move(closed_log_->lock);
+    naming_file(inner_.path_, [&] { closed_log_->writer->close(); });
   }
 
   // Runs `step` when no group is in flight, and before any call that is made later.
@@ -311,12 +329,18 @@ class SharedIndex : public InsertOverloads<SharedIndex<I, S>>, public UpsertOver
     std::unique_lock guard(mutex_);
     queue_.submit(call);
     call.wake.wait(guard, [&] { return call.stage == QueuedCall::Stage::done || queue_.next_leader() == &call; });
-    if (call.stage == QueuedCall::Stage::done) {
-      return;
+    if (call.stage != QueuedCall::Stage::done) {
+      lead_group(guard, std::forward<Lead>(lead));
     }
+  }
+
+  // Commits the group that begins with the first call that waits. `guard` holds the mutex, but not while `lead(group)`
+  // commits.
+  template <class Lead>
+  void lead_group(std::unique_lock<std::mutex>& guard, Lead&& lead) {
     const auto group = queue_.lead();
     guard.unlock();
-    const CommittedGroup committed = lead(group);
+    const CommittedGroup committed = std::forward<Lead>(lead)(group);
     publish();
     guard.lock();
     for (Call& other : group) {
