@@ -22,6 +22,7 @@ set(iqdb_persist_headers
     iqdb/persist/bytes/chunked_buffer.hpp
     iqdb/persist/bytes/helper_threads.hpp
     iqdb/persist/bytes/stream.hpp
+    iqdb/persist/bytes/fair_mutex.hpp
     iqdb/persist/bytes/row_format.hpp
     # Codecs.
     iqdb/persist/codec/compression_scheme.hpp
@@ -64,6 +65,7 @@ set(iqdb_persist_headers
     iqdb/persist/wal/wal_format.hpp
     iqdb/persist/wal/mutation.hpp
     iqdb/persist/wal/apply_mutation.hpp
+    iqdb/persist/wal/batch_error.hpp
     iqdb/persist/wal/frame_body.hpp
     iqdb/persist/wal/frame_encoder.hpp
     iqdb/persist/wal/log_identity.hpp
@@ -85,11 +87,14 @@ set(iqdb_persist_headers
     iqdb/persist/wal/creation.hpp
     iqdb/persist/wal/logged_mutation.hpp
     iqdb/persist/wal/checkpoint.hpp
+    iqdb/persist/wal/commit_queue.hpp
+    iqdb/persist/wal/group_commit.hpp
     # The face.
     iqdb/persist/inspect.hpp
     iqdb/persist/call_under_way.hpp
     iqdb/persist/write_batch.hpp
     iqdb/persist/persisted_index.hpp
+    iqdb/persist/shared_index.hpp
     iqdb/persist/compiled.hpp
     iqdb/persist.hpp
     # Indexes.

@@ -65,9 +65,10 @@ class Callers;
 ///
 /// It can neither be copied nor moved; a function may return it, and `new SharedIndex<I>(SharedIndex<I>::load(config))`
 /// makes one that a pointer holds. In the child of a fork every call throws poisoned.
-template <Index I, Storage S = FileStorage>
-  requires Persistable<I>
+template <Persistable I, Storage S = FileStorage>
 class SharedIndex : public InsertOverloads<SharedIndex<I, S>>, public UpsertOverloads<SharedIndex<I, S>> {
+  static_assert(Index<I>, "SharedIndex<I> makes the mutations of I by itself: I needs what concept Index asks for");
+
  public:
   /// As PersistedIndex::open_with.
   static SharedIndex open_with(I index, PersistConfig config, S storage = {}) {

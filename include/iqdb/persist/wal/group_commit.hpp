@@ -25,12 +25,12 @@
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/apply_mutation.hpp"
+#include "iqdb/persist/wal/batch_error.hpp"
 #include "iqdb/persist/wal/commit_queue.hpp"
 #include "iqdb/persist/wal/frame_body.hpp"
 #include "iqdb/persist/wal/mutation.hpp"
 #include "iqdb/persist/wal/wal_format.hpp"
 #include "iqdb/persist/wal/wal_writer.hpp"
-#include "iqdb/persist/write_batch.hpp"
 #include "iqdb/types.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
