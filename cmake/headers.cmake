@@ -167,6 +167,10 @@ set(iqdb_persist_headers
     iqdb/persist/testing/oracle.hpp
     iqdb/persist/testing/simulated_index.hpp
     iqdb/persist/testing/disturbances.hpp
+    iqdb/persist/testing/life_machine.hpp
+    iqdb/persist/testing/expected_group.hpp
+    iqdb/persist/testing/callers.hpp
+    iqdb/persist/testing/callers_run.hpp
     iqdb/persist/testing/life_run.hpp
     iqdb/persist/testing/crash_exploration.hpp
     iqdb/persist/testing/fault_exploration.hpp

@@ -56,11 +56,6 @@ using SharedGatedDb = iqdb::SharedIndex<iqdb::FlatIndex, iqdb::BasicFileStorage<
 
 }  // namespace
 
-IQDB_TEST_SEES_WAITING(SharedDb);
-IQDB_TEST_SEES_WAITING(SharedMemoryDb);
-IQDB_TEST_SEES_WAITING(SharedWrongDb);
-IQDB_TEST_SEES_WAITING(SharedGatedDb);
-
 namespace {
 
 using iqdb::FsyncPolicy;
@@ -644,6 +639,7 @@ TEST_CASE("Reads go on and mutations wait while a checkpoint or a copy is made",
   const DurableDirectory directory;
   Gate gate;
   iqdb::PersistConfig config = directory.config();
+  config.freezing = iqdb::Freezing::by_waiting;
   config.on_progress = [&](const iqdb::Progress& /*progress*/) { gate.pass(); };
   auto db = SharedDb::open_with(index_of({1}), config);
   Callers callers;

@@ -148,43 +148,22 @@ void wait_until(Condition&& condition) {
   }
 }
 
-/// What a SharedIndex does not tell: who waits. `IQDB_TEST_SEES_WAITING(Type)` defines waiting_calls and the others for
-/// a type of SharedIndex. An explicit instantiation may name private members.
-template <class D, auto mutex, auto queue, auto first, auto content, auto content_mutex, auto readers, auto writers>
-struct SeesWaiting {
-  /// How many calls wait for the group in flight.
-  friend std::size_t waiting_calls(D& db) {
-    const std::lock_guard guard(db.*mutex);
-    std::size_t count = 0;
-    for (auto* call = (db.*queue).*first; call != nullptr; call = call->next) {
-      ++count;
-    }
-    return count;
-  }
-  /// How many readers wait until a mutation is applied.
-  friend std::size_t waiting_readers(D& db) { return waiting_for_content(db, readers); }
-  /// How many writers wait until readers have gone.
-  friend std::size_t waiting_writers(D& db) { return waiting_for_content(db, writers); }
+/// How many calls wait for the group in flight.
+template <class Shared>
+std::size_t waiting_calls(const Shared& db) {
+  return db.waiting().calls;
+}
 
- private:
-  template <class Count>
-  static std::size_t waiting_for_content(D& db, Count count) {
-    const std::lock_guard guard((db.*content).*content_mutex);
-    return static_cast<std::size_t>((db.*content).*count);
-  }
-};
+/// How many readers wait until a mutation is applied.
+template <class Shared>
+std::size_t waiting_readers(const Shared& db) {
+  return db.waiting().readers;
+}
+
+/// How many writers wait until readers have gone.
+template <class Shared>
+std::size_t waiting_writers(const Shared& db) {
+  return db.waiting().writers;
+}
 
 }  // namespace iqdb_test
-
-// NOLINTBEGIN(cppcoreguidelines-macro-usage,bugprone-macro-parentheses): a template cannot instantiate explicitly
-#define IQDB_TEST_SEES_WAITING(Type)                                                                              \
-  namespace iqdb_test {                                                                                           \
-  std::size_t waiting_calls(Type& db);                                                                            \
-  std::size_t waiting_readers(Type& db);                                                                          \
-  std::size_t waiting_writers(Type& db);                                                                          \
-  template struct SeesWaiting<Type, &Type::mutex_, &Type::queue_, &iqdb::CommitQueue<Type::Call>::first_waiting_, \
-                              &Type::content_, &iqdb::FairMutex::mutex_, &iqdb::FairMutex::waiting_readers_,      \
-                              &iqdb::FairMutex::waiting_writers_>;                                                \
-  }                                                                                                               \
-  static_assert(true)
-// NOLINTEND(cppcoreguidelines-macro-usage,bugprone-macro-parentheses)

@@ -182,11 +182,14 @@ class SharedIndex : public InsertOverloads<SharedIndex<I, S>>, public UpsertOver
   /// As PersistedIndex::poisoned. Waits for nothing.
   [[nodiscard]] bool poisoned() const noexcept { return state_->poisoned(); }
 
+  /// How many threads wait at this moment. Waits for nothing. Throws PersistError poisoned in the child of a fork.
+  [[nodiscard]] WaitingThreads waiting() const { return state_->waiting(); }
+
   /// What load found in the log; empty with the log off.
-  [[nodiscard]] const RecoveryReport& recovery() const noexcept { return state_->inner().recovery(); }
+  [[nodiscard]] const RecoveryReport& recovery() const noexcept { return std::as_const(*state_).inner().recovery(); }
 
   /// The settings that this object was made with; replace_existing has had its effect, and is false.
-  [[nodiscard]] const PersistConfig& config() const noexcept { return state_->inner().config(); }
+  [[nodiscard]] const PersistConfig& config() const noexcept { return std::as_const(*state_).inner().config(); }
 
  private:
   explicit SharedIndex(Inner inner) : state_(std::make_unique<SharedState<I, S>>(std::move(inner))) {}

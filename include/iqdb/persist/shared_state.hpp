@@ -43,6 +43,13 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
+/// How many threads wait at one moment for a SharedIndex.
+struct WaitingThreads {
+  std::size_t calls = 0;    ///< mutations, and other calls that go one after the other, for the group in flight
+  std::size_t readers = 0;  ///< until mutations are applied
+  std::size_t writers = 0;  ///< leaders of groups, until readers are done: at most 1, and 1 for tune()
+};
+
 /// The work of a SharedIndex, whose members say what each call promises. Here, too, every member may be called from any
 /// thread, but for those that say who calls them.
 template <Persistable I, Storage S>
@@ -166,6 +173,15 @@ class SharedState {
   [[nodiscard]] std::uint64_t lsn() const noexcept { return lsn_; }
   [[nodiscard]] std::uint64_t log_bytes() const noexcept { return log_bytes_; }
 
+  [[nodiscard]] WaitingThreads waiting() {
+    require_not_inherited();
+    const FairMutex::Waiting content = content_.waiting();
+    const std::lock_guard guard(mutex_);
+    return {.calls = queue_.waiting(),
+            .readers = static_cast<std::size_t>(content.readers),
+            .writers = static_cast<std::size_t>(content.writers)};
+  }
+
   /// The index and its files, of which only what never changes may be asked.
   [[nodiscard]] const Inner& inner() const noexcept { return inner_; }
 
@@ -232,7 +248,8 @@ class SharedState {
       group_commit::fail_all(group);
       return {};
     }
-    return commit_group(inner_.opened_.index, writer, inner_.path_, group, [&](auto&& apply) {
+    const std::uint64_t whole = queue_.most_mutations();  // only a leader changes it
+    return commit_group(inner_.opened_.index, writer, inner_.path_, group, whole, [&](auto&& apply) {
       const std::lock_guard guard(content_);
       // By the clock, and not by a number of mutations: nobody knows how long the next one takes.
       const auto end = std::chrono::steady_clock::now() + GroupBounds().applying;
@@ -263,8 +280,9 @@ class SharedState {
     }
   }
 
-  /// The index, for the leader.
+  /// The index, and all of it with its files, for the leader.
   [[nodiscard]] const I& index() const noexcept { return inner_.opened_.index; }
+  [[nodiscard]] Inner& inner() noexcept { return inner_; }
 
   /// The queue and its mutex, which is never held while anything is written, applied or called.
   [[nodiscard]] std::mutex& mutex() noexcept { return mutex_; }

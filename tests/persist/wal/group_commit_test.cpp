@@ -101,7 +101,7 @@ class Group {
 
   // Commits the calls added since the last one; the outcome of each.
   std::vector<std::string> commit(std::uint64_t piece = 1000) {
-    committed = iqdb::commit_group(index, &writer_, "/index.iqdb", std::span(calls_), [&](auto&& apply) {
+    committed = iqdb::commit_group(index, &writer_, "/index.iqdb", std::span(calls_), piece, [&](auto&& apply) {
       ++pieces;
       std::size_t applied = 0;
       apply([&] { return ++applied == piece; });

@@ -18,6 +18,12 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 /// with waiting instead of spinning. Not recursive.
 class FairMutex {
  public:
+  /// How many threads wait now.
+  struct Waiting {
+    std::uint64_t readers = 0;  ///< for the writer that has the lock, or waits for it
+    std::uint64_t writers = 0;  ///< for the readers, or the writer, that have the lock
+  };
+
   FairMutex() = default;
   FairMutex(const FairMutex&) = delete;
   FairMutex& operator=(const FairMutex&) = delete;
@@ -63,8 +69,13 @@ class FairMutex {
     }
   }
 
+  [[nodiscard]] Waiting waiting() const {
+    const std::lock_guard guard(mutex_);
+    return {.readers = waiting_readers_, .writers = waiting_writers_};
+  }
+
  private:
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable readers_may_;
   std::condition_variable writer_may_;
   std::uint64_t phase_ = 0;  // how many writers are done

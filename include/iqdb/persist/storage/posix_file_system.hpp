@@ -30,6 +30,8 @@ class PosixFileSystem {
  public:
   /// An open file.
   using Handle = int;
+
+  /// A forked process has the same open files under the same handles.
   static constexpr bool handles_are_descriptors = true;
 
   /// Returns the absolute name of `path` with symbolic links followed, even if the last one leads to a missing file.

@@ -84,7 +84,7 @@ class TemporaryFile {
   }
 
   /// The descriptor by which a forked process writes the file, too.
-  [[nodiscard]] int descriptor() const noexcept requires F::handles_are_descriptors { return file_.get(); }
+  [[nodiscard]] int descriptor() const noexcept requires HasDescriptors<F> { return file_.get(); }
 
   /// Makes the bytes durable, under the temporary name. Throws PersistError io; the old file is then still in place.
   void sync() {

@@ -86,6 +86,15 @@ class CommitQueue {
   /// The call that may lead: the first that waits. Null if a group is in flight or nobody waits.
   [[nodiscard]] Call* next_leader() const noexcept { return first_in_group_ != nullptr ? nullptr : first_waiting_; }
 
+  /// How many calls wait.
+  [[nodiscard]] std::size_t waiting() const noexcept {
+    std::size_t count = 0;
+    for (const Call* call = first_waiting_; call != nullptr; call = call->next) {
+      ++count;
+    }
+    return count;
+  }
+
   /// Takes the first call, and those behind it that fit, as a group, which is in flight until settle(). A call that
   /// concerns an identifier of a call before it stays, and is passed by those behind it. Other threads may submit calls
   /// while the leader goes through the group. Precondition: next_leader() is not null.
@@ -134,9 +143,10 @@ class CommitQueue {
     }
     first_in_group_ = nullptr;
     if (applied > 0) {
-      // A mean in which a group counts a quarter: one that met a growing index does not decide alone.
-      const double seen = static_cast<double>(applying.count()) / static_cast<double>(applied);
-      nanoseconds_each_ = nanoseconds_each_ == 0 ? seen : nanoseconds_each_ * 0.75 + seen * 0.25;
+      // It falls at once and rises slowly: a leader that the system did not let run does not make groups small.
+      const double seen = std::max(1.0, static_cast<double>(applying.count()) / static_cast<double>(applied));
+      const double most = nanoseconds_each_ * 1.25;
+      nanoseconds_each_ = nanoseconds_each_ == 0 ? seen : std::min(seen, most);
     }
   }
 

@@ -237,11 +237,12 @@ struct CommittedGroup {
 
 /// Commits the calls of a group: `calls` is a range of objects derived from MutationCall, no two of which concern the same
 /// identifier. With a null `writer` nothing is logged. `alone(apply)` calls `apply(is_enough)` while nobody else uses the
-/// index: it applies mutations until there is none left or `is_enough()`, which is asked behind each. `index` may be read
-/// by others otherwise. Sets the error of each call that fails. Errors of the log name `path`.
+/// index: it applies calls until there is none left or `is_enough()`, which is asked behind each. A call of more than
+/// `whole` mutations may also be divided. `index` may be read by others otherwise. Sets the error of each call that fails.
+/// Errors of the log name `path`.
 template <Index I, Storage S, class Calls, class Alone>
 CommittedGroup commit_group(I& index, LogWriter<S>* writer, const std::filesystem::path& path, const Calls& calls,
-                            Alone&& alone) noexcept {
+                            std::uint64_t whole, Alone&& alone) noexcept {
   CommittedGroup done;
   std::vector<LsnRange> rejected;
   std::uint64_t mutations = 0;
@@ -314,11 +315,12 @@ CommittedGroup commit_group(I& index, LogWriter<S>* writer, const std::filesyste
         } else {
           position = call.size();  // it was refused by a check, and is not in the frame
         }
+        const bool may_stop = position == call.size() || call.size() > whole;
         if (position == call.size()) {
           position = 0;
           ++at;
         }
-        enough = at != calls.end() && is_enough();
+        enough = may_stop && at != calls.end() && is_enough();
       }
       done.applying += std::chrono::steady_clock::now() - started;
     });
