@@ -147,9 +147,11 @@ TEST_CASE("Callers: those who wait are one group, and each has its own result", 
   const Mutation first = inserted(2);
   const Mutation second = inserted(3);
   const Mutation missing = erase_of(subject, 4);
+  const Mutation later = inserted(6);
   {
     Callers<HastyIndex, Storage> callers(machine.index, 1024, 4096);
     Callers<HastyIndex, Storage>::Ticket tickets[3];
+    Callers<HastyIndex, Storage>::Ticket next;
     CHECK_FALSE(callers.may_lead());
     callers.submit(tickets[0], call_of(first));
     callers.submit(tickets[1], call_of(missing));
@@ -159,10 +161,12 @@ TEST_CASE("Callers: those who wait are one group, and each has its own result", 
     callers.lead([&](const auto& group) {
       calls = group.size();
       CHECK_FALSE(group.front()->is_done());
-      CHECK_FALSE(callers.may_lead());
+      callers.submit(next, call_of(later));
+      CHECK_FALSE(callers.may_lead());  // while this group is in flight
     });
     CHECK(calls == 3);
-    CHECK_FALSE(callers.may_lead());
+    CHECK(callers.may_lead());
+    CHECK_FALSE(next.is_done());
     for (const auto& ticket : tickets) {
       CHECK(ticket.is_done());
       CHECK((ticket.error() != nullptr) == (&ticket == &tickets[1]));

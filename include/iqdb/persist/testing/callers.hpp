@@ -119,7 +119,7 @@ class Callers {
  private:
   using Queue = CommitQueue<typename Shared::Call>;
 
-  void submit_alone(Ticket& ticket, std::function<void()> step) {
+  void submit_alone(Ticket& ticket, std::function<void()>&& step) {
     shared_.require_ready();
     ticket.alone = true;
     ticket.step_ = std::move(step);
