@@ -60,7 +60,8 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 /// another thread that uses this object: a writer that waits between the two would block both for ever.
 ///
 /// It can neither be copied nor moved; a function may return it, and `new SharedIndex<I>(SharedIndex<I>::load(config))`
-/// makes one that a pointer holds. In the child of a fork every call throws poisoned.
+/// makes one that a pointer holds. In the child of a fork every call throws poisoned with the log on; with the log off the
+/// child must not use the object, since a thread of the parent may have held its locks.
 template <Persistable I, Storage S = FileStorage>
 class SharedIndex : public InsertOverloads<SharedIndex<I, S>>, public UpsertOverloads<SharedIndex<I, S>> {
   static_assert(Index<I>, "SharedIndex<I> makes the mutations of I by itself: I needs what concept Index asks for");
@@ -92,7 +93,7 @@ class SharedIndex : public InsertOverloads<SharedIndex<I, S>>, public UpsertOver
   SharedIndex& operator=(const SharedIndex&) = delete;
 
   /// Closes like close(), but does not report failures. No other thread may be in a call, or make one. In the child of a
-  /// fork it does nothing.
+  /// fork, with the log on, it does nothing.
   ~SharedIndex() {
     if (inherited()) {
       // Threads of the parent may have been in the middle of calls, or wait for a condition variable: here it would
@@ -126,7 +127,8 @@ class SharedIndex : public InsertOverloads<SharedIndex<I, S>>, public UpsertOver
   void erase(VectorId id) { commit({.op = FrameOp::erase, .id = std::move(id)}); }
 
   /// Applies the mutations of a batch in order, as one record. Throws as PersistedIndex::apply does. Readers see a batch
-  /// whole, unless it is so long that they would wait for more than about 5 ms: then they are let in between its parts.
+  /// whole, unless it has more than 1,024 mutations, or so many that readers would wait for more than about 5 ms: then
+  /// they are let in between its parts.
   void apply(const WriteBatch& batch) {
     if (batch.size() == 0) {
       require_ready();
@@ -183,8 +185,8 @@ class SharedIndex : public InsertOverloads<SharedIndex<I, S>>, public UpsertOver
     return alone([&] { return inner_.save_copy(path); });
   }
 
-  /// Ends in order, behind every call that was made before. Only reads can be made afterwards. Throws PersistError io,
-  /// poisoned, reentered; the path is released in any case.
+  /// Ends in order, behind every call that was made before. Only reads can be made afterwards. With the log off, does
+  /// nothing. Throws PersistError io, poisoned, reentered; the path is released in any case.
   void close() {
     alone([&] {
       if (!inner_.opened_.log) {
