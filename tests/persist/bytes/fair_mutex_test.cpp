@@ -79,6 +79,7 @@ TEST_CASE("A writer comes in beside readers that always overlap", "[fair_mutex]"
         --inside;
       },
       [&] { const std::lock_guard guard(mutex); });
+  CHECK(inside == 0);
 }
 
 TEST_CASE("A reader comes in beside writers that never pause", "[fair_mutex]") {
