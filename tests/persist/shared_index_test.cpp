@@ -514,6 +514,8 @@ TEST_CASE("What is wrong with one call touches no other call of its group", "[sh
   CHECK(ids_in(db) == Ids{1, 2, 3, 30, 4});
   CHECK(watched.frames() == "iba");
   CHECK(watched.syncs == 2);
+  db.close();
+  CHECK(ids_in(SharedMemoryDb::load(shared_config(), watched.storage)) == Ids{1, 2, 3, 30, 4});
 }
 
 TEST_CASE("What an index throws reaches the caller whose mutation it was and no other", "[shared_index][group]") {
