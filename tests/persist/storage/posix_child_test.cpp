@@ -57,7 +57,7 @@ std::string received(PosixChild& child, std::size_t count, std::chrono::millisec
   return text;
 }
 
-std::size_t open_descriptors() {
+std::size_t descriptors_of_this_process() {
   std::size_t count = 0;
   for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
     static_cast<void>(entry);
@@ -139,12 +139,12 @@ TEST_CASE("A child that is silent is not waited for longer than asked and ends w
 TEST_CASE("A child leaves no descriptor behind in its parent", "[posix_child]") {
   const TemporaryDirectory directory;
   const OpenFile file(directory / "kept");
-  const std::size_t before = open_descriptors();
+  const std::size_t before = descriptors_of_this_process();
   {
     PosixChild child(file.descriptor(), [](const PosixChild::Report& report) { send(report, "x"); });
     CHECK(received(child, 1) == "x");
   }
-  CHECK(open_descriptors() == before);
+  CHECK(descriptors_of_this_process() == before);
 }
 
 TEST_CASE("No handler of the program runs in a child", "[posix_child]") {

@@ -28,18 +28,18 @@ using iqdb::FlatIndex;
 using iqdb::Freezing;
 using iqdb::PersistErrorKind;
 using iqdb_test::MemoryStorage;
-using Files = std::map<std::filesystem::path, std::vector<std::byte>>;
-using Loaded = iqdb::PersistedIndex<FlatIndex, MemoryStorage>;
+using FilesBeside = std::map<std::filesystem::path, std::vector<std::byte>>;
+using LoadedBeside = iqdb::PersistedIndex<FlatIndex, MemoryStorage>;
 
-const std::filesystem::path path = "/index.iqdb";
-const std::filesystem::path log_path = "/index.iqdb.wal";
+const std::filesystem::path beside_path = "/index.iqdb";
+const std::filesystem::path beside_log_path = "/index.iqdb.wal";
 
 // An index with its log, in memory, that takes mutations between the steps of a checkpoint.
 class Writing {
  public:
   explicit Writing(Freezing freezing = Freezing::by_copy) {
     config_.freezing = freezing;
-    log_ = iqdb::create_files(index_, storage_, path, storage_.lock(path), config_);
+    log_ = iqdb::create_files(index_, storage_, beside_path, storage_.lock(beside_path), config_);
     storage_.watch([this](std::string_view what) {
       calls.emplace_back(what);
       if (watch) {
@@ -62,13 +62,13 @@ class Writing {
   // Calls `before(n)` in front of the n-th step that is done alone, counted from 0.
   iqdb::SnapshotInfo checkpoint(const std::function<void(std::size_t)>& before = [](std::size_t) {}) {
     steps = 0;
-    return iqdb::checkpoint_beside(index_, storage_, path, *log_, config_, [&](auto&& step) {
+    return iqdb::checkpoint_beside(index_, storage_, beside_path, *log_, config_, [&](auto&& step) {
       before(steps++);
       step();
     });
   }
 
-  [[nodiscard]] Files files() { return storage_.files(); }
+  [[nodiscard]] FilesBeside files() { return storage_.files(); }
   [[nodiscard]] iqdb::LogWriter<MemoryStorage>& writer() { return *log_->writer; }
   [[nodiscard]] iqdb::PersistConfig& config() { return config_; }
 
@@ -81,15 +81,16 @@ class Writing {
  private:
   FlatIndex index_{2, iqdb::DistanceMetric::euclidean};
   MemoryStorage storage_;
-  iqdb::PersistConfig config_{.path = path, .wal_enabled = true, .helper_threads = 0};
+  iqdb::PersistConfig config_{.path = beside_path, .wal_enabled = true, .helper_threads = 0};
   std::unique_ptr<iqdb::OpenLog<MemoryStorage>> log_;
 };
 
 // What a load finds in these files.
-std::set<std::uint64_t> ids_in(const Files& files) {
+std::set<std::uint64_t> ids_loaded_from(const FilesBeside& files) {
   MemoryStorage storage;
   storage.files() = files;
-  const auto loaded = Loaded::load({.path = path, .wal_enabled = true, .helper_threads = 0}, std::move(storage));
+  const auto loaded =
+      LoadedBeside::load({.path = beside_path, .wal_enabled = true, .helper_threads = 0}, std::move(storage));
   std::set<std::uint64_t> ids;
   for (std::uint64_t id = 0; id < 100; ++id) {
     if (loaded.index().contains(id)) {
@@ -110,8 +111,8 @@ TEST_CASE("A checkpoint without mutations beside it leaves a snapshot and an emp
   CHECK(info.vectors == 2);
   CHECK(info.lsn == 2);
   CHECK(info.frozen == writing.config().freezing);
-  CHECK(iqdb_test::ops_of(writing.files().at(log_path)).empty());
-  CHECK(ids_in(writing.files()) == writing.acknowledged);
+  CHECK(iqdb_test::ops_of(writing.files().at(beside_log_path)).empty());
+  CHECK(ids_loaded_from(writing.files()) == writing.acknowledged);
 }
 
 TEST_CASE("Mutations between the steps of a checkpoint are in the new log", "[checkpoint_beside]") {
@@ -121,12 +122,12 @@ TEST_CASE("Mutations between the steps of a checkpoint are in the new log", "[ch
   CHECK(writing.steps == 3);
   CHECK(info.vectors == 2);  // what was there when the index was frozen
   CHECK(info.lsn == 2);
-  CHECK(iqdb_test::ops_of(writing.files().at(log_path)) == "iix");
-  CHECK(ids_in(writing.files()) == std::set<std::uint64_t>{1, 10, 11, 12});
+  CHECK(iqdb_test::ops_of(writing.files().at(beside_log_path)) == "iix");
+  CHECK(ids_loaded_from(writing.files()) == std::set<std::uint64_t>{1, 10, 11, 12});
   writing.insert(20);
   CHECK(writing.writer().lsn() == 5);
-  CHECK(iqdb_test::ops_of(writing.files().at(log_path)) == "iixi");
-  CHECK(ids_in(writing.files()) == writing.acknowledged);
+  CHECK(iqdb_test::ops_of(writing.files().at(beside_log_path)) == "iixi");
+  CHECK(ids_loaded_from(writing.files()) == writing.acknowledged);
 }
 
 TEST_CASE("Where an index cannot be frozen one step does everything", "[checkpoint_beside]") {
@@ -135,7 +136,7 @@ TEST_CASE("Where an index cannot be frozen one step does everything", "[checkpoi
   CHECK(writing.steps == 1);
   CHECK(info.frozen == Freezing::by_waiting);
   CHECK(info.vectors == 1);
-  CHECK(iqdb_test::ops_of(writing.files().at(log_path)).empty());
+  CHECK(iqdb_test::ops_of(writing.files().at(beside_log_path)).empty());
 }
 
 TEST_CASE("A process that ends in front of any call of a checkpoint has lost no mutation", "[checkpoint_beside]") {
@@ -143,7 +144,7 @@ TEST_CASE("A process that ends in front of any call of a checkpoint has lost no 
   writing.insert(1);
   std::size_t moments = 0;
   writing.watch = [&] {
-    const auto found = ids_in(writing.files());
+    const auto found = ids_loaded_from(writing.files());
     // What is being logged may be there.
     CHECK(std::includes(found.begin(), found.end(), writing.acknowledged.begin(), writing.acknowledged.end()));
     CHECK(found.size() <= writing.acknowledged.size() + 1);
@@ -176,15 +177,15 @@ TEST_CASE("Whatever call of a checkpoint fails no acknowledged mutation is lost"
       CHECK((error.kind() == PersistErrorKind::io || error.kind() == PersistErrorKind::poisoned));
     }
     INFO("call " << failing << ": " << writing.calls.back());
-    const auto found = ids_in(writing.files());
+    const auto found = ids_loaded_from(writing.files());
     CHECK(std::includes(found.begin(), found.end(), writing.acknowledged.begin(), writing.acknowledged.end()));
     if (!writing.writer().poisoned()) {
       // It goes on as if nothing had been.
       writing.insert(50);
-      CHECK(ids_in(writing.files()) == writing.acknowledged);
+      CHECK(ids_loaded_from(writing.files()) == writing.acknowledged);
       std::ignore = writing.checkpoint();
-      CHECK(ids_in(writing.files()) == writing.acknowledged);
-      CHECK(iqdb_test::ops_of(writing.files().at(log_path)).empty());
+      CHECK(ids_loaded_from(writing.files()) == writing.acknowledged);
+      CHECK(iqdb_test::ops_of(writing.files().at(beside_log_path)).empty());
     }
   }
 }
@@ -192,7 +193,7 @@ TEST_CASE("Whatever call of a checkpoint fails no acknowledged mutation is lost"
 TEST_CASE("A failure before the frame of a checkpoint leaves the log as it was", "[checkpoint_beside]") {
   Writing writing;
   writing.insert(1);
-  const Files before = writing.files();
+  const FilesBeside before = writing.files();
   writing.fails_at = writing.calls.size() + 1;
   std::ignore = iqdb_test::require_kind(PersistErrorKind::io, [&] { return writing.checkpoint(); });
   CHECK(writing.calls.back() == "sync the new file");
@@ -203,7 +204,7 @@ TEST_CASE("A failure before the frame of a checkpoint leaves the log as it was",
 TEST_CASE("A log that is poisoned while its snapshot is written stays as it is", "[checkpoint_beside]") {
   Writing writing;
   writing.insert(1);
-  const auto snapshot = writing.files().at(path);
+  const auto snapshot = writing.files().at(beside_path);
   const std::size_t poisoned_before = GENERATE(0U, 1U, 2U);
   std::ignore = iqdb_test::require_kind(PersistErrorKind::poisoned, [&] {
     return writing.checkpoint([&](std::size_t step) {
@@ -212,6 +213,6 @@ TEST_CASE("A log that is poisoned while its snapshot is written stays as it is",
       }
     });
   });
-  CHECK((writing.files().at(path) == snapshot) == (poisoned_before < 2));
-  CHECK(ids_in(writing.files()) == writing.acknowledged);
+  CHECK((writing.files().at(beside_path) == snapshot) == (poisoned_before < 2));
+  CHECK(ids_loaded_from(writing.files()) == writing.acknowledged);
 }

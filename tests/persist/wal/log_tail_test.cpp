@@ -18,17 +18,17 @@ namespace {
 using iqdb::LsnRange;
 using iqdb_test::MemoryStorage;
 
-const std::filesystem::path path = "/index.iqdb.wal";
+const std::filesystem::path tail_path = "/index.iqdb.wal";
 
 // A log in memory that is written, and the copy of its tail.
-class Source {
+class TailSource {
  public:
   // In a store in which `logs_before` logs have been made.
-  explicit Source(int logs_before = 0) : lock_(storage_.lock("/index.iqdb")), writer_({.path = "/index.iqdb"}) {
+  explicit TailSource(int logs_before = 0) : lock_(storage_.lock("/index.iqdb")), writer_({.path = "/index.iqdb"}) {
     for (int log = 0; log < logs_before; ++log) {
       std::ignore = storage_.new_log_id();
     }
-    iqdb::NewLog<MemoryStorage> log(storage_, path, lock_, {}, 0, std::nullopt, config_);
+    iqdb::NewLog<MemoryStorage> log(storage_, tail_path, lock_, {}, 0, std::nullopt, config_);
     log.finish();
     iqdb::put_in_place(log.file());
     writer_.go_on_with(storage_, log);
@@ -39,7 +39,7 @@ class Source {
   }
 
   [[nodiscard]] iqdb::LogTail<MemoryStorage> tail(const iqdb::LogPosition& from) {
-    return {storage_, path, lock_, writer_.header(), from, base_, config_};
+    return {storage_, tail_path, lock_, writer_.header(), from, base_, config_};
   }
 
   // Puts the copy in place. Its operations.
@@ -47,7 +47,7 @@ class Source {
     iqdb::NewLog<MemoryStorage>& log = tail.complete();
     log.finish();
     iqdb::put_in_place(log.file());
-    return iqdb_test::ops_of(storage_.files().at(path));
+    return iqdb_test::ops_of(storage_.files().at(tail_path));
   }
 
   MemoryStorage& storage() { return storage_; }
@@ -65,7 +65,7 @@ class Source {
 }  // namespace
 
 TEST_CASE("The tail of a log holds what stands behind the snapshot under the same numbers", "[log_tail]") {
-  Source source;
+  TailSource source;
   source.erase(1);
   source.erase(2);
   const iqdb::LogPosition from = source.writer().end();
@@ -74,7 +74,7 @@ TEST_CASE("The tail of a log holds what stands behind the snapshot under the sam
   auto tail = source.tail(from);
   tail.copy_up_to(source.writer().end());
   CHECK(source.completed(tail) == "eex");
-  const auto frames = iqdb_test::frames_of(source.storage().files().at(path));
+  const auto frames = iqdb_test::frames_of(source.storage().files().at(tail_path));
   CHECK(frames.at(0).lsn == 3);
   CHECK(frames.at(1).lsn == 4);
   CHECK(frames.at(1).durable == frames.at(1).offset);
@@ -85,7 +85,7 @@ TEST_CASE("The tail of a log holds what stands behind the snapshot under the sam
 }
 
 TEST_CASE("A tail is copied in parts while the log grows", "[log_tail]") {
-  Source source;
+  TailSource source;
   const iqdb::LogPosition from = source.writer().end();
   auto tail = source.tail(from);
   tail.copy_up_to(from);
@@ -97,14 +97,14 @@ TEST_CASE("A tail is copied in parts while the log grows", "[log_tail]") {
 }
 
 TEST_CASE("A tail without a mutation is an empty log", "[log_tail]") {
-  Source source;
+  TailSource source;
   source.erase(1);
   auto tail = source.tail(source.writer().end());
   CHECK(source.completed(tail).empty());
 }
 
 TEST_CASE("Aborts are copied behind their frames and checkpoints are not copied", "[log_tail]") {
-  Source source;
+  TailSource source;
   const iqdb::LogPosition from = source.writer().end();
   source.erase(1);
   const LsnRange first{.first = 1, .last = 1};
@@ -117,12 +117,12 @@ TEST_CASE("Aborts are copied behind their frames and checkpoints are not copied"
 }
 
 TEST_CASE("A log that does not show what was written is not copied", "[log_tail]") {
-  Source source;
+  TailSource source;
   const iqdb::LogPosition from = source.writer().end();
   source.erase(1);
   source.erase(2);
   const iqdb::LogPosition end = source.writer().end();
-  auto& bytes = source.storage().files().at(path);
+  auto& bytes = source.storage().files().at(tail_path);
   auto tail = source.tail(from);
   const auto copy = [&] { tail.copy_up_to(end); };
   SECTION("it is shorter") {
@@ -143,14 +143,14 @@ TEST_CASE("A log that does not show what was written is not copied", "[log_tail]
     std::ignore = iqdb_test::require_kind(iqdb::PersistErrorKind::io, [&] { tail.copy_up_to(numbered); });
   }
   SECTION("another log has its name") {
-    Source other(1);
+    TailSource other(1);
     other.erase(1);
     other.erase(2);
-    bytes = other.storage().files().at(path);
+    bytes = other.storage().files().at(tail_path);
     std::ignore = iqdb_test::require_kind(iqdb::PersistErrorKind::io, copy);
   }
   SECTION("it is gone") {
-    source.storage().files().erase(path);
+    source.storage().files().erase(tail_path);
     CHECK(iqdb_test::mentions(iqdb_test::require_kind(iqdb::PersistErrorKind::io, copy), "not there"));
   }
 }
