@@ -365,13 +365,15 @@ class SharedIndex : public InsertOverloads<SharedIndex<I, S>>, public UpsertOver
     log_bytes_ = inner_.log_bytes();
   }
 
-  // In unions, so that the destructor can leave them alone.
+  // In unions, so that the destructor can leave them alone. Their members are private as the unions are.
+  // NOLINTBEGIN(readability-identifier-naming)
   union {
     mutable FairMutex content_;  // of the index
   };
   union {
     Inner inner_;  // its index: under content_; everything else: by the leader
   };
+  // NOLINTEND(readability-identifier-naming)
   std::mutex mutex_;  // of the queue; never held while anything is written, applied or called
   CommitQueue<Call> queue_;
   const OpenLog<S>* log_;                   // null with the log off; lives as long as this object
