@@ -671,7 +671,7 @@ TEST_CASE("faiss_import: a file of another metric is refused", "[faiss][import]"
 TEST_CASE("faiss_import: a vector that is not finite is refused by its number", "[faiss][import]") {
   const TemporaryDirectory directory(iqdb_test::memory_directory());
   const std::filesystem::path path = directory / "faiss.bin";
-  std::vector<float> vectors = joined(random_vectors(100, 2, 1));
+  const std::vector<float> vectors = joined(random_vectors(100, 2, 1));
   std::vector<faiss::Index::idx_t> numbers;
   for (faiss::Index::idx_t number = 7000; number < 7100; ++number) {
     numbers.push_back(number);
@@ -679,12 +679,12 @@ TEST_CASE("faiss_import: a vector that is not finite is refused by its number", 
   faiss::IndexFlatL2 quantizer(2);
   faiss::IndexIVFFlat lists(&quantizer, 2, 2);
   lists.train(100, vectors.data());
-  vectors[100] = std::numeric_limits<float>::infinity();
   lists.add_with_ids(100, vectors.data(), numbers.data());
-  // faiss leaves out a vector that no list is the nearest of.
+  // Changed in its list: faiss would leave out a vector that no list is the nearest of.
   auto& held = dynamic_cast<faiss::ArrayInvertedLists&>(*lists.invlists);
   const auto list = held.ids[0].empty() ? std::size_t{1} : std::size_t{0};
-  std::memcpy(held.codes[list].data(), &vectors[100], sizeof(float));
+  const float infinity = std::numeric_limits<float>::infinity();
+  std::memcpy(held.codes[list].data(), &infinity, sizeof infinity);
   const auto number = held.ids[list].front();
   faiss::write_index(&lists, path.c_str());
   const auto error =
