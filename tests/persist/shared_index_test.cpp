@@ -734,7 +734,7 @@ TEST_CASE("A writer comes in beside reads that always overlap", "[shared_index][
   CHECK(db.lsn() == 200);
 }
 
-TEST_CASE("A reader comes in beside writers that never pause", "[shared_index][reading]") {
+TEST_CASE("A read comes in beside mutations that never pause", "[shared_index][reading]") {
   WatchedFlat watched(index_of({}), shared_config(FsyncPolicy::never()));
   SharedMemoryDb& db = watched.db;
   std::atomic<bool> done = false;
