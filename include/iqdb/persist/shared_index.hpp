@@ -24,8 +24,9 @@
 #include "iqdb/persist/storage/file_storage.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
-#include "iqdb/persist/wal/mutation.hpp"
+#include "iqdb/persist/wal/group_commit.hpp"
 #include "iqdb/persist/wal/recovery_report.hpp"
+#include "iqdb/persist/wal/wal_format.hpp"
 #include "iqdb/persist/write_batch.hpp"
 #include "iqdb/types.hpp"
 
@@ -106,16 +107,18 @@ class SharedIndex : public InsertOverloads<SharedIndex<I, S>>, public UpsertOver
   /// Adds a vector. It is applied, and with the log on durable by policy, when this returns. Throws as
   /// PersistedIndex::insert does.
   void insert(VectorId id, std::span<const float> vector, std::optional<Metadata> metadata = {}) {
-    state_->commit({.op = FrameOp::insert, .id = std::move(id), .vector = vector, .metadata = std::move(metadata)});
+    state_->commit(
+        MutationCall{.op = FrameOp::insert, .id = std::move(id), .vector = vector, .metadata = std::move(metadata)});
   }
 
   /// Adds a vector, or replaces the one of that identifier. Throws as PersistedIndex::upsert does.
   void upsert(VectorId id, std::span<const float> vector, std::optional<Metadata> metadata = {}) {
-    state_->commit({.op = FrameOp::upsert, .id = std::move(id), .vector = vector, .metadata = std::move(metadata)});
+    state_->commit(
+        MutationCall{.op = FrameOp::upsert, .id = std::move(id), .vector = vector, .metadata = std::move(metadata)});
   }
 
   /// Removes a vector. Throws as PersistedIndex::erase does.
-  void erase(VectorId id) { state_->commit({.op = FrameOp::erase, .id = std::move(id)}); }
+  void erase(VectorId id) { state_->commit(MutationCall{.op = FrameOp::erase, .id = std::move(id)}); }
 
   /// Applies the mutations of a batch in order, as one record. Throws as PersistedIndex::apply does. Readers see a batch
   /// whole, unless it takes more than about 5 ms to apply: then they are let in between its parts.
@@ -124,7 +127,7 @@ class SharedIndex : public InsertOverloads<SharedIndex<I, S>>, public UpsertOver
       state_->require_ready();
       return;
     }
-    state_->commit({.op = FrameOp::batch, .batch = batch.mutations()});
+    state_->commit(MutationCall{.op = FrameOp::batch, .batch = batch.mutations()});
   }
 
   /// The nearest vectors, beside other readers. Throws what the index throws; PersistError reentered.

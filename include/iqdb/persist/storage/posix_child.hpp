@@ -160,7 +160,8 @@ class PosixChild {
       ::_exit(1);
     }
     // Without this the lock would be held for as long as the child lives, also beyond a parent that was killed.
-    const auto [low, high] = std::minmax(static_cast<unsigned>(kept), static_cast<unsigned>(socket));
+    const auto low = static_cast<unsigned>(std::min(kept, socket));
+    const auto high = static_cast<unsigned>(std::max(kept, socket));
     close_range(0, low);
     close_range(low + 1, high);
     close_range(high + 1, ~0U);
