@@ -142,6 +142,21 @@ int work(const iqdb::PersistConfig& config, std::uint64_t seed, std::vector<Mode
   return 1;
 }
 
+// Loads the index. If the process was killed in the instant in which it forked for a checkpoint, its child holds the lock
+// until the system lets it run, and it finds that its parent is gone.
+iqdb::PersistedIndex<iqdb::FlatIndex> load_once_free(const iqdb::PersistConfig& config) {
+  for (int tries = 1;; ++tries) {
+    try {
+      return iqdb::PersistedIndex<iqdb::FlatIndex>::load(config);
+    } catch (const iqdb::PersistError& error) {
+      if (error.kind() != iqdb::PersistErrorKind::locked || tries == 1000) {
+        throw;
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+  }
+}
+
 // The identifiers of each thread, as they are in a loaded index.
 std::vector<Model> models_of(const iqdb::FlatIndex& index) {
   std::vector<Model> models(threads);
@@ -174,7 +189,7 @@ int main(int argc, char** argv) {
       if (const int ended = child.kill(); ended != -SIGKILL) {
         throw std::runtime_error("the child ended by itself: " + std::to_string(ended));
       }
-      const auto db = iqdb::PersistedIndex<iqdb::FlatIndex>::load(config);
+      const auto db = load_once_free(config);
       torn += db.recovery().dropped_bytes > 0 ? 1U : 0U;
       replayed += db.recovery().replayed;
       const std::vector<Model> loaded = models_of(db.index());
