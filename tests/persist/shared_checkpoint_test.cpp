@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <fstream>
 #include <future>
 #include <memory>
 #include <span>
@@ -48,7 +49,8 @@ class Endless : public FlatIndex {
   using FlatIndex::FlatIndex;
   explicit Endless(FlatIndex index) : FlatIndex(std::move(index)) {}
   void save_to(iqdb::Writer& writer) const {
-    if (waits_in_child && ::getpid() != process_) {
+    if (!marker.empty() && ::getpid() != process_) {
+      std::ofstream(marker) << "saving";
       for (;;) {
         ::pause();
       }
@@ -57,7 +59,8 @@ class Endless : public FlatIndex {
   }
   static Endless load_from(iqdb::Reader& reader) { return Endless(FlatIndex::load_from(reader)); }
 
-  static inline bool waits_in_child = false;
+  // Made by the child when it saves. Where there is none, it saves to the end.
+  static inline std::filesystem::path marker;
 
  private:
   ::pid_t process_ = ::getpid();
@@ -73,9 +76,9 @@ class Plain : public FlatIndex {
   static Plain load_from(iqdb::Reader& reader) { return Plain(FlatIndex::load_from(reader)); }
 };
 
-// Returns when a new snapshot is being written at `path`.
-void wait_for_snapshot(const std::filesystem::path& path) {
-  while (!std::filesystem::exists(path.string() + ".tmp")) {
+// Returns when the child is saving.
+void wait_for_child() {
+  while (!std::filesystem::exists(Endless::marker)) {
     std::this_thread::yield();
   }
 }
@@ -123,10 +126,10 @@ TEST_CASE("Mutations beside checkpoints are all there after a load", "[shared_ch
 
 TEST_CASE("Mutations and reads go on while a forked process writes the snapshot", "[shared_checkpoint]") {
   const TemporaryDirectory directory;
-  Endless::waits_in_child = true;
+  Endless::marker = directory / "saving";
   EndlessShared db = EndlessShared::open_with(Endless(empty()), {.path = directory / "x.iqdb", .wal_enabled = true});
   auto checkpoint = std::async(std::launch::async, [&] { std::ignore = db.checkpoint(); });
-  wait_for_snapshot(directory / "x.iqdb");
+  wait_for_child();
   for (std::uint64_t id = 0; id < 20; ++id) {
     db.insert(id, {1.0F, 2.0F});
     CHECK(db.search({1.0F, 2.0F}, {.k = 1}).size() == 1);
@@ -134,7 +137,7 @@ TEST_CASE("Mutations and reads go on while a forked process writes the snapshot"
   db.sync();
   db.close();  // ends the checkpoint, which would never end by itself
   std::ignore = iqdb_test::require_kind(PersistErrorKind::poisoned, [&] { checkpoint.get(); });
-  Endless::waits_in_child = false;
+  Endless::marker.clear();
   CHECK(size_of(directory / "x.iqdb") == 20);
   CHECK(!std::filesystem::exists(directory / "x.iqdb.tmp"));
 }
@@ -143,11 +146,11 @@ TEST_CASE("A path is free at once when its process is killed during a checkpoint
   const TemporaryDirectory directory;
   iqdb_test::Pipe started;
   iqdb_test::ChildProcess process([&] {
-    Endless::waits_in_child = true;
+    Endless::marker = directory / "saving";
     EndlessShared db = EndlessShared::open_with(Endless(empty()), {.path = directory / "x.iqdb", .wal_enabled = true});
     db.insert(1, {1.0F, 2.0F});
     std::thread other([&] {
-      wait_for_snapshot(directory / "x.iqdb");
+      wait_for_child();
       db.insert(2, {1.0F, 2.0F});
       started.write("x");
     });
