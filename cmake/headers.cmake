@@ -22,6 +22,7 @@ set(iqdb_persist_headers
     iqdb/persist/bytes/chunked_buffer.hpp
     iqdb/persist/bytes/helper_threads.hpp
     iqdb/persist/bytes/stream.hpp
+    iqdb/persist/bytes/fair_mutex.hpp
     iqdb/persist/bytes/row_format.hpp
     # Codecs.
     iqdb/persist/codec/compression_scheme.hpp
@@ -39,6 +40,8 @@ set(iqdb_persist_headers
     iqdb/persist/storage/posix_locks.hpp
     iqdb/persist/storage/posix_attributes.hpp
     iqdb/persist/storage/posix_file_system.hpp
+    iqdb/persist/storage/posix_child.hpp
+    iqdb/persist/storage/posix_memory.hpp
     iqdb/persist/storage/file_errors.hpp
     iqdb/persist/storage/file_handle.hpp
     iqdb/persist/storage/direct_mode.hpp
@@ -59,11 +62,13 @@ set(iqdb_persist_headers
     iqdb/persist/persistable.hpp
     iqdb/persist/snapshot/snapshot_format.hpp
     iqdb/persist/snapshot/snapshot.hpp
+    iqdb/persist/snapshot/freeze.hpp
     # The write-ahead log.
     iqdb/persist/wal/log_paths.hpp
     iqdb/persist/wal/wal_format.hpp
     iqdb/persist/wal/mutation.hpp
     iqdb/persist/wal/apply_mutation.hpp
+    iqdb/persist/wal/batch_error.hpp
     iqdb/persist/wal/frame_body.hpp
     iqdb/persist/wal/frame_encoder.hpp
     iqdb/persist/wal/log_identity.hpp
@@ -85,11 +90,17 @@ set(iqdb_persist_headers
     iqdb/persist/wal/creation.hpp
     iqdb/persist/wal/logged_mutation.hpp
     iqdb/persist/wal/checkpoint.hpp
+    iqdb/persist/wal/log_tail.hpp
+    iqdb/persist/wal/checkpoint_beside.hpp
+    iqdb/persist/wal/commit_queue.hpp
+    iqdb/persist/wal/group_commit.hpp
     # The face.
     iqdb/persist/inspect.hpp
     iqdb/persist/call_under_way.hpp
     iqdb/persist/write_batch.hpp
     iqdb/persist/persisted_index.hpp
+    iqdb/persist/shared_state.hpp
+    iqdb/persist/shared_index.hpp
     iqdb/persist/compiled.hpp
     iqdb/persist.hpp
     # Indexes.
@@ -156,6 +167,10 @@ set(iqdb_persist_headers
     iqdb/persist/testing/oracle.hpp
     iqdb/persist/testing/simulated_index.hpp
     iqdb/persist/testing/disturbances.hpp
+    iqdb/persist/testing/life_machine.hpp
+    iqdb/persist/testing/expected_group.hpp
+    iqdb/persist/testing/callers.hpp
+    iqdb/persist/testing/callers_run.hpp
     iqdb/persist/testing/life_run.hpp
     iqdb/persist/testing/crash_exploration.hpp
     iqdb/persist/testing/fault_exploration.hpp

@@ -98,6 +98,14 @@ concept TakesLogged = requires(I& index, const VectorId& id, std::span<const flo
   index.upsert_logged(id, vector, std::move(metadata));
 };
 
+/// `static constexpr bool freezes_by_fork = true`: all of the index lies in memory of this process alone (no file or
+/// shared memory is mapped, no other device holds a part), and its `save_to` takes no lock, starts no thread and uses no
+/// OpenMP. A forked process can then write it while this one goes on.
+template <class I>
+concept FreezesByFork = requires {
+  requires I::freezes_by_fork;
+};
+
 /// `static constexpr bool trusts_nothing = true`: `load_from` checks every length, link and value that it reads, so that
 /// it may be given bytes whose checksum is not verified yet. It is fuzzed.
 template <class I>

@@ -34,8 +34,8 @@ set(allowed_in_iqdb/index/faiss.hpp "faiss/[A-Za-z_/]+\\.h")
 set(allowed_in_iqdb/index/usearch/stream_layout.hpp "usearch/index_dense\\.hpp")
 set(allowed_in_iqdb/index/usearch/slot_graph.hpp "usearch/index_dense\\.hpp")
 set(allowed_in_iqdb/persist/bytes/huge_pages.hpp "sys/mman\\.h")
-foreach(part IN ITEMS attributes calls file_system locks process)
-  set(allowed_in_iqdb/persist/storage/posix_${part}.hpp "(fcntl|unistd|pthread|sys/[a-z]+|linux/[a-z]+)\\.h")
+foreach(part IN ITEMS attributes calls child file_system locks memory process)
+  set(allowed_in_iqdb/persist/storage/posix_${part}.hpp "(fcntl|poll|unistd|pthread|sys/[a-z]+|linux/[a-z]+)\\.h")
 endforeach()
 
 # The floors, and what each stands on. A header's floor is its folder. In the folder of the face lie also the names that every

@@ -18,6 +18,8 @@ function(expect members use sentence)
   set(header "iqdb/persist/persistable.hpp") # a fraction of the other
   if(use MATCHES "PersistedIndex")
     set(header "iqdb/persist.hpp")
+  elseif(use MATCHES "SharedIndex")
+    set(header "iqdb/persist/shared_index.hpp")
   endif()
   set(program "#include <${header}>\nusing namespace iqdb;\nstruct Mine {\n  ${members}\n};\n${use}\n")
   string(REPLACE "\\;" ";" program "${program}")
@@ -25,7 +27,7 @@ function(expect members use sentence)
   execute_process(COMMAND "${CXX}" -std=c++20 -fsyntax-only "-I${SOURCE}/include" "${WORK}/program.cpp"
                   RESULT_VARIABLE result ERROR_VARIABLE errors OUTPUT_QUIET)
   string(REPLACE ";" "," errors "${errors}") # in a list it would part a sentence
-  string(REGEX MATCHALL "error: static[^\n]*The index[^\n]*" sentences "${errors}")
+  string(REGEX MATCHALL "error: static[^\n]*(The index|lets nobody)[^\n]*" sentences "${errors}")
   string(REGEX MATCHALL " error: " all "${errors}")
   list(LENGTH sentences count)
   list(LENGTH all count_of_all)
@@ -87,3 +89,13 @@ set(use "void use(PersistedIndex<Mine>& db) { db.save()\; }")
 expect("${durable} ${erase} void insert(int)\; static constexpr bool never_logged = true\;" "${use}" "")
 expect("${durable} void insert(int)\;" "${use}" "")
 expect("${durable}" "${use}" "")
+
+# ---- SharedIndex, whose readers keep nothing of the index ----
+
+set(durable "${durable} ${insert} ${erase} int of\;")
+set(use "auto use(const SharedIndex<Mine>& db) { return db.read([](const Mine& index) { return index.of\; })\; }")
+expect("${durable}" "${use}" "")
+set(use "void use(const SharedIndex<Mine>& db) { db.read([](const Mine& index) -> const int& { return index.of\; })\; }")
+expect("${durable}" "${use}" "read() lets nobody keep a reference into the index")
+set(use "void use(SharedIndex<Mine>& db) { db.tune([](Mine& index) -> int& { return index.of\; })\; }")
+expect("${durable}" "${use}" "tune() lets nobody keep a reference into the index")

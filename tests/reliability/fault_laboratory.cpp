@@ -1,22 +1,47 @@
 // Lives of a durable index in which every call of the file system is made to fail in every way that it can, once and
-// for good: what is acknowledged must be true, what fails must have changed nothing.
+// for good: what is acknowledged must be true, what fails must have changed nothing. Then come the lives of many callers,
+// of lives_of_callers.hpp.
 //
-//   fault_laboratory [faults N | seconds N | life N]
+//   fault_laboratory [faults N [one | many] | seconds N [one | many] | life N]
 #include <cstdint>
 #include <cstdlib>
 #include <iostream>
+#include <utility>
 
 #include "iqdb/persist/testing/fault_exploration.hpp"
 #include "laboratory.hpp"
+#include "lives_of_callers.hpp"
 
 namespace {
 
 using iqdb::testing::FaultReport;
+using iqdb_test::Enough;
+using iqdb_test::Whose;
 
-FaultReport explore(std::uint64_t number, const iqdb_test::Examination& examination) {
+// One fault of so many is one of many callers.
+constexpr std::uint64_t part_of_callers = 5;
+
+template <class I>
+FaultReport explore(std::uint64_t number, const iqdb_test::Examination<I>& examination) {
   iqdb::testing::FaultExploration exploration(examination.subject, {.seed = number});
   exploration.explore(examination.life);
   return exploration.report();
+}
+
+// Examines lives and says what was found. Returns whether nothing was.
+template <class Examine>
+bool examine(const char* whose, const Enough& enough, std::uint64_t first, Examine&& examine_life) {
+  const auto report = iqdb_test::examine_lives<FaultReport>(enough, first, std::forward<Examine>(examine_life),
+                                                            [](const FaultReport& so_far) { return so_far.faults; });
+  if (!report) {
+    return false;
+  }
+  std::cout << report->lives << " lives of " << whose << ", of " << report->calls << " calls; " << report->faults
+            << " faults, of which " << report->poisoned << " poisoned the index\n"
+            << report->crashes.all_states() << " crash states behind a fault\n0 violations in " << report->faults
+            << " faults\n"
+            << std::flush;
+  return true;
 }
 
 }  // namespace
@@ -26,14 +51,20 @@ int main(int argc, char** argv) {
   if (!enough) {
     return EXIT_FAILURE;
   }
-  const auto report =
-      iqdb_test::examine_lives<FaultReport>(*enough, explore, [](const FaultReport& so_far) { return so_far.faults; });
-  if (!report) {
+  if (enough->whose != Whose::many_callers && !examine("one caller", *enough, 0, [](std::uint64_t number) {
+        return explore(number, iqdb_test::examination(number));
+      })) {
     return EXIT_FAILURE;
   }
-  std::cout << report->lives << " lives of " << report->calls << " calls; " << report->faults << " faults, of which "
-            << report->poisoned << " poisoned the index\n"
-            << report->crashes.all_states() << " crash states behind a fault\n0 violations in " << report->faults
-            << " faults\n";
+  const std::uint64_t part = enough->whose == Whose::both ? part_of_callers : 1;
+  if (enough->whose != Whose::one_caller && !examine("many callers", enough->of(Whose::many_callers, part),
+                                                     iqdb_test::first_of_callers, [](std::uint64_t number) {
+                                                       const iqdb_test::ExaminationOfCallers examination =
+                                                           iqdb_test::examination_of_callers(number);
+                                                       const iqdb_test::ChecksAre checks(examination.checks);
+                                                       return explore(number, examination);
+                                                     })) {
+    return EXIT_FAILURE;
+  }
   return EXIT_SUCCESS;
 }

@@ -32,8 +32,9 @@ using iqdb::testing::Step;
 using FlatSubject = iqdb::testing::Subject<iqdb::FlatIndex>;
 
 /// A life and the index that lives it.
+template <class I>
 struct Examination {
-  FlatSubject subject;
+  iqdb::testing::Subject<I> subject;
   Life life;
   bool told;  ///< on purpose, and short; else random
 };
@@ -124,7 +125,7 @@ inline void disturb(Life& life, const FlatSubject& subject, std::size_t dim, Ran
 }
 
 /// The life with this number: the stories come first, then others without end.
-[[nodiscard]] inline Examination examination(std::uint64_t number) {
+[[nodiscard]] inline Examination<iqdb::FlatIndex> examination(std::uint64_t number) {
   constexpr std::size_t story_dim = 2;
   const FlatSubject small = flat_subject(story_dim);
   const std::vector<Life> told = stories(small, story_dim);
@@ -143,30 +144,51 @@ inline void disturb(Life& life, const FlatSubject& subject, std::size_t dim, Ran
   return {.subject = subject, .life = std::move(life), .told = false};
 }
 
+/// Lives of many callers have numbers from here on, so that a number says which life it is.
+inline constexpr std::uint64_t first_of_callers = 1'000'000'000;
+
+/// Whose lives are examined.
+enum class Whose : std::uint8_t { one_caller, many_callers, both };
+
 /// When an examination of many lives has done enough.
 struct Enough {
   std::uint64_t count = 0;                 ///< so much of what is counted
   std::chrono::seconds time{0};            ///< or, if not 0, after so long
   std::optional<std::uint64_t> only_life;  ///< or, if set, after this life
+  Whose whose = Whose::both;               ///< whose lives; of both, those of many callers get a part
+
+  /// The lives of one kind, of which this is the `part`th part.
+  [[nodiscard]] Enough of(Whose one, std::uint64_t part) const {
+    return {.count = count / part, .time = time / part, .only_life = only_life, .whose = one};
+  }
 };
 
-/// Reads a program's arguments: `<what is counted> N`, `seconds N`, or `life N`; `otherwise` without any.
+/// Reads a program's arguments: `<what is counted> N`, `seconds N`, or `life N`; `otherwise` without any. `one` or `many`
+/// behind the first two names the lives of one caller, or of many.
 [[nodiscard]] inline std::optional<Enough> enough_from(int argc, char** argv, std::string_view counted,
                                                        std::uint64_t otherwise) {
   if (argc == 1) {
     return Enough{.count = otherwise, .time = {}, .only_life = {}};
   }
-  const std::string_view what = argc == 3 ? argv[1] : "";
+  const std::string_view what = argc == 3 || argc == 4 ? argv[1] : "";
+  const std::string_view whose = argc == 4 ? argv[3] : "";
   char* end = nullptr;
-  const std::uint64_t number = argc == 3 ? std::strtoull(argv[2], &end, 10) : 0;
-  if (end == nullptr || *end != '\0' || (what != counted && what != "seconds" && what != "life")) {
-    std::cerr << "usage: " << argv[0] << " [" << counted << " N | seconds N | life N]\n";
+  const std::uint64_t number = what.empty() ? 0 : std::strtoull(argv[2], &end, 10);
+  if (end == nullptr || *end != '\0' || (what != counted && what != "seconds" && what != "life") ||
+      (argc == 4 && ((whose != "one" && whose != "many") || what == "life"))) {
+    std::cerr << "usage: " << argv[0] << " [" << counted << " N [one | many] | seconds N [one | many] | life N]\n";
     return std::nullopt;
   }
   Enough enough;
   if (what == "life") {
     enough.only_life = number;
-  } else if (what == "seconds") {
+    enough.whose = number < first_of_callers ? Whose::one_caller : Whose::many_callers;
+    return enough;
+  }
+  if (argc == 4) {
+    enough.whose = whose == "one" ? Whose::one_caller : Whose::many_callers;
+  }
+  if (what == "seconds") {
     enough.time = std::chrono::seconds(number);
   } else {
     enough.count = number;
@@ -174,14 +196,16 @@ struct Enough {
   return enough;
 }
 
-/// Examines lives, in two threads, until there is enough. `examine(number, life)` gives a report; reports are added up.
+/// Examines lives, in two threads, from the number `first` on, until there is enough. `examine(number)` gives a report;
+/// reports are added up.
 /// `counted(report)` is what is counted. Says how far it is now and then; the first violation ends it.
 template <class Report, class Examine, class Counted>
-[[nodiscard]] std::optional<Report> examine_lives(const Enough& enough, Examine&& examine, Counted&& counted) {
+[[nodiscard]] std::optional<Report> examine_lives(const Enough& enough, std::uint64_t first, Examine&& examine,
+                                                  Counted&& counted) {
   const auto started = std::chrono::steady_clock::now();
   std::mutex mutex;
   Report total;
-  std::atomic<std::uint64_t> next = enough.only_life.value_or(0);
+  std::atomic<std::uint64_t> next = enough.only_life.value_or(first);
   std::atomic<bool> stop = false;
   bool violated = false;
   auto said = started;
@@ -192,7 +216,7 @@ template <class Report, class Examine, class Counted>
         return;
       }
       try {
-        const Report report = examine(number, examination(number));
+        const Report report = examine(number);
         const std::lock_guard guard(mutex);
         total += report;
         const auto now = std::chrono::steady_clock::now();

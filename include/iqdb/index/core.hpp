@@ -54,6 +54,9 @@ class CoreIndex : public InsertOverloads<CoreIndex>, public UpsertOverloads<Core
   /// load_from checks everything that it reads.
   static constexpr bool trusts_nothing = true;
 
+  /// All of it is private memory, and save_to only reads it.
+  static constexpr bool freezes_by_fork = true;
+
   /// An empty database of the kind flat, for vectors of `dim` components, 1 to 2^32-1. Throws IndexError invalid_config
   /// if `dim` is out of range, and invalid_metric if `metric` is not a value of DistanceMetric.
   CoreIndex(std::size_t dim, DistanceMetric metric) : metric_(metric), rows_(dim) {

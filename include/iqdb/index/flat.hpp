@@ -41,6 +41,9 @@ class FlatIndex : public InsertOverloads<FlatIndex>, public UpsertOverloads<Flat
   /// load_from checks everything that it reads.
   static constexpr bool trusts_nothing = true;
 
+  /// All of it is private memory, and save_to only reads it.
+  static constexpr bool freezes_by_fork = true;
+
   /// An empty index for vectors of `dim` components, 1 to 2^32-1. Throws IndexError invalid_config if `dim` is out of
   /// range, and invalid_metric if `metric` is not a value of DistanceMetric.
   FlatIndex(std::size_t dim, DistanceMetric metric) : metric_(metric), rows_(dim) {

@@ -32,4 +32,44 @@ class CallUnderWay {
   bool* mark_;
 };
 
+/// Marks that the calling thread is in a call of an object, for as long as the mark lives. For objects that many threads
+/// use: each thread sees its own marks.
+class ThreadInCall {
+ public:
+  /// The thread is in a call of `object`, which only reads if `reading` is true.
+  ThreadInCall(const void* object, bool reading) noexcept : object_(object), reading_(reading), outer_(innermost()) {
+    innermost() = this;
+  }
+  ThreadInCall(const ThreadInCall&) = delete;
+  ThreadInCall& operator=(const ThreadInCall&) = delete;
+  ~ThreadInCall() { innermost() = outer_; }
+
+  /// Whether the thread is in a call of the object.
+  [[nodiscard]] static bool is_in(const void* object) noexcept { return mark_of(object) != nullptr; }
+
+  /// Whether the thread is in a call of the object that only reads.
+  [[nodiscard]] static bool is_reading(const void* object) noexcept {
+    const ThreadInCall* mark = mark_of(object);
+    return mark != nullptr && mark->reading_;
+  }
+
+ private:
+  static const ThreadInCall*& innermost() noexcept {
+    thread_local const ThreadInCall* mark = nullptr;
+    return mark;
+  }
+
+  static const ThreadInCall* mark_of(const void* object) noexcept {
+    const ThreadInCall* mark = innermost();
+    while (mark != nullptr && mark->object_ != object) {
+      mark = mark->outer_;
+    }
+    return mark;
+  }
+
+  const void* object_;
+  bool reading_;
+  const ThreadInCall* outer_;
+};
+
 }  // namespace iqdb

@@ -92,7 +92,21 @@ struct Progress {
   std::uint64_t total;
 };
 
-/// The settings of a PersistedIndex.
+/// How a SharedIndex holds its index still while a checkpoint writes it.
+enum class Freezing : std::uint8_t {
+  /// by_fork where the index, the store and the system allow it and there is memory; else by_waiting.
+  automatic,
+  /// A forked process writes its own memory, and mutations go on. The system copies what they change meanwhile. For an
+  /// index that states `freezes_by_fork`. Where the system cannot do it now, mutations wait.
+  by_fork,
+  /// A copy of the index is written, and mutations go on once it is made. It takes the memory of a second index. For an
+  /// index that can be copied.
+  by_copy,
+  /// Mutations wait until the index is written.
+  by_waiting,
+};
+
+/// The settings of a PersistedIndex or a SharedIndex.
 struct PersistConfig {
   /// The snapshot's file. A symbolic link is followed. The log, the lock and temporary files lie beside it, so the name
   /// must not end with ".wal", ".wal.torn", ".tmp" or ".lock", and must leave room for ".wal.torn.tmp" (13 bytes).
@@ -103,6 +117,8 @@ struct PersistConfig {
   FsyncPolicy fsync_policy = FsyncPolicy::always();
   /// How snapshots are compressed.
   Compression compression = Compression::none();
+  /// How a checkpoint of a SharedIndex holds the index still. A PersistedIndex has one thread, which waits.
+  Freezing freezing = Freezing::automatic;
   /// Whether open_with, or the first save of what it made, may replace a snapshot that holds vectors. It never covers a
   /// log that holds mutations. It counts once, for that call.
   bool replace_existing = false;

@@ -45,6 +45,9 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
+template <Persistable I, Storage S>
+class SharedState;
+
 /// An index together with the file that stores it.
 ///
 ///     auto db = iqdb::PersistedIndex<iqdb::FlatIndex>::load_or_create(
@@ -56,10 +59,10 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 /// policy, and then applied. Changes through index_mut() are not logged; the next save() or checkpoint() stores them.
 ///
 /// It can be moved, but not copied. The thread rules are those of a standard container: calls of const members may run
-/// concurrently, also beside save(), checkpoint() and sync(); any other call needs exclusive use. A call from within a
-/// call, as from on_progress, throws PersistError reentered and does nothing. With the log on, one object in one process
-/// holds the path; in the child of a fork, calls that need the log throw poisoned, and the destructor does nothing. With
-/// the log off, several objects may save to the same path, but each only over what it loaded or saved itself.
+/// concurrently, also beside save(), checkpoint() and sync(); any other call needs exclusive use. SharedIndex is for many
+/// threads. A call from within a call, as from on_progress, throws PersistError reentered and does nothing. With the log
+/// on, one object in one process holds the path; in the child of a fork, calls that need the log throw poisoned, and the
+/// destructor does nothing. With the log off, several objects may save to one path, each only over what it loaded or saved.
 template <Persistable I, Storage S = FileStorage>
 class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public UpsertOverloads<PersistedIndex<I, S>> {
  public:
@@ -130,8 +133,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
   PersistedIndex(const PersistedIndex&) = delete;
   PersistedIndex& operator=(const PersistedIndex&) = delete;
 
-  /// Closes like close(), but does not report failures. What was acknowledged under FsyncPolicy::always is durable in
-  /// any case.
+  /// Closes like close(), but reports no failure. What FsyncPolicy::always acknowledged is durable in any case.
   ~PersistedIndex() { close_quietly(); }
 
   /// The index, for searches.
@@ -205,10 +207,8 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
     const CallUnderWay call(in_call_);
     const bool logged = logs_next();
     check_before_upsert(opened_.index, id, vector, metadata);
-    LsnRange lsns;
-    if (logged) {
-      lsns = log(1, [&](Writer& writer) { write_upsert(writer, id, vector, metadata); });
-    }
+    const auto body = [&](Writer& writer) { write_upsert(writer, id, vector, metadata); };
+    const LsnRange lsns = logged ? log(1, body) : LsnRange();
     logged_mutation::apply_or_abort(opened_.log.get(), lsns, [&](bool& half_done) {
       upsert_into(opened_.index, std::move(id), vector, std::move(metadata), half_done);
     });
@@ -234,17 +234,15 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
   /// says which mutation it was; other exceptions of the index pass. Also throws what insert throws.
   void apply(const WriteBatch& batch) requires Index<I> {
     const CallUnderWay call(in_call_);
-    if (batch.size() == 0) {
+    const std::span<const Mutation> mutations = batch.mutations();
+    if (mutations.empty()) {
       return;
     }
     const bool logged = logs_next();
-    const std::span<const Mutation> mutations = batch.mutations();
     const auto fail = [&](std::size_t position) { batch_errors::rethrow_for(mutations, position); };
     check_before_batch(opened_.index, mutations, fail);
-    LsnRange lsns;
-    if (logged) {
-      lsns = log(mutations.size(), [&](Writer& writer) { write_batch(writer, mutations); });
-    }
+    const auto body = [&](Writer& writer) { write_batch(writer, mutations); };
+    LsnRange lsns = logged ? log(mutations.size(), body) : LsnRange();
     for (std::size_t position = 0; position < mutations.size(); ++position, ++lsns.first) {
       try {
         logged_mutation::apply_or_abort(opened_.log.get(), lsns, [&](bool& half_done) {
@@ -303,6 +301,8 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
   }
 
  private:
+  friend class SharedState<I, S>;  // it opens and saves the same files in the same way
+
   PersistedIndex(OpenedIndex<I, S> opened, PersistConfig config, S storage, std::filesystem::path path)
       : opened_(std::move(opened)), config_(std::move(config)), storage_(std::move(storage)), path_(std::move(path)) {}
 

@@ -22,6 +22,7 @@ using iqdb::FsyncPolicy;
 using iqdb::IndexError;
 using iqdb::Mutation;
 using iqdb::testing::batch_of;
+using iqdb::testing::CallerCall;
 using iqdb::testing::Life;
 using iqdb::testing::make_mutation;
 using iqdb::testing::Random;
@@ -71,6 +72,18 @@ TEST_CASE("Life: every step has words", "[testing]") {
                      "save, and call the index from the callback", "checkpoint, and load files of before and after"});
   CHECK(to_string(Step{.kind = Step::Kind::exchange, .mutations = mutations}) ==
         "exchange the directory, insert 4 with metadata, erase 3, put it back");
+}
+
+TEST_CASE("Life: a step of many callers tells each call and when it is made", "[testing]") {
+  using Kind = CallerCall::Kind;
+  CHECK(to_string(Step{.kind = Step::Kind::together,
+                       .calls = {{.mutations = {insert_of(subject, dim, 3)}},
+                                 {.kind = Kind::batch, .mutations = {erase_of(subject, 3)}, .behind = 1},
+                                 {.kind = Kind::sync},
+                                 {.kind = Kind::checkpoint, .behind = 12},
+                                 {.kind = Kind::close}},
+                       .most_mutations = 2}) ==
+        "together, in groups of 2 [insert 3, batch (erase 3) behind 1 calls, sync, checkpoint behind 12 calls, close]");
 }
 
 TEST_CASE("Life: its text tells its settings and its steps", "[testing]") {

@@ -50,6 +50,8 @@ struct SnapshotInfo {
   std::uint64_t vectors = 0;            ///< how many vectors the snapshot holds
   std::uint64_t lsn = 0;                ///< the LSN of the last mutation that it holds; 0 with the log off
   std::chrono::nanoseconds elapsed{0};  ///< how long the save took
+  /// How the index was held still. Never `automatic`.
+  Freezing frozen = Freezing::by_waiting;
 };
 
 /// The result of verify_snapshot.
@@ -262,23 +264,25 @@ template <Storage S>
 struct WrittenSnapshot {
   typename S::Replacement file;
   Fingerprint fingerprint;
+  SnapshotInfo info;  ///< as in SnapshotSummary
+};
+
+/// What a snapshot in a file is known by.
+struct SnapshotSummary {
+  Fingerprint fingerprint;
   SnapshotInfo info;  ///< `elapsed` does not include the time to put it in place
 };
 
-/// Writes a snapshot of `index` beside the file at `path`, a resolved name, under its lock. put_in_place(result.file)
-/// then puts it in place. Throws PersistError io, and what the index's save_to or config.on_progress throws; then no
-/// temporary file is left.
-template <Persistable I, Storage S>
-[[nodiscard]] WrittenSnapshot<S> write_snapshot(const I& index, S& storage, const typename S::Lock& lock,
-                                                const std::filesystem::path& path, const PersistConfig& config) {
+/// Writes a snapshot of `index` into `file`, which is new. Throws PersistError io, and what the index's save_to or
+/// config.on_progress throws.
+template <Persistable I, FileReplacement R>
+[[nodiscard]] SnapshotSummary write_snapshot_into(R& file, const I& index, const PersistConfig& config) {
   const auto started = std::chrono::steady_clock::now();
   FileHeader header{.version = snapshot_version,
                     .index_type = std::string(PersistTraits<I>::index_type),
                     .dim = persisted_dim(index),
                     .metric = persisted_metric(index),
                     .vectors = persisted_size(index)};
-  auto file = storage.replace(path, lock);
-
   // Written again at the end, when checksum and lengths are known.
   RegionPreamble preamble;
   const auto head = [&] {
@@ -310,13 +314,22 @@ template <Persistable I, Storage S>
   progress.finish();
 
   const std::uint64_t file_bytes = data.bytes();
-  return {.file = std::move(file),
-          .fingerprint = fingerprint(header, file_bytes),
+  return {.fingerprint = fingerprint(header, file_bytes),
           .info = {.file_bytes = file_bytes,
                    .payload_bytes = preamble.payload_bytes,
                    .vectors = header.vectors,
                    .lsn = 0,
                    .elapsed = std::chrono::steady_clock::now() - started}};
+}
+
+/// Writes a snapshot of `index` beside the file at `path`, a resolved name, under its lock. put_in_place(result.file)
+/// then puts it in place. Throws as write_snapshot_into does, and PersistError io; then no temporary file is left.
+template <Persistable I, Storage S>
+[[nodiscard]] WrittenSnapshot<S> write_snapshot(const I& index, S& storage, const typename S::Lock& lock,
+                                                const std::filesystem::path& path, const PersistConfig& config) {
+  auto file = storage.replace(path, lock);
+  const SnapshotSummary summary = write_snapshot_into(file, index, config);
+  return {.file = std::move(file), .fingerprint = summary.fingerprint, .info = summary.info};
 }
 
 /// Replaces the file at `path`, a resolved name, by a snapshot of `index`, under its lock. The new file is durable when

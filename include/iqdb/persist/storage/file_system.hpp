@@ -94,4 +94,11 @@ concept FileSystem = std::copyable<F> &&
   { fs.random() } -> std::same_as<SystemResult<std::uint64_t>>;
 };
 
+/// `static constexpr bool handles_are_descriptors = true`: a handle is an `int`, and a forked process has the same file
+/// open under it.
+template <class F>
+concept HasDescriptors = requires {
+  requires F::handles_are_descriptors;
+};
+
 }  // namespace iqdb

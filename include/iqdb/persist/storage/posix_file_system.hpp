@@ -31,6 +31,9 @@ class PosixFileSystem {
   /// An open file.
   using Handle = int;
 
+  /// A forked process has the same open files under the same handles.
+  static constexpr bool handles_are_descriptors = true;
+
   /// Returns the absolute name of `path` with symbolic links followed, even if the last one leads to a missing file.
   [[nodiscard]] SystemResult<std::filesystem::path> resolve(const std::filesystem::path& path) const;
 

@@ -83,6 +83,9 @@ class TemporaryFile {
     write_through(offset, bytes);
   }
 
+  /// The descriptor by which a forked process writes the file, too.
+  [[nodiscard]] int descriptor() const noexcept requires HasDescriptors<F> { return file_.get(); }
+
   /// Makes the bytes durable, under the temporary name. Throws PersistError io; the old file is then still in place.
   void sync() {
     if (const std::error_code error =

@@ -26,34 +26,55 @@
 namespace iqdb::inline IQDB_PERSIST_ABI {
 namespace testing {
 
+/// What one of several callers calls.
+struct CallerCall {
+  /// The kind of a call.
+  enum class Kind : std::uint8_t {
+    mutate,      ///< makes the one mutation
+    batch,       ///< makes the mutations as a WriteBatch
+    sync,        ///< SharedIndex::sync
+    checkpoint,  ///< SharedIndex::checkpoint
+    close        ///< SharedIndex::close; the life goes on with a load at the end of the step
+  };
+
+  Kind kind = Kind::mutate;              ///< the kind
+  std::vector<Mutation> mutations = {};  ///< one for `mutate`, some for `batch`
+  /// It is made when so many calls of the step have reached the file system, while one of them is under way there; if
+  /// fewer do, when nobody else waits. It is never made before those that stand before it.
+  std::uint64_t behind = 0;
+};
+
 /// One step of a life.
 struct Step {
   /// The kind of a step.
   enum class Kind : std::uint8_t {
-    mutate,      ///< makes the one mutation
-    batch,       ///< makes the mutations as a WriteBatch
-    sync,        ///< PersistedIndex::sync
-    save,        ///< PersistedIndex::save
-    checkpoint,  ///< PersistedIndex::checkpoint
-    reopen,      ///< close and load
-    drop,        ///< the destructor, and load
-    kill,        ///< the process is killed; load
-    power_cut,   ///< the power is cut, the disk is in any possible state; load
-    restore,     ///< the process is killed, unsynced copies replace the files; load. With the log off, as `kill`:
-                 ///< a load then syncs nothing
-    exchange,    ///< the directory is exchanged with another one: save and checkpoint must refuse; the mutations, each
-                 ///< alone; the directory is put back. With the log off nothing is done: no directory
-                 ///< is held then
-    lose_lock,   ///< the lock file is removed: save and checkpoint must refuse; another process loads the index; they
-                 ///< must refuse again; the life goes on in the other process. With the log off
-                 ///< nothing is done: no lock is held then
-    call_back,   ///< PersistedIndex::save, whose callback makes every call: each must be refused
-    mix_backups  ///< PersistedIndex::checkpoint; a load of the snapshot before it with the log after it, and the other
-                 ///< way round, must be refused or right
+    mutate,       ///< makes the one mutation
+    batch,        ///< makes the mutations as a WriteBatch
+    sync,         ///< PersistedIndex::sync
+    save,         ///< PersistedIndex::save
+    checkpoint,   ///< PersistedIndex::checkpoint
+    reopen,       ///< close and load
+    drop,         ///< the destructor, and load
+    kill,         ///< the process is killed; load
+    power_cut,    ///< the power is cut, the disk is in any possible state; load
+    restore,      ///< the process is killed, unsynced copies replace the files; load. With the log off, as `kill`:
+                  ///< a load then syncs nothing
+    exchange,     ///< the directory is exchanged with another one: save and checkpoint must refuse; the mutations, each
+                  ///< alone; the directory is put back. With the log off nothing is done: no directory
+                  ///< is held then
+    lose_lock,    ///< the lock file is removed: save and checkpoint must refuse; another process loads the index; they
+                  ///< must refuse again; the life goes on in the other process. With the log off
+                  ///< nothing is done: no lock is held then
+    call_back,    ///< PersistedIndex::save, whose callback makes every call: each must be refused
+    mix_backups,  ///< PersistedIndex::checkpoint; a load of the snapshot before it with the log after it, and the other
+                  ///< way round, must be refused or right
+    together      ///< several callers call a SharedIndex
   };
 
   Kind kind;                             ///< the kind
   std::vector<Mutation> mutations = {};  ///< one for `mutate`, any number for `batch` and `exchange`
+  std::vector<CallerCall> calls = {};    ///< for `together`, in the order in which they are made
+  std::uint64_t most_mutations = 1024;   ///< for `together`: the bound of a group
 };
 
 /// A life: its configuration and its steps. It begins with a new index or an existing one.
@@ -66,24 +87,48 @@ struct Life {
   std::vector<Step> steps = {};                   ///< the steps
 };
 
+/// The mutation in words: "insert 3".
+[[nodiscard]] inline std::string to_string(const Mutation& mutation) {
+  return (mutation.op == FrameOp::insert   ? "insert "
+          : mutation.op == FrameOp::upsert ? "upsert "
+                                           : "erase ") +
+         to_string(mutation.id) + (mutation.metadata ? " with metadata" : "");
+}
+
+/// The mutations of a batch in words: "batch (insert 4, erase 3)".
+[[nodiscard]] inline std::string in_words(const std::vector<Mutation>& batch) {
+  std::string words = "batch (";
+  for (const Mutation& mutation : batch) {
+    words += (words.back() == '(' ? "" : ", ") + to_string(mutation);
+  }
+  return words + ")";
+}
+
+/// The call in words: "insert 3 behind 2 calls".
+[[nodiscard]] inline std::string to_string(const CallerCall& call) {
+  const std::string when = call.behind == 0 ? "" : " behind " + std::to_string(call.behind) + " calls";
+  switch (call.kind) {
+    case CallerCall::Kind::mutate:
+      return to_string(call.mutations.front()) + when;
+    case CallerCall::Kind::batch:
+      return in_words(call.mutations) + when;
+    case CallerCall::Kind::sync:
+      return "sync" + when;
+    case CallerCall::Kind::checkpoint:
+      return "checkpoint" + when;
+    case CallerCall::Kind::close:
+      return "close" + when;
+  }
+  return "?";
+}
+
 /// The step in words: "insert 3", "batch (insert 4, erase 3)".
 [[nodiscard]] inline std::string to_string(const Step& step) {
-  const auto in_words = [](const Mutation& mutation) {
-    return (mutation.op == FrameOp::insert   ? "insert "
-            : mutation.op == FrameOp::upsert ? "upsert "
-                                             : "erase ") +
-           to_string(mutation.id) + (mutation.metadata ? " with metadata" : "");
-  };
   switch (step.kind) {
     case Step::Kind::mutate:
-      return in_words(step.mutations.front());
-    case Step::Kind::batch: {
-      std::string words = "batch (";
-      for (const Mutation& mutation : step.mutations) {
-        words += (words.back() == '(' ? "" : ", ") + in_words(mutation);
-      }
-      return words + ")";
-    }
+      return to_string(step.mutations.front());
+    case Step::Kind::batch:
+      return in_words(step.mutations);
     case Step::Kind::sync:
       return "sync";
     case Step::Kind::save:
@@ -103,7 +148,7 @@ struct Life {
     case Step::Kind::exchange: {
       std::string words = "exchange the directory";
       for (const Mutation& mutation : step.mutations) {
-        words += ", " + in_words(mutation);
+        words += ", " + to_string(mutation);
       }
       return words + ", put it back";
     }
@@ -113,6 +158,13 @@ struct Life {
       return "save, and call the index from the callback";
     case Step::Kind::mix_backups:
       return "checkpoint, and load files of before and after";
+    case Step::Kind::together: {
+      std::string words = "together, in groups of " + std::to_string(step.most_mutations) + " [";
+      for (const CallerCall& call : step.calls) {
+        words += (words.back() == '[' ? "" : ", ") + to_string(call);
+      }
+      return words + "]";
+    }
   }
   return "?";
 }

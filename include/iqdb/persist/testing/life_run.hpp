@@ -3,13 +3,11 @@
 // An index in memory gets the same mutations as the durable index. Its content is the expected content.
 #pragma once
 
-#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <optional>
 #include <string>
-#include <system_error>
 #include <utility>
 
 #include "iqdb/index.hpp"
@@ -17,10 +15,12 @@
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/persistable.hpp"
 #include "iqdb/persist/progress.hpp"
+#include "iqdb/persist/testing/callers_run.hpp"
 #include "iqdb/persist/testing/crash_states.hpp"
 #include "iqdb/persist/testing/disturbances.hpp"
 #include "iqdb/persist/testing/file_call.hpp"
 #include "iqdb/persist/testing/life.hpp"
+#include "iqdb/persist/testing/life_machine.hpp"
 #include "iqdb/persist/testing/oracle.hpp"
 #include "iqdb/persist/testing/random.hpp"
 #include "iqdb/persist/testing/simulated_file_system.hpp"
@@ -45,40 +45,39 @@ class LifeRun {
       : subject_(&subject),
         life_(&life),
         config_(simulated_config(life)),
-        plan_(std::move(plan)),
         with_faults_(with_faults),
         random_(seed),
-        machine_(DiskState{}, random_.next()),
+        machine_(std::move(plan), random_.next()),
         mirror_(subject.make()),
         oracle_({.lsn = 0, .contents = subject.contents(mirror_)}) {
     config_.on_progress = [this](const Progress&) {
       if (calls_back_) {
-        require_reentered(*subject_, *index_, machine_);
+        require_reentered(*subject_, *index_, machine_.now());
       }
     };
   }
   LifeRun(const LifeRun&) = delete;
   LifeRun& operator=(const LifeRun&) = delete;
-  ~LifeRun() { machine_.plan({}); }
+  ~LifeRun() { machine_.end_plan(); }
 
   /// Runs the life to its end, or until a fault ends it. Throws Violation.
   void run() {
-    go_on(machine_);
+    go_on(machine_.now());
     for (step_ = 0; index_ && step_ < life_->steps.size(); ++step_) {
       take(life_->steps[step_]);
     }
   }
 
   /// The current machine: a kill or a power cut replaces it.
-  [[nodiscard]] const SimulatedFileSystem& machine() const noexcept { return machine_; }
+  [[nodiscard]] const SimulatedFileSystem& machine() const noexcept { return machine_.now(); }
 
   /// The current machine with its directories in their places, as it is loaded after a crash: the machine itself, or, if
   /// they are exchanged, a copy.
   [[nodiscard]] SimulatedFileSystem machine_to_load() const {
     if (!is_exchanged_) {
-      return machine_;
+      return machine();
     }
-    SimulatedFileSystem in_order = machine_.after_kill();
+    SimulatedFileSystem in_order = machine().after_kill();
     in_order.exchange_directories(config_.path.parent_path(), elsewhere);
     return in_order;
   }
@@ -117,10 +116,10 @@ class LifeRun {
   // Makes a call of the durable index and returns how it ends. A failure is a Violation unless faults were planned.
   template <class Action>
   Answer attempt(Action&& action) {
-    sync_failed_ = false;
+    machine_.forget_failed_sync();
     try {
       std::forward<Action>(action)();
-      if (sync_failed_) {
+      if (machine_.sync_failed()) {
         fail("a call succeeds though a sync failed in it");
       }
       return Answer::done;
@@ -139,22 +138,12 @@ class LifeRun {
   // Continues with the index on `machine`, which holds what a process left there.
   void go_on(SimulatedFileSystem machine) {
     index_.reset();
-    machine_.plan({});
-    machine_ = std::move(machine);
-    machine_.plan([this](FileCallRecord call) {
-      call.number = calls_++;
-      Fault fault = plan_ && !is_unplanned_ ? plan_(call) : Fault{};
-      if (repeats_failed_sync_ && is_sync(call.call)) {
-        fault.error = system_error(EIO);
-      }
-      sync_failed_ = sync_failed_ || (is_sync(call.call) && fault.error && fault.error != std::errc::interrupted);
-      return fault;
-    });
+    machine_.replace(std::move(machine));
     load();
   }
 
   void load() {
-    const Answer answer = attempt([&] { index_.emplace(open_index(*subject_, *life_, config_, machine_)); });
+    const Answer answer = attempt([&] { index_.emplace(open_index(*subject_, *life_, config_, machine_.now())); });
     if (answer == Answer::rejected) {
       fail("a load throws what is no PersistError");
     }
@@ -197,27 +186,27 @@ class LifeRun {
       case Step::Kind::reopen:
         close();
         forget_what_faults_may_have_lost();
-        go_on(machine_);
+        go_on(machine_.now());
         return;
       case Step::Kind::drop:
         end();
         forget_what_faults_may_have_lost();
-        go_on(machine_);
+        go_on(machine_.now());
         return;
       case Step::Kind::kill:
         forget_what_faults_may_have_lost();
-        go_on(machine_.after_kill());
+        go_on(machine().after_kill());
         return;
       case Step::Kind::power_cut:
         oracle_.forget_volatile();
-        go_on(SimulatedFileSystem(CrashStates(machine_, random_.next()).any(random_), random_.next()));
+        go_on(SimulatedFileSystem(CrashStates(machine(), random_.next()).any(random_), random_.next()));
         return;
       case Step::Kind::restore:
         forget_what_faults_may_have_lost();
         // Nothing is promised until the load has synced the copies. With the log off it syncs nothing.
-        is_unplanned_ = life_->wal_enabled;
-        go_on(life_->wal_enabled ? machine_.after_restore() : machine_.after_kill());
-        is_unplanned_ = false;
+        machine_.set_planned(!life_->wal_enabled);
+        go_on(life_->wal_enabled ? machine().after_restore() : machine().after_kill());
+        machine_.set_planned(true);
         return;
       case Step::Kind::exchange:
         exchange(step);
@@ -231,47 +220,62 @@ class LifeRun {
         calls_back_ = false;
         return;
       case Step::Kind::mix_backups: {
-        const DiskState earlier = machine_.visible();
+        const DiskState earlier = machine().visible();
         save([&] { index_->checkpoint(); });
         in_this_step(
-            [&] { require_no_mixture(*subject_, *life_, oracle_, earlier, machine_.visible(), with_faults_); });
+            [&] { require_no_mixture(*subject_, *life_, oracle_, earlier, machine().visible(), with_faults_); });
         return;
       }
+      case Step::Kind::together:
+        together(step);
+        return;
     }
   }
 
   // The log goes on where it is: its directory is held, whatever its name.
   void exchange(const Step& step) {
-    machine_.exchange_directories(config_.path.parent_path(), elsewhere);
+    machine_.now().exchange_directories(config_.path.parent_path(), elsewhere);
     is_exchanged_ = true;
-    in_this_step([&] { require_stale(*subject_, *index_, machine_, with_faults_); });
+    in_this_step([&] { require_stale(*subject_, *index_, machine(), with_faults_); });
     for (const Mutation& mutation : step.mutations) {
       if (index_) {
         mutate({.kind = Step::Kind::mutate, .mutations = {mutation}}, [&] { make_mutation(*index_, mutation); });
       }
     }
-    machine_.exchange_directories(config_.path.parent_path(), elsewhere);
+    machine_.now().exchange_directories(config_.path.parent_path(), elsewhere);
     is_exchanged_ = false;
   }
 
   void lose_lock() {
-    machine_.remove_lock_file(config_.path.native() + ".lock");
-    in_this_step([&] { require_stale(*subject_, *index_, machine_, with_faults_); });
+    machine_.now().remove_lock_file(config_.path.native() + ".lock");
+    in_this_step([&] { require_stale(*subject_, *index_, machine(), with_faults_); });
     std::optional<SimulatedIndex<I>> former = std::exchange(index_, std::nullopt);
     forget_what_faults_may_have_lost();
     load();
     if (index_) {
-      in_this_step([&] { require_stale(*subject_, *former, machine_, with_faults_); });
+      in_this_step([&] { require_stale(*subject_, *former, machine(), with_faults_); });
     }
     // The system reports a failed sync to every process that has the file open.
-    repeats_failed_sync_ = sync_failed_;
+    machine_.set_repeats_failed_sync(machine_.sync_failed());
     former.reset();
-    repeats_failed_sync_ = false;
+    machine_.set_repeats_failed_sync(false);
+  }
+
+  void together(const Step& step) {
+    using Run = CallersRun<I>;
+    typename Run::End end{};
+    in_this_step([&] { end = Run(*subject_, *life_, step, with_faults_, machine_, mirror_, oracle_, index_).run(); });
+    if (end == Run::End::failed) {
+      is_poisoned();
+    } else if (end != Run::End::open) {
+      forget_what_faults_may_have_lost();
+      go_on(machine_.now());
+    }
   }
 
   // Makes a check whose Violation lacks the step.
   template <class Check>
-  void in_this_step(Check&& check) const {
+  void in_this_step(Check&& check) {
     try {
       std::forward<Check>(check)();
     } catch (const Violation& violation) {
@@ -359,7 +363,7 @@ class LifeRun {
       return false;
     }
     if (!index_->poisoned()) {
-      if (sync_failed_) {
+      if (machine_.sync_failed()) {
         fail("a failed sync has not poisoned the index");
       }
       return false;
@@ -376,21 +380,16 @@ class LifeRun {
   const Subject<I>* subject_;
   const Life* life_;
   PersistConfig config_;
-  FaultPlan plan_;
   bool with_faults_;
   Random random_;
-  SimulatedFileSystem machine_;
+  LifeMachine machine_;
   I mirror_;
   Oracle oracle_;
-  std::size_t calls_ = 0;
   std::size_t step_ = 0;
   bool begun_ = false;
-  bool is_unplanned_ = false;  // the plan is not asked
-  bool sync_failed_ = false;   // in the present call
   bool poisoned_ = false;
   bool is_exchanged_ = false;  // the directory
   bool calls_back_ = false;    // the callback calls the index
-  bool repeats_failed_sync_ = false;
   std::optional<SimulatedIndex<I>> index_;
 };
 

@@ -53,6 +53,34 @@ void rename_or_poison(LogWriter<S>& writer, typename S::Replacement& file) {
   }
 }
 
+// Appends a checkpoint frame for a snapshot that is synced under its temporary name, and gives it its name. The log holds
+// the mutations behind written.info.lsn. Throws PersistError io, poisoned; then the old snapshot stands, or the log is
+// poisoned.
+template <Storage S>
+void put_snapshot_in_place(WrittenSnapshot<S>& written, LogWriter<S>& writer) {
+  // Before the rename: after a crash either snapshot may be in place, and the log must say for both where replay
+  // starts.
+  writer.checkpoint(written.fingerprint, written.info.lsn);
+  rename_or_poison(writer, written.file);
+  // Without this sync the new log of a checkpoint could survive a crash while the snapshot that it continues is lost.
+  or_poison(writer, [&] { written.file.sync_directory(); });
+}
+
+// Ends a new log that holds what the writer's log holds behind the snapshot, and goes on in it. Throws PersistError io; then
+// the old log stands, or the log is poisoned.
+template <Storage S>
+void go_on_in(NewLog<S>& created, S& storage, LogWriter<S>& writer) {
+  created.finish();
+  // Without this sync the new name could survive a crash while the log's bytes are lost.
+  or_poison(writer, [&] { created.file().sync(); });
+  rename_or_poison(writer, created.file());
+  or_poison(writer, [&] {
+    // Without this sync a crash could restore the old log, and lose mutations that were acknowledged in the new one.
+    created.file().sync_directory();
+    writer.go_on_with(storage, created);
+  });
+}
+
 }  // namespace checkpoint
 
 /// Replaces the snapshot at `path`, a resolved name, by `index`, and appends a checkpoint frame to the log. The log is
@@ -73,12 +101,7 @@ template <Persistable I, Storage S>
   }
   // Without this sync the checkpoint frame, or the rename, could reach the disk before the snapshot's bytes.
   checkpoint::or_poison(*log.writer, [&] { written.file.sync(); });
-  // Before the rename: after a crash either snapshot may be in place, and the log must say for both where replay
-  // starts.
-  log.writer->checkpoint(written.fingerprint, lsn);
-  checkpoint::rename_or_poison(*log.writer, written.file);
-  // Without this sync the new log of a checkpoint could survive a crash while the snapshot that it continues is lost.
-  checkpoint::or_poison(*log.writer, [&] { written.file.sync_directory(); });
+  checkpoint::put_snapshot_in_place(written, *log.writer);
   return written;
 }
 
@@ -87,16 +110,9 @@ template <Persistable I, Storage S>
 template <Storage S>
 void begin_new_log(const Fingerprint& base, S& storage, const std::filesystem::path& path, OpenLog<S>& log,
                    const PersistConfig& config) {
-  NewLog<S> created(storage, log_path(path), log.lock, base, log.writer->lsn(), log.writer->history_id(), config);
-  created.finish();
-  // Without this sync the new name could survive a crash while the log's header is lost.
-  checkpoint::or_poison(*log.writer, [&] { created.file().sync(); });
-  checkpoint::rename_or_poison(*log.writer, created.file());
-  checkpoint::or_poison(*log.writer, [&] {
-    // Without this sync a crash could restore the old log, and lose mutations that were acknowledged in the new one.
-    created.file().sync_directory();
-    log.writer->go_on_with(storage, created);
-  });
+  NewLog<S> created(storage, log_path(path), log.lock, base, log.writer->lsn(), log.writer->header().history_id,
+                    config);
+  checkpoint::go_on_in(created, storage, *log.writer);
 }
 
 }  // namespace iqdb

@@ -6,6 +6,8 @@
 
 #include <filesystem>
 #include <memory>
+#include <span>
+#include <tuple>
 #include <utility>
 
 #include "iqdb/index_error.hpp"
@@ -53,7 +55,7 @@ template <Storage S>
 // `half_done` is that of upsert_into.
 template <Storage S>
 void settle(LogWriter<S>& writer, const LsnRange& rejected, bool half_done, bool need_not_repeat) noexcept {
-  writer.abort(rejected, need_not_repeat);
+  std::ignore = writer.abort(std::span(&rejected, 1), need_not_repeat);
   if (half_done) {
     writer.poison("an upsert removed the old vector, and the index did not take the new one",
                   message_of_current_exception());

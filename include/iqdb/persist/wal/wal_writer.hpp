@@ -5,6 +5,7 @@
 // then report success: the log is poisoned, and nothing is appended to it any more.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
@@ -115,19 +116,22 @@ class LogWriter {
     return first;
   }
 
-  /// Records that these mutations of the frame appended last are no part of the state. If the abort cannot be appended,
-  /// the log is poisoned: a load could not tell the rejected mutations from those that the index took. `sync_now` syncs
-  /// it under every policy, for a rejection that a replay would not repeat.
-  void abort(const LsnRange& rejected, bool sync_now) noexcept {
+  /// Records that these mutations of the frame appended last are no part of the state: ascending ranges that do not
+  /// touch. If the abort cannot be appended, the log is poisoned: a load could not tell the rejected mutations from those
+  /// that the index took. `sync_now` syncs it under every policy, for a rejection that a replay would not repeat. Returns
+  /// whether the abort is in the log.
+  [[nodiscard]] bool abort(std::span<const LsnRange> rejected, bool sync_now) noexcept {
     try {
-      std::ignore = append(0, [&](Writer& writer) { write_abort(writer, std::span(&rejected, 1)); });
+      std::ignore = append(0, [&](Writer& writer) { write_abort(writer, rejected); });
       if (sync_now) {
         // Without this sync a power cut could keep the mutation and lose its abort: a load would bring back what was
         // reported as rejected.
         sync();
       }
+      return true;
     } catch (...) {
       poison("a rejected mutation could not be marked as such", message_of_current_exception());
+      return false;
     }
   }
 
@@ -193,8 +197,11 @@ class LogWriter {
   /// The bytes of the log, without space ahead.
   [[nodiscard]] std::uint64_t bytes() const noexcept { return end_.offset; }
 
-  /// The history that the log belongs to.
-  [[nodiscard]] std::uint64_t history_id() const noexcept { return header_.history_id; }
+  /// The header of the log.
+  [[nodiscard]] const LogHeader& header() const noexcept { return header_; }
+
+  /// Where the log ends.
+  [[nodiscard]] const LogPosition& end() const noexcept { return end_; }
 
   /// Makes every later append and sync throw poisoned, since `what` failed with `error`. The first reason stays.
   void poison(const char* what, const char* error) noexcept {
@@ -206,10 +213,7 @@ class LogWriter {
   }
 
   /// Whether an earlier failure left the state of the disk unknown.
-  [[nodiscard]] bool poisoned() {
-    const std::lock_guard guard(mutex_);
-    return poisoned_;
-  }
+  [[nodiscard]] bool poisoned() const noexcept { return poisoned_; }
 
   /// Throws PersistError poisoned if poisoned().
   void require_not_poisoned() {
@@ -283,7 +287,7 @@ class LogWriter {
 
   // Called with mutex_ held, or when no other thread runs.
   void poison_locked(const char* what, const char* error) noexcept {
-    if (std::exchange(poisoned_, true)) {
+    if (poisoned_.exchange(true)) {
       return;  // the first reason stays
     }
     try {
@@ -337,8 +341,8 @@ class LogWriter {
   std::size_t extent_bytes_;
   std::optional<typename S::Log> log_;
   FrameEncoder encoder_;
-  bool undone_unsynced_ = false;  // a failed append was undone, and no sync has followed
-  bool poisoned_ = false;
+  bool undone_unsynced_ = false;        // a failed append was undone, and no sync has followed
+  std::atomic<bool> poisoned_ = false;  // changed under the mutex; asked without it, since an append holds that
   std::string reason_;
 
   std::condition_variable wake_;    // the thread that syncs waits for work

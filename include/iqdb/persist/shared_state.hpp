@@ -1,0 +1,383 @@
+// What the threads of a SharedIndex share: the index, its files, and the queue in which calls wait.
+//
+// Invariants: the calls of all threads are committed in one order, one group at a time. A reader sees each mutation whole or
+// not at all, and waits only while mutations are applied, never for a write, a sync or a snapshot. In a forked child nothing
+// is locked, waited for or destroyed: a thread that does not exist there may have held a lock.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "iqdb/persist/bytes/fair_mutex.hpp"
+#include "iqdb/persist/call_under_way.hpp"
+#include "iqdb/persist/config.hpp"
+#include "iqdb/persist/error.hpp"
+#include "iqdb/persist/persistable.hpp"
+#include "iqdb/persist/persisted_index.hpp"
+#include "iqdb/persist/snapshot/snapshot.hpp"
+#include "iqdb/persist/storage/posix_process.hpp"
+#include "iqdb/persist/storage/storage.hpp"
+#include "iqdb/persist/version.hpp"
+#include "iqdb/persist/wal/checkpoint_beside.hpp"
+#include "iqdb/persist/wal/commit_queue.hpp"
+#include "iqdb/persist/wal/group_commit.hpp"
+#include "iqdb/persist/wal/logged_mutation.hpp"
+#include "iqdb/persist/wal/mutation.hpp"
+#include "iqdb/persist/wal/open_log.hpp"
+#include "iqdb/persist/wal/wal_writer.hpp"
+#include "iqdb/types.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+/// How many threads wait at one moment for a SharedIndex.
+struct WaitingThreads {
+  std::size_t calls = 0;    ///< mutations, and other calls that go one after the other, for the group in flight
+  std::size_t readers = 0;  ///< until mutations are applied
+  std::size_t writers = 0;  ///< leaders of groups, until readers are done: at most 1, and 1 for tune()
+};
+
+/// The work of a SharedIndex, whose members say what each call promises. Here, too, every member may be called from any
+/// thread, but for those that say who calls them.
+template <Persistable I, Storage S>
+class SharedState {
+ public:
+  using Inner = PersistedIndex<I, S>;  ///< the index and its files
+
+  /// A call that waits in the queue, on the stack of its thread.
+  struct Call : CommitQueue<Call>::Entry, MutationCall {
+    std::condition_variable wake = {};
+  };
+
+  /// A call of mutations, with the memory that it needs until it is done.
+  struct EncodedCall : Call {
+    EncoderLoan encoder;
+    std::vector<std::size_t> ids_of_batch;
+    std::size_t id_of_one = 0;
+  };
+
+  explicit SharedState(Inner inner)
+      : inner_(std::move(inner)), log_(inner_.opened_.log.get()), process_(posix_process::number()) {
+    publish();
+  }
+
+  /// Whether this process is a fork of the one that made the object.
+  [[nodiscard]] bool inherited() const noexcept {
+    return log_ != nullptr ? log_->lock.inherited() : process_ != posix_process::number();
+  }
+
+  /// Throws PersistError poisoned in a fork, reentered if the thread is in a call of this object.
+  void require_ready() const {
+    require_not_inherited();
+    CallUnderWay::require_none(ThreadInCall::is_in(this));
+  }
+
+  /// Commits a call, by this thread or another.
+  void commit(MutationCall&& mutations) {
+    require_ready();
+    const ThreadInCall mark(this, false);
+    EncodedCall call;
+    prepare(call, std::move(mutations));
+    wait_or_lead(call, [&](const auto& group) { return commit_calls(group); });
+    if (call.error) {
+      std::rethrow_exception(call.error);
+    }
+  }
+
+  /// Returns `look(index)`, beside other readers.
+  template <class Look>
+  auto read(Look&& look) const {
+    if (ThreadInCall::is_reading(this)) {
+      return std::forward<Look>(look)(index());
+    }
+    require_ready();
+    const ThreadInCall mark(this, true);
+    const Reading guard(*this);
+    return std::forward<Look>(look)(index());
+  }
+
+  /// Returns `set(index)`, while nobody else uses the index.
+  template <class Set>
+  auto tune(Set&& set) {
+    return alone([&] {
+      const std::lock_guard guard(content_);
+      return std::forward<Set>(set)(inner_.opened_.index);
+    });
+  }
+
+  void sync() {
+    alone([&] { inner_.sync(); });
+  }
+
+  SnapshotInfo checkpoint() {
+    require_ready();
+    const ThreadInCall mark(this, false);
+    const std::lock_guard one_at_a_time(files_);
+    if (log_ == nullptr) {
+      return in_turn([&] {
+        require_open();
+        return inner_.checkpoint();
+      });
+    }
+    const auto started = std::chrono::steady_clock::now();
+    PersistConfig config = inner_.config_;
+    config.on_progress = [&](const Progress& progress) {
+      if (closing_) {
+        open_log::throw_closed();
+      }
+      if (inner_.config_.on_progress) {
+        inner_.config_.on_progress(progress);
+      }
+    };
+    return naming_file(inner_.path_, [&] {
+      SnapshotInfo info =
+          checkpoint_beside(index(), inner_.storage_, inner_.path_, open_log::usable(inner_.opened_.log), config,
+                            [&](auto&& step) { in_turn(std::forward<decltype(step)>(step)); });
+      info.elapsed = std::chrono::steady_clock::now() - started;
+      return info;
+    });
+  }
+
+  SnapshotInfo save_copy(const std::filesystem::path& path) {
+    require_ready();
+    const ThreadInCall mark(this, false);
+    const std::lock_guard one_at_a_time(files_);
+    return in_turn([&] { return inner_.save_copy(path); });
+  }
+
+  void close() {
+    require_ready();
+    const ThreadInCall mark(this, false);
+    closing_ = true;
+    const std::lock_guard one_at_a_time(files_);
+    in_turn([&] { close_files(); });
+  }
+
+  [[nodiscard]] bool poisoned() const noexcept {
+    return log_ != nullptr && (inherited() || is_closed_ || log_->writer->poisoned());
+  }
+
+  [[nodiscard]] std::uint64_t lsn() const noexcept { return lsn_; }
+  [[nodiscard]] std::uint64_t log_bytes() const noexcept { return log_bytes_; }
+
+  [[nodiscard]] WaitingThreads waiting() {
+    require_not_inherited();
+    const FairMutex::Waiting content = content_.waiting();
+    const std::lock_guard guard(mutex_);
+    return {.calls = queue_.waiting(),
+            .readers = static_cast<std::size_t>(content.readers),
+            .writers = static_cast<std::size_t>(content.writers)};
+  }
+
+  /// The index and its files, of which only what never changes may be asked.
+  [[nodiscard]] const Inner& inner() const noexcept { return inner_; }
+
+  // ---- The steps of a call, for a test that makes the calls of many threads in one thread, in any order.
+
+  /// What the call's own thread does before the call waits. Throws what is wrong with the call whatever the index holds.
+  void prepare(EncodedCall& call, MutationCall&& mutations) const {
+    if (inner_.config_.read_only) {
+      logged_mutation::throw_read_only(inner_.path_);
+    }
+    // Here, so that what is wrong with this call costs the others nothing. It looks at nothing that mutations change.
+    group_commit::check_without_state(index(), mutations);
+    static_cast<MutationCall&>(call) = std::move(mutations);
+    if (call.op == FrameOp::batch) {
+      call.ids_of_batch.reserve(call.batch.size());
+      for (const Mutation& mutation : call.batch) {
+        call.ids_of_batch.push_back(std::hash<VectorId>()(mutation.id));
+      }
+      call.ids = call.ids_of_batch;
+    } else {
+      call.id_of_one = std::hash<VectorId>()(call.id);
+      call.ids = std::span(&call.id_of_one, 1);
+    }
+    if (log_ != nullptr) {
+      call.encoded = call.encoder->encode(call);
+    }
+    call.bytes = call.encoded.size();
+    call.mutations = call.size();
+  }
+
+  /// Commits the group that begins with the first call that waits. `guard` holds the queue's mutex, but not while
+  /// `lead(group)` commits.
+  template <class Lead>
+  void lead_group(std::unique_lock<std::mutex>& guard, Lead&& lead) {
+    const auto group = queue_.lead();
+    guard.unlock();
+    const CommittedGroup committed = std::forward<Lead>(lead)(group);
+    require_not_inherited();  // a callback may have forked: in the child nobody may be left to give the mutex back
+    publish();
+    guard.lock();
+    queue_.settle(committed.applied, committed.applying);
+    // First, so that its disk is not idle while this thread wakes the others.
+    if (Call* next = queue_.next_leader()) {
+      next->wake.notify_one();
+    }
+    for (Call& other : group) {
+      other.wake.notify_one();  // it looks at its stage when this thread lets the mutex go
+    }
+  }
+
+  /// Called by the leader.
+  template <class Group>
+  CommittedGroup commit_calls(const Group& group) noexcept {
+    LogWriter<S>* writer = nullptr;
+    try {
+      naming_file(inner_.path_, [&] {
+        require_open();
+        if (log_ != nullptr) {
+          writer = open_log::usable(inner_.opened_.log).writer.get();
+          writer->require_not_poisoned();
+        }
+      });
+    } catch (...) {
+      group_commit::fail_all(group);
+      return {};
+    }
+    const std::uint64_t whole = queue_.most_mutations();  // only a leader changes it
+    return commit_group(inner_.opened_.index, writer, inner_.path_, group, whole, [&](auto&& apply) {
+      const std::lock_guard guard(content_);
+      // By the clock, and not by a number of mutations: nobody knows how long the next one takes.
+      const auto end = std::chrono::steady_clock::now() + GroupBounds().applying;
+      apply([&] { return std::chrono::steady_clock::now() >= end; });
+    });
+  }
+
+  /// Called by the leader.
+  void close_files() {
+    is_closed_ = true;
+    if (!inner_.opened_.log) {
+      return;
+    }
+    inner_.opened_.lsn = inner_.lsn();
+    // It stays, without its lock: other threads ask it whether this process is a fork.
+    closed_log_ = std::move(inner_.opened_.log);
+    const typename S::Lock released = std::move(closed_log_->lock);
+    naming_file(inner_.path_, [&] { closed_log_->writer->close(); });
+  }
+
+  /// Runs the step of a call that goes alone. Called by the leader.
+  template <class Step>
+  void run(Call& call, Step&& step) noexcept {
+    try {
+      step();
+    } catch (...) {
+      call.error = std::current_exception();
+    }
+  }
+
+  /// The index, and all of it with its files, for the leader.
+  [[nodiscard]] const I& index() const noexcept { return inner_.opened_.index; }
+  [[nodiscard]] Inner& inner() noexcept { return inner_; }
+
+  /// The queue and its mutex, which is never held while anything is written, applied or called.
+  [[nodiscard]] std::mutex& mutex() noexcept { return mutex_; }
+  [[nodiscard]] CommitQueue<Call>& queue() noexcept { return queue_; }
+
+ private:
+  // A reader's hold on the index. A child that is forked by the function that reads lets nothing go.
+  class Reading {
+   public:
+    explicit Reading(const SharedState& state) : state_(&state) { state.content_.lock_shared(); }
+    Reading(const Reading&) = delete;
+    Reading& operator=(const Reading&) = delete;
+    ~Reading() {
+      if (!state_->inherited()) {
+        state_->content_.unlock_shared();
+      }
+    }
+
+   private:
+    const SharedState* state_;
+  };
+
+  void require_not_inherited() const {
+    if (inherited()) {
+      naming_file(inner_.path_, [] { open_log::throw_forked(); });
+    }
+  }
+
+  void require_open() const {
+    if (is_closed_) {
+      open_log::throw_closed();
+    }
+  }
+
+  template <class Step>
+  std::invoke_result_t<Step> alone(Step&& step) {
+    require_ready();
+    const ThreadInCall mark(this, false);
+    return in_turn(std::forward<Step>(step));
+  }
+
+  // Runs `step` when no group is in flight, and before any call that is made later.
+  template <class Step>
+  std::invoke_result_t<Step> in_turn(Step&& step) {
+    using Result = std::invoke_result_t<Step>;
+    Call call;
+    call.alone = true;
+    std::optional<std::conditional_t<std::is_void_v<Result>, std::monostate, Result>> result;
+    wait_or_lead(call, [&](const auto&) {
+      run(call, [&] {
+        if constexpr (std::is_void_v<Result>) {
+          step();
+        } else {
+          result.emplace(step());
+        }
+      });
+      return CommittedGroup();
+    });
+    if (call.error) {
+      std::rethrow_exception(call.error);
+    }
+    if constexpr (!std::is_void_v<Result>) {
+      return std::move(*result);
+    }
+  }
+
+  // Returns when the call is done. If it comes to be the first one that waits, `lead(group)` commits its group.
+  template <class Lead>
+  void wait_or_lead(Call& call, Lead&& lead) {
+    std::unique_lock guard(mutex_);
+    queue_.submit(call);
+    call.wake.wait(guard, [&] { return call.stage == QueuedCall::Stage::done || queue_.next_leader() == &call; });
+    if (call.stage != QueuedCall::Stage::done) {
+      lead_group(guard, std::forward<Lead>(lead));
+    }
+  }
+
+  // For those who ask without waiting. Called while no group is in flight but this thread's.
+  void publish() noexcept {
+    lsn_ = inner_.lsn();
+    log_bytes_ = inner_.log_bytes();
+  }
+
+  mutable FairMutex content_;  // of the index
+  std::mutex files_;           // of the store: one checkpoint, copy or close at a time. Taken before mutex_
+  std::mutex mutex_;           // of the queue
+  CommitQueue<Call> queue_;
+  Inner inner_;                             // its index: under content_; everything else: by the leader
+  const OpenLog<S>* log_;                   // null with the log off; lives as long as this object
+  std::unique_ptr<OpenLog<S>> closed_log_;  // the same, after close()
+  std::int64_t process_;                    // that made this
+  std::atomic<bool> closing_ = false;       // a checkpoint that is under way shall end
+  std::atomic<bool> is_closed_ = false;
+  std::atomic<std::uint64_t> lsn_ = 0;
+  std::atomic<std::uint64_t> log_bytes_ = 0;
+};
+
+}  // namespace iqdb

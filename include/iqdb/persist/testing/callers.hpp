@@ -1,0 +1,139 @@
+// Makes the calls of several callers of a SharedIndex in one thread, in any order.
+//
+// Everything is the code of SharedIndex (SharedState) but for two things: its callers do not wait, and the caller of this says who goes on.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "iqdb/persist/persistable.hpp"
+#include "iqdb/persist/persisted_index.hpp"
+#include "iqdb/persist/shared_state.hpp"
+#include "iqdb/persist/version.hpp"
+#include "iqdb/persist/wal/commit_queue.hpp"
+#include "iqdb/persist/wal/group_commit.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+namespace testing {
+
+/// A SharedIndex whose calls are submitted and led one at a time.
+template <class I, class S>
+class Callers {
+ public:
+  using Shared = SharedState<I, S>;  ///< what is driven
+
+  /// One call. It stays where it is until it is done.
+  class Ticket : Shared::EncodedCall {
+   public:
+    /// Whether its caller has its result.
+    [[nodiscard]] bool is_done() const noexcept { return this->stage == QueuedCall::Stage::done; }
+
+    /// Why it failed; null if it succeeded. Precondition: is_done().
+    [[nodiscard]] std::exception_ptr error() const noexcept { return MutationCall::error; }
+
+   private:
+    friend Callers;
+
+    std::function<void()> step_;  // of a call that goes alone
+  };
+
+  /// Takes the index out of `index`, and puts it back when this ends. `index` must hold one, and must outlive this.
+  /// `most_mutations` and `most_bytes` bound a group.
+  Callers(std::optional<PersistedIndex<I, S>>& index, std::uint64_t most_mutations, std::uint64_t most_bytes)
+      : origin_(&index), shared_(std::move(*index)) {
+    // How long mutations take must not decide what is a group: a life repeats exactly.
+    shared_.queue() = Queue({.bytes = most_bytes, .mutations = most_mutations, .applying = std::chrono::hours(24)});
+  }
+  Callers(const Callers&) = delete;
+  Callers& operator=(const Callers&) = delete;
+  ~Callers() {
+    shared_.queue() = Queue();  // calls that were never led
+    **origin_ = std::move(shared_.inner());
+  }
+
+  /// A caller calls. Throws what the call throws before it waits: then it is not submitted.
+  void submit(Ticket& ticket, MutationCall mutations) {
+    shared_.require_ready();
+    shared_.prepare(ticket, std::move(mutations));
+    submit(ticket);
+  }
+
+  /// A caller calls SharedIndex::sync.
+  void submit_sync(Ticket& ticket) {
+    submit_alone(ticket, [this] { shared_.inner().sync(); });
+  }
+
+  /// A caller calls SharedIndex::checkpoint.
+  void submit_checkpoint(Ticket& ticket) {
+    submit_alone(ticket, [this] { static_cast<void>(shared_.inner().checkpoint()); });
+  }
+
+  /// A caller calls SharedIndex::close. With the log off, which has no file to be closed, nothing happens, so that a life
+  /// goes on with the same index.
+  void submit_close(Ticket& ticket) {
+    submit_alone(ticket, [this] {
+      if (shared_.inner().config().wal_enabled) {
+        shared_.close_files();
+      }
+    });
+  }
+
+  /// Whether one of the callers that wait may lead.
+  [[nodiscard]] bool may_lead() {
+    const std::lock_guard guard(shared_.mutex());
+    return shared_.queue().next_leader() != nullptr;
+  }
+
+  /// The first caller that waits leads a group to its end. `begin(tickets)` gets the calls of the group, in their order,
+  /// before they are committed; it must not throw. Precondition: may_lead().
+  template <class Begin>
+  void lead(Begin&& begin) {
+    std::unique_lock guard(shared_.mutex());
+    auto& leader = static_cast<Ticket&>(*shared_.queue().next_leader());
+    shared_.lead_group(guard, [&](const auto& group) {
+      std::vector<Ticket*> tickets;
+      for (auto& call : group) {
+        tickets.push_back(&static_cast<Ticket&>(call));
+      }
+      std::forward<Begin>(begin)(std::as_const(tickets));
+      if (leader.step_) {
+        shared_.run(leader, leader.step_);
+        return CommittedGroup();
+      }
+      return shared_.commit_calls(group);
+    });
+  }
+
+  /// The index.
+  [[nodiscard]] const Shared& shared() const noexcept { return shared_; }
+
+  /// The index in memory, as a reader sees it.
+  [[nodiscard]] const I& index() const noexcept { return shared_.index(); }
+
+ private:
+  using Queue = CommitQueue<typename Shared::Call>;
+
+  void submit_alone(Ticket& ticket, std::function<void()>&& step) {
+    shared_.require_ready();
+    ticket.alone = true;
+    ticket.step_ = std::move(step);
+    submit(ticket);
+  }
+
+  void submit(Ticket& ticket) {
+    const std::lock_guard guard(shared_.mutex());
+    shared_.queue().submit(ticket);
+  }
+
+  std::optional<PersistedIndex<I, S>>* origin_;
+  Shared shared_;
+};
+
+}  // namespace testing
+}  // namespace iqdb

@@ -1,0 +1,111 @@
+// A checkpoint beside writers: mutations go on while the snapshot is written.
+//
+//   alone:   freeze the index at mutation n
+//   beside:  write snapshot, sync
+//   alone:   checkpoint frame (n), sync -> rename snapshot, sync directory
+//   beside:  copy the log behind n into a new log
+//   alone:   copy the rest, sync -> rename the new log, sync directory -> go on in it
+//
+// Invariant: after a crash between any two steps, a load returns the same state: what is in the snapshot and the log that
+// belong together, with every acknowledged mutation. docs/format.md says why.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <utility>
+
+#include "iqdb/persist/config.hpp"
+#include "iqdb/persist/persistable.hpp"
+#include "iqdb/persist/snapshot/freeze.hpp"
+#include "iqdb/persist/snapshot/snapshot.hpp"
+#include "iqdb/persist/storage/storage.hpp"
+#include "iqdb/persist/version.hpp"
+#include "iqdb/persist/wal/checkpoint.hpp"
+#include "iqdb/persist/wal/log_identity.hpp"
+#include "iqdb/persist/wal/log_paths.hpp"
+#include "iqdb/persist/wal/log_tail.hpp"
+#include "iqdb/persist/wal/open_log.hpp"
+#include "iqdb/persist/wal/wal_writer.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+namespace checkpoint {
+
+// Does it all while nothing else is done.
+template <Persistable I, Storage S>
+SnapshotInfo at_once(const I& index, S& storage, const std::filesystem::path& path, OpenLog<S>& log,
+                     const PersistConfig& config) {
+  const WrittenSnapshot<S> written = save_beside_log(index, storage, path, log, config);
+  begin_new_log(written.fingerprint, storage, path, log, config);
+  return written.info;
+}
+
+// Writes and syncs a snapshot of the index as it is in the step that freezes it, at the end of the log. Returns nothing if
+// that needs mutations to wait.
+template <Persistable I, Storage S, class Alone>
+std::optional<WrittenSnapshot<S>> written_beside(const I& index, S& storage, const std::filesystem::path& path,
+                                                 OpenLog<S>& log, const PersistConfig& config, LogPosition& at_freeze,
+                                                 Alone&& alone) {
+  if (!FrozenSnapshot<I, S>::is_possible(config)) {
+    return std::nullopt;
+  }
+  FrozenSnapshot<I, S> frozen(storage, log.lock, path, config);
+  bool is_frozen = false;
+  alone([&] {
+    log.writer->require_not_poisoned();
+    at_freeze = log.writer->end();
+    is_frozen = frozen.freeze(index);
+  });
+  if (!is_frozen) {
+    return std::nullopt;
+  }
+  std::optional<WrittenSnapshot<S>> written = frozen.write();
+  if (written) {
+    written->info.lsn = at_freeze.next_lsn - 1;
+    // Without this sync the checkpoint frame, or the rename, could reach the disk before the snapshot's bytes. If it
+    // fails, the file is thrown away, and nothing has changed.
+    written->file.sync();
+  }
+  return written;
+}
+
+}  // namespace checkpoint
+
+/// Replaces the snapshot at `path`, a resolved name, by `index` as it is when this begins, and the log by one that holds
+/// the mutations since. `alone(step)` runs `step` while no frame is being written and every frame is settled; between two
+/// such steps mutations may go on. Nobody else may use `storage` meanwhile, or close the log. config.freezing says how the
+/// index is held still; if that is not possible, one step does everything.
+///
+/// Throws what write_snapshot throws and PersistError io, poisoned, and std::bad_alloc; then the old snapshot and the old
+/// log stand, or the new snapshot and the old log, or the log is poisoned. A load finds every acknowledged mutation in
+/// any case.
+template <Persistable I, Storage S, class Alone>
+SnapshotInfo checkpoint_beside(const I& index, S& storage, const std::filesystem::path& path, OpenLog<S>& log,
+                               const PersistConfig& config, Alone&& alone) {
+  LogPosition at_freeze;
+  std::optional<WrittenSnapshot<S>> written =
+      checkpoint::written_beside(index, storage, path, log, config, at_freeze, alone);
+  if (!written) {
+    SnapshotInfo info;
+    alone([&] { info = checkpoint::at_once(index, storage, path, log, config); });
+    return info;
+  }
+
+  LogWriter<S>& writer = *log.writer;
+  LogPosition settled;
+  alone([&] {
+    checkpoint::put_snapshot_in_place(*written, writer);
+    settled = writer.end();
+  });
+
+  LogTail<S> tail(storage, log_path(path), log.lock, writer.header(), at_freeze, written->fingerprint, config);
+  tail.copy_up_to(settled);
+  alone([&] {
+    writer.require_not_poisoned();
+    tail.copy_up_to(writer.end());
+    checkpoint::go_on_in(tail.complete(), storage, writer);
+  });
+  return written->info;
+}
+
+}  // namespace iqdb
