@@ -518,10 +518,17 @@ TEST_CASE("What is wrong with one call touches no other call of its group", "[sh
   CHECK(ids_in(SharedMemoryDb::load(shared_config(), watched.storage)) == Ids{1, 2, 3, 30, 4});
 }
 
+namespace {
+
+// Of an index that does not take the vector 3.
+bool throws_for_three(const iqdb::VectorId& id) {
+  return id == iqdb::VectorId(3) ? throw std::runtime_error("not three") : false;
+}
+
+}  // namespace
+
 TEST_CASE("What an index throws reaches the caller whose mutation it was and no other", "[shared_index][group]") {
-  const iqdb_test::MistakesIn mistakes({.loses_insert = [](const iqdb::VectorId& id) {
-    return id == iqdb::VectorId(3) ? throw std::runtime_error("not three") : false;
-  }});
+  const iqdb_test::MistakesIn mistakes({.loses_insert = throws_for_three});
   WatchedWrong watched(wrong_index());
   SharedWrongDb& db = watched.db;
   watched.hold([&] { insert_row(db, 2); });
@@ -807,9 +814,7 @@ TEST_CASE("A sync that fails poisons and nobody behind it is told success", "[sh
 
 TEST_CASE("An abort that cannot be written poisons and no call of the group is told success",
           "[shared_index][failures]") {
-  const iqdb_test::MistakesIn mistakes({.loses_insert = [](const iqdb::VectorId& id) {
-    return id == iqdb::VectorId(3) ? throw std::runtime_error("not three") : false;
-  }});
+  const iqdb_test::MistakesIn mistakes({.loses_insert = throws_for_three});
   WatchedWrong watched(wrong_index());
   SharedWrongDb& db = watched.db;
   watched.hold([&] { insert_row(db, 2); });

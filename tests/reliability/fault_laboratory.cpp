@@ -16,7 +16,6 @@ namespace {
 
 using iqdb::testing::FaultReport;
 using iqdb_test::Enough;
-using iqdb_test::Whose;
 
 // One fault of so many is one of many callers.
 constexpr std::uint64_t part_of_callers = 5;
@@ -51,20 +50,11 @@ int main(int argc, char** argv) {
   if (!enough) {
     return EXIT_FAILURE;
   }
-  if (enough->whose != Whose::many_callers && !examine("one caller", *enough, 0, [](std::uint64_t number) {
-        return explore(number, iqdb_test::examination(number));
-      })) {
-    return EXIT_FAILURE;
-  }
-  const std::uint64_t part = enough->whose == Whose::both ? part_of_callers : 1;
-  if (enough->whose != Whose::one_caller && !examine("many callers", enough->of(Whose::many_callers, part),
-                                                     iqdb_test::first_of_callers, [](std::uint64_t number) {
-                                                       const iqdb_test::ExaminationOfCallers examination =
-                                                           iqdb_test::examination_of_callers(number);
-                                                       const iqdb_test::ChecksAre checks(examination.checks);
-                                                       return explore(number, examination);
-                                                     })) {
-    return EXIT_FAILURE;
-  }
-  return EXIT_SUCCESS;
+  const bool holds = iqdb_test::examine_both(
+      *enough, part_of_callers,
+      [](std::uint64_t number, const auto& examination) { return explore(number, examination); },
+      [](const char* whose, const Enough& part, std::uint64_t first, auto&& examine_life) {
+        return examine(whose, part, first, examine_life);
+      });
+  return holds ? EXIT_SUCCESS : EXIT_FAILURE;
 }

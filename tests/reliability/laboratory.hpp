@@ -197,8 +197,8 @@ struct Enough {
 }
 
 /// Examines lives, in two threads, from the number `first` on, until there is enough. `examine(number)` gives a report;
-/// reports are added up.
-/// `counted(report)` is what is counted. Says how far it is now and then; the first violation ends it.
+/// reports are added up. `counted(report)` is what is counted. Says how far it is now and then; the first violation ends
+/// it.
 template <class Report, class Examine, class Counted>
 [[nodiscard]] std::optional<Report> examine_lives(const Enough& enough, std::uint64_t first, Examine&& examine,
                                                   Counted&& counted) {

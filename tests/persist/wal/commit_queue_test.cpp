@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <memory>
 #include <set>
 #include <stdexcept>
@@ -43,6 +44,12 @@ std::vector<std::size_t> numbers_of(const Queue::Group& group) {
 }
 
 using Numbers = std::vector<std::size_t>;
+
+void submit(Queue& queue, std::initializer_list<NumberedCall*> calls) {
+  for (NumberedCall* call : calls) {
+    queue.submit(*call);
+  }
+}
 
 }  // namespace
 
@@ -99,9 +106,7 @@ TEST_CASE("A call that concerns an identifier of the group waits for the next on
   NumberedCall second(2, 8);
   NumberedCall third(3, 7);
   NumberedCall fourth(4, 9);
-  for (NumberedCall* call : {&first, &second, &third, &fourth}) {
-    queue.submit(*call);
-  }
+  submit(queue, {&first, &second, &third, &fourth});
   CHECK(numbers_of(queue.lead()) == Numbers{1, 2, 4});
   queue.settle(3, {});
   CHECK(queue.next_leader() == &third);
@@ -116,9 +121,7 @@ TEST_CASE("A call does not pass one that concerns the same identifier", "[commit
   NumberedCall fourth(4, 8);
   const std::vector<std::size_t> both = {8, 7};
   second.ids = both;  // it stays, and with it the fourth
-  for (NumberedCall* call : {&first, &second, &third, &fourth}) {
-    queue.submit(*call);
-  }
+  submit(queue, {&first, &second, &third, &fourth});
   CHECK(numbers_of(queue.lead()) == Numbers{1});
   queue.settle(1, {});
   CHECK(numbers_of(queue.lead()) == Numbers{2});
@@ -131,9 +134,7 @@ TEST_CASE("A call behind those that stay can be submitted and is the last", "[co
   NumberedCall first(1, 7);
   NumberedCall second(2, 7);
   NumberedCall third(3, 8);
-  for (NumberedCall* call : {&first, &second, &third}) {
-    queue.submit(*call);
-  }
+  submit(queue, {&first, &second, &third});
   CHECK(numbers_of(queue.lead()) == Numbers{1, 3});
   NumberedCall fourth(4, 9);
   queue.submit(fourth);
@@ -148,9 +149,7 @@ TEST_CASE("No call passes one that goes alone", "[commit_queue]") {
   NumberedCall third(3, 8);
   NumberedCall fourth(4, 9);
   third.alone = true;
-  for (NumberedCall* call : {&first, &second, &third, &fourth}) {
-    queue.submit(*call);
-  }
+  submit(queue, {&first, &second, &third, &fourth});
   CHECK(numbers_of(queue.lead()) == Numbers{1});
   queue.settle(1, {});
   CHECK(numbers_of(queue.lead()) == Numbers{2});
@@ -189,9 +188,7 @@ TEST_CASE("A call that goes alone is a group of its own wherever it stands", "[c
   NumberedCall second(2, 2);
   NumberedCall third(3, 3);
   second.alone = true;
-  for (NumberedCall* call : {&first, &second, &third}) {
-    queue.submit(*call);
-  }
+  submit(queue, {&first, &second, &third});
   CHECK(numbers_of(queue.lead()) == Numbers{1});
   queue.settle(1, {});
   CHECK(numbers_of(queue.lead()) == Numbers{2});
@@ -206,9 +203,7 @@ TEST_CASE("A group stays within its bounds of bytes and of mutations", "[commit_
     NumberedCall first(1, 1);
     NumberedCall second(2, 2);
     NumberedCall third(3, 3);
-    for (NumberedCall* call : {&first, &second, &third}) {
-      queue->submit(*call);
-    }
+    submit(*queue, {&first, &second, &third});
     CHECK(numbers_of(queue->lead()) == Numbers{1, 2});
     queue->settle(2, {});
     CHECK(numbers_of(queue->lead()) == Numbers{3});
@@ -222,9 +217,7 @@ TEST_CASE("A call beyond the bounds is led all the same and goes alone", "[commi
   NumberedCall large(2, 2);
   NumberedCall behind(3, 3);
   large.mutations = 5;
-  for (NumberedCall* call : {&small, &large, &behind}) {
-    queue.submit(*call);
-  }
+  submit(queue, {&small, &large, &behind});
   CHECK(numbers_of(queue.lead()) == Numbers{1});
   queue.settle(1, {});
   CHECK(numbers_of(queue.lead()) == Numbers{2});

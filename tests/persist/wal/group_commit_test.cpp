@@ -20,6 +20,7 @@
 #include "support/catch.hpp"
 #include "support/memory_storage.hpp"
 #include "support/raw_log.hpp"
+#include "support/shared_calls.hpp"
 
 namespace {
 
@@ -108,7 +109,7 @@ class Group {
     });
     std::vector<std::string> outcomes;
     for (const MutationCall& call : calls_) {
-      outcomes.push_back(outcome(call));
+      outcomes.push_back(iqdb_test::outcome_in_a_word(call.error));
     }
     calls_.clear();
     return outcomes;
@@ -134,23 +135,6 @@ class Group {
   }
 
   static std::vector<std::byte> to_vector(std::span<const std::byte> bytes) { return {bytes.begin(), bytes.end()}; }
-
-  static std::string outcome(const MutationCall& call) {
-    if (!call.error) {
-      return "ok";
-    }
-    try {
-      std::rethrow_exception(call.error);
-    } catch (const iqdb::BatchError& error) {
-      return "mutation " + std::to_string(error.position());
-    } catch (const iqdb::IndexError& error) {
-      return std::string(to_string(error.kind()));
-    } catch (const iqdb::PersistError& error) {
-      return std::string(to_string(error.kind()));
-    } catch (const std::exception& error) {
-      return error.what();
-    }
-  }
 
   MemoryStorage storage_;
   MemoryStorage::Lock lock_;

@@ -41,14 +41,28 @@ namespace freeze {
 template <class I, class S>
 inline constexpr bool can_fork = FreezesByFork<I>&& WritesInFork<S>;
 
+// Whether an index of type I in a store S can be held still in this way, so that mutations go on, as long as the system
+// goes along.
+template <class I, class S>
+[[nodiscard]] constexpr bool offers(Freezing freezing) noexcept {
+  switch (freezing) {
+    case Freezing::automatic:
+    case Freezing::by_fork:
+      return can_fork<I, S>;
+    case Freezing::by_copy:
+      return std::copy_constructible<I>;
+    case Freezing::by_waiting:
+      break;
+  }
+  return false;
+}
+
 // Throws PersistError invalid_config if `config` asks for a way of freezing that an index of type I in a store S does not
 // offer.
 template <class I, class S>
 void check(const PersistConfig& config) {
-  const bool offered = config.freezing == Freezing::by_fork   ? can_fork<I, S>
-                       : config.freezing == Freezing::by_copy ? std::copy_constructible<I>
-                                                              : true;
-  if (!offered) {
+  const bool is_named = config.freezing == Freezing::by_fork || config.freezing == Freezing::by_copy;
+  if (is_named && !offers<I, S>(config.freezing)) {
     throw_persist_error(
         PersistErrorKind::invalid_config,
         config.freezing == Freezing::by_fork
@@ -87,16 +101,7 @@ class FrozenSnapshot {
 
   /// Whether an index of this type can be frozen with these settings, as long as the system goes along.
   [[nodiscard]] static bool is_possible(const PersistConfig& config) noexcept {
-    switch (config.freezing) {
-      case Freezing::automatic:
-      case Freezing::by_fork:
-        return freeze::can_fork<I, S>;
-      case Freezing::by_copy:
-        return std::copy_constructible<I>;
-      case Freezing::by_waiting:
-        break;
-    }
-    return false;
+    return freeze::offers<I, S>(config.freezing);
   }
 
   /// Freezes `index`, which must not change before this returns. Returns whether it is frozen; if not, nothing has been

@@ -108,13 +108,8 @@ class PosixChild {
 
   /// Whether the child reports nothing, and lives, for `time`.
   [[nodiscard]] bool is_silent_for(std::chrono::milliseconds time) const noexcept {
-    const auto until = std::chrono::steady_clock::now() + time;
-    int ready = 0;
-    do {
-      auto both = events();
-      ready = ::poll(both.data(), both.size(), milliseconds_to(until));
-    } while (ready < 0 && errno == EINTR);
-    return ready == 0;
+    auto both = events();
+    return poll_until(std::chrono::steady_clock::now() + time, both) == 0;
   }
 
   /// Fills `into` with what the child has reported. Returns false if it reports less: it has ended, or is silent for
@@ -123,11 +118,7 @@ class PosixChild {
     const auto until = std::chrono::steady_clock::now() + patience;
     while (!into.empty()) {
       auto both = events();
-      const int ready = ::poll(both.data(), both.size(), milliseconds_to(until));
-      if (ready < 0 && errno == EINTR) {
-        continue;
-      }
-      if (ready <= 0) {
+      if (poll_until(until, both) <= 0) {
         return false;
       }
       const ssize_t received = ::recv(socket_, into.data(), into.size(), MSG_DONTWAIT);
@@ -146,9 +137,16 @@ class PosixChild {
     return {{{.fd = socket_, .events = POLLIN, .revents = 0}, {.fd = handle_, .events = POLLIN, .revents = 0}}};
   }
 
-  [[nodiscard]] static int milliseconds_to(std::chrono::steady_clock::time_point until) noexcept {
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - std::chrono::steady_clock::now());
-    return static_cast<int>(std::max<std::chrono::milliseconds::rep>(left.count(), 0));
+  // What poll(2) answers, behind any signal.
+  [[nodiscard]] static int poll_until(std::chrono::steady_clock::time_point until,
+                                      std::array<::pollfd, 2>& both) noexcept {
+    int ready = 0;
+    do {
+      const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - std::chrono::steady_clock::now());
+      ready =
+          ::poll(both.data(), both.size(), static_cast<int>(std::max<std::chrono::milliseconds::rep>(left.count(), 0)));
+    } while (ready < 0 && errno == EINTR);
+    return ready;
   }
 
   [[noreturn]] static void fail(const char* call) { throw std::system_error(errno, std::system_category(), call); }
