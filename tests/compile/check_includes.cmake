@@ -63,6 +63,7 @@ set(ground
     iqdb/persist/version.hpp
     iqdb/persist/error.hpp
     iqdb/persist/index_path.hpp
+    iqdb/persist/events.hpp
     iqdb/persist/config.hpp
     iqdb/persist/progress.hpp)
 
