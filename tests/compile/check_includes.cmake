@@ -89,7 +89,7 @@ endfunction()
 
 # Floors that deal in bytes alone have no business with files and threads. HelperThreads are where threads are made.
 set(byte_floors bytes codec)
-set(thread_headers iqdb/persist/bytes/helper_threads.hpp)
+set(thread_headers iqdb/persist/bytes/helper_threads.hpp iqdb/persist/bytes/worker_thread.hpp)
 
 file(STRINGS "${HEADERS}" headers)
 set(requirements iqdb/persist/requirements.hpp)
