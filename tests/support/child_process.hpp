@@ -124,6 +124,8 @@ class Pipe {
     }
   }
 
+  [[nodiscard]] int writing_end() const noexcept { return ends_[1]; }
+
   void close_reading() { close(ends_[0]); }
   void close_writing() { close(ends_[1]); }
 

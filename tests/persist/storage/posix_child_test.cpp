@@ -205,18 +205,16 @@ TEST_CASE("A program that reaps every child gets the reports all the same", "[po
 }
 
 TEST_CASE("A child does not outlive a parent that is killed", "[posix_child]") {
-  const TemporaryDirectory directory;
-  const OpenFile file(directory / "kept");
   iqdb_test::Pipe alive;
   iqdb_test::ChildProcess parent([&] {
-    PosixChild child(file.descriptor(), [](const PosixChild::Report& report) {
+    // The child keeps the pipe: it is at its end once both processes are dead.
+    PosixChild child(alive.writing_end(), [](const PosixChild::Report& report) {
       send(report, "x");
       for (;;) {
         ::pause();
       }
     });
     const std::string first = received(child, 1);
-    // The child has let go of the pipe: once this process is dead, it is at its end.
     alive.write(first);
     for (;;) {
       ::pause();

@@ -130,6 +130,23 @@ TEST_CASE("Mutations between the steps of a checkpoint are in the new log", "[ch
   CHECK(ids_loaded_from(writing.files()) == writing.acknowledged);
 }
 
+TEST_CASE("A mutation that is made while the frozen index is written is not claimed by the checkpoint",
+          "[checkpoint_beside]") {
+  Writing writing;
+  writing.insert(1);
+  writing.config().on_progress = [&](const iqdb::Progress& progress) {
+    if (progress.phase == iqdb::Progress::Phase::save && writing.acknowledged.size() == 1) {
+      writing.insert(10);
+    }
+  };
+  writing.watch = [&] { CHECK(ids_loaded_from(writing.files()).size() >= writing.acknowledged.size()); };
+  const iqdb::SnapshotInfo info = writing.checkpoint();
+  CHECK(writing.acknowledged.size() == 2);
+  CHECK(info.vectors == 1);
+  CHECK(info.lsn == 1);
+  CHECK(ids_loaded_from(writing.files()) == writing.acknowledged);
+}
+
 TEST_CASE("Where an index cannot be frozen one step does everything", "[checkpoint_beside]") {
   Writing writing(GENERATE(Freezing::by_waiting, Freezing::automatic, Freezing::by_fork));
   const iqdb::SnapshotInfo info = writing.checkpoint([&](std::size_t step) { writing.insert(10 + step); });
