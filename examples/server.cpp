@@ -20,7 +20,6 @@
 #include <iqdb/persist/shared_index.hpp>
 
 #include <httplib.h>
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include <sys/socket.h>
@@ -38,7 +37,6 @@
 #include <filesystem>
 #include <functional>
 #include <iostream>
-#include <map>
 #include <stdexcept>
 #include <string>
 #include <system_error>
@@ -47,6 +45,7 @@
 #include <utility>
 
 #include "server/answers.hpp"
+#include "server/arguments.hpp"
 #include "server/requests.hpp"
 #include "server/stats.hpp"
 
@@ -140,20 +139,37 @@ void add_endpoints(httplib::Server& http, Database& db) {
 
 // ---- Its life -----------------------------------------------------------------------------------------------------------
 
-using iqdb::DistanceMetric;
-const std::map<std::string, DistanceMetric> metrics = {{"cosine", DistanceMetric::cosine},
-                                                       {"dot_product", DistanceMetric::dot_product},
-                                                       {"euclidean", DistanceMetric::euclidean},
-                                                       {"hamming", DistanceMetric::hamming},
-                                                       {"manhattan", DistanceMetric::manhattan}};
-
 struct Options {
   std::filesystem::path file;
-  std::size_t dim = 0;
-  std::string metric = "euclidean";
-  int port = 8080;
-  std::size_t threads = 32;
+  std::size_t dim;
+  iqdb::DistanceMetric metric;
+  int port;
+  std::size_t threads;
 };
+
+iqdb::DistanceMetric metric_of(const std::string& name) {
+  for (std::uint8_t tag = 0; is_valid(static_cast<iqdb::DistanceMetric>(tag)); ++tag) {
+    if (to_string(static_cast<iqdb::DistanceMetric>(tag)) == name) {
+      return static_cast<iqdb::DistanceMetric>(tag);
+    }
+  }
+  throw server::UsageError("there is no metric '" + name + "'");
+}
+
+Options options_of(const server::Arguments& arguments) {
+  if (arguments.words().size() != 1) {
+    throw server::UsageError("the FILE of the index is missing, or there are several");
+  }
+  const auto dim = arguments.number<std::size_t>("--dim", 0, 1, 65536);
+  if (dim == 0) {
+    throw server::UsageError("--dim is missing: how many components each vector has");
+  }
+  return {.file = arguments.words().front(),
+          .dim = dim,
+          .metric = metric_of(arguments.text("--metric", "euclidean")),
+          .port = arguments.number("--port", 8080, 0, 65535),
+          .threads = arguments.number<std::size_t>("--threads", 32, 1, 1024)};
+}
 
 // Binds to 127.0.0.1 and returns the port.
 int bind(httplib::Server& http, const Options& options) {
@@ -212,7 +228,7 @@ int run(const Options& options) {
   std::signal(SIGXFSZ, SIG_IGN);               // a limit on file sizes is then an error of the write
 
   Database db = Database::load_or_create({.path = options.file, .wal_enabled = true},
-                                         iqdb::FlatIndex(options.dim, metrics.at(options.metric)));
+                                         iqdb::FlatIndex(options.dim, options.metric));
   const iqdb::RecoveryReport& recovery = db.recovery();
   std::cout << options.file.string() << ": " << db.read([](const iqdb::FlatIndex& index) { return index.size(); })
             << " vectors; " << recovery.replayed << " mutations replayed from the log, " << recovery.dropped_bytes
@@ -233,19 +249,11 @@ int run(const Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) try {
-  Options options;
-  CLI::App app("A durable vector index behind HTTP, on 127.0.0.1");
-  app.add_option("FILE", options.file, "The index; it is created if there is none")->required();
-  app.add_option("--dim", options.dim, "Components of each vector")->required();
-  app.add_option("--metric", options.metric, "How distances are measured")
-      ->check(CLI::IsMember(&metrics))
-      ->capture_default_str();
-  app.add_option("--port", options.port, "0: any that is free")->check(CLI::Range(0, 65535))->capture_default_str();
-  app.add_option("--threads", options.threads, "Connections that are served at a time")
-      ->check(CLI::Range(1, 1024))
-      ->capture_default_str();
-  CLI11_PARSE(app, argc, argv);
-  return run(options);
+  return run(options_of(server::Arguments(argc, argv, {"--dim", "--metric", "--port", "--threads"})));
+} catch (const server::UsageError& error) {
+  std::cerr << "server: " << error.what()
+            << "\nusage: server FILE --dim N [--metric euclidean] [--port 8080] [--threads 32]\n";
+  return 2;
 } catch (const iqdb::PersistError& error) {
   std::cerr << "server: " << error.what() << " [" << to_string(error.kind()) << "]\n";
   return EXIT_FAILURE;

@@ -1,16 +1,16 @@
 // server_load: threads that insert, change, erase and search vectors at `server`, and what became of what they did.
 //
-//   server_load [--port 8080] [--threads 8] [--seconds 5] [--record FILE] [--checkpoint-every N]
-//   server_load [--port 8080] --record FILE --check
+//   server_load [--port 8080] [--threads 8] [--seconds 5] [--record FILE] [--checkpoint-every N] [--seed N]
+//   server_load check [--port 8080] --record FILE
 //
 // The first form prints how many requests were answered a second and how long they took. With --record, the file says
 // afterwards what the server has acknowledged, and what it may have done when it ended before it answered. Kill the
-// server meanwhile, start it again, and let the second form compare.
+// server meanwhile, start it again, and let the second form compare. The server's metric must be euclidean, and nobody
+// else may have changed its index.
 //
-// Ends with 0 if all is well, 1 if a request was refused or a vector is not as it was acknowledged, and 2 if the server
-// went away.
+// Ends with 0 if all is well, 1 if a request was refused or a vector is not as it was acknowledged, 2 if it was called
+// wrongly, and 3 if the server went away.
 #include <httplib.h>
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -22,6 +22,7 @@
 #include <exception>
 #include <iomanip>
 #include <iostream>
+#include <limits>
 #include <map>
 #include <random>
 #include <stdexcept>
@@ -30,6 +31,7 @@
 #include <utility>
 #include <vector>
 
+#include "server/arguments.hpp"
 #include "server/record.hpp"
 #include "server/worker.hpp"
 
@@ -38,14 +40,15 @@ namespace {
 using nlohmann::json;
 using namespace load;
 
+constexpr int server_is_gone = 3;
+
 struct Options {
-  int port = 8080;
-  unsigned threads = 8;
-  double seconds = 5;
-  std::uint64_t checkpoint_every = 0;
-  std::uint64_t seed = std::random_device{}();
+  int port;
+  unsigned threads;
+  unsigned seconds;
+  std::uint64_t checkpoint_every;
+  std::uint64_t seed;
   std::string record;
-  bool check = false;
 };
 
 // ---- Load ---------------------------------------------------------------------------------------------------------------
@@ -77,7 +80,7 @@ int make_load(const Options& options) {
   }
   std::atomic<bool> server_gone = false;
   const auto begin = Clock::now();
-  const auto end = begin + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(options.seconds));
+  const auto end = begin + std::chrono::seconds(options.seconds);
   std::vector<std::thread> threads;
   for (Worker& worker : workers) {
     threads.emplace_back([&, makes_checkpoints = &worker == &workers.front() && options.checkpoint_every > 0] {
@@ -117,7 +120,7 @@ int make_load(const Options& options) {
   }
   if (server_gone) {
     std::cout << "the server went away\n";
-    return 2;
+    return server_is_gone;
   }
   return EXIT_SUCCESS;
 }
@@ -185,20 +188,32 @@ int check(const Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) try {
-  Options options;
-  CLI::App app("Load for the example server");
-  app.add_option("--port", options.port, "Where the server listens")->capture_default_str();
-  app.add_option("--threads", options.threads, "Connections")->check(CLI::Range(1, 1024))->capture_default_str();
-  app.add_option("--seconds", options.seconds, "How long")->capture_default_str();
-  app.add_option("--checkpoint-every", options.checkpoint_every, "A checkpoint after so many requests of a thread");
-  app.add_option("--seed", options.seed, "Draws the requests");
-  CLI::Option* record = app.add_option("--record", options.record, "Where to note what was acknowledged");
-  app.add_flag("--check", options.check, "Compare the server with the record")->needs(record);
-  CLI11_PARSE(app, argc, argv);
-  return options.check ? check(options) : make_load(options);
-} catch (const ServerGone& error) {
-  std::cerr << "server_load: " << error.what() << '\n';
+  const server::Arguments arguments(argc, argv,
+                                    {"--port", "--threads", "--seconds", "--record", "--checkpoint-every", "--seed"});
+  constexpr auto unlimited = std::numeric_limits<std::uint64_t>::max();
+  const Options options = {
+      .port = arguments.number("--port", 8080, 1, 65535),
+      .threads = arguments.number("--threads", 8U, 1U, 1024U),
+      .seconds = arguments.number("--seconds", 5U, 1U, 86400U),
+      .checkpoint_every = arguments.number<std::uint64_t>("--checkpoint-every", 0, 0, unlimited),
+      .seed = arguments.number<std::uint64_t>("--seed", std::random_device{}(), 0, unlimited),
+      .record = arguments.text("--record", ""),
+  };
+  if (arguments.words() == std::vector<std::string>{"check"} && !options.record.empty()) {
+    return check(options);
+  }
+  if (!arguments.words().empty()) {
+    throw server::UsageError("the command line is neither a load nor a check with a record");
+  }
+  return make_load(options);
+} catch (const server::UsageError& error) {
+  std::cerr << "server_load: " << error.what()
+            << "\nusage: server_load [--port 8080] [--threads 8] [--seconds 5] [--record FILE] [--checkpoint-every N] "
+               "[--seed N]\n       server_load check [--port 8080] --record FILE\n";
   return 2;
+} catch (const load::ServerGone& error) {
+  std::cerr << "server_load: " << error.what() << '\n';
+  return server_is_gone;
 } catch (const std::exception& error) {
   std::cerr << "server_load: " << error.what() << '\n';
   return EXIT_FAILURE;
