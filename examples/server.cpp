@@ -218,6 +218,15 @@ void serve(httplib::Server& http, sigset_t ends) {
   std::cout << "stopped by " << ::strsignal(signal) << std::endl;
 }
 
+void report(const iqdb::RecoveryReport& recovery, std::size_t vectors, const std::filesystem::path& file) {
+  std::cout << file.string() << ": " << vectors << " vectors; " << recovery.replayed
+            << " mutations replayed from the log, " << recovery.dropped_bytes << " bytes of a torn record dropped";
+  if (!recovery.torn_log.empty()) {
+    std::cout << ", which " << recovery.torn_log.string() << " keeps";
+  }
+  std::cout << std::endl;
+}
+
 int run(const Options& options) {
   sigset_t ends;
   sigemptyset(&ends);
@@ -229,10 +238,7 @@ int run(const Options& options) {
 
   Database db = Database::load_or_create({.path = options.file, .wal_enabled = true},
                                          iqdb::FlatIndex(options.dim, options.metric));
-  const iqdb::RecoveryReport& recovery = db.recovery();
-  std::cout << options.file.string() << ": " << db.read([](const iqdb::FlatIndex& index) { return index.size(); })
-            << " vectors; " << recovery.replayed << " mutations replayed from the log, " << recovery.dropped_bytes
-            << " bytes of a torn record dropped" << std::endl;
+  report(db.recovery(), db.read([](const iqdb::FlatIndex& index) { return index.size(); }), options.file);
   httplib::Server http;
   add_endpoints(http, db);
   std::cout << "listening on http://127.0.0.1:" << bind(http, options) << std::endl;
