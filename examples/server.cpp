@@ -11,11 +11,12 @@
 //   GET  /metrics     the same, as Prometheus reads it
 //
 // An identifier is an integer from 0 to 2^64-1 or a text: 1 and "1" are two vectors. When a mutation is answered with
-// 200 it is on disk. An error is answered with {"error": kind, "message": text}. After 503 a mutation may or may not be
-// present; after another error it is not.
+// 200 it is on disk. An error is answered with {"error": kind, "message": text}. A mutation that was answered with 503,
+// or not at all, may or may not be present: an upsert can be repeated. After other errors it is not.
 //
 // SIGTERM and SIGINT end the server when the requests under way are answered. A second signal, or SIGKILL, ends it at
-// once, and loses nothing that was acknowledged. server_load is a client that shows this.
+// once, and loses nothing that was acknowledged. server_load is a client that shows this. There is no authentication:
+// every user of this machine may connect, and nobody else.
 #include <iqdb/index/flat.hpp>
 #include <iqdb/persist/shared_index.hpp>
 
@@ -179,8 +180,8 @@ int bind(httplib::Server& http, const Options& options) {
     std::ignore = ::setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   });
   http.set_tcp_nodelay(true);
-  http.set_keep_alive_max_count(1'000'000);
-  http.set_keep_alive_timeout(2);  // seconds; idle connections make an end in order wait for so long
+  http.set_keep_alive_max_count(100);  // then those that wait for a thread have their turn
+  http.set_keep_alive_timeout(2);      // seconds; an end in order waits so long for idle connections
   http.set_payload_max_length(most_body_bytes);
   // A connection has its thread. Mutations that wait for the disk at the same time share a sync, so many threads help.
   http.new_task_queue = [threads = options.threads] { return new httplib::ThreadPool(threads); };
@@ -218,27 +219,18 @@ void serve(httplib::Server& http, sigset_t ends) {
   std::cout << "stopped by " << ::strsignal(signal) << std::endl;
 }
 
-void report(const iqdb::RecoveryReport& recovery, std::size_t vectors, const std::filesystem::path& file) {
-  std::cout << file.string() << ": " << vectors << " vectors; " << recovery.replayed
-            << " mutations replayed from the log, " << recovery.dropped_bytes << " bytes of a torn record dropped";
-  if (!recovery.torn_log.empty()) {
-    std::cout << ", which " << recovery.torn_log.string() << " keeps";
-  }
-  std::cout << std::endl;
-}
-
 int run(const Options& options) {
   sigset_t ends;
   sigemptyset(&ends);
   for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) {
     sigaddset(&ends, signal);
   }
-  pthread_sigmask(SIG_BLOCK, &ends, nullptr);  // before any thread starts, since threads inherit it
-  std::signal(SIGXFSZ, SIG_IGN);               // a limit on file sizes is then an error of the write
+  pthread_sigmask(SIG_BLOCK, &ends, nullptr);   // before any thread starts, since threads inherit it
+  std::ignore = std::signal(SIGXFSZ, SIG_IGN);  // a limit on file sizes is then an error of the write
 
   Database db = Database::load_or_create({.path = options.file, .wal_enabled = true},
                                          iqdb::FlatIndex(options.dim, options.metric));
-  report(db.recovery(), db.read([](const iqdb::FlatIndex& index) { return index.size(); }), options.file);
+  std::cout << options.file.string() << ": " << server::what_was_found(db) << std::endl;
   httplib::Server http;
   add_endpoints(http, db);
   std::cout << "listening on http://127.0.0.1:" << bind(http, options) << std::endl;

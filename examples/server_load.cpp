@@ -82,6 +82,7 @@ int make_load(const Options& options) {
   const auto begin = Clock::now();
   const auto end = begin + std::chrono::seconds(options.seconds);
   std::vector<std::thread> threads;
+  threads.reserve(workers.size());
   for (Worker& worker : workers) {
     threads.emplace_back([&, makes_checkpoints = &worker == &workers.front() && options.checkpoint_every > 0] {
       try {

@@ -39,7 +39,7 @@ inline Record read_record(const std::string& file) {
     Known known;
     Version in_doubt = gone;
     if (!(fields >> number >> known.acknowledged)) {
-      throw std::runtime_error("'" + file + "' is no record of server_load: " + line);
+      throw std::runtime_error("'" + file + "' is no record of server_load");
     }
     if (fields >> in_doubt) {
       known.in_doubt = in_doubt;

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include <chrono>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -49,12 +50,24 @@ inline json stats(const Database& db) {
 }
 
 inline std::string metrics(const Database& db) {
-  std::string text;
+  std::ostringstream out;
   for (const auto& [name, grows, value, help] : measurements(db)) {
-    text += "# HELP iqdb_" + name + " " + help + "\n# TYPE iqdb_" + name + (grows ? " counter" : " gauge") + "\niqdb_" +
-            name + " " + value.dump() + "\n";
+    out << "# HELP iqdb_" << name << ' ' << help << "\n# TYPE iqdb_" << name << (grows ? " counter" : " gauge")
+        << "\niqdb_" << name << ' ' << value << '\n';
   }
-  return text;
+  return out.str();
+}
+
+// What the start found, in words.
+inline std::string what_was_found(const Database& db) {
+  const iqdb::RecoveryReport& recovery = db.recovery();
+  std::ostringstream out;
+  out << db.read([](const iqdb::FlatIndex& index) { return index.size(); }) << " vectors; " << recovery.replayed
+      << " mutations replayed from the log, " << recovery.dropped_bytes << " bytes of a torn record dropped";
+  if (!recovery.torn_log.empty()) {
+    out << " (kept in " << recovery.torn_log.string() << ")";
+  }
+  return out.str();
 }
 
 }  // namespace server

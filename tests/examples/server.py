@@ -353,7 +353,9 @@ def test_orderly_end_under_load() -> None:
         assert (server.replayed, server.dropped) == (0, 0), server.said
         print("end in order: ", end="")
         check(server)
-        # Nothing goes wrong when nothing is disturbed, and more connections than threads wait for their turn.
+        server.expect_orderly_end()
+    # Nothing goes wrong when nothing is disturbed, and more connections than threads have their turns.
+    with running("load.iqdb", "--threads", "4") as server:
         process = load(server.port, "--seconds", "2", "--threads", "8", "--checkpoint-every", "100")
         out = process.communicate(timeout=PATIENCE)[0]
         print(out, end="")
