@@ -249,6 +249,18 @@ TEST_CASE("A save to a new name leaves owner and permissions to the system", "[f
                                                    });
 }
 
+TEST_CASE("A copy is synced before its rename and the directory behind it", "[file_storage][order]") {
+  Scene scene(Before::nothing);
+  Db db = scene.db();
+  scene.system().plan({});
+  db.save_copy(scene.path().parent_path() / "copy.iqdb");
+  const std::vector<std::string> order = changes(scene.system().calls());
+  REQUIRE(order.size() > 4);
+  CHECK(std::vector<std::string>(order.end() - 5, order.end()) ==
+        std::vector<std::string>{"write copy.iqdb.tmp at 0", "sync copy.iqdb.tmp", "rename copy.iqdb.tmp to copy.iqdb",
+                                 "sync directory", "unlock copy.iqdb.lock"});
+}
+
 TEST_CASE("A save removes an empty log durably before it touches the snapshot", "[file_storage][order]") {
   const std::vector<std::string> order = changes(calls_of_save(Before::a_snapshot_and_an_empty_log));
   REQUIRE(order.size() > 4);

@@ -29,7 +29,7 @@ class Callers {
   using Shared = SharedState<I, S>;  ///< what is driven
 
   /// One call. It stays where it is until it is done.
-  class Ticket : Shared::EncodedCall {
+  class Ticket : SharedMutationCall {
    public:
     /// Whether its caller has its result.
     [[nodiscard]] bool is_done() const noexcept { return this->stage == QueuedCall::Stage::done; }
