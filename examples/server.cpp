@@ -114,10 +114,10 @@ void add_endpoints(httplib::Server& http, Database& db) {
     server::answer(response, 200, {{"vectors", info.vectors}, {"lsn", info.lsn}, {"bytes", info.file_bytes}});
   });
   http.Get("/stats", [&db](const httplib::Request&, httplib::Response& response) {
-    server::answer(response, 200, server::stats(db));
+    server::answer(response, 200, server::stats_as_json(db));
   });
   http.Get("/metrics", [&db](const httplib::Request&, httplib::Response& response) {
-    response.set_content(server::metrics(db), "text/plain; version=0.0.4");
+    response.set_content(server::stats_for_prometheus(db), "text/plain; version=0.0.4");
   });
 
   http.set_exception_handler([](const httplib::Request&, httplib::Response& response, std::exception_ptr thrown) {
@@ -219,6 +219,11 @@ void serve(httplib::Server& http, sigset_t ends) {
   std::cout << "stopped by " << ::strsignal(signal) << std::endl;
 }
 
+// One line, in one piece: several threads may tell something at a time.
+void print(const iqdb::Event& event) {
+  std::cerr << std::string(to_string(event.kind)).append(": ").append(event.message).append("\n");
+}
+
 int run(const Options& options) {
   sigset_t ends;
   sigemptyset(&ends);
@@ -228,7 +233,7 @@ int run(const Options& options) {
   pthread_sigmask(SIG_BLOCK, &ends, nullptr);   // before any thread starts, since threads inherit it
   std::ignore = std::signal(SIGXFSZ, SIG_IGN);  // a limit on file sizes is then an error of the write
 
-  Database db = Database::load_or_create({.path = options.file, .wal_enabled = true},
+  Database db = Database::load_or_create({.path = options.file, .wal_enabled = true, .on_event = print},
                                          iqdb::FlatIndex(options.dim, options.metric));
   std::cout << options.file.string() << ": " << server::what_was_found(db) << std::endl;
   httplib::Server http;

@@ -71,7 +71,8 @@ void print(std::map<std::string, std::vector<double>>& milliseconds, double seco
 int make_load(const Options& options) {
   const std::size_t dim = Connection(options.port).get("/stats").at("dim");
   Record record = options.record.empty() ? Record{} : read_record(options.record);
-  const std::uint64_t first = record.empty() ? 0 : record.rbegin()->first + 1;
+  // Without a record, nobody knows which numbers earlier loads have used.
+  const std::uint64_t first = record.empty() ? std::mt19937_64(options.seed)() >> 24U : record.rbegin()->first + 1;
   std::cout << options.threads << " threads, dimension " << dim << ", seed " << options.seed << std::endl;
 
   std::vector<Worker> workers;
@@ -95,6 +96,7 @@ int make_load(const Options& options) {
       } catch (const ServerGone&) {
         server_gone = true;
       }
+      worker.hang_up();
     });
   }
   for (std::thread& thread : threads) {

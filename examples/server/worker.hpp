@@ -35,6 +35,8 @@ class Connection {
     http_.set_read_timeout(std::chrono::seconds(60));
   }
 
+  void close() { http_.stop(); }
+
   json get(const std::string& path) { return body_of(http_.Get(path)); }
   json post(const std::string& path, const json& body) {
     return body_of(http_.Post(path, body.dump(), "application/json"));
@@ -86,6 +88,9 @@ class Worker {
       next_ += stride_;
     }
   }
+
+  // A connection that stays open without a request keeps a thread of the server from others.
+  void hang_up() { connection_.close(); }
 
   void checkpoint() { request("/checkpoint", json::object()); }
 

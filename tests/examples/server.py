@@ -38,17 +38,20 @@ options = arguments.parse_args()
 
 
 class Server:
-    """A running server. Its output, so far as it was read, is in `said`."""
+    """A running server. Its output, so far as it was read, is in `said`; its events are in the file `errors`."""
 
     def __init__(self, file: str, *more: str, environment: dict[str, str] | None = None) -> None:
         command = [options.server, file, "--dim", str(DIM), "--port", "0", *more]
-        self.process = subprocess.Popen(
-            command, cwd=options.work, stdout=subprocess.PIPE, text=True, env={**os.environ, **(environment or {})}
-        )
+        self.errors = options.work / f"{file}.events"
+        with self.errors.open("w") as errors:
+            self.process = subprocess.Popen(
+                command, cwd=options.work, stdout=subprocess.PIPE, stderr=errors, text=True,
+                env={**os.environ, **(environment or {})},
+            )  # fmt: skip
         self.said = ""
         while not (port := re.search(r"listening on http://127\.0\.0\.1:(\d+)\n", self.said)):
             line = self.process.stdout.readline()
-            assert line, f"the server ended with {self.process.wait()} before it listened: {self.said}"
+            assert line, f"the server ended with {self.process.wait()} before it listened: {self.said}{self.events()}"
             self.said += line
         self.port = int(port[1])
         recovered = re.search(r"(\d+) vectors; (\d+) mutations replayed from the log, (\d+) bytes", self.said)
@@ -69,6 +72,9 @@ class Server:
     def hits(self, vector: list[float], k: int) -> list[dict]:
         return self.post("/search", {"vector": vector, "k": k}).expect(200)["hits"]
 
+    def events(self) -> str:
+        return self.errors.read_text()
+
     def end(self, with_signal: int = signal.SIGTERM) -> int:
         """Sends the signal, and returns how the process ended."""
         self.process.send_signal(with_signal)
@@ -77,7 +83,7 @@ class Server:
 
     def expect_orderly_end(self, with_signal: int = signal.SIGTERM) -> None:
         code = self.end(with_signal)
-        assert code == 0 and self.said.endswith("closed\n"), (code, self.said)
+        assert code == 0 and self.said.endswith("closed\n"), (code, self.said, self.events())
 
 
 @dataclasses.dataclass
@@ -141,12 +147,14 @@ def test_what_it_stores() -> None:
         assert len(server.post("/search", {"vector": vector(0)}).expect(200)["hits"]) == 4
         assert server.post("/checkpoint", None).expect(200)["vectors"] == 4
         server.end(signal.SIGKILL)
+        assert re.fullmatch("recovered: .*\ncheckpoint_begun: .*\ncheckpoint_done: .*\n", server.events()), server.events()
     with running("stores.iqdb") as server:
         assert (server.vectors, server.replayed) == (4, 0), server.said
-        stats = server.ask("GET", "/stats").expect(200)
-        assert (stats["vectors"], stats["dim"], stats["metric"], stats["poisoned"]) == (4, DIM, "euclidean", 0), stats
-        expect_prometheus(server.ask("GET", "/metrics"), stats)
         server.post("/insert", {"id": 3, "vector": vector(6)}).expect(200)
+        stats = server.ask("GET", "/stats").expect(200)
+        assert (stats["vectors"], stats["dim"], stats["metric"], stats["poisoned"]) == (5, DIM, "euclidean", 0), stats
+        assert (stats["mutations"], stats["groups"], stats["checkpoints"], stats["lsn"]) == (1, 1, 0, 8), stats
+        expect_prometheus(server.ask("GET", "/metrics"), stats)
         server.expect_orderly_end(signal.SIGINT)
     with running("stores.iqdb") as server:
         assert (server.vectors, server.replayed, server.dropped) == (5, 0, 0), server.said
@@ -179,7 +187,12 @@ def expect_prometheus(answer: Answer, stats: dict) -> None:
             values[name] = float(value)
             family = re.sub(r"(_bucket|_sum|_count)?(\{.*)?$", "", name)
             assert {("HELP", name), ("TYPE", name)} <= families or ("TYPE", family) in families, line
-    assert values["iqdb_vectors"] == stats["vectors"] and values["iqdb_lsn"] == stats["lsn"], (values, stats)
+    assert values["iqdb_vectors"] == stats["vectors"] and values["iqdb_mutations_total"] == stats["mutations"], values
+    buckets = [value for name, value in values.items() if name.startswith("iqdb_sync_seconds_bucket")]
+    bounds = [float(bound) for bound in re.findall(r"le=\"([^\"]+)\"", answer.text)]
+    assert buckets == sorted(buckets) and bounds == sorted(bounds) and bounds[-1] == float("inf"), values
+    assert buckets[-1] == values["iqdb_sync_seconds_count"] == stats["syncs"]["count"] > 0, values
+    assert 0 < values["iqdb_sync_seconds_sum"] == stats["syncs"]["seconds"], values
 
 
 def test_bad_requests() -> None:
@@ -300,8 +313,10 @@ def test_a_broken_disk() -> None:
         server.post("/erase", {"id": 1}).expect(503, "poisoned")
         server.post("/checkpoint", None).expect(503, "poisoned")
         assert server.hits(vector(1), 1)[0]["id"] == 1
-        assert server.ask("GET", "/stats").expect(200)["poisoned"] == 1
+        stats = server.ask("GET", "/stats").expect(200)
+        assert stats["poisoned"] == 1 and "sync" in stats["why_poisoned"], stats
         assert server.end() == 1, "an index that could not be closed in order is no success"
+        assert re.search("^poisoned: ", server.events()) and "[poisoned]" in server.events(), server.events()
     with running("broken.iqdb") as server:
         found = {hit["id"] for hit in server.hits(vector(1), 10)}
         assert found in ({1}, {1, 2}), found
