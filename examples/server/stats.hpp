@@ -75,6 +75,7 @@ inline json stats_as_json(const Database& db) {
 inline std::string stats_for_prometheus(const Database& db) {
   const iqdb::Stats stats = db.stats();
   std::ostringstream out;
+  out.precision(15);  // all digits of a number of nanoseconds
   for (const auto& [name, grows, value, help] : measurements(db, stats)) {
     const std::string full_name = "iqdb_" + name + (grows ? "_total" : "");
     out << "# HELP " << full_name << ' ' << help << "\n# TYPE " << full_name << (grows ? " counter\n" : " gauge\n")

@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import http.client
 import json
+import math
 import os
 import pathlib
 import random
@@ -192,7 +193,7 @@ def expect_prometheus(answer: Answer, stats: dict) -> None:
     bounds = [float(bound) for bound in re.findall(r"le=\"([^\"]+)\"", answer.text)]
     assert buckets == sorted(buckets) and bounds == sorted(bounds) and bounds[-1] == float("inf"), values
     assert buckets[-1] == values["iqdb_sync_seconds_count"] == stats["syncs"]["count"] > 0, values
-    assert 0 < values["iqdb_sync_seconds_sum"] == stats["syncs"]["seconds"], values
+    assert math.isclose(values["iqdb_sync_seconds_sum"], stats["syncs"]["seconds"]) and stats["syncs"]["seconds"] > 0, values
 
 
 def test_bad_requests() -> None:
