@@ -26,11 +26,11 @@ struct SharedCall : CommitQueue<SharedCall>::Entry, MutationCall {
 class SharedMutationCall : public SharedCall {
  public:
   /// Prepares the call; `logged` says that it needs a record. Throws what is wrong with it whatever the index holds, so that
-  /// it costs other calls nothing. Looks at nothing that mutations change. `mutations` refers to what the caller owns.
+  /// it costs other calls nothing. Looks at nothing that mutations change. `call` refers to what the caller owns.
   template <Index I>
-  void prepare(const I& index, MutationCall&& mutations, bool logged) {
-    group_commit::check_without_state(index, mutations);
-    static_cast<MutationCall&>(*this) = std::move(mutations);
+  void prepare(const I& index, MutationCall&& call, bool logged) {
+    group_commit::check_without_state(index, call);
+    static_cast<MutationCall&>(*this) = std::move(call);
     if (op == FrameOp::batch) {
       ids_of_batch_.reserve(batch.size());
       for (const Mutation& mutation : batch) {
