@@ -138,7 +138,7 @@ void add_endpoints(httplib::Server& http, Database& db) {
   });
 }
 
-// ---- Its life -----------------------------------------------------------------------------------------------------------
+// ---- Start and end -----------------------------------------------------------------------------------------------------------
 
 struct Options {
   std::filesystem::path file;
@@ -241,8 +241,10 @@ int run(const Options& options) {
   std::cout << "listening on http://127.0.0.1:" << bind(http, options) << std::endl;
   serve(http, ends);
 
-  if (!db.poisoned()) {
+  try {
     db.checkpoint();  // so that the next start has nothing to replay
+  } catch (const iqdb::PersistError&) {
+    // print() has said so. The log holds everything.
   }
   db.close();
   std::cout << "closed" << std::endl;

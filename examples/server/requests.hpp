@@ -10,7 +10,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
-#include <limits>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -70,8 +69,8 @@ inline std::vector<float> vector_of(const json& request) {
   std::vector<float> vector;
   vector.reserve(components.size());
   for (const json& component : components) {
-    // A double beyond the range of float would become infinite, and JSON could not show it.
-    if (!component.is_number() || std::abs(component.get<double>()) > std::numeric_limits<float>::max()) {
+    // What is beyond the range of float becomes infinite.
+    if (!component.is_number() || !std::isfinite(component.get<float>())) {
       throw BadRequest("component " + std::to_string(vector.size()) + " of \"vector\" is no number that fits a float");
     }
     vector.push_back(component.get<float>());
