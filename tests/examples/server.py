@@ -29,9 +29,9 @@ DIM = 16
 PATIENCE = 60  # seconds until a process that hangs is an error
 
 arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-arguments.add_argument("--server", required=True)
-arguments.add_argument("--load", required=True)
-arguments.add_argument("--failing-sync", required=True)
+arguments.add_argument("--server", required=True, type=os.path.abspath)
+arguments.add_argument("--load", required=True, type=os.path.abspath)
+arguments.add_argument("--failing-sync", required=True, type=os.path.abspath)
 arguments.add_argument("--work", required=True, type=pathlib.Path)
 arguments.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
 arguments.add_argument("--rounds", type=int, default=6)
