@@ -132,23 +132,7 @@ class SharedState {
         return inner_.checkpoint();
       });
     }
-    const auto started = std::chrono::steady_clock::now();
-    PersistConfig config = inner_.config_;
-    config.on_progress = [&](const Progress& progress) {
-      if (closing_) {
-        open_log::throw_closed();
-      }
-      if (inner_.config_.on_progress) {
-        inner_.config_.on_progress(progress);
-      }
-    };
-    return naming_file(inner_.path_, [&] {
-      SnapshotInfo info =
-          checkpoint_beside(index(), inner_.storage_, inner_.path_, open_log::usable(inner_.opened_.log), config,
-                            [&](auto&& step) { in_turn(std::forward<decltype(step)>(step)); });
-      info.elapsed = std::chrono::steady_clock::now() - started;
-      return info;
-    });
+    return checkpoint_in_turns([&](auto&& step) { in_turn(std::forward<decltype(step)>(step)); });
   }
 
   SnapshotInfo save_copy(const std::filesystem::path& path) {
@@ -161,7 +145,7 @@ class SharedState {
   void close() {
     require_ready();
     const ThreadInCall mark(this, false);
-    closing_ = true;
+    begin_closing();
     const std::lock_guard one_at_a_time(files_);
     in_turn([&] { close_files(); });
   }
@@ -256,6 +240,31 @@ class SharedState {
       apply([&] { return std::chrono::steady_clock::now() >= end; });
     });
   }
+
+  /// What the thread of a checkpoint does, with the log on. `alone(step)` makes `step` a call that goes alone, and returns or
+  /// throws when that is done. One at a time.
+  template <class Alone>
+  SnapshotInfo checkpoint_in_turns(Alone&& alone) {
+    const auto started = std::chrono::steady_clock::now();
+    PersistConfig config = inner_.config_;
+    config.on_progress = [&](const Progress& progress) {
+      if (closing_) {
+        open_log::throw_closed();
+      }
+      if (inner_.config_.on_progress) {
+        inner_.config_.on_progress(progress);
+      }
+    };
+    return naming_file(inner_.path_, [&] {
+      SnapshotInfo info = checkpoint_beside(index(), inner_.storage_, inner_.path_,
+                                            open_log::usable(inner_.opened_.log), config, std::forward<Alone>(alone));
+      info.elapsed = std::chrono::steady_clock::now() - started;
+      return info;
+    });
+  }
+
+  /// From now on a checkpoint that is under way ends as soon as it can: somebody closes.
+  void begin_closing() noexcept { closing_ = true; }
 
   /// Called by the leader.
   void close_files() {

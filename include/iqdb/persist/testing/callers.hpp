@@ -69,10 +69,29 @@ class Callers {
     submit_alone(ticket, [this] { shared_.inner().sync(); });
   }
 
-  /// A caller calls SharedIndex::checkpoint.
+  /// A caller calls SharedIndex::checkpoint, where nothing goes on beside it.
   void submit_checkpoint(Ticket& ticket) {
     submit_alone(ticket, [this] { static_cast<void>(shared_.inner().checkpoint()); });
   }
+
+  /// A caller calls SharedIndex::checkpoint, with the log on, and this returns or throws when it is done. Each of its steps
+  /// that has no other call beside it is given to `take_turn(step)`: that submits it, and returns or throws when it is done.
+  template <class TakeTurn>
+  void checkpoint_beside(TakeTurn&& take_turn) {
+    shared_.require_ready();
+    static_cast<void>(shared_.checkpoint_in_turns([&](auto&& step) { take_turn([&] { step(); }); }));
+  }
+
+  /// A step goes alone.
+  void submit_alone(Ticket& ticket, std::function<void()>&& step) {
+    shared_.require_ready();
+    ticket.alone = true;
+    ticket.step_ = std::move(step);
+    submit(ticket);
+  }
+
+  /// A caller is about to call SharedIndex::close while a checkpoint is under way: submit_close() follows when that is done.
+  void begin_closing() noexcept { shared_.begin_closing(); }
 
   /// A caller calls SharedIndex::close. With the log off, which has no file to be closed, nothing happens, so that a life
   /// goes on with the same index.
@@ -118,13 +137,6 @@ class Callers {
 
  private:
   using Queue = CommitQueue<typename Shared::Call>;
-
-  void submit_alone(Ticket& ticket, std::function<void()>&& step) {
-    shared_.require_ready();
-    ticket.alone = true;
-    ticket.step_ = std::move(step);
-    submit(ticket);
-  }
 
   void submit(Ticket& ticket) {
     const std::lock_guard guard(shared_.mutex());

@@ -2,13 +2,18 @@
 //
 // While a leader is in the file system, other callers call. No caller has its result before its group is settled, no second
 // one leads, and no reader sees what is not logged. Behind a failed sync, a poison or a close nobody is told success.
+//
+// Beside a checkpoint others go on: at each of its calls of the file system, but in those of its steps that go alone, the
+// callers that wait are committed, group by group, before the call is made.
 #pragma once
 
 #include <algorithm>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <exception>
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -16,13 +21,14 @@
 
 #include "iqdb/index.hpp"
 #include "iqdb/index_error.hpp"
-#include "iqdb/persist/error.hpp"
 #include "iqdb/persist/persistable.hpp"
 #include "iqdb/persist/storage/file_storage.hpp"
 #include "iqdb/persist/testing/callers.hpp"
+#include "iqdb/persist/testing/checkpoints_beside.hpp"
 #include "iqdb/persist/testing/expected_group.hpp"
 #include "iqdb/persist/testing/life.hpp"
 #include "iqdb/persist/testing/life_machine.hpp"
+#include "iqdb/persist/testing/made_call.hpp"
 #include "iqdb/persist/testing/oracle.hpp"
 #include "iqdb/persist/testing/simulated_file_system.hpp"
 #include "iqdb/persist/testing/simulated_index.hpp"
@@ -63,13 +69,20 @@ class CallersRun {
   }
   CallersRun(const CallersRun&) = delete;
   CallersRun& operator=(const CallersRun&) = delete;
-  ~CallersRun() { machine_->watch({}); }
+  ~CallersRun() {
+    machine_->watch({});
+    machine_->checkpoints().place.reset();
+  }
 
   /// Makes every call, and returns when each caller has its result. Throws Violation.
   End run() {
     machine_->forget_failed_sync();
     for (;;) {
       submit_due();
+      if (!for_files_.empty() && !for_files_.front()->has_files) {
+        use_files();
+        continue;
+      }
       if (!callers_.may_lead()) {
         if (made_.size() == step_->calls.size()) {
           break;
@@ -89,21 +102,21 @@ class CallersRun {
   using Storage = BasicFileStorage<SimulatedFileSystem>;
   using Ticket = typename Callers<I, Storage>::Ticket;
 
-  // A call that was made.
-  struct Made : Ticket {
-    explicit Made(const CallerCall& its_call) : call(&its_call) {}
+  using Made = MadeCall<Ticket>;
+  using Answer = CallAnswer;
 
-    const CallerCall* call;
-    bool told = false;  // its caller has the result
-  };
-
-  enum class Answer : std::uint8_t { done, rejected, failed };
-
-  // Other callers call while the leader is in the file system. Code that catches exceptions surrounds this.
+  // Other callers call while the leader, or a checkpoint, is in the file system. Code that catches exceptions surrounds this.
   void before_call() {
     ++calls_;
+    if (violation_) {
+      return;  // nobody is there any more who could be committed
+    }
     try {
       submit_due();
+      if (is_beside()) {
+        go_on_beside();
+      }
+      note_place();
       if (group_.empty()) {
         return;
       }
@@ -148,7 +161,12 @@ class CallersRun {
           callers_.submit_checkpoint(made);
           return;
         case CallerCall::Kind::close:
-          callers_.submit_close(made);
+          made.has_files = for_files_.empty();
+          made.has_files ? callers_.submit_close(made) : callers_.begin_closing();
+          for_files_.push_back(&made);
+          return;
+        case CallerCall::Kind::checkpoint_beside:
+          life_->wal_enabled ? for_files_.push_back(&made) : callers_.submit_checkpoint(made);
           return;
       }
     } catch (const IndexError&) {
@@ -156,6 +174,98 @@ class CallersRun {
       if (!is_refused_by_checks(*mirror_, mutations)) {
         note("a call is refused before it waits, and an index in memory takes it: " + to_string(*made.call));
       }
+    }
+  }
+
+  // The files are free for the first call that waits for them. A checkpoint is made to its end.
+  void use_files() {
+    Made& made = *for_files_.front();
+    made.has_files = true;
+    if (made.call->kind == CallerCall::Kind::close) {
+      callers_.submit_close(made);
+      return;
+    }
+    const bool others_close = is_closed();
+    sync_failed_beside_ = false;
+    turns_ = 0;
+    checkpoint_ = &made;
+    ++machine_->checkpoints().begun;
+    std::exception_ptr error;
+    try {
+      callers_.checkpoint_beside([&](std::function<void()>&& step) { take_turn(made, std::move(step)); });
+    } catch (...) {
+      error = std::current_exception();
+    }
+    excuse_sync_beside();
+    checkpoint_ = nullptr;
+    machine_->checkpoints().place.reset();
+    for_files_.pop_front();
+    made.told = true;
+    require_no_violation();
+    conclude_checkpoint(error, others_close);
+  }
+
+  // A step of a checkpoint waits until those that wait before it are committed, and goes alone.
+  void take_turn(const Made& made, std::function<void()>&& step) {
+    require_no_violation();
+    Made& turn = turns_made_.emplace_back(*made.call);
+    callers_.submit_alone(turn, std::move(step));
+    while (!turn.is_done()) {
+      try {
+        lead();
+      } catch (const Violation& violation) {
+        note(violation.what());
+        throw;
+      }
+    }
+    if (turn.error()) {
+      std::rethrow_exception(turn.error());
+    }
+  }
+
+  // The checkpoint is about to call the file system, and lets others go on.
+  void go_on_beside() {
+    excuse_sync_beside();
+    while (callers_.may_lead()) {
+      lead();
+    }
+  }
+
+  // A checkpoint that could not sync its snapshot beside the others has failed, and nothing else has.
+  void excuse_sync_beside() {
+    if (machine_->sync_failed() && !callers_.shared().poisoned()) {
+      sync_failed_beside_ = true;
+      machine_->forget_failed_sync();
+    }
+  }
+
+  void note_place() {
+    if (checkpoint_ != nullptr) {
+      machine_->checkpoints().place = place();
+      ++machine_->checkpoints().calls.at(place());
+    }
+  }
+
+  // Of the checkpoint that is under way.
+  [[nodiscard]] std::size_t place() const noexcept {
+    return 2 * turns_ + (!group_.empty() && is_turn(*group_.front()) ? 1U : 0U);
+  }
+
+  void conclude_checkpoint(const std::exception_ptr& error, bool was_closed) {
+    switch (answer_of(error)) {
+      case Answer::rejected:
+        throw Violation("a checkpoint throws what is no PersistError");
+      case Answer::failed:
+        if (!with_faults_ && !was_closed && !is_closing()) {
+          throw Violation("a checkpoint fails though nothing failed below it");
+        }
+        note_failure();
+        return;
+      case Answer::done:
+        if (was_closed || sync_failed_beside_) {
+          throw Violation("a checkpoint succeeds behind a close, or though a sync failed in it");
+        }
+        ++machine_->checkpoints().completed;
     }
   }
 
@@ -174,19 +284,23 @@ class CallersRun {
       }
       made->told = true;
     }
-    if (violation_) {
-      throw Violation(*violation_);
+    require_no_violation();
+    if (checkpoint_ != nullptr && !is_turn(*group.front())) {
+      ++machine_->checkpoints().groups.at(place());
     }
-    is_alone(*group.front()) ? conclude_alone(*group.front()) : conclude(group);
+    group.front()->is_alone() ? conclude_alone(*group.front()) : conclude(group);
+    if (!for_files_.empty() && for_files_.front()->told) {
+      for_files_.pop_front();  // it was closed
+    }
   }
 
   // A group is about to be committed: what its callers must be told, and what a load may find from now on.
   void expect() {
     expected_ = {.after = before_};
-    if (!life_->wal_enabled && group_.front()->call->kind == CallerCall::Kind::checkpoint) {
+    if (!life_->wal_enabled && is_checkpoint(*group_.front())) {
       oracle_->expect(before_);
     }
-    if (is_unusable() || is_alone(*group_.front())) {
+    if (is_unusable() || group_.front()->is_alone()) {
       return;
     }
     std::vector<const std::vector<Mutation>*> calls;
@@ -201,9 +315,7 @@ class CallersRun {
 
   // A group of mutations is done.
   void conclude(const std::vector<Made*>& group) {
-    const auto answered = [](Answer answer) {
-      return [answer](const Made* made) { return answer_of(*made) == answer; };
-    };
+    const auto answered = [](Answer answer) { return [answer](const Made* made) { return made->answer() == answer; }; };
     const bool failed = std::ranges::any_of(group, answered(Answer::failed));
     const Moment now = moment();
     if (is_unusable()) {
@@ -248,13 +360,13 @@ class CallersRun {
 
   // Of a group that `failed`, those calls that were rejected say so, and all others fail.
   void require_right(const Made& made, const ExpectedCall& expected, bool failed) const {
-    const Answer answer = answer_of(made);
+    const Answer answer = made.answer();
     const bool is_right = expected.refused    ? answer == Answer::rejected
                           : expected.rejected ? answer == Answer::rejected || (failed && answer == Answer::failed)
                           : failed            ? answer == Answer::failed
                                               : answer == Answer::done;
     if (!is_right) {
-      throw Violation("a caller is told that its call " + std::string(name(answer)) + ", but it " +
+      throw Violation("a caller is told that its call " + std::string(in_words(answer)) + ", but it " +
                       (expected.rejected ? "is rejected"
                        : failed          ? "fails as others of its group"
                                          : "succeeds") +
@@ -268,14 +380,14 @@ class CallersRun {
   // A call that goes alone is done.
   void conclude_alone(const Made& made) {
     const CallerCall::Kind kind = made.call->kind;
-    const Answer answer = answer_of(made);
+    const Answer answer = made.answer();
     if (moment() != before_) {
       throw Violation("a call that is no mutation has changed the index: " + to_string(*made.call));
     }
     if (answer == Answer::rejected) {
       throw Violation("a call that is no mutation throws what is no PersistError: " + to_string(*made.call));
     }
-    const bool was_closed = end_ == End::closed || end_ == End::broken;
+    const bool was_closed = is_closed();
     if (kind == CallerCall::Kind::close && life_->wal_enabled && !was_closed) {
       end_ = answer == Answer::done ? End::closed : End::broken;
     }
@@ -292,10 +404,14 @@ class CallersRun {
     if (is_poisoned_ || was_closed || machine_->sync_failed()) {
       throw Violation("a call succeeds behind a failed sync, a poison or a close: " + to_string(*made.call));
     }
-    if (kind == CallerCall::Kind::checkpoint) {
+    // The first step of a checkpoint makes a copy. Each other one syncs a log that holds everything.
+    if (is_turn(made) && ++turns_ == 1 && std::copy_constructible<I>) {
+      return;
+    }
+    if (is_checkpoint(made)) {
       oracle_->acknowledge();
     }
-    if (life_->wal_enabled || kind == CallerCall::Kind::checkpoint) {
+    if (life_->wal_enabled || is_checkpoint(made)) {
       oracle_->make_durable();
     }
   }
@@ -316,31 +432,35 @@ class CallersRun {
     }
   }
 
-  [[nodiscard]] bool is_unusable() const noexcept { return is_poisoned_ || end_ == End::closed || end_ == End::broken; }
+  void require_no_violation() const {
+    if (violation_) {
+      throw Violation(*violation_);
+    }
+  }
+
+  [[nodiscard]] bool is_closed() const noexcept { return end_ == End::closed || end_ == End::broken; }
+  [[nodiscard]] bool is_unusable() const noexcept { return is_poisoned_ || is_closed(); }
+
+  // Whether a caller waits for the end of a checkpoint to close.
+  [[nodiscard]] bool is_closing() const {
+    return std::ranges::any_of(for_files_,
+                               [](const Made* made) { return made->call->kind == CallerCall::Kind::close; });
+  }
+
+  // Whether a checkpoint is in the file system, and none of its steps that go alone.
+  [[nodiscard]] bool is_beside() const noexcept { return checkpoint_ != nullptr && group_.empty(); }
 
   [[nodiscard]] Moment moment() const {
     return {.lsn = callers_.shared().lsn(), .contents = subject_->contents(callers_.index())};
   }
 
-  static bool is_alone(const Made& made) {
-    return made.call->kind != CallerCall::Kind::mutate && made.call->kind != CallerCall::Kind::batch;
+  // Whether this is a step of a checkpoint that others go on beside.
+  [[nodiscard]] bool is_turn(const Made& made) const noexcept {
+    return life_->wal_enabled && made.call->kind == CallerCall::Kind::checkpoint_beside;
   }
 
-  static Answer answer_of(const Made& made) {
-    try {
-      if (made.error()) {
-        std::rethrow_exception(made.error());
-      }
-      return Answer::done;
-    } catch (const PersistError&) {
-      return Answer::failed;
-    } catch (const std::exception&) {
-      return Answer::rejected;
-    }
-  }
-
-  static const char* name(Answer answer) noexcept {
-    return answer == Answer::done ? "succeeds" : answer == Answer::failed ? "fails" : "is rejected";
+  static bool is_checkpoint(const Made& made) noexcept {
+    return made.call->kind == CallerCall::Kind::checkpoint || made.call->kind == CallerCall::Kind::checkpoint_beside;
   }
 
   // Longer batches go alone.
@@ -353,11 +473,16 @@ class CallersRun {
   LifeMachine* machine_;
   I* mirror_;
   Oracle* oracle_;
-  std::deque<Made> made_;  // in the order of the step; a call that waits stays where it is
+  std::deque<Made> turns_made_;  // of checkpoints, that went alone
+  std::deque<Made> made_;        // in the order of the step; a call that waits stays where it is
   Callers<I, Storage> callers_;
   std::vector<Made*> group_;  // in flight
   Moment before_;             // the group
   ExpectedGroup expected_;
+  std::deque<Made*> for_files_;       // checkpoints and closes: the first one has the files, if it has_files
+  const Made* checkpoint_ = nullptr;  // that is under way
+  std::size_t turns_ = 0;             // of its steps that go alone, those that are done
+  bool sync_failed_beside_ = false;   // of its files, while others went on
   bool is_poisoned_ = false;
   End end_ = End::open;
   std::uint64_t calls_ = 0;  // that have reached the file system in this step

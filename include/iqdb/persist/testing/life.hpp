@@ -33,8 +33,10 @@ struct CallerCall {
     mutate,      ///< makes the one mutation
     batch,       ///< makes the mutations as a WriteBatch
     sync,        ///< SharedIndex::sync
-    checkpoint,  ///< SharedIndex::checkpoint
-    close        ///< SharedIndex::close; the life goes on with a load at the end of the step
+    checkpoint,  ///< SharedIndex::checkpoint, which lets nobody go on meanwhile
+    close,       ///< SharedIndex::close; the life goes on with a load at the end of the step
+    /// SharedIndex::checkpoint, which writes a copy: others go on meanwhile. As `checkpoint` with the log off
+    checkpoint_beside
   };
 
   Kind kind = Kind::mutate;              ///< the kind
@@ -118,6 +120,8 @@ struct Life {
       return "checkpoint" + when;
     case CallerCall::Kind::close:
       return "close" + when;
+    case CallerCall::Kind::checkpoint_beside:
+      return "checkpoint beside others" + when;
   }
   return "?";
 }
