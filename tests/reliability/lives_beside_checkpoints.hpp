@@ -1,6 +1,7 @@
 // Lives of callers that go on while one of them makes a checkpoint: some are told on purpose, others are random.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -16,48 +17,66 @@
 
 namespace iqdb_test {
 
-/// Lives that are told on purpose, each with whether the index tells beforehand what it would reject. In each life one
-/// script happens at another of the calls that a checkpoint makes in the file system, which are fewer than the lives.
+/// The places of a checkpoint in which others go on beside it.
+inline constexpr std::size_t begins = 0;
+inline constexpr std::size_t writes = 2;
+inline constexpr std::size_t copies = 4;
+inline constexpr std::size_t ends = 6;
+
+/// Lives that are told on purpose, each with whether the index tells beforehand what it would reject. In each of them one
+/// script happens at another call that a checkpoint makes in the file system, so that every call has each script.
 [[nodiscard]] inline std::vector<std::pair<Life, bool>> stories_beside_checkpoints(const HastySubject& subject,
                                                                                    std::size_t dim) {
-  const auto one = [](iqdb::Mutation mutation, std::uint64_t behind) {
-    return CallerCall{.kind = CallerCall::Kind::mutate, .mutations = {std::move(mutation)}, .behind = behind};
+  const auto at_place = [](CallerCall call, std::size_t place, std::uint64_t behind = 0) {
+    call.place = place;
+    call.behind = behind;
+    return call;
   };
-  const auto insert = [&](std::uint64_t number, std::uint64_t behind = 0) {
-    return one(insert_of(subject, dim, number), behind);
+  const auto one = [](iqdb::Mutation mutation) {
+    return CallerCall{.kind = CallerCall::Kind::mutate, .mutations = {std::move(mutation)}};
   };
-  const auto erase = [&](std::uint64_t number, std::uint64_t behind) { return one(erase_of(subject, number), behind); };
-  const auto batch = [&](const std::vector<std::uint64_t>& numbers, std::uint64_t behind) {
-    CallerCall call{.kind = CallerCall::Kind::batch, .behind = behind};
+  const auto insert = [&](std::uint64_t number) { return one(insert_of(subject, dim, number)); };
+  const auto erase = [&](std::uint64_t number) { return one(erase_of(subject, number)); };
+  const auto batch = [&](const std::vector<std::uint64_t>& numbers) {
+    CallerCall call{.kind = CallerCall::Kind::batch};
     for (const std::uint64_t number : numbers) {
       call.mutations.push_back(insert_of(subject, dim, number));
     }
     return call;
   };
-  const auto alone = [](CallerCall::Kind kind, std::uint64_t behind = 0) {
-    return CallerCall{.kind = kind, .behind = behind};
-  };
-  const auto together = [](std::vector<CallerCall> calls) {
-    return Step{.kind = Step::Kind::together, .calls = std::move(calls)};
-  };
+  const auto alone = [](CallerCall::Kind kind) { return CallerCall{.kind = kind}; };
   using Alone = CallerCall::Kind;
   constexpr std::uint64_t unlucky = HastyIndex::first_unlucky;
   const CallerCall checkpoint = alone(Alone::checkpoint_beside);
-  const auto scripts_at = [&](std::uint64_t at) {
-    return std::vector<std::vector<CallerCall>>{
-        // One is inserted, and one that the snapshot has is erased, in two groups.
-        {insert(1), checkpoint, insert(2, at), erase(1, at + 3)},
+  using Script = std::vector<CallerCall>;
+  // What happens at one place of a checkpoint, so many calls behind its first one.
+  const auto scripts_at = [&](std::size_t place, std::uint64_t behind) {
+    const auto here = [&](CallerCall call, std::uint64_t later = 0) {
+      return at_place(std::move(call), place, behind + later);
+    };
+    return std::vector<Script>{
+        // One is inserted, and one that the snapshot may have is erased, in two groups.
+        {insert(1), checkpoint, here(insert(2)), here(erase(1), 1)},
         // Of a group a part is rejected, a part is not, and a replay would find memory for one.
-        {insert(1), checkpoint, batch({2, 3, 3, 4}, at), insert(unlucky, at), insert(5, at), erase(2, at + 4)},
-        // Groups wait at each step.
-        {insert(1), checkpoint, insert(2, at), erase(2, at + 1), insert(2, at + 4), erase(2, at + 7),
-         insert(3, at + 9)},
+        {insert(1), checkpoint, here(batch({2, 3, 3, 4})), here(insert(unlucky)), here(insert(5)), here(erase(2), 1)},
         // A caller closes, and others come behind.
-        {insert(1), checkpoint, insert(2, at), alone(Alone::close, at + 1), insert(3, at + 2)},
-        // Two checkpoints, and what is made durable between them.
-        {checkpoint, insert(1, at), alone(Alone::checkpoint_beside, at), alone(Alone::sync, at + 1), erase(1, at + 5)},
+        {insert(1), checkpoint, here(insert(2)), here(alone(Alone::close)), here(insert(3), 1)},
+        // Another checkpoint waits for this one, and what is made durable between them.
+        {checkpoint, here(insert(1)), here(checkpoint), here(alone(Alone::sync)), here(erase(1), 3)},
     };
   };
+  // Groups at every place, one that is rejected among them, and what the one before it has made.
+  const Script everywhere = {insert(1),
+                             checkpoint,
+                             at_place(insert(2), begins),
+                             at_place(erase(2), begins, 2),
+                             at_place(batch({3, 3}), writes),
+                             at_place(erase(3), writes, 1),
+                             at_place(insert(3), writes, 3),
+                             at_place(erase(3), copies),
+                             at_place(batch({3, 1, 2}), copies, 2),
+                             at_place(erase(3), copies, 4),
+                             at_place(insert(2), ends)};
   struct Variant {
     iqdb::FsyncPolicy policy;
     std::size_t log_extent_bytes;
@@ -71,21 +90,25 @@ namespace iqdb_test {
       {iqdb::FsyncPolicy::periodic(std::chrono::hours(24)), 600, false, true},
       {iqdb::FsyncPolicy::always(), 600, false, false},
   };
-  constexpr std::uint64_t most_calls = 60;
   std::vector<std::pair<Life, bool>> lives;
-  // Neighbours in this order have nothing in common, so that the first ones meet everything: 23 and 60 have no divisor in
-  // common.
-  for (std::uint64_t number = 0; number < std::size(variants) * most_calls; ++number) {
-    const std::uint64_t at = 2 + number * 23 % most_calls;
-    const std::vector<std::vector<CallerCall>> scripts = scripts_at(at);
-    for (std::size_t script = 0; script < scripts.size(); ++script) {
-      const Variant& variant = variants[(number / most_calls + number + script) % std::size(variants)];
-      lives.emplace_back(Life{.policy = variant.policy,
-                              .log_extent_bytes = variant.log_extent_bytes,
-                              .direct_io = variant.direct_io,
-                              .steps = {together(scripts[script])}},
-                         variant.checks);
+  const auto tell = [&](const Script& script, std::size_t chosen) {
+    const Variant& variant = variants[chosen % std::size(variants)];
+    lives.emplace_back(
+        Life{.policy = variant.policy,
+             .log_extent_bytes = variant.log_extent_bytes,
+             .direct_io = variant.direct_io,
+             .steps = {Step{.kind = Step::Kind::together, .calls = script}, Step{.kind = Step::Kind::power_cut}}},
+        variant.checks);
+  };
+  // No place has more calls than these.
+  constexpr std::uint64_t most_behind = 24;
+  for (std::uint64_t behind = 0; behind < most_behind; ++behind) {
+    for (const std::size_t place : {writes, copies, begins, ends}) {
+      for (const Script& script : scripts_at(place, behind)) {
+        tell(script, lives.size());
+      }
     }
+    tell(everywhere, lives.size());
   }
   return lives;
 }
@@ -98,13 +121,17 @@ namespace iqdb_test {
   step.calls.insert(step.calls.begin() + place, CallerCall{.kind = CallerCall::Kind::checkpoint_beside});
   step.calls.insert(step.calls.end(), std::make_move_iterator(others.calls.begin()),
                     std::make_move_iterator(others.calls.end()));
-  std::uint64_t behind = 0;
-  for (CallerCall& call : step.calls) {
-    if (call.kind == CallerCall::Kind::checkpoint && !random.one_in(4)) {
-      call.kind = CallerCall::Kind::checkpoint_beside;
+  // Those behind the checkpoint come while it is at this place, or at a later one.
+  std::size_t reached = begins;
+  for (auto call = step.calls.begin() + place; call != step.calls.end(); ++call) {
+    if (call->kind == CallerCall::Kind::checkpoint && !random.one_in(4)) {
+      call->kind = CallerCall::Kind::checkpoint_beside;
     }
-    behind += random.one_in(3) ? 0 : random.below(12);
-    call.behind = behind;
+    if (call - step.calls.begin() != place && !random.one_in(4)) {
+      reached = std::min(ends, reached + 2 * static_cast<std::size_t>(random.below(3) / 2));
+      call->place = reached;
+      call->behind = random.below(4);
+    }
   }
   return step;
 }

@@ -15,9 +15,12 @@
 #include "iqdb/persist/persistable.hpp"
 #include "iqdb/persist/persisted_index.hpp"
 #include "iqdb/persist/shared_state.hpp"
+#include "iqdb/persist/testing/life.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/commit_queue.hpp"
 #include "iqdb/persist/wal/group_commit.hpp"
+#include "iqdb/persist/wal/mutation.hpp"
+#include "iqdb/persist/wal/wal_format.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 namespace testing {
@@ -72,6 +75,28 @@ class Callers {
   /// A caller calls SharedIndex::checkpoint, where nothing goes on beside it.
   void submit_checkpoint(Ticket& ticket) {
     submit_alone(ticket, [this] { static_cast<void>(shared_.inner().checkpoint()); });
+  }
+
+  /// A caller calls what `call`, which must outlive this, says: mutations, sync, checkpoint where nothing goes on beside it, or
+  /// close.
+  void submit(Ticket& ticket, const CallerCall& call) {
+    const std::vector<Mutation>& mutations = call.mutations;
+    switch (call.kind) {
+      case CallerCall::Kind::mutate:
+        return submit(ticket, {.op = mutations.front().op,
+                               .id = mutations.front().id,
+                               .vector = mutations.front().vector,
+                               .metadata = mutations.front().metadata});
+      case CallerCall::Kind::batch:
+        return submit(ticket, {.op = FrameOp::batch, .batch = mutations});
+      case CallerCall::Kind::sync:
+        return submit_sync(ticket);
+      case CallerCall::Kind::checkpoint:
+      case CallerCall::Kind::checkpoint_beside:
+        return submit_checkpoint(ticket);
+      case CallerCall::Kind::close:
+        return submit_close(ticket);
+    }
   }
 
   /// A caller calls SharedIndex::checkpoint, with the log on, and this returns or throws when it is done. Each of its steps

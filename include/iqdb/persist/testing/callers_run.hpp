@@ -24,8 +24,9 @@
 #include "iqdb/persist/persistable.hpp"
 #include "iqdb/persist/storage/file_storage.hpp"
 #include "iqdb/persist/testing/callers.hpp"
-#include "iqdb/persist/testing/checkpoints_beside.hpp"
+#include "iqdb/persist/testing/checkpoint_under_way.hpp"
 #include "iqdb/persist/testing/expected_group.hpp"
+#include "iqdb/persist/testing/files_in_turn.hpp"
 #include "iqdb/persist/testing/life.hpp"
 #include "iqdb/persist/testing/life_machine.hpp"
 #include "iqdb/persist/testing/made_call.hpp"
@@ -64,23 +65,21 @@ class CallersRun {
         machine_(&machine),
         mirror_(&mirror),
         oracle_(&oracle),
+        checkpoint_(machine),
         callers_(index, step.most_mutations, most_bytes) {
     machine_->watch([this] { before_call(); });
   }
   CallersRun(const CallersRun&) = delete;
   CallersRun& operator=(const CallersRun&) = delete;
-  ~CallersRun() {
-    machine_->watch({});
-    machine_->checkpoints().place.reset();
-  }
+  ~CallersRun() { machine_->watch({}); }
 
   /// Makes every call, and returns when each caller has its result. Throws Violation.
   End run() {
     machine_->forget_failed_sync();
     for (;;) {
       submit_due();
-      if (!for_files_.empty() && !for_files_.front()->has_files) {
-        use_files();
+      if (Made* next = files_.next()) {
+        use_files(*next);
         continue;
       }
       if (!callers_.may_lead()) {
@@ -101,7 +100,6 @@ class CallersRun {
  private:
   using Storage = BasicFileStorage<SimulatedFileSystem>;
   using Ticket = typename Callers<I, Storage>::Ticket;
-
   using Made = MadeCall<Ticket>;
   using Answer = CallAnswer;
 
@@ -112,13 +110,10 @@ class CallersRun {
       return;  // nobody is there any more who could be committed
     }
     try {
+      checkpoint_.is_called(!group_.empty() && is_turn(*group_.front()), calls_);
       submit_due();
-      if (is_beside()) {
-        go_on_beside();
-      }
-      note_place();
       if (group_.empty()) {
-        return;
+        return checkpoint_ ? go_on_beside() : void();
       }
       if (callers_.may_lead()) {
         note("a second caller may lead while a group is in flight");
@@ -135,74 +130,57 @@ class CallersRun {
   }
 
   void submit_due() {
-    while (made_.size() < step_->calls.size() && step_->calls[made_.size()].behind <= calls_) {
+    while (made_.size() < step_->calls.size() && is_due(step_->calls[made_.size()])) {
       submit_next();
     }
   }
 
+  [[nodiscard]] bool is_due(const CallerCall& call) const noexcept {
+    return call.place ? checkpoint_.lets(call, calls_) : call.behind <= calls_;
+  }
+
   void submit_next() {
     Made& made = made_.emplace_back(step_->calls[made_.size()]);
-    const std::vector<Mutation>& mutations = made.call->mutations;
     try {
-      switch (made.call->kind) {
-        case CallerCall::Kind::mutate:
-          callers_.submit(made, {.op = mutations.front().op,
-                                 .id = mutations.front().id,
-                                 .vector = mutations.front().vector,
-                                 .metadata = mutations.front().metadata});
-          return;
-        case CallerCall::Kind::batch:
-          callers_.submit(made, {.op = FrameOp::batch, .batch = mutations});
-          return;
-        case CallerCall::Kind::sync:
-          callers_.submit_sync(made);
-          return;
-        case CallerCall::Kind::checkpoint:
-          callers_.submit_checkpoint(made);
-          return;
-        case CallerCall::Kind::close:
-          made.has_files = for_files_.empty();
-          made.has_files ? callers_.submit_close(made) : callers_.begin_closing();
-          for_files_.push_back(&made);
-          return;
-        case CallerCall::Kind::checkpoint_beside:
-          life_->wal_enabled ? for_files_.push_back(&made) : callers_.submit_checkpoint(made);
-          return;
+      const bool is_close = made.call->kind == CallerCall::Kind::close;
+      if (is_turn(made) || is_close) {
+        files_.wait(made);
+      }
+      if (is_close && files_.has(CallerCall::Kind::checkpoint_beside)) {
+        callers_.begin_closing();
+      } else if (!is_turn(made)) {
+        made.has_files = true;
+        callers_.submit(made, *made.call);
       }
     } catch (const IndexError&) {
       made.told = true;
-      if (!is_refused_by_checks(*mirror_, mutations)) {
+      if (!is_refused_by_checks(*mirror_, made.call->mutations)) {
         note("a call is refused before it waits, and an index in memory takes it: " + to_string(*made.call));
       }
     }
   }
 
-  // The files are free for the first call that waits for them. A checkpoint is made to its end.
-  void use_files() {
-    Made& made = *for_files_.front();
-    made.has_files = true;
+  // The files are free for a call that has waited for them. A checkpoint is made to its end.
+  void use_files(Made& made) {
     if (made.call->kind == CallerCall::Kind::close) {
-      callers_.submit_close(made);
+      callers_.submit(made, *made.call);
       return;
     }
-    const bool others_close = is_closed();
-    sync_failed_beside_ = false;
-    turns_ = 0;
-    checkpoint_ = &made;
-    ++machine_->checkpoints().begun;
+    checkpoint_.begin();
     std::exception_ptr error;
     try {
       callers_.checkpoint_beside([&](std::function<void()>&& step) { take_turn(made, std::move(step)); });
     } catch (...) {
       error = std::current_exception();
     }
-    excuse_sync_beside();
-    checkpoint_ = nullptr;
-    machine_->checkpoints().place.reset();
-    for_files_.pop_front();
+    checkpoint_.take_failed_sync(callers_.shared().poisoned());
+    checkpoint_.end();
     made.told = true;
     require_no_violation();
-    conclude_checkpoint(error, others_close);
+    const bool may_fail = with_faults_ || is_closed() || files_.has(CallerCall::Kind::close);
+    if (!checkpoint_.conclude(error, !may_fail, is_closed())) {
+      note_failure();
+    }
   }
 
   // A step of a checkpoint waits until those that wait before it are committed, and goes alone.
@@ -214,7 +192,7 @@ class CallersRun {
       try {
         lead();
       } catch (const Violation& violation) {
-        note(violation.what());
+        note(violation.what());  // whatever becomes of the checkpoint now
         throw;
       }
     }
@@ -223,49 +201,11 @@ class CallersRun {
     }
   }
 
-  // The checkpoint is about to call the file system, and lets others go on.
+  // A checkpoint is about to call the file system, and others go on.
   void go_on_beside() {
-    excuse_sync_beside();
+    checkpoint_.take_failed_sync(callers_.shared().poisoned());
     while (callers_.may_lead()) {
       lead();
-    }
-  }
-
-  // A checkpoint that could not sync its snapshot beside the others has failed, and nothing else has.
-  void excuse_sync_beside() {
-    if (machine_->sync_failed() && !callers_.shared().poisoned()) {
-      sync_failed_beside_ = true;
-      machine_->forget_failed_sync();
-    }
-  }
-
-  void note_place() {
-    if (checkpoint_ != nullptr) {
-      machine_->checkpoints().place = place();
-      ++machine_->checkpoints().calls.at(place());
-    }
-  }
-
-  // Of the checkpoint that is under way.
-  [[nodiscard]] std::size_t place() const noexcept {
-    return 2 * turns_ + (!group_.empty() && is_turn(*group_.front()) ? 1U : 0U);
-  }
-
-  void conclude_checkpoint(const std::exception_ptr& error, bool was_closed) {
-    switch (answer_of(error)) {
-      case Answer::rejected:
-        throw Violation("a checkpoint throws what is no PersistError");
-      case Answer::failed:
-        if (!with_faults_ && !was_closed && !is_closing()) {
-          throw Violation("a checkpoint fails though nothing failed below it");
-        }
-        note_failure();
-        return;
-      case Answer::done:
-        if (was_closed || sync_failed_beside_) {
-          throw Violation("a checkpoint succeeds behind a close, or though a sync failed in it");
-        }
-        ++machine_->checkpoints().completed;
     }
   }
 
@@ -285,13 +225,10 @@ class CallersRun {
       made->told = true;
     }
     require_no_violation();
-    if (checkpoint_ != nullptr && !is_turn(*group.front())) {
-      ++machine_->checkpoints().groups.at(place());
+    if (!is_turn(*group.front())) {
+      checkpoint_.group_is_done();
     }
     group.front()->is_alone() ? conclude_alone(*group.front()) : conclude(group);
-    if (!for_files_.empty() && for_files_.front()->told) {
-      for_files_.pop_front();  // it was closed
-    }
   }
 
   // A group is about to be committed: what its callers must be told, and what a load may find from now on.
@@ -329,7 +266,7 @@ class CallersRun {
       throw Violation("a call succeeds though a sync failed in its group");
     }
     for (std::size_t at = 0; at < group.size(); ++at) {
-      require_right(*group[at], expected_.calls[at], failed);
+      require_right(*group[at], expected_.calls[at], failed, with_faults_);
     }
     const bool poisoned = callers_.shared().poisoned();
     // An abort that could not be written leaves the index as it is behind the group.
@@ -355,25 +292,6 @@ class CallersRun {
       if (life_->policy.is_always() || expected_.need_not_repeat) {
         oracle_->make_durable();
       }
-    }
-  }
-
-  // Of a group that `failed`, those calls that were rejected say so, and all others fail.
-  void require_right(const Made& made, const ExpectedCall& expected, bool failed) const {
-    const Answer answer = made.answer();
-    const bool is_right = expected.refused    ? answer == Answer::rejected
-                          : expected.rejected ? answer == Answer::rejected || (failed && answer == Answer::failed)
-                          : failed            ? answer == Answer::failed
-                                              : answer == Answer::done;
-    if (!is_right) {
-      throw Violation("a caller is told that its call " + std::string(in_words(answer)) + ", but it " +
-                      (expected.rejected ? "is rejected"
-                       : failed          ? "fails as others of its group"
-                                         : "succeeds") +
-                      ": " + to_string(*made.call));
-    }
-    if (answer == Answer::failed && !with_faults_) {
-      throw Violation("a call fails though nothing failed below it: " + to_string(*made.call));
     }
   }
 
@@ -405,15 +323,15 @@ class CallersRun {
       throw Violation("a call succeeds behind a failed sync, a poison or a close: " + to_string(*made.call));
     }
     // The first step of a checkpoint makes a copy. Each other one syncs a log that holds everything.
-    if (is_turn(made) && ++turns_ == 1 && std::copy_constructible<I>) {
+    if (is_turn(made) && checkpoint_.turn_is_done() && std::copy_constructible<I>) {
       return;
     }
     if (is_checkpoint(made)) {
       oracle_->acknowledge();
+    } else if (!life_->wal_enabled) {
+      return;
     }
-    if (life_->wal_enabled || is_checkpoint(made)) {
-      oracle_->make_durable();
-    }
+    oracle_->make_durable();
   }
 
   void note_failure() {
@@ -441,15 +359,6 @@ class CallersRun {
   [[nodiscard]] bool is_closed() const noexcept { return end_ == End::closed || end_ == End::broken; }
   [[nodiscard]] bool is_unusable() const noexcept { return is_poisoned_ || is_closed(); }
 
-  // Whether a caller waits for the end of a checkpoint to close.
-  [[nodiscard]] bool is_closing() const {
-    return std::ranges::any_of(for_files_,
-                               [](const Made* made) { return made->call->kind == CallerCall::Kind::close; });
-  }
-
-  // Whether a checkpoint is in the file system, and none of its steps that go alone.
-  [[nodiscard]] bool is_beside() const noexcept { return checkpoint_ != nullptr && group_.empty(); }
-
   [[nodiscard]] Moment moment() const {
     return {.lsn = callers_.shared().lsn(), .contents = subject_->contents(callers_.index())};
   }
@@ -473,16 +382,14 @@ class CallersRun {
   LifeMachine* machine_;
   I* mirror_;
   Oracle* oracle_;
+  CheckpointUnderWay checkpoint_;
   std::deque<Made> turns_made_;  // of checkpoints, that went alone
   std::deque<Made> made_;        // in the order of the step; a call that waits stays where it is
   Callers<I, Storage> callers_;
   std::vector<Made*> group_;  // in flight
   Moment before_;             // the group
   ExpectedGroup expected_;
-  std::deque<Made*> for_files_;       // checkpoints and closes: the first one has the files, if it has_files
-  const Made* checkpoint_ = nullptr;  // that is under way
-  std::size_t turns_ = 0;             // of its steps that go alone, those that are done
-  bool sync_failed_beside_ = false;   // of its files, while others went on
+  FilesInTurn<Made> files_;
   bool is_poisoned_ = false;
   End end_ = End::open;
   std::uint64_t calls_ = 0;  // that have reached the file system in this step

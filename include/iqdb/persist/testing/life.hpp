@@ -15,6 +15,7 @@
 #include "iqdb/index.hpp"
 #include "iqdb/index_error.hpp"
 #include "iqdb/persist/config.hpp"
+#include "iqdb/persist/testing/checkpoints_beside.hpp"
 #include "iqdb/persist/testing/random.hpp"
 #include "iqdb/persist/testing/subject.hpp"
 #include "iqdb/persist/version.hpp"
@@ -44,6 +45,8 @@ struct CallerCall {
   /// It is made when so many calls of the step have reached the file system, while one of them is under way there; if
   /// fewer do, when nobody else waits. It is never made before those that stand before it.
   std::uint64_t behind = 0;
+  /// If set, those calls are counted from the first one in this place of a checkpoint_beside (checkpoints_beside.hpp).
+  std::optional<std::size_t> place = {};
 };
 
 /// One step of a life.
@@ -108,7 +111,10 @@ struct Life {
 
 /// The call in words: "insert 3 behind 2 calls".
 [[nodiscard]] inline std::string to_string(const CallerCall& call) {
-  const std::string when = call.behind == 0 ? "" : " behind " + std::to_string(call.behind) + " calls";
+  std::string when = call.behind == 0 ? "" : " behind " + std::to_string(call.behind) + " calls";
+  if (call.place) {
+    when += std::string(" of \"") + names_of_checkpoint_places.at(*call.place) + '"';
+  }
   switch (call.kind) {
     case CallerCall::Kind::mutate:
       return to_string(call.mutations.front()) + when;

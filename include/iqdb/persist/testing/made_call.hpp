@@ -3,9 +3,12 @@
 
 #include <cstdint>
 #include <exception>
+#include <string>
 
 #include "iqdb/persist/error.hpp"
+#include "iqdb/persist/testing/expected_group.hpp"
 #include "iqdb/persist/testing/life.hpp"
+#include "iqdb/persist/testing/violation.hpp"
 #include "iqdb/persist/version.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
@@ -54,6 +57,27 @@ struct MadeCall : Ticket {
   bool has_files = false;  ///< a checkpoint or a close whose turn at the files has come
   bool told = false;       ///< its caller has the result
 };
+
+/// Throws Violation unless the caller is told what it must be. Of a group that `failed`, those calls that were rejected say so,
+/// and all others fail. Without faults none fails.
+template <class Ticket>
+void require_right(const MadeCall<Ticket>& made, const ExpectedCall& expected, bool failed, bool with_faults) {
+  const CallAnswer answer = made.answer();
+  const bool is_right = expected.refused    ? answer == CallAnswer::rejected
+                        : expected.rejected ? answer == CallAnswer::rejected || (failed && answer == CallAnswer::failed)
+                        : failed            ? answer == CallAnswer::failed
+                                            : answer == CallAnswer::done;
+  if (!is_right) {
+    throw Violation("a caller is told that its call " + std::string(in_words(answer)) + ", but it " +
+                    (expected.rejected ? "is rejected"
+                     : failed          ? "fails as others of its group"
+                                       : "succeeds") +
+                    ": " + to_string(*made.call));
+  }
+  if (answer == CallAnswer::failed && !with_faults) {
+    throw Violation("a call fails though nothing failed below it: " + to_string(*made.call));
+  }
+}
 
 }  // namespace testing
 }  // namespace iqdb
