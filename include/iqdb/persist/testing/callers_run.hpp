@@ -106,10 +106,8 @@ class CallersRun {
   // Other callers call while the leader, or a checkpoint, is in the file system. Code that catches exceptions surrounds this.
   void before_call() {
     ++calls_;
-    if (violation_) {
-      return;  // nobody is there any more who could be committed
-    }
     try {
+      require_no_violation();  // else nobody is there any more who could be committed
       checkpoint_.is_called(!group_.empty() && is_turn(*group_.front()), calls_);
       submit_due();
       if (group_.empty()) {
@@ -143,15 +141,16 @@ class CallersRun {
     Made& made = made_.emplace_back(step_->calls[made_.size()]);
     try {
       const bool is_close = made.call->kind == CallerCall::Kind::close;
-      if (is_turn(made) || is_close) {
+      const bool needs_files = is_close || is_checkpoint(made);
+      if (needs_files) {
         files_.wait(made);
       }
-      if (is_close && files_.has(CallerCall::Kind::checkpoint_beside)) {
-        callers_.begin_closing();
-      } else if (!is_turn(made)) {
-        made.has_files = true;
-        callers_.submit(made, *made.call);
+      if (needs_files && files_.has(CallerCall::Kind::checkpoint_beside)) {
+        is_close ? callers_.begin_closing() : void();
+        return;
       }
+      made.has_files = true;
+      callers_.submit(made, *made.call);
     } catch (const IndexError&) {
       made.told = true;
       if (!is_refused_by_checks(*mirror_, made.call->mutations)) {
@@ -162,7 +161,7 @@ class CallersRun {
 
   // The files are free for a call that has waited for them. A checkpoint is made to its end.
   void use_files(Made& made) {
-    if (made.call->kind == CallerCall::Kind::close) {
+    if (!is_turn(made)) {
       callers_.submit(made, *made.call);
       return;
     }
