@@ -17,10 +17,13 @@
 
 namespace iqdb_test {
 
-/// The places of a checkpoint in which others go on beside it.
+/// The places of a checkpoint (checkpoints_beside.hpp).
 inline constexpr std::size_t begins = 0;
+inline constexpr std::size_t freezes = 1;
 inline constexpr std::size_t writes = 2;
+inline constexpr std::size_t puts_in_place = 3;
 inline constexpr std::size_t copies = 4;
+inline constexpr std::size_t replaces = 5;
 inline constexpr std::size_t ends = 6;
 
 /// Lives that are told on purpose, each with whether the index tells beforehand what it would reject. In each of them one
@@ -36,6 +39,11 @@ inline constexpr std::size_t ends = 6;
     return CallerCall{.kind = CallerCall::Kind::mutate, .mutations = {std::move(mutation)}};
   };
   const auto insert = [&](std::uint64_t number) { return one(insert_of(subject, dim, number)); };
+  const auto upsert = [&](std::uint64_t number) {
+    iqdb::Mutation mutation = insert_of(subject, dim, number, 1);
+    mutation.op = iqdb::FrameOp::upsert;
+    return one(std::move(mutation));
+  };
   const auto erase = [&](std::uint64_t number) { return one(erase_of(subject, number)); };
   const auto batch = [&](const std::vector<std::uint64_t>& numbers) {
     CallerCall call{.kind = CallerCall::Kind::batch};
@@ -70,12 +78,15 @@ inline constexpr std::size_t ends = 6;
                              checkpoint,
                              at_place(insert(2), begins),
                              at_place(erase(2), begins, 2),
+                             at_place(upsert(1), freezes),
                              at_place(batch({3, 3}), writes),
                              at_place(erase(3), writes, 1),
                              at_place(insert(3), writes, 3),
+                             at_place(erase(1), puts_in_place),
                              at_place(erase(3), copies),
                              at_place(batch({3, 1, 2}), copies, 2),
                              at_place(erase(3), copies, 4),
+                             at_place(insert(4), replaces),
                              at_place(insert(2), ends)};
   struct Variant {
     iqdb::FsyncPolicy policy;
@@ -103,7 +114,7 @@ inline constexpr std::size_t ends = 6;
   // No place has more calls than these.
   constexpr std::uint64_t most_behind = 24;
   for (std::uint64_t behind = 0; behind < most_behind; ++behind) {
-    for (const std::size_t place : {writes, copies, begins, ends}) {
+    for (const std::size_t place : {writes, copies, freezes, puts_in_place, begins, replaces, ends}) {
       for (const Script& script : scripts_at(place, behind)) {
         tell(script, lives.size());
       }
@@ -128,9 +139,9 @@ inline constexpr std::size_t ends = 6;
       call->kind = CallerCall::Kind::checkpoint_beside;
     }
     if (call - step.calls.begin() != place && !random.one_in(4)) {
-      reached = std::min(ends, reached + 2 * static_cast<std::size_t>(random.below(3) / 2));
+      reached = std::min(ends, reached + static_cast<std::size_t>(random.below(3) / 2));
       call->place = reached;
-      call->behind = random.below(4);
+      call->behind = random.one_in(2) ? 0 : random.below(4);
     }
   }
   return step;

@@ -185,6 +185,8 @@ class CallersRun {
   // A step of a checkpoint waits until those that wait before it are committed, and goes alone.
   void take_turn(const Made& made, std::function<void()>&& step) {
     require_no_violation();
+    checkpoint_.comes_to_turn(calls_);
+    submit_due();
     Made& turn = turns_made_.emplace_back(*made.call);
     callers_.submit_alone(turn, std::move(step));
     while (!turn.is_done()) {

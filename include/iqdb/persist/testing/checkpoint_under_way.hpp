@@ -64,6 +64,9 @@ class CheckpointUnderWay {
 
   [[nodiscard]] explicit operator bool() const noexcept { return is_under_way_; }
 
+  /// It is about to wait for its next step that goes alone: who comes at that place with `behind` 0 waits before it.
+  void comes_to_turn(std::uint64_t calls) noexcept { reached_.at(2 * turns_ + 1) = calls; }
+
   /// One of its steps that go alone is done. Returns whether it is the first.
   bool turn_is_done() noexcept { return turns_++ == 0; }
 

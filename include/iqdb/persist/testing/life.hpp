@@ -45,7 +45,8 @@ struct CallerCall {
   /// It is made when so many calls of the step have reached the file system, while one of them is under way there; if
   /// fewer do, when nobody else waits. It is never made before those that stand before it.
   std::uint64_t behind = 0;
-  /// If set, those calls are counted from the first one in this place of a checkpoint_beside (checkpoints_beside.hpp).
+  /// If set, those calls are counted from the first one in this place of a checkpoint_beside (checkpoints_beside.hpp). With
+  /// `behind` 0 at a step that goes alone it waits in the queue in front of that step.
   std::optional<std::size_t> place = {};
 };
 
