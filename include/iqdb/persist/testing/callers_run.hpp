@@ -146,8 +146,7 @@ class CallersRun {
         files_.wait(made);
       }
       if (needs_files && files_.has(CallerCall::Kind::checkpoint_beside)) {
-        is_close ? callers_.begin_closing() : void();
-        return;
+        return is_close ? callers_.begin_closing() : void();
       }
       made.has_files = true;
       callers_.submit(made, *made.call);
