@@ -378,8 +378,7 @@ class LifeRun {
     return true;
   }
 
-  // The other directory, in which there is nothing.
-  static constexpr const char* elsewhere = "/elsewhere";
+  static constexpr const char* elsewhere = "/elsewhere";  // the other directory, in which there is nothing
 
   const Subject<I>* subject_;
   const Life* life_;
