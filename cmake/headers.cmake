@@ -163,6 +163,7 @@ set(iqdb_persist_headers
     iqdb/persist/testing/simulated_machine.hpp
     iqdb/persist/testing/simulated_file_system.hpp
     iqdb/persist/testing/crash_states.hpp
+    iqdb/persist/testing/checkpoints_beside.hpp
     iqdb/persist/testing/life.hpp
     iqdb/persist/testing/conformance_options.hpp
     iqdb/persist/testing/observation.hpp
@@ -176,6 +177,9 @@ set(iqdb_persist_headers
     iqdb/persist/testing/disturbances.hpp
     iqdb/persist/testing/life_machine.hpp
     iqdb/persist/testing/expected_group.hpp
+    iqdb/persist/testing/made_call.hpp
+    iqdb/persist/testing/files_in_turn.hpp
+    iqdb/persist/testing/checkpoint_under_way.hpp
     iqdb/persist/testing/callers.hpp
     iqdb/persist/testing/callers_run.hpp
     iqdb/persist/testing/life_run.hpp

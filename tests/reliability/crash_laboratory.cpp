@@ -1,9 +1,9 @@
 // Lives of a durable index, stopped at every call that changes the disk: from every state that the disk may be left in,
 // it must come back with everything that was promised. The stories of laboratory.hpp are tried in every state, then
-// random lives follow until there are enough. Then come the lives of many callers, of lives_of_callers.hpp, in the same
-// way.
+// random lives follow until there are enough. Then come the lives of many callers, of lives_of_callers.hpp, and those of
+// lives_beside_checkpoints.hpp, in the same way.
 //
-//   crash_laboratory [states N [one | many] | seconds N [one | many] | life N]
+//   crash_laboratory [states N [one | many | beside] | seconds N [one | many | beside] | life N]
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -12,7 +12,7 @@
 
 #include "iqdb/persist/testing/crash_exploration.hpp"
 #include "laboratory.hpp"
-#include "lives_of_callers.hpp"
+#include "lives_beside_checkpoints.hpp"
 
 namespace {
 
@@ -53,6 +53,7 @@ bool examine(const char* whose, const Enough& enough, std::uint64_t first, Exami
     std::cout << crashes[depth] << ": " << report->states[depth] << " states of " << report->points[depth]
               << " points, of which " << report->sampled_points[depth] << " were sampled\n";
   }
+  iqdb_test::print_checkpoints(report->checkpoints, "states");
   std::cout << report->damages << " flipped bits\n0 violations in " << report->all_states() << " crash states\n"
             << std::flush;
   return true;
@@ -65,7 +66,7 @@ int main(int argc, char** argv) {
   if (!enough) {
     return EXIT_FAILURE;
   }
-  const bool holds = iqdb_test::examine_both(
+  const bool holds = iqdb_test::examine_all(
       *enough, part_of_callers,
       [](std::uint64_t number, const auto& examination) { return explore(number, examination); },
       [](const char* whose, const Enough& part, std::uint64_t first, auto&& examine_life) {

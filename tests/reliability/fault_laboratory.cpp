@@ -1,8 +1,8 @@
 // Lives of a durable index in which every call of the file system is made to fail in every way that it can, once and
 // for good: what is acknowledged must be true, what fails must have changed nothing. Then come the lives of many callers,
-// of lives_of_callers.hpp.
+// of lives_of_callers.hpp, and those of lives_beside_checkpoints.hpp.
 //
-//   fault_laboratory [faults N [one | many] | seconds N [one | many] | life N]
+//   fault_laboratory [faults N [one | many | beside] | seconds N [one | many | beside] | life N]
 #include <cstdint>
 #include <cstdlib>
 #include <iostream>
@@ -10,7 +10,7 @@
 
 #include "iqdb/persist/testing/fault_exploration.hpp"
 #include "laboratory.hpp"
-#include "lives_of_callers.hpp"
+#include "lives_beside_checkpoints.hpp"
 
 namespace {
 
@@ -35,6 +35,7 @@ bool examine(const char* whose, const Enough& enough, std::uint64_t first, Exami
   if (!report) {
     return false;
   }
+  iqdb_test::print_checkpoints(report->checkpoints, "faults");
   std::cout << report->lives << " lives of " << whose << ", of " << report->calls << " calls; " << report->faults
             << " faults, of which " << report->poisoned << " poisoned the index\n"
             << report->crashes.all_states() << " crash states behind a fault\n0 violations in " << report->faults
@@ -50,7 +51,7 @@ int main(int argc, char** argv) {
   if (!enough) {
     return EXIT_FAILURE;
   }
-  const bool holds = iqdb_test::examine_both(
+  const bool holds = iqdb_test::examine_all(
       *enough, part_of_callers,
       [](std::uint64_t number, const auto& examination) { return explore(number, examination); },
       [](const char* whose, const Enough& part, std::uint64_t first, auto&& examine_life) {

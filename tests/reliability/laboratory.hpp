@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "iqdb/index/flat.hpp"
+#include "iqdb/persist/testing/checkpoints_beside.hpp"
 #include "iqdb/persist/testing/life.hpp"
 #include "iqdb/persist/testing/random.hpp"
 #include "iqdb/persist/testing/subject.hpp"
@@ -150,15 +151,18 @@ inline void disturb(Life& life, const FlatSubject& subject, std::size_t dim, Ran
 /// Lives of many callers have numbers from here on, so that a number says which life it is.
 inline constexpr std::uint64_t first_of_callers = 1'000'000'000;
 
+/// And those of callers that go on beside a checkpoint from here on.
+inline constexpr std::uint64_t first_beside_checkpoints = 2'000'000'000;
+
 /// Whose lives are examined.
-enum class Whose : std::uint8_t { one_caller, many_callers, both };
+enum class Whose : std::uint8_t { one_caller, many_callers, beside_checkpoints, all };
 
 /// When an examination of many lives has done enough.
 struct Enough {
   std::uint64_t count = 0;                 ///< so much of what is counted
   std::chrono::seconds time{0};            ///< or, if not 0, after so long
   std::optional<std::uint64_t> only_life;  ///< or, if set, after this life
-  Whose whose = Whose::both;               ///< whose lives; of both, those of many callers get a part
+  Whose whose = Whose::all;                ///< whose lives; of all, those of many callers get a part
 
   /// The lives of one kind, of which this is the `part`th part.
   [[nodiscard]] Enough of(Whose one, std::uint64_t part) const {
@@ -166,8 +170,8 @@ struct Enough {
   }
 };
 
-/// Reads a program's arguments: `<what is counted> N`, `seconds N`, or `life N`; `otherwise` without any. `one` or `many`
-/// behind the first two names the lives of one caller, or of many.
+/// Reads a program's arguments: `<what is counted> N`, `seconds N`, or `life N`; `otherwise` without any. `one`, `many` or
+/// `beside` behind the first two names the lives of one caller, of many, or of many beside checkpoints.
 [[nodiscard]] inline std::optional<Enough> enough_from(int argc, char** argv, std::string_view counted,
                                                        std::uint64_t otherwise) {
   if (argc == 1) {
@@ -178,18 +182,23 @@ struct Enough {
   char* end = nullptr;
   const std::uint64_t number = what.empty() ? 0 : std::strtoull(argv[2], &end, 10);
   if (end == nullptr || *end != '\0' || (what != counted && what != "seconds" && what != "life") ||
-      (argc == 4 && ((whose != "one" && whose != "many") || what == "life"))) {
-    std::cerr << "usage: " << argv[0] << " [" << counted << " N [one | many] | seconds N [one | many] | life N]\n";
+      (argc == 4 && ((whose != "one" && whose != "many" && whose != "beside") || what == "life"))) {
+    std::cerr << "usage: " << argv[0] << " [" << counted
+              << " N [one | many | beside] | seconds N [one | many | beside] | life N]\n";
     return std::nullopt;
   }
   Enough enough;
   if (what == "life") {
     enough.only_life = number;
-    enough.whose = number < first_of_callers ? Whose::one_caller : Whose::many_callers;
+    enough.whose = number < first_of_callers           ? Whose::one_caller
+                   : number < first_beside_checkpoints ? Whose::many_callers
+                                                       : Whose::beside_checkpoints;
     return enough;
   }
   if (argc == 4) {
-    enough.whose = whose == "one" ? Whose::one_caller : Whose::many_callers;
+    enough.whose = whose == "one"    ? Whose::one_caller
+                   : whose == "many" ? Whose::many_callers
+                                     : Whose::beside_checkpoints;
   }
   if (what == "seconds") {
     enough.time = std::chrono::seconds(number);
@@ -197,6 +206,19 @@ struct Enough {
     enough.count = number;
   }
   return enough;
+}
+
+/// Says what checkpoints have met that others go on beside, if there were any. `tried` names what was tried at each place.
+inline void print_checkpoints(const iqdb::testing::CheckpointsBeside& checkpoints, const char* tried) {
+  if (checkpoints.begun == 0) {
+    return;
+  }
+  std::cout << checkpoints.begun << " checkpoints beside others, of which " << checkpoints.completed << " succeeded\n";
+  for (std::size_t place = 0; place < iqdb::testing::checkpoint_places; ++place) {
+    std::cout << "  " << iqdb::testing::names_of_checkpoint_places.at(place) << ": " << checkpoints.groups.at(place)
+              << " groups of others, " << checkpoints.calls.at(place) << " calls, " << checkpoints.tried.at(place)
+              << ' ' << tried << '\n';
+  }
 }
 
 /// Examines lives, in two threads, from the number `first` on, until there is enough. `examine(number)` gives a report;

@@ -197,26 +197,4 @@ class ChecksAre {
   return {{.subject = subject, .life = std::move(life), .told = false}, !random.one_in(3)};
 }
 
-/// Examines the lives of one caller, and then those of many, as far as `enough` asks for them: one of `part_of_callers` of
-/// what is counted is of many callers. `explore(number, examination)` gives the report of a life, and `examine(whose, enough,
-/// first, examine_life)` says whether nothing was found. Returns whether nothing was.
-template <class Explore, class Examine>
-[[nodiscard]] bool examine_both(const Enough& enough, std::uint64_t part_of_callers, Explore&& explore,
-                                Examine&& examine) {
-  if (enough.whose != Whose::many_callers &&
-      !examine("one caller", enough, std::uint64_t{0},
-               [&](std::uint64_t number) { return explore(number, examination(number)); })) {
-    return false;
-  }
-  if (enough.whose == Whose::one_caller) {
-    return true;
-  }
-  const std::uint64_t part = enough.whose == Whose::both ? part_of_callers : 1;
-  return examine("many callers", enough.of(Whose::many_callers, part), first_of_callers, [&](std::uint64_t number) {
-    const ExaminationOfCallers life = examination_of_callers(number);
-    const ChecksAre checks(life.checks);
-    return explore(number, life);
-  });
-}
-
 }  // namespace iqdb_test

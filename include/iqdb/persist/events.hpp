@@ -61,7 +61,7 @@ class DurationCounts {
 
   constexpr void add(std::chrono::nanoseconds elapsed) noexcept {
     const auto nanoseconds = elapsed.count() > 0 ? static_cast<std::uint64_t>(elapsed.count()) : 0;
-    const std::size_t bucket = static_cast<std::size_t>(std::bit_width(nanoseconds));
+    const auto bucket = static_cast<std::size_t>(std::bit_width(nanoseconds));
     ++buckets_[bucket < bucket_count ? bucket : bucket_count - 1];
     ++count_;
     total_ += elapsed;

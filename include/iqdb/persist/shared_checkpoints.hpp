@@ -28,15 +28,23 @@ class SharedCheckpoints {
   /// `state` must outlive this.
   explicit SharedCheckpoints(State& state) noexcept : state_(&state) {}
 
-  /// Makes a checkpoint now. The caller holds state.files(). Throws as SharedIndex::checkpoint does.
-  SnapshotInfo make(const std::function<void(const Progress&)>& on_progress, bool is_automatic) {
-    PersistConfig config = state_->inner().config();
+  /// The settings of `state`, whose progress is that of `on_progress`, but ends what is under way when the state closes. All
+  /// must outlive the result.
+  [[nodiscard]] static PersistConfig ending_at_close(const State& state,
+                                                     const std::function<void(const Progress&)>& on_progress) {
+    PersistConfig config = state.inner().config();
     config.on_progress = [&](const Progress& progress) {
-      state_->require_not_closing();
+      state.require_not_closing();
       if (on_progress) {
         on_progress(progress);
       }
     };
+    return config;
+  }
+
+  /// Makes a checkpoint now. The caller holds state.files(). Throws as SharedIndex::checkpoint does.
+  SnapshotInfo make(const std::function<void(const Progress&)>& on_progress, bool is_automatic) {
+    const PersistConfig config = ending_at_close(*state_, on_progress);
     const auto with_schedule = [this](auto&& use) {
       const std::lock_guard guard(state_->mutex());
       use(state_->schedule());

@@ -5,7 +5,6 @@
 // is locked, waited for or destroyed: a thread that does not exist there may have held a lock.
 #pragma once
 
-#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -131,7 +130,7 @@ class SharedState {
   void close() {
     require_ready();
     const ThreadInCall mark(this, false);
-    closing_ = true;
+    begin_closing();
     checkpoints_.end();
     const std::lock_guard one_at_a_time(files_);
     in_turn([&] { close_files(); });
@@ -234,6 +233,9 @@ class SharedState {
     });
   }
 
+  /// From now on a checkpoint that is under way ends as soon as it can: somebody closes.
+  void begin_closing() noexcept { closing_ = true; }
+
   /// Called by the leader.
   void close_files() {
     is_closed_ = true;
@@ -290,24 +292,17 @@ class SharedState {
   SnapshotInfo checkpoint_files(const PersistConfig& config) {
     return naming_file(inner_.path_, [&] {
       require_not_closing();
-      if (log_ == nullptr) {
-        return in_turn([&] { return inner_.saved(config, true); });
-      }
-      const auto started = std::chrono::steady_clock::now();
-      std::chrono::nanoseconds pause{0};
-      const auto in_turn_measured = [&](auto&& step) {
-        in_turn([&] {
-          const auto began = std::chrono::steady_clock::now();
-          step();
-          pause = std::max(pause, std::chrono::nanoseconds(std::chrono::steady_clock::now() - began));
-        });
-      };
-      SnapshotInfo info = checkpoint_beside(index(), inner_.storage_, inner_.path_,
-                                            open_log::usable(inner_.opened_.log), config, in_turn_measured);
-      info.elapsed = std::chrono::steady_clock::now() - started;
-      info.pause = pause;
-      return info;
+      return log_ == nullptr ? in_turn([&] { return inner_.saved(config, true); })
+                             : checkpoint_in_turns(config, [&](auto&& step) { in_turn(step); });
     });
+  }
+
+  /// What the thread of a checkpoint does, with the log on. `alone(step)` makes `step` a call that goes alone, and returns or
+  /// throws when that is done. One at a time.
+  template <class Alone>
+  SnapshotInfo checkpoint_in_turns(const PersistConfig& config, Alone&& alone) {
+    return checkpoint_beside(index(), inner_.storage_, inner_.path_, open_log::usable(inner_.opened_.log), config,
+                             std::forward<Alone>(alone));
   }
 
   /// Throws PersistError poisoned from the moment at which close() is called.

@@ -81,9 +81,11 @@ TEST_CASE("Life: a step of many callers tells each call and when it is made", "[
                                  {.kind = Kind::batch, .mutations = {erase_of(subject, 3)}, .behind = 1},
                                  {.kind = Kind::sync},
                                  {.kind = Kind::checkpoint, .behind = 12},
-                                 {.kind = Kind::close}},
+                                 {.kind = Kind::checkpoint_beside},
+                                 {.kind = Kind::close, .behind = 2, .place = 4}},
                        .most_mutations = 2}) ==
-        "together, in groups of 2 [insert 3, batch (erase 3) behind 1 calls, sync, checkpoint behind 12 calls, close]");
+        "together, in groups of 2 [insert 3, batch (erase 3) behind 1 calls, sync, checkpoint behind 12 calls, "
+        "checkpoint beside others, close behind 2 calls of \"copy the log\"]");
 }
 
 TEST_CASE("Life: its text tells its settings and its steps", "[testing]") {

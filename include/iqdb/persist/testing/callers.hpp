@@ -15,9 +15,12 @@
 #include "iqdb/persist/persistable.hpp"
 #include "iqdb/persist/persisted_index.hpp"
 #include "iqdb/persist/shared_state.hpp"
+#include "iqdb/persist/testing/life.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/commit_queue.hpp"
 #include "iqdb/persist/wal/group_commit.hpp"
+#include "iqdb/persist/wal/mutation.hpp"
+#include "iqdb/persist/wal/wal_format.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 namespace testing {
@@ -69,10 +72,55 @@ class Callers {
     submit_alone(ticket, [this] { shared_.inner().sync(); });
   }
 
-  /// A caller calls SharedIndex::checkpoint.
+  /// A caller calls SharedIndex::checkpoint, where nothing goes on beside it.
   void submit_checkpoint(Ticket& ticket) {
     submit_alone(ticket, [this] { static_cast<void>(shared_.inner().checkpoint()); });
   }
+
+  /// A caller calls what `call`, which must outlive this, says: mutations, sync, checkpoint where nothing goes on beside it, or
+  /// close.
+  void submit(Ticket& ticket, const CallerCall& call) {
+    const std::vector<Mutation>& mutations = call.mutations;
+    switch (call.kind) {
+      case CallerCall::Kind::mutate:
+        return submit(ticket, {.op = mutations.front().op,
+                               .id = mutations.front().id,
+                               .vector = mutations.front().vector,
+                               .metadata = mutations.front().metadata});
+      case CallerCall::Kind::batch:
+        return submit(ticket, {.op = FrameOp::batch, .batch = mutations});
+      case CallerCall::Kind::sync:
+        return submit_sync(ticket);
+      case CallerCall::Kind::checkpoint:
+      case CallerCall::Kind::checkpoint_beside:
+        return submit_checkpoint(ticket);
+      case CallerCall::Kind::close:
+        return submit_close(ticket);
+    }
+  }
+
+  /// A caller calls SharedIndex::checkpoint, with the log on, and this returns or throws when it is done. Each of its steps
+  /// that has no other call beside it is given to `take_turn(step)`: that submits it, and returns or throws when it is done.
+  template <class TakeTurn>
+  void checkpoint_beside(TakeTurn&& take_turn) {
+    shared_.require_ready();
+    const PersistConfig config =
+        SharedCheckpoints<Shared>::ending_at_close(shared_, std::as_const(shared_).inner().config().on_progress);
+    naming_file(config.path, [&] {
+      static_cast<void>(shared_.checkpoint_in_turns(config, [&](auto&& step) { take_turn([&] { step(); }); }));
+    });
+  }
+
+  /// A step goes alone.
+  void submit_alone(Ticket& ticket, std::function<void()>&& step) {
+    shared_.require_ready();
+    ticket.alone = true;
+    ticket.step_ = std::move(step);
+    submit(ticket);
+  }
+
+  /// A caller is about to call SharedIndex::close while a checkpoint is under way: submit_close() follows when that is done.
+  void begin_closing() noexcept { shared_.begin_closing(); }
 
   /// A caller calls SharedIndex::close. With the log off, which has no file to be closed, nothing happens, so that a life
   /// goes on with the same index.
@@ -118,13 +166,6 @@ class Callers {
 
  private:
   using Queue = CommitQueue<typename Shared::Call>;
-
-  void submit_alone(Ticket& ticket, std::function<void()>&& step) {
-    shared_.require_ready();
-    ticket.alone = true;
-    ticket.step_ = std::move(step);
-    submit(ticket);
-  }
 
   void submit(Ticket& ticket) {
     const std::lock_guard guard(shared_.mutex());

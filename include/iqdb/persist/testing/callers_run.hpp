@@ -2,13 +2,18 @@
 //
 // While a leader is in the file system, other callers call. No caller has its result before its group is settled, no second
 // one leads, and no reader sees what is not logged. Behind a failed sync, a poison or a close nobody is told success.
+//
+// Beside a checkpoint others go on: at each of its calls of the file system, but in those of its steps that go alone, the
+// callers that wait are committed, group by group, before the call is made.
 #pragma once
 
 #include <algorithm>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <exception>
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -16,13 +21,15 @@
 
 #include "iqdb/index.hpp"
 #include "iqdb/index_error.hpp"
-#include "iqdb/persist/error.hpp"
 #include "iqdb/persist/persistable.hpp"
 #include "iqdb/persist/storage/file_storage.hpp"
 #include "iqdb/persist/testing/callers.hpp"
+#include "iqdb/persist/testing/checkpoint_under_way.hpp"
 #include "iqdb/persist/testing/expected_group.hpp"
+#include "iqdb/persist/testing/files_in_turn.hpp"
 #include "iqdb/persist/testing/life.hpp"
 #include "iqdb/persist/testing/life_machine.hpp"
+#include "iqdb/persist/testing/made_call.hpp"
 #include "iqdb/persist/testing/oracle.hpp"
 #include "iqdb/persist/testing/simulated_file_system.hpp"
 #include "iqdb/persist/testing/simulated_index.hpp"
@@ -58,6 +65,7 @@ class CallersRun {
         machine_(&machine),
         mirror_(&mirror),
         oracle_(&oracle),
+        checkpoint_(machine),
         callers_(index, step.most_mutations, most_bytes) {
     machine_->watch([this] { before_call(); });
   }
@@ -70,6 +78,10 @@ class CallersRun {
     machine_->forget_failed_sync();
     for (;;) {
       submit_due();
+      if (Made* next = files_.next()) {
+        use_files(*next);
+        continue;
+      }
       if (!callers_.may_lead()) {
         if (made_.size() == step_->calls.size()) {
           break;
@@ -88,24 +100,18 @@ class CallersRun {
  private:
   using Storage = BasicFileStorage<SimulatedFileSystem>;
   using Ticket = typename Callers<I, Storage>::Ticket;
+  using Made = MadeCall<Ticket>;
+  using Answer = CallAnswer;
 
-  // A call that was made.
-  struct Made : Ticket {
-    explicit Made(const CallerCall& its_call) : call(&its_call) {}
-
-    const CallerCall* call;
-    bool told = false;  // its caller has the result
-  };
-
-  enum class Answer : std::uint8_t { done, rejected, failed };
-
-  // Other callers call while the leader is in the file system. Code that catches exceptions surrounds this.
+  // Other callers call while the leader, or a checkpoint, is in the file system. Code that catches exceptions surrounds this.
   void before_call() {
     ++calls_;
     try {
+      require_no_violation();  // else nobody is there any more who could be committed
+      checkpoint_.is_called(!group_.empty() && is_turn(*group_.front()), calls_);
       submit_due();
       if (group_.empty()) {
-        return;
+        return checkpoint_ ? go_on_beside() : void();
       }
       if (callers_.may_lead()) {
         note("a second caller may lead while a group is in flight");
@@ -122,40 +128,84 @@ class CallersRun {
   }
 
   void submit_due() {
-    while (made_.size() < step_->calls.size() && step_->calls[made_.size()].behind <= calls_) {
+    while (made_.size() < step_->calls.size() && is_due(step_->calls[made_.size()])) {
       submit_next();
     }
   }
 
+  [[nodiscard]] bool is_due(const CallerCall& call) const noexcept {
+    return call.place ? checkpoint_.lets(call, calls_) : call.behind <= calls_;
+  }
+
   void submit_next() {
     Made& made = made_.emplace_back(step_->calls[made_.size()]);
-    const std::vector<Mutation>& mutations = made.call->mutations;
     try {
-      switch (made.call->kind) {
-        case CallerCall::Kind::mutate:
-          callers_.submit(made, {.op = mutations.front().op,
-                                 .id = mutations.front().id,
-                                 .vector = mutations.front().vector,
-                                 .metadata = mutations.front().metadata});
-          return;
-        case CallerCall::Kind::batch:
-          callers_.submit(made, {.op = FrameOp::batch, .batch = mutations});
-          return;
-        case CallerCall::Kind::sync:
-          callers_.submit_sync(made);
-          return;
-        case CallerCall::Kind::checkpoint:
-          callers_.submit_checkpoint(made);
-          return;
-        case CallerCall::Kind::close:
-          callers_.submit_close(made);
-          return;
+      const bool is_close = made.call->kind == CallerCall::Kind::close;
+      const bool needs_files = is_close || is_checkpoint(made);
+      if (needs_files) {
+        files_.wait(made);
       }
+      if (needs_files && files_.has(CallerCall::Kind::checkpoint_beside)) {
+        return is_close ? callers_.begin_closing() : void();
+      }
+      made.has_files = true;
+      callers_.submit(made, *made.call);
     } catch (const IndexError&) {
       made.told = true;
-      if (!is_refused_by_checks(*mirror_, mutations)) {
+      if (!is_refused_by_checks(*mirror_, made.call->mutations)) {
         note("a call is refused before it waits, and an index in memory takes it: " + to_string(*made.call));
       }
+    }
+  }
+
+  // The files are free for a call that has waited for them. A checkpoint is made to its end.
+  void use_files(Made& made) {
+    if (!is_turn(made)) {
+      callers_.submit(made, *made.call);
+      return;
+    }
+    checkpoint_.begin();
+    std::exception_ptr error;
+    try {
+      callers_.checkpoint_beside([&](std::function<void()>&& step) { take_turn(made, std::move(step)); });
+    } catch (...) {
+      error = std::current_exception();
+    }
+    checkpoint_.take_failed_sync(callers_.shared().poisoned());
+    checkpoint_.end();
+    made.told = true;
+    require_no_violation();
+    const bool may_fail = with_faults_ || is_closed() || files_.has(CallerCall::Kind::close);
+    if (!checkpoint_.conclude(error, !may_fail, is_closed())) {
+      note_failure();
+    }
+  }
+
+  // A step of a checkpoint waits until those that wait before it are committed, and goes alone.
+  void take_turn(const Made& made, std::function<void()>&& step) {
+    require_no_violation();
+    checkpoint_.comes_to_turn(calls_);
+    submit_due();
+    Made& turn = turns_made_.emplace_back(*made.call);
+    callers_.submit_alone(turn, std::move(step));
+    while (!turn.is_done()) {
+      try {
+        lead();
+      } catch (const Violation& violation) {
+        note(violation.what());  // whatever becomes of the checkpoint now
+        throw;
+      }
+    }
+    if (turn.error()) {
+      std::rethrow_exception(turn.error());
+    }
+  }
+
+  // A checkpoint is about to call the file system, and others go on.
+  void go_on_beside() {
+    checkpoint_.take_failed_sync(callers_.shared().poisoned());
+    while (callers_.may_lead()) {
+      lead();
     }
   }
 
@@ -174,19 +224,20 @@ class CallersRun {
       }
       made->told = true;
     }
-    if (violation_) {
-      throw Violation(*violation_);
+    require_no_violation();
+    if (!is_turn(*group.front())) {
+      checkpoint_.group_is_done();
     }
-    is_alone(*group.front()) ? conclude_alone(*group.front()) : conclude(group);
+    group.front()->is_alone() ? conclude_alone(*group.front()) : conclude(group);
   }
 
   // A group is about to be committed: what its callers must be told, and what a load may find from now on.
   void expect() {
     expected_ = {.after = before_};
-    if (!life_->wal_enabled && group_.front()->call->kind == CallerCall::Kind::checkpoint) {
+    if (!life_->wal_enabled && is_checkpoint(*group_.front())) {
       oracle_->expect(before_);
     }
-    if (is_unusable() || is_alone(*group_.front())) {
+    if (is_unusable() || group_.front()->is_alone()) {
       return;
     }
     std::vector<const std::vector<Mutation>*> calls;
@@ -201,9 +252,7 @@ class CallersRun {
 
   // A group of mutations is done.
   void conclude(const std::vector<Made*>& group) {
-    const auto answered = [](Answer answer) {
-      return [answer](const Made* made) { return answer_of(*made) == answer; };
-    };
+    const auto answered = [](Answer answer) { return [answer](const Made* made) { return made->answer() == answer; }; };
     const bool failed = std::ranges::any_of(group, answered(Answer::failed));
     const Moment now = moment();
     if (is_unusable()) {
@@ -217,7 +266,7 @@ class CallersRun {
       throw Violation("a call succeeds though a sync failed in its group");
     }
     for (std::size_t at = 0; at < group.size(); ++at) {
-      require_right(*group[at], expected_.calls[at], failed);
+      require_right(*group[at], expected_.calls[at], failed, with_faults_);
     }
     const bool poisoned = callers_.shared().poisoned();
     // An abort that could not be written leaves the index as it is behind the group.
@@ -246,36 +295,17 @@ class CallersRun {
     }
   }
 
-  // Of a group that `failed`, those calls that were rejected say so, and all others fail.
-  void require_right(const Made& made, const ExpectedCall& expected, bool failed) const {
-    const Answer answer = answer_of(made);
-    const bool is_right = expected.refused    ? answer == Answer::rejected
-                          : expected.rejected ? answer == Answer::rejected || (failed && answer == Answer::failed)
-                          : failed            ? answer == Answer::failed
-                                              : answer == Answer::done;
-    if (!is_right) {
-      throw Violation("a caller is told that its call " + std::string(name(answer)) + ", but it " +
-                      (expected.rejected ? "is rejected"
-                       : failed          ? "fails as others of its group"
-                                         : "succeeds") +
-                      ": " + to_string(*made.call));
-    }
-    if (answer == Answer::failed && !with_faults_) {
-      throw Violation("a call fails though nothing failed below it: " + to_string(*made.call));
-    }
-  }
-
   // A call that goes alone is done.
   void conclude_alone(const Made& made) {
     const CallerCall::Kind kind = made.call->kind;
-    const Answer answer = answer_of(made);
+    const Answer answer = made.answer();
     if (moment() != before_) {
       throw Violation("a call that is no mutation has changed the index: " + to_string(*made.call));
     }
     if (answer == Answer::rejected) {
       throw Violation("a call that is no mutation throws what is no PersistError: " + to_string(*made.call));
     }
-    const bool was_closed = end_ == End::closed || end_ == End::broken;
+    const bool was_closed = is_closed();
     if (kind == CallerCall::Kind::close && life_->wal_enabled && !was_closed) {
       end_ = answer == Answer::done ? End::closed : End::broken;
     }
@@ -292,12 +322,16 @@ class CallersRun {
     if (is_poisoned_ || was_closed || machine_->sync_failed()) {
       throw Violation("a call succeeds behind a failed sync, a poison or a close: " + to_string(*made.call));
     }
-    if (kind == CallerCall::Kind::checkpoint) {
+    // The first step of a checkpoint makes a copy. Each other one syncs a log that holds everything.
+    if (is_turn(made) && checkpoint_.turn_is_done() && std::copy_constructible<I>) {
+      return;
+    }
+    if (is_checkpoint(made)) {
       oracle_->acknowledge();
+    } else if (!life_->wal_enabled) {
+      return;
     }
-    if (life_->wal_enabled || kind == CallerCall::Kind::checkpoint) {
-      oracle_->make_durable();
-    }
+    oracle_->make_durable();
   }
 
   void note_failure() {
@@ -316,31 +350,26 @@ class CallersRun {
     }
   }
 
-  [[nodiscard]] bool is_unusable() const noexcept { return is_poisoned_ || end_ == End::closed || end_ == End::broken; }
+  void require_no_violation() const {
+    if (violation_) {
+      throw Violation(*violation_);
+    }
+  }
+
+  [[nodiscard]] bool is_closed() const noexcept { return end_ == End::closed || end_ == End::broken; }
+  [[nodiscard]] bool is_unusable() const noexcept { return is_poisoned_ || is_closed(); }
 
   [[nodiscard]] Moment moment() const {
     return {.lsn = callers_.shared().lsn(), .contents = subject_->contents(callers_.index())};
   }
 
-  static bool is_alone(const Made& made) {
-    return made.call->kind != CallerCall::Kind::mutate && made.call->kind != CallerCall::Kind::batch;
+  // Whether this is a step of a checkpoint that others go on beside.
+  [[nodiscard]] bool is_turn(const Made& made) const noexcept {
+    return life_->wal_enabled && made.call->kind == CallerCall::Kind::checkpoint_beside;
   }
 
-  static Answer answer_of(const Made& made) {
-    try {
-      if (made.error()) {
-        std::rethrow_exception(made.error());
-      }
-      return Answer::done;
-    } catch (const PersistError&) {
-      return Answer::failed;
-    } catch (const std::exception&) {
-      return Answer::rejected;
-    }
-  }
-
-  static const char* name(Answer answer) noexcept {
-    return answer == Answer::done ? "succeeds" : answer == Answer::failed ? "fails" : "is rejected";
+  static bool is_checkpoint(const Made& made) noexcept {
+    return made.call->kind == CallerCall::Kind::checkpoint || made.call->kind == CallerCall::Kind::checkpoint_beside;
   }
 
   // Longer batches go alone.
@@ -353,11 +382,14 @@ class CallersRun {
   LifeMachine* machine_;
   I* mirror_;
   Oracle* oracle_;
-  std::deque<Made> made_;  // in the order of the step; a call that waits stays where it is
+  CheckpointUnderWay checkpoint_;
+  std::deque<Made> turns_made_;  // of checkpoints, that went alone
+  std::deque<Made> made_;        // in the order of the step; a call that waits stays where it is
   Callers<I, Storage> callers_;
   std::vector<Made*> group_;  // in flight
   Moment before_;             // the group
   ExpectedGroup expected_;
+  FilesInTurn<Made> files_;
   bool is_poisoned_ = false;
   End end_ = End::open;
   std::uint64_t calls_ = 0;  // that have reached the file system in this step

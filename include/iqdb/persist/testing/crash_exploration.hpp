@@ -24,6 +24,7 @@
 #include "iqdb/persist/config.hpp"
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/persistable.hpp"
+#include "iqdb/persist/testing/checkpoints_beside.hpp"
 #include "iqdb/persist/testing/crash_states.hpp"
 #include "iqdb/persist/testing/file_call.hpp"
 #include "iqdb/persist/testing/life.hpp"
@@ -71,7 +72,8 @@ struct CrashReport {
       states{};  ///< states loaded after one, two and three crashes, each once in a life
   std::array<std::uint64_t, most_crashes> sampled_points{};  ///< points of which only some states were tried
 
-  std::uint64_t damages = 0;  ///< synced bits that were flipped, one at a time
+  std::uint64_t damages = 0;      ///< synced bits that were flipped, one at a time
+  CheckpointsBeside checkpoints;  ///< what checkpoints have met that others go on beside; `tried` are states
 
   /// The sum of all states.
   [[nodiscard]] std::uint64_t all_states() const noexcept { return states[0] + states[1] + states[2]; }
@@ -80,6 +82,7 @@ struct CrashReport {
   CrashReport& operator+=(const CrashReport& other) noexcept {
     lives += other.lives;
     damages += other.damages;
+    checkpoints += other.checkpoints;
     for (std::size_t depth = 0; depth < most_crashes; ++depth) {
       points[depth] += other.points[depth];
       states[depth] += other.states[depth];
@@ -110,7 +113,11 @@ class CrashExploration {
         *subject_, life, random_.next(),
         [&](const FileCallRecord& call) {
           if (changes_disk(call.call)) {
+            const std::uint64_t states = report_.all_states();
             stop_at(running->machine_to_load(), life, running->oracle(), before(call));
+            if (const auto place = running->checkpoints().place) {
+              report_.checkpoints.tried.at(*place) += report_.all_states() - states;
+            }
           }
           return Fault{};
         },
@@ -124,6 +131,7 @@ class CrashExploration {
       damage(run.machine(), life, run.oracle(), /*was_closed=*/true);
     });
     ++report_.lives;
+    report_.checkpoints += run.checkpoints();
   }
 
   /// Stops a life here and examines every state that `machine` may be left in. Throws Violation.

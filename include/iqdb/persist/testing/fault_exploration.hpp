@@ -17,6 +17,7 @@
 
 #include "iqdb/index.hpp"
 #include "iqdb/persist/persistable.hpp"
+#include "iqdb/persist/testing/checkpoints_beside.hpp"
 #include "iqdb/persist/testing/crash_exploration.hpp"
 #include "iqdb/persist/testing/file_call.hpp"
 #include "iqdb/persist/testing/life.hpp"
@@ -130,11 +131,12 @@ struct FaultOptions {
 
 /// Counts of what was explored.
 struct FaultReport {
-  std::uint64_t lives = 0;     ///< lives whose calls were each made to fail
-  std::uint64_t calls = 0;     ///< their calls
-  std::uint64_t faults = 0;    ///< runs with one fault each
-  std::uint64_t poisoned = 0;  ///< runs that poisoned the index
-  CrashReport crashes;         ///< crashes after a fault
+  std::uint64_t lives = 0;        ///< lives whose calls were each made to fail
+  std::uint64_t calls = 0;        ///< their calls
+  std::uint64_t faults = 0;       ///< runs with one fault each
+  std::uint64_t poisoned = 0;     ///< runs that poisoned the index
+  CrashReport crashes;            ///< crashes after a fault
+  CheckpointsBeside checkpoints;  ///< what checkpoints have met that others go on beside; `tried` are faults
 
   /// Adds the counts of another exploration.
   FaultReport& operator+=(const FaultReport& other) noexcept {
@@ -143,6 +145,7 @@ struct FaultReport {
     faults += other.faults;
     poisoned += other.poisoned;
     crashes += other.crashes;
+    checkpoints += other.checkpoints;
     return *this;
   }
 };
@@ -162,18 +165,24 @@ class FaultExploration {
   /// Runs `life` once for every fault of every call. Throws Violation; the message contains the life and the fault.
   void explore(const Life& life) {
     std::vector<FileCallRecord> calls;
+    std::vector<std::optional<std::size_t>> places;  // of checkpoints
     {
+      const LifeRun<I>* running = nullptr;
       LifeRun<I> run(
           *subject_, life, seed_,
           [&](const FileCallRecord& call) {
             calls.push_back(call);
+            places.push_back(running->checkpoints().place);
             return Fault{};
           },
           /*with_faults=*/false);
+      running = &run;
       run.run();
       run.close();
+      report_.checkpoints += run.checkpoints();
     }
-    for (const FileCallRecord& call : calls) {
+    for (std::size_t at = 0; at < calls.size(); ++at) {
+      const FileCallRecord& call = calls[at];
       for (const FaultKind& fault : faults_of(call)) {
         try {
           live_with(life, call, fault);
@@ -183,6 +192,9 @@ class FaultExploration {
                           "\n  the seed: " + std::to_string(seed_));
         }
         ++report_.faults;
+        if (places[at]) {
+          ++report_.checkpoints.tried.at(*places[at]);
+        }
       }
       ++report_.calls;
     }

@@ -15,6 +15,7 @@
 #include "iqdb/index.hpp"
 #include "iqdb/index_error.hpp"
 #include "iqdb/persist/config.hpp"
+#include "iqdb/persist/testing/checkpoints_beside.hpp"
 #include "iqdb/persist/testing/random.hpp"
 #include "iqdb/persist/testing/subject.hpp"
 #include "iqdb/persist/version.hpp"
@@ -33,8 +34,10 @@ struct CallerCall {
     mutate,      ///< makes the one mutation
     batch,       ///< makes the mutations as a WriteBatch
     sync,        ///< SharedIndex::sync
-    checkpoint,  ///< SharedIndex::checkpoint
-    close        ///< SharedIndex::close; the life goes on with a load at the end of the step
+    checkpoint,  ///< SharedIndex::checkpoint, which lets nobody go on meanwhile
+    close,       ///< SharedIndex::close; the life goes on with a load at the end of the step
+    /// SharedIndex::checkpoint, which writes a copy: others go on meanwhile. As `checkpoint` with the log off
+    checkpoint_beside
   };
 
   Kind kind = Kind::mutate;              ///< the kind
@@ -42,6 +45,9 @@ struct CallerCall {
   /// It is made when so many calls of the step have reached the file system, while one of them is under way there; if
   /// fewer do, when nobody else waits. It is never made before those that stand before it.
   std::uint64_t behind = 0;
+  /// If set, those calls are counted from the first one in this place of a checkpoint_beside (checkpoints_beside.hpp). With
+  /// `behind` 0 at a step that goes alone it waits in the queue in front of that step.
+  std::optional<std::size_t> place = {};
 };
 
 /// One step of a life.
@@ -106,7 +112,10 @@ struct Life {
 
 /// The call in words: "insert 3 behind 2 calls".
 [[nodiscard]] inline std::string to_string(const CallerCall& call) {
-  const std::string when = call.behind == 0 ? "" : " behind " + std::to_string(call.behind) + " calls";
+  std::string when = call.behind == 0 ? "" : " behind " + std::to_string(call.behind) + " calls";
+  if (call.place) {
+    when += std::string(" of \"") + names_of_checkpoint_places.at(*call.place) + '"';
+  }
   switch (call.kind) {
     case CallerCall::Kind::mutate:
       return to_string(call.mutations.front()) + when;
@@ -118,6 +127,8 @@ struct Life {
       return "checkpoint" + when;
     case CallerCall::Kind::close:
       return "close" + when;
+    case CallerCall::Kind::checkpoint_beside:
+      return "checkpoint beside others" + when;
   }
   return "?";
 }

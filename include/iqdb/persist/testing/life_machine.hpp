@@ -8,6 +8,7 @@
 #include <system_error>
 #include <utility>
 
+#include "iqdb/persist/testing/checkpoints_beside.hpp"
 #include "iqdb/persist/testing/disk_model.hpp"
 #include "iqdb/persist/testing/file_call.hpp"
 #include "iqdb/persist/testing/simulated_file_system.hpp"
@@ -53,6 +54,10 @@ class LifeMachine {
   /// Calls `before_call()` before each call, until it is taken away with {}. It must not throw.
   void watch(std::function<void()> before_call) { before_call_ = std::move(before_call); }
 
+  /// What the checkpoints of this life that others go on beside have met.
+  [[nodiscard]] CheckpointsBeside& checkpoints() noexcept { return checkpoints_; }
+  [[nodiscard]] const CheckpointsBeside& checkpoints() const noexcept { return checkpoints_; }
+
   /// Whether a sync has failed since forget_failed_sync().
   [[nodiscard]] bool sync_failed() const noexcept { return sync_failed_; }
 
@@ -69,6 +74,7 @@ class LifeMachine {
   FaultPlan plan_;
   SimulatedFileSystem machine_;
   std::function<void()> before_call_;
+  CheckpointsBeside checkpoints_;
   std::size_t calls_ = 0;
   bool is_unplanned_ = false;
   bool sync_failed_ = false;

@@ -16,6 +16,7 @@
 #include "iqdb/persist/persistable.hpp"
 #include "iqdb/persist/progress.hpp"
 #include "iqdb/persist/testing/callers_run.hpp"
+#include "iqdb/persist/testing/checkpoints_beside.hpp"
 #include "iqdb/persist/testing/crash_states.hpp"
 #include "iqdb/persist/testing/disturbances.hpp"
 #include "iqdb/persist/testing/file_call.hpp"
@@ -81,6 +82,9 @@ class LifeRun {
     in_order.exchange_directories(config_.path.parent_path(), elsewhere);
     return in_order;
   }
+
+  /// What checkpoints that others go on beside have met.
+  [[nodiscard]] const CheckpointsBeside& checkpoints() const noexcept { return machine_.checkpoints(); }
 
   /// What a load may find now.
   [[nodiscard]] const Oracle& oracle() const noexcept { return oracle_; }
@@ -374,8 +378,7 @@ class LifeRun {
     return true;
   }
 
-  // The other directory, in which there is nothing.
-  static constexpr const char* elsewhere = "/elsewhere";
+  static constexpr const char* elsewhere = "/elsewhere";  // the other directory, in which there is nothing
 
   const Subject<I>* subject_;
   const Life* life_;

@@ -20,12 +20,14 @@ namespace testing {
 template <Persistable I>
 using SimulatedIndex = PersistedIndex<I, BasicFileStorage<SimulatedFileSystem>>;
 
-/// The settings of a simulated index: small buffers and no threads, so that a simulation is fast and repeats exactly.
+/// The settings of a simulated index: small buffers, no threads and no other process, so that a simulation is fast and
+/// repeats exactly.
 [[nodiscard]] inline PersistConfig simulated_config(const Life& life) {
   return {.path = "/index",
           .wal_enabled = life.wal_enabled,
           .fsync_policy = life.policy,
           .compression = life.compression,
+          .freezing = Freezing::by_copy,
           .buffer_bytes = 4096,
           .helper_threads = 0,
           .log_extent_bytes = life.log_extent_bytes};

@@ -10,6 +10,8 @@
 // belong together, with every acknowledged mutation. docs/format.md says why.
 #pragma once
 
+#include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -81,6 +83,35 @@ std::optional<WrittenSnapshot<S>> written_beside(const I& index, S& storage, con
   return written;
 }
 
+// The steps, of which `alone` runs those that must have nothing beside them.
+template <Persistable I, Storage S, class Alone>
+SnapshotInfo in_steps(const I& index, S& storage, const std::filesystem::path& path, OpenLog<S>& log,
+                      const PersistConfig& config, Alone&& alone) {
+  LogPosition at_freeze;
+  std::optional<WrittenSnapshot<S>> written = written_beside(index, storage, path, log, config, at_freeze, alone);
+  if (!written) {
+    SnapshotInfo info;
+    alone([&] { info = at_once(index, storage, path, log, config); });
+    return info;
+  }
+
+  LogWriter<S>& writer = *log.writer;
+  LogPosition settled;
+  alone([&] {
+    put_snapshot_in_place(*written, writer);
+    settled = writer.end();
+  });
+
+  LogTail<S> tail(storage, log_path(path), log.lock, writer.header(), at_freeze, written->fingerprint, config);
+  tail.copy_up_to(settled);
+  alone([&] {
+    writer.require_not_poisoned();
+    tail.copy_up_to(writer.end());
+    go_on_in(tail.complete(), storage, writer);
+  });
+  return written->info;
+}
+
 }  // namespace checkpoint
 
 /// Replaces the snapshot at `path`, a resolved name, by `index` as it is when this begins, and the log by one that holds
@@ -94,30 +125,19 @@ std::optional<WrittenSnapshot<S>> written_beside(const I& index, S& storage, con
 template <Persistable I, Storage S, class Alone>
 SnapshotInfo checkpoint_beside(const I& index, S& storage, const std::filesystem::path& path, OpenLog<S>& log,
                                const PersistConfig& config, Alone&& alone) {
-  LogPosition at_freeze;
-  std::optional<WrittenSnapshot<S>> written =
-      checkpoint::written_beside(index, storage, path, log, config, at_freeze, alone);
-  if (!written) {
-    SnapshotInfo info;
-    alone([&] { info = checkpoint::at_once(index, storage, path, log, config); });
-    return info;
-  }
-
-  LogWriter<S>& writer = *log.writer;
-  LogPosition settled;
-  alone([&] {
-    checkpoint::put_snapshot_in_place(*written, writer);
-    settled = writer.end();
+  using Clock = std::chrono::steady_clock;
+  const auto started = Clock::now();
+  std::chrono::nanoseconds pause{0};
+  SnapshotInfo info = checkpoint::in_steps(index, storage, path, log, config, [&](auto&& step) {
+    alone([&] {
+      const auto began = Clock::now();
+      step();
+      pause = std::max(pause, std::chrono::nanoseconds(Clock::now() - began));
+    });
   });
-
-  LogTail<S> tail(storage, log_path(path), log.lock, writer.header(), at_freeze, written->fingerprint, config);
-  tail.copy_up_to(settled);
-  alone([&] {
-    writer.require_not_poisoned();
-    tail.copy_up_to(writer.end());
-    checkpoint::go_on_in(tail.complete(), storage, writer);
-  });
-  return written->info;
+  info.elapsed = Clock::now() - started;
+  info.pause = pause;
+  return info;
 }
 
 }  // namespace iqdb
