@@ -13,6 +13,7 @@ set(iqdb_persist_headers
     iqdb/insert_overloads.hpp
     iqdb/persist/error.hpp
     iqdb/persist/index_path.hpp
+    iqdb/persist/events.hpp
     iqdb/persist/config.hpp
     iqdb/persist/progress.hpp
     # Bytes: checksums, streams, buffers.
@@ -21,6 +22,7 @@ set(iqdb_persist_headers
     iqdb/persist/bytes/aligned_buffer.hpp
     iqdb/persist/bytes/chunked_buffer.hpp
     iqdb/persist/bytes/helper_threads.hpp
+    iqdb/persist/bytes/worker_thread.hpp
     iqdb/persist/bytes/stream.hpp
     iqdb/persist/bytes/fair_mutex.hpp
     iqdb/persist/bytes/row_format.hpp
@@ -77,6 +79,7 @@ set(iqdb_persist_headers
     iqdb/persist/wal/frame_reader.hpp
     iqdb/persist/wal/wal_reader.hpp
     iqdb/persist/wal/new_log.hpp
+    iqdb/persist/wal/log_events.hpp
     iqdb/persist/wal/wal_writer.hpp
     iqdb/persist/wal/recovery_report.hpp
     iqdb/persist/wal/replay.hpp
@@ -88,6 +91,8 @@ set(iqdb_persist_headers
     iqdb/persist/wal/save_alone.hpp
     iqdb/persist/wal/opening.hpp
     iqdb/persist/wal/creation.hpp
+    iqdb/persist/wal/load_or_create.hpp
+    iqdb/persist/wal/checkpoint_schedule.hpp
     iqdb/persist/wal/logged_mutation.hpp
     iqdb/persist/wal/checkpoint.hpp
     iqdb/persist/wal/log_tail.hpp
@@ -99,6 +104,8 @@ set(iqdb_persist_headers
     iqdb/persist/call_under_way.hpp
     iqdb/persist/write_batch.hpp
     iqdb/persist/persisted_index.hpp
+    iqdb/persist/shared_call.hpp
+    iqdb/persist/shared_checkpoints.hpp
     iqdb/persist/shared_state.hpp
     iqdb/persist/shared_index.hpp
     iqdb/persist/compiled.hpp

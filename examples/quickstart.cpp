@@ -17,7 +17,7 @@ int main() {
     db.insert(1, {0.9F, 0.1F, 0.1F}, {{"name", "red"}});  // on disk when insert returns: no crash takes it back
     db.insert(2, {0.1F, 0.6F, 0.2F}, {{"name", "green"}});
     db.insert(3, {0.9F, 0.6F, 0.1F}, {{"name", "orange"}});
-    db.checkpoint();  // now and then: a new snapshot and an empty log, so that a load has little to replay
+    db.checkpoint();  // a new snapshot and an empty log; a log that grows large is folded into one by itself
   }
 
   for (const iqdb::Hit& hit : db.index().search({1.0F, 0.5F, 0.0F}, {.k = 2})) {

@@ -63,6 +63,7 @@ set(ground
     iqdb/persist/version.hpp
     iqdb/persist/error.hpp
     iqdb/persist/index_path.hpp
+    iqdb/persist/events.hpp
     iqdb/persist/config.hpp
     iqdb/persist/progress.hpp)
 
@@ -88,7 +89,7 @@ endfunction()
 
 # Floors that deal in bytes alone have no business with files and threads. HelperThreads are where threads are made.
 set(byte_floors bytes codec)
-set(thread_headers iqdb/persist/bytes/helper_threads.hpp)
+set(thread_headers iqdb/persist/bytes/helper_threads.hpp iqdb/persist/bytes/worker_thread.hpp)
 
 file(STRINGS "${HEADERS}" headers)
 set(requirements iqdb/persist/requirements.hpp)

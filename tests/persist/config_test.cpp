@@ -78,6 +78,21 @@ TEST_CASE("validate: takes an interval of zero to a day", "[config]") {
   }
 }
 
+TEST_CASE("validate: takes a recovery time of a millisecond to a day", "[config]") {
+  PersistConfig config = usable();
+  const auto policy_of = [](std::chrono::milliseconds recovery_time) {
+    return iqdb::CheckpointPolicy::automatic({.recovery_time = recovery_time});
+  };
+  for (const std::chrono::milliseconds wrong : {-1ms, 0ms, 24h + 1ms}) {
+    config.checkpoint = policy_of(wrong);
+    require_refused(PersistErrorKind::invalid_config, config);
+  }
+  for (const std::chrono::milliseconds right : {1ms, 24h + 0ms}) {
+    config.checkpoint = policy_of(right);
+    CHECK_NOTHROW(validate(config));
+  }
+}
+
 TEST_CASE("validate: takes a buffer of 4 KiB to 1 GiB", "[config]") {
   PersistConfig config = usable();
   config.buffer_bytes = 4095;

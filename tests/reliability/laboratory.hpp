@@ -99,6 +99,9 @@ struct Examination {
       {insert(1), just(Step::Kind::lose_lock), insert(2)},
       {insert(1), just(Step::Kind::call_back), insert(2)},
       {insert(1), just(Step::Kind::mix_backups), insert(2), just(Step::Kind::mix_backups)},
+      // Batches that no check refuses, since what is rejected follows from what stands before it in the batch.
+      {batch({insert_of(subject, dim, 1), insert_of(subject, dim, 2), insert_of(subject, dim, 1)}), insert(3)},
+      {insert(1), batch({erase_of(subject, 1), erase_of(subject, 1), insert_of(subject, dim, 2)}), insert(3)},
   };
   std::vector<Life> lives;
   for (const std::vector<Step>& script : scripts) {

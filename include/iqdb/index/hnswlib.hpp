@@ -52,6 +52,9 @@ class HnswIndex : public index_support::SlotIndex<HnswIndex> {
   /// The identity on disk.
   static constexpr std::string_view index_type = "hnsw";
 
+  /// All of it is private memory, and save_to only reads it: hnswlib's locks are those of insertions and searches.
+  static constexpr bool freezes_by_fork = true;
+
   /// An empty index for vectors of `dim` components. Throws IndexError invalid_config if `dim` or a setting is out of
   /// range, invalid_metric for a metric that hnswlib does not have.
   HnswIndex(std::size_t dim, DistanceMetric metric, const HnswConfig& config = {})

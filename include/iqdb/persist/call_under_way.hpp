@@ -2,6 +2,7 @@
 #pragma once
 
 #include "iqdb/persist/error.hpp"
+#include "iqdb/persist/events.hpp"
 #include "iqdb/persist/version.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
@@ -18,13 +19,13 @@ class CallUnderWay {
   CallUnderWay& operator=(const CallUnderWay&) = delete;
   ~CallUnderWay() { *mark_ = false; }
 
-  /// Throws PersistError reentered if a call is under way.
+  /// Throws PersistError reentered if a call is under way, or if the thread is in PersistConfig::on_event of any index.
   static void require_none(bool mark) {
-    if (mark) {
+    if (mark || events::in_handler()) {
       throw_persist_error(PersistErrorKind::reentered,
                           "the index is in the middle of another call, whose callback made this one; nothing was done: "
-                          "let on_progress, save_to and load_from only look, and call again when the other call has "
-                          "returned");
+                          "let on_progress, on_event, save_to and load_from only look, and call again when the other "
+                          "call has returned");
     }
   }
 

@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "iqdb/persist/error.hpp"
+#include "iqdb/persist/events.hpp"
 #include "iqdb/persist/index_path.hpp"
 #include "iqdb/persist/version.hpp"
 
@@ -48,6 +49,50 @@ class FsyncPolicy {
 
   Mode mode_;
   std::chrono::milliseconds interval_;
+};
+
+/// When an index with a log makes a checkpoint by itself. Without checkpoints the log grows for ever, and a load replays all
+/// of it.
+class CheckpointPolicy {
+ public:
+  /// The bounds of automatic().
+  struct Bounds {
+    /// A log of fewer bytes is not worth a checkpoint for its size. A log that is larger than this and larger than the
+    /// snapshot is.
+    std::uint64_t least_log_bytes = std::uint64_t{64} << 20U;
+    /// How long the replay of a log may take: at least 1 ms, at most 24 hours. The estimate is the time that the index
+    /// took for the mutations. It counts once the log has an eighth of the snapshot's bytes.
+    std::chrono::milliseconds recovery_time = std::chrono::seconds(10);
+
+    friend constexpr bool operator==(const Bounds&, const Bounds&) = default;
+  };
+
+  /// A checkpoint is made when the log is over one of the bounds, but only when ten times as long has passed since the
+  /// last one as that one took. So a load takes as long as that of the snapshot, and the longest of: recovery_time; eleven
+  /// checkpoints; a replay of an eighth of the snapshot.
+  ///
+  /// A PersistedIndex makes it at the end of the mutation that is over the bound, a SharedIndex in a thread of its own. It
+  /// never fails a mutation: PersistConfig::on_event tells of a failure, and the next one is tried when the log has
+  /// doubled. It does not call PersistConfig::on_progress.
+  [[nodiscard]] static constexpr CheckpointPolicy automatic(Bounds bounds) noexcept {
+    return CheckpointPolicy(true, bounds);
+  }
+  [[nodiscard]] static constexpr CheckpointPolicy automatic() noexcept { return automatic(Bounds()); }
+
+  /// Only checkpoint() makes one.
+  [[nodiscard]] static constexpr CheckpointPolicy manual() noexcept { return CheckpointPolicy(false, Bounds()); }
+
+  [[nodiscard]] constexpr bool is_automatic() const noexcept { return is_automatic_; }
+  [[nodiscard]] constexpr const Bounds& bounds() const noexcept { return bounds_; }  ///< meaningful if is_automatic()
+
+  friend constexpr bool operator==(const CheckpointPolicy&, const CheckpointPolicy&) = default;
+
+ private:
+  constexpr CheckpointPolicy(bool is_automatic, Bounds bounds) noexcept
+      : is_automatic_(is_automatic), bounds_(bounds) {}
+
+  bool is_automatic_;
+  Bounds bounds_;
 };
 
 /// How snapshots are compressed. This setting does not affect loading: a program loads every snapshot whose codec it is
@@ -115,6 +160,8 @@ struct PersistConfig {
   bool wal_enabled = false;
   /// When the log is synced.
   FsyncPolicy fsync_policy = FsyncPolicy::always();
+  /// When an index with a log makes a checkpoint by itself.
+  CheckpointPolicy checkpoint = CheckpointPolicy::automatic();
   /// How snapshots are compressed.
   Compression compression = Compression::none();
   /// How a checkpoint of a SharedIndex holds the index still. A PersistedIndex has one thread, which waits.
@@ -134,6 +181,13 @@ struct PersistConfig {
   /// Called now and then during a long save or load, in the thread that made the call, and at the end of each phase. An
   /// exception from it cancels the call and reaches the caller; the old snapshot then stands.
   std::function<void(const Progress&)> on_progress = {};
+  /// Called with what a program would write to its log: a load that replayed, checkpoints, slow syncs, a failure that
+  /// poisons. It is called in the thread in which that happens, which may be one of this library, at any time until the
+  /// index is destroyed, and by several threads at once. It holds that thread up. It must not call an index, but for
+  /// stats() and what else waits for nothing: other calls throw PersistError reentered. What it throws is ignored.
+  std::function<void(const Event&)> on_event = {};
+  /// How long a sync of the log may take before it is an event.
+  std::chrono::milliseconds slow_sync = std::chrono::seconds(1);
   /// The size of each buffer, in bytes, from 4 KiB to 1 GiB. A save or load uses a few buffers, whatever the size of the
   /// index.
   std::size_t buffer_bytes = std::size_t{256} * 1024;
@@ -173,6 +227,11 @@ IQDB_PERSIST_INLINE void validate(const PersistConfig& config) {
     constexpr std::chrono::milliseconds a_day = std::chrono::hours(24);
     require_from_to("the interval of FsyncPolicy::periodic, in milliseconds,", config.fsync_policy.interval().count(),
                     std::chrono::milliseconds::rep{0}, a_day.count());
+  }
+  if (config.checkpoint.is_automatic()) {
+    constexpr std::chrono::milliseconds a_day = std::chrono::hours(24);
+    require_from_to("the recovery_time of CheckpointPolicy::automatic, in milliseconds,",
+                    config.checkpoint.bounds().recovery_time.count(), std::chrono::milliseconds::rep{1}, a_day.count());
   }
   constexpr std::size_t gibibyte = std::size_t{1} << 30U;
   require_from_to("PersistConfig::buffer_bytes", config.buffer_bytes, std::size_t{4096}, gibibyte);

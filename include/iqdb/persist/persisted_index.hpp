@@ -9,11 +9,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <memory>
 #include <optional>
 #include <span>
-#include <system_error>
-#include <tuple>
 #include <type_traits>
 #include <utility>
 
@@ -24,6 +21,7 @@
 #include "iqdb/persist/call_under_way.hpp"
 #include "iqdb/persist/config.hpp"
 #include "iqdb/persist/error.hpp"
+#include "iqdb/persist/events.hpp"
 #include "iqdb/persist/persistable.hpp"
 #include "iqdb/persist/snapshot/snapshot.hpp"
 #include "iqdb/persist/storage/file_storage.hpp"
@@ -31,9 +29,9 @@
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/apply_mutation.hpp"
 #include "iqdb/persist/wal/checkpoint.hpp"
-#include "iqdb/persist/wal/creation.hpp"
+#include "iqdb/persist/wal/checkpoint_schedule.hpp"
 #include "iqdb/persist/wal/frame_body.hpp"
-#include "iqdb/persist/wal/log_guard.hpp"
+#include "iqdb/persist/wal/load_or_create.hpp"
 #include "iqdb/persist/wal/logged_mutation.hpp"
 #include "iqdb/persist/wal/mutation.hpp"
 #include "iqdb/persist/wal/open_log.hpp"
@@ -53,7 +51,7 @@ class SharedState;
 ///     auto db = iqdb::PersistedIndex<iqdb::FlatIndex>::load_or_create(
 ///         {.path = "vectors.iqdb", .wal_enabled = true}, iqdb::FlatIndex(128, iqdb::DistanceMetric::cosine));
 ///     db.insert(1, embedding);    // durable when it returns
-///     db.checkpoint();            // now and then: folds the log into the snapshot
+///     db.checkpoint();            // folds the log into the snapshot; it is also done by itself
 ///
 /// With the log off, the index is durable as of the last save(). With the log on, every mutation is logged, synced by
 /// policy, and then applied. Changes through index_mut() are not logged; the next save() or checkpoint() stores them.
@@ -74,12 +72,8 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
   /// wrong with a snapshot or a log that cannot be read; invalid_config or unsupported if `config` cannot be used;
   /// locked, io; and what save_to and on_progress throw.
   static PersistedIndex open_with(I index, PersistConfig config, S storage = {}) {
-    opening::check<I>(config, true);
-    const std::filesystem::path path = storage.resolve(config.path);
-    return naming_file(path, [&] {
-      auto lock = opening::lock_of(config, storage, path);
-      return created(std::move(index), config, storage, path, std::move(lock));
-    });
+    OpenedIndex<I, S> opened = created<I>(config, storage, [&] { return std::move(index); });
+    return PersistedIndex(std::move(opened), std::move(config), std::move(storage));
   }
 
   /// Loads the index from its file. With the log on, replays the log and continues it. With it off, writes nothing. With
@@ -90,21 +84,16 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
   /// once if another object holds the path. With it off log_present, if a log beside the file holds mutations that it
   /// lacks, and log_mismatch, if the log continues another snapshot. Throws std::bad_alloc.
   static PersistedIndex load(PersistConfig config, S storage = {}) {
-    return load_if_there(config, storage, nullptr, [&](const auto& /*path*/, auto /*lock*/) -> PersistedIndex {
-      throw_persist_error(
-          PersistErrorKind::io, "cannot load the index; check the path, or save one first",
-          {.path = config.path, .code = std::make_error_code(std::errc::no_such_file_or_directory), .offset = {}});
-    });
+    OpenedIndex<I, S> opened = loaded<I>(config, storage);
+    return PersistedIndex(std::move(opened), std::move(config), std::move(storage));
   }
 
   /// Loads the index from its file. If there is none, stores `empty` there like open_with. Throws as load and open_with
   /// do, and PersistError invalid_config if the file has another dimension or metric than `empty`. A file that exists
   /// but cannot be loaded is never ignored.
   static PersistedIndex load_or_create(PersistConfig config, I empty, S storage = {}) {
-    return load_if_there(config, storage, &empty, [&](const auto& path, auto lock) {
-      opening::check<I>(config, true);
-      return created(std::move(empty), config, storage, path, std::move(lock));
-    });
+    OpenedIndex<I, S> opened = loaded_or_created<I>(config, storage, &empty, [&] { return std::move(empty); });
+    return PersistedIndex(std::move(opened), std::move(config), std::move(storage));
   }
 
   /// The same for an index that is costly to make: `make()` is called only if there is no file, as for an import. Then
@@ -112,10 +101,8 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
   template <class Make>
     requires std::convertible_to<std::invoke_result_t<Make>, I>
   static PersistedIndex load_or_create(PersistConfig config, Make&& make, S storage = {}) {
-    return load_if_there(config, storage, nullptr, [&](const auto& path, auto lock) {
-      opening::check<I>(config, true);
-      return created(std::forward<Make>(make)(), config, storage, path, std::move(lock));
-    });
+    OpenedIndex<I, S> opened = loaded_or_created<I>(config, storage, nullptr, std::forward<Make>(make));
+    return PersistedIndex(std::move(opened), std::move(config), std::move(storage));
   }
 
   PersistedIndex(PersistedIndex&&) noexcept(std::is_nothrow_move_constructible_v<I>) = default;
@@ -126,6 +113,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
       config_ = std::move(other.config_);
       storage_ = std::move(other.storage_);
       path_ = std::move(other.path_);
+      schedule_ = other.schedule_;
       has_unlogged_changes_ = other.has_unlogged_changes_;
     }
     return *this;
@@ -168,6 +156,16 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
   /// The size of the log in bytes, without space prepared ahead; 0 with the log off. A checkpoint makes it small again.
   [[nodiscard]] std::uint64_t log_bytes() const noexcept { return opened_.log ? opened_.log->writer->bytes() : 0; }
 
+  /// What it has done since it was opened, and how it stands. What is about the log is empty after close().
+  [[nodiscard]] Stats stats() const {
+    Stats stats{.lsn = lsn(), .log_bytes = log_bytes(), .poisoned = poisoned()};
+    schedule_.tell(stats);
+    if (opened_.log) {
+      opened_.log->writer->tell(stats);
+    }
+    return stats;
+  }
+
   /// Whether nothing can be logged any more, because a failure left the state of the disk unknown, because this process
   /// is a fork, or because this object was closed or moved from. Every mutation, sync, save and checkpoint then throws
   /// PersistError poisoned, whose message says what a load will find. save_copy() stores what is in memory. Always false
@@ -194,9 +192,9 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
     }
     check_before_insert(opened_.index, id, vector, metadata);
     const LsnRange lsns = log(1, [&](Writer& writer) { write_insert(writer, id, vector, metadata); });
-    logged_mutation::apply_or_abort(opened_.log.get(), lsns, [&](bool& /*half_done*/) {
-      opened_.index.insert(std::move(id), vector, std::move(metadata));
-    });
+    apply_or_abort(lsns,
+                   [&](bool& /*half_done*/) { opened_.index.insert(std::move(id), vector, std::move(metadata)); });
+    checkpoint_if_due();
   }
 
   /// Adds a vector, or replaces the vector and the metadata of that identifier. Durability and exceptions are those of
@@ -209,9 +207,10 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
     check_before_upsert(opened_.index, id, vector, metadata);
     const auto body = [&](Writer& writer) { write_upsert(writer, id, vector, metadata); };
     const LsnRange lsns = logged ? log(1, body) : LsnRange();
-    logged_mutation::apply_or_abort(opened_.log.get(), lsns, [&](bool& half_done) {
+    apply_or_abort(lsns, [&](bool& half_done) {
       upsert_into(opened_.index, std::move(id), vector, std::move(metadata), half_done);
     });
+    checkpoint_if_due();
   }
 
   /// Removes a vector. Durability and exceptions are those of insert.
@@ -223,7 +222,8 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
     }
     check_before_erase(opened_.index, id);
     const LsnRange lsns = log(1, [&](Writer& writer) { write_erase(writer, id); });
-    logged_mutation::apply_or_abort(opened_.log.get(), lsns, [&](bool& /*half_done*/) { opened_.index.erase(id); });
+    apply_or_abort(lsns, [&](bool& /*half_done*/) { opened_.index.erase(id); });
+    checkpoint_if_due();
   }
 
   /// Applies the mutations of a batch in order. With the log on they are one record and one sync: after a crash all are
@@ -245,7 +245,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
     LsnRange lsns = logged ? log(mutations.size(), body) : LsnRange();
     for (std::size_t position = 0; position < mutations.size(); ++position, ++lsns.first) {
       try {
-        logged_mutation::apply_or_abort(opened_.log.get(), lsns, [&](bool& half_done) {
+        apply_or_abort(lsns, [&](bool& half_done) {
           const Mutation& mutation = mutations[position];
           apply_mutation(opened_.index, mutation, copied(mutation.metadata), half_done);
         });
@@ -253,6 +253,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
         fail(position);
       }
     }
+    checkpoint_if_due();
   }
 
   /// Makes every logged mutation durable now, whatever the policy. Does nothing with the log off. Throws PersistError
@@ -272,11 +273,17 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
   /// reentered; and what the index's save_to and config.on_progress throw. With the log off also locked if another
   /// holder keeps the lock for 5 seconds; snapshot_changed if the file is not the one that this object loaded or saved;
   /// log_mismatch, and log_present if a log beside the file holds mutations that it lacks.
-  SnapshotInfo save() { return saved(false); }
+  SnapshotInfo save() {
+    const CallUnderWay call(in_call_);
+    return saved(config_, false);
+  }
 
   /// Saves like save() and begins a new, empty log, so that a load has nothing to replay. Throws as save() does. With
   /// the log off, it is save().
-  SnapshotInfo checkpoint() { return saved(true); }
+  SnapshotInfo checkpoint() {
+    const CallUnderWay call(in_call_);
+    return checkpointed(config_, false);
+  }
 
   /// Stores the index as it is in memory under another path, where there is nothing yet: a snapshot without a log. It
   /// works whatever is wrong with the files of this object, so also if poisoned().
@@ -303,48 +310,12 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
  private:
   friend class SharedState<I, S>;  // it opens and saves the same files in the same way
 
-  PersistedIndex(OpenedIndex<I, S> opened, PersistConfig config, S storage, std::filesystem::path path)
-      : opened_(std::move(opened)), config_(std::move(config)), storage_(std::move(storage)), path_(std::move(path)) {}
-
-  // Loads the file. If there is none, returns `otherwise(path, lock)`. The file must have the dimension and the metric of
-  // `alike`, unless that is null.
-  template <class Otherwise>
-  static PersistedIndex load_if_there(PersistConfig& config, S& storage, const I* alike, Otherwise&& otherwise) {
-    const auto started = std::chrono::steady_clock::now();
-    opening::check<I>(config, false);
-    const std::filesystem::path path = storage.resolve(config.path);
-    return naming_file(path, [&]() -> PersistedIndex {
-      std::optional<typename S::Lock> lock = opening::lock_of(config, storage, path);
-      auto file = lock ? storage.open(path, *lock) : storage.open(path);
-      if (!file) {
-        if (!config.wal_enabled) {
-          std::ignore = refuse_log(storage, path, std::nullopt, config.buffer_bytes);
-        }
-        return std::forward<Otherwise>(otherwise)(path, std::move(lock));
-      }
-      if (alike != nullptr) {
-        opening::require_alike(snapshot::read_header_of(*file, std::string_view(PersistTraits<I>::index_type)), *alike);
-      }
-      std::filesystem::path name = path;  // copied before the last step of the load, behind which nothing may fail
-      OpenedIndex<I, S> opened = open_existing<I>(storage, path, std::move(lock), std::move(*file), config);
-      opened.report.elapsed = std::chrono::steady_clock::now() - started;
-      return PersistedIndex(std::move(opened), std::move(config), std::move(storage), std::move(name));
-    });
-  }
-
-  // Stores an index where none is yet: at once with the log on, else with the first save.
-  static PersistedIndex created(I index, PersistConfig& config, S& storage, const std::filesystem::path& path,
-                                std::optional<typename S::Lock> lock) {
-    std::filesystem::path name = path;  // copied before the files are in place, behind which nothing may fail
-    OpenedIndex<I, S> opened{.index = std::move(index)};
-    if (lock) {
-      opened.log = create_files(opened.index, storage, path, std::move(*lock), config);
-    } else {
-      opened.on_disk = {.fingerprint = require_replaceable<I>(storage, path, config),
-                        .may_be_anything = config.replace_existing};
-    }
-    config.replace_existing = false;
-    return PersistedIndex(std::move(opened), std::move(config), std::move(storage), std::move(name));
+  PersistedIndex(OpenedIndex<I, S> opened, PersistConfig config, S storage)
+      : opened_(std::move(opened)),
+        config_(std::move(config)),
+        storage_(std::move(storage)),
+        path_(std::move(opened_.path)) {
+    schedule_.applied(opened_.report.replay_elapsed);
   }
 
   [[nodiscard]] bool logs_next() const { return logged_mutation::begins(config_, opened_.log, has_unlogged_changes_); }
@@ -357,26 +328,51 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
     return {.first = first, .last = first + mutations - 1};
   }
 
-  SnapshotInfo saved(bool begins_log) {
-    const CallUnderWay call(in_call_);
+  template <class Apply>
+  void apply_or_abort(const LsnRange& lsns, Apply&& apply) {
+    logged_mutation::apply_or_abort(opened_.log.get(), schedule_, lsns, std::forward<Apply>(apply));
+  }
+
+  // Called behind a mutation. on_event tells of a failure, which is none of the mutation.
+  void checkpoint_if_due() noexcept {
+    if (opened_.log && schedule_.is_due(opened_.log->writer->bytes(), opened_.log->writer->header().base.file_bytes,
+                                        CheckpointSchedule::Clock::now)) {
+      try {
+        PersistConfig config = config_;
+        config.on_progress = nullptr;
+        checkpointed(config, true);
+      } catch (...) {
+        // The log goes on, or is poisoned, as after a checkpoint that was asked for.
+      }
+    }
+  }
+
+  SnapshotInfo checkpointed(const PersistConfig& config, bool is_automatic) {
+    return watched_checkpoint(
+        config.on_event, is_automatic, [this](auto&& use) { use(schedule_); }, [this] { return log_bytes(); },
+        [&] { return saved(config, true); });
+  }
+
+  SnapshotInfo saved(const PersistConfig& config, bool begins_log) {
     const auto started = std::chrono::steady_clock::now();
     return naming_file(path_, [&] {
       SnapshotInfo info;
-      if (config_.read_only) {
+      if (config.read_only) {
         logged_mutation::throw_read_only(path_);
       }
-      if (config_.wal_enabled) {
+      if (config.wal_enabled) {
         OpenLog<S>& log = open_log::usable(opened_.log);
-        const WrittenSnapshot<S> written = save_beside_log(opened_.index, storage_, path_, log, config_);
+        const WrittenSnapshot<S> written = save_beside_log(opened_.index, storage_, path_, log, config);
         has_unlogged_changes_ = false;
         if (begins_log) {
-          begin_new_log(written.fingerprint, storage_, path_, log, config_);
+          begin_new_log(written.fingerprint, storage_, path_, log, config);
         }
         info = written.info;
       } else {
-        info = save_without_log(opened_.index, storage_, path_, config_, opened_.on_disk);
+        info = save_without_log(opened_.index, storage_, path_, config, opened_.on_disk);
       }
       info.elapsed = std::chrono::steady_clock::now() - started;
+      info.pause = info.elapsed;
       return info;
     });
   }
@@ -392,7 +388,8 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
   OpenedIndex<I, S> opened_;
   PersistConfig config_;
   S storage_;
-  std::filesystem::path path_;         // config_.path with symbolic links resolved
+  std::filesystem::path path_;  // config_.path with symbolic links resolved
+  CheckpointSchedule schedule_{config_.checkpoint};
   bool has_unlogged_changes_ = false;  // index_mut() was called, and no save has followed
   bool in_call_ = false;
 };

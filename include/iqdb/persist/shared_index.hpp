@@ -4,6 +4,7 @@
 #include <concepts>
 #include <cstdint>
 #include <filesystem>
+#include <future>
 #include <initializer_list>
 #include <memory>
 #include <optional>
@@ -16,6 +17,7 @@
 #include "iqdb/index.hpp"
 #include "iqdb/insert_overloads.hpp"
 #include "iqdb/persist/config.hpp"
+#include "iqdb/persist/events.hpp"
 #include "iqdb/persist/persistable.hpp"
 #include "iqdb/persist/persisted_index.hpp"
 #include "iqdb/persist/shared_state.hpp"
@@ -43,7 +45,8 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 /// is written are written together, with one sync. Readers and the writer alternate: neither starves the other. The const
 /// members of the index are called by several threads at once, and its check_vector also beside a mutation.
 ///
-/// With the log off, mutations are stored by checkpoint() alone.
+/// A thread of the object makes checkpoints by itself, as config.checkpoint says: the log does not grow for ever. With the
+/// log off, mutations are stored by checkpoint() alone.
 ///
 /// A call from within a call of the same object throws PersistError reentered and does nothing, as from on_progress or
 /// from the function passed to read(). Only a read within a read is let pass. No function that is passed in may wait for
@@ -169,6 +172,11 @@ class SharedIndex : public InsertOverloads<SharedIndex<I, S>>, public UpsertOver
   /// no acknowledged mutation is lost. config.on_progress is called by this thread.
   SnapshotInfo checkpoint() { return state_->checkpoint(); }
 
+  /// The same in a thread of this object, which also calls config.on_progress. The result holds what checkpoint() returns or
+  /// throws; it may be thrown away, and it outlives this object. Throws PersistError poisoned after close(), reentered, and
+  /// io if there is no thread.
+  std::future<SnapshotInfo> checkpoint_async() { return state_->checkpoint_async(); }
+
   /// As PersistedIndex::save_copy. Readers go on meanwhile; mutations wait.
   SnapshotInfo save_copy(const std::filesystem::path& path) { return state_->save_copy(path); }
 
@@ -184,6 +192,10 @@ class SharedIndex : public InsertOverloads<SharedIndex<I, S>>, public UpsertOver
 
   /// As PersistedIndex::poisoned. Waits for nothing.
   [[nodiscard]] bool poisoned() const noexcept { return state_->poisoned(); }
+
+  /// What it has done since it was opened, and how it stands. May wait for a write of the log, but for no sync and no
+  /// checkpoint. Throws PersistError poisoned in the child of a fork.
+  [[nodiscard]] Stats stats() const { return state_->stats(); }
 
   /// How many threads wait at this moment. Waits for nothing. Throws PersistError poisoned in the child of a fork.
   [[nodiscard]] WaitingThreads waiting() const { return state_->waiting(); }

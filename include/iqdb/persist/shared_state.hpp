@@ -5,6 +5,7 @@
 // is locked, waited for or destroyed: a thread that does not exist there may have held a lock.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -13,26 +14,29 @@
 #include <exception>
 #include <filesystem>
 #include <functional>
+#include <future>
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <span>
 #include <type_traits>
 #include <utility>
 #include <variant>
-#include <vector>
 
 #include "iqdb/persist/bytes/fair_mutex.hpp"
 #include "iqdb/persist/call_under_way.hpp"
 #include "iqdb/persist/config.hpp"
 #include "iqdb/persist/error.hpp"
+#include "iqdb/persist/events.hpp"
 #include "iqdb/persist/persistable.hpp"
 #include "iqdb/persist/persisted_index.hpp"
+#include "iqdb/persist/shared_call.hpp"
+#include "iqdb/persist/shared_checkpoints.hpp"
 #include "iqdb/persist/snapshot/snapshot.hpp"
 #include "iqdb/persist/storage/posix_process.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/checkpoint_beside.hpp"
+#include "iqdb/persist/wal/checkpoint_schedule.hpp"
 #include "iqdb/persist/wal/commit_queue.hpp"
 #include "iqdb/persist/wal/group_commit.hpp"
 #include "iqdb/persist/wal/logged_mutation.hpp"
@@ -43,13 +47,6 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// How many threads wait at one moment for a SharedIndex.
-struct WaitingThreads {
-  std::size_t calls = 0;    ///< mutations, and other calls that go one after the other, for the group in flight
-  std::size_t readers = 0;  ///< until mutations are applied
-  std::size_t writers = 0;  ///< leaders of groups, until readers are done: at most 1, and 1 for tune()
-};
-
 /// The work of a SharedIndex, whose members say what each call promises. Here, too, every member may be called from any
 /// thread, but for those that say who calls them.
 template <Persistable I, Storage S>
@@ -57,17 +54,7 @@ class SharedState {
  public:
   using Inner = PersistedIndex<I, S>;  ///< the index and its files
 
-  /// A call that waits in the queue, on the stack of its thread.
-  struct Call : CommitQueue<Call>::Entry, MutationCall {
-    std::condition_variable wake = {};
-  };
-
-  /// A call of mutations, with the memory that it needs until it is done.
-  struct EncodedCall : Call {
-    EncoderLoan encoder;
-    std::vector<std::size_t> ids_of_batch;
-    std::size_t id_of_one = 0;
-  };
+  using Call = SharedCall;
 
   explicit SharedState(Inner inner)
       : inner_(std::move(inner)), log_(inner_.opened_.log.get()), process_(posix_process::number()) {
@@ -89,7 +76,7 @@ class SharedState {
   void commit(MutationCall&& mutations) {
     require_ready();
     const ThreadInCall mark(this, false);
-    EncodedCall call;
+    SharedMutationCall call;
     prepare(call, std::move(mutations));
     wait_or_lead(call, [&](const auto& group) { return commit_calls(group); });
     if (call.error) {
@@ -126,13 +113,12 @@ class SharedState {
     require_ready();
     const ThreadInCall mark(this, false);
     const std::lock_guard one_at_a_time(files_);
-    if (log_ == nullptr) {
-      return in_turn([&] {
-        require_open();
-        return inner_.checkpoint();
-      });
-    }
-    return checkpoint_in_turns([&](auto&& step) { in_turn(std::forward<decltype(step)>(step)); });
+    return checkpoints_.make(inner_.config_.on_progress, false);
+  }
+
+  std::future<SnapshotInfo> checkpoint_async() {
+    require_ready();
+    return checkpoints_.make_beside();
   }
 
   SnapshotInfo save_copy(const std::filesystem::path& path) {
@@ -145,7 +131,8 @@ class SharedState {
   void close() {
     require_ready();
     const ThreadInCall mark(this, false);
-    begin_closing();
+    closing_ = true;
+    checkpoints_.end();
     const std::lock_guard one_at_a_time(files_);
     in_turn([&] { close_files(); });
   }
@@ -153,9 +140,24 @@ class SharedState {
   [[nodiscard]] bool poisoned() const noexcept {
     return log_ != nullptr && (inherited() || is_closed_ || log_->writer->poisoned());
   }
-
   [[nodiscard]] std::uint64_t lsn() const noexcept { return lsn_; }
   [[nodiscard]] std::uint64_t log_bytes() const noexcept { return log_bytes_; }
+
+  [[nodiscard]] Stats stats() {
+    require_not_inherited();
+    const FairMutex::LongestWaits waits = content_.longest_waits();
+    Stats stats{.lsn = lsn_,
+                .log_bytes = log_bytes_,
+                .longest_read_wait = waits.reader,
+                .longest_write_wait = waits.writer,
+                .poisoned = poisoned()};
+    if (log_ != nullptr) {
+      log_->writer->tell(stats);
+    }
+    const std::lock_guard guard(mutex_);
+    inner_.schedule_.tell(stats);
+    return stats;
+  }
 
   [[nodiscard]] WaitingThreads waiting() {
     require_not_inherited();
@@ -172,28 +174,11 @@ class SharedState {
   // ---- The steps of a call, for a test that makes the calls of many threads in one thread, in any order.
 
   /// What the call's own thread does before the call waits. Throws what is wrong with the call whatever the index holds.
-  void prepare(EncodedCall& call, MutationCall&& mutations) const {
+  void prepare(SharedMutationCall& call, MutationCall&& mutations) const {
     if (inner_.config_.read_only) {
       logged_mutation::throw_read_only(inner_.path_);
     }
-    // Here, so that what is wrong with this call costs the others nothing. It looks at nothing that mutations change.
-    group_commit::check_without_state(index(), mutations);
-    static_cast<MutationCall&>(call) = std::move(mutations);
-    if (call.op == FrameOp::batch) {
-      call.ids_of_batch.reserve(call.batch.size());
-      for (const Mutation& mutation : call.batch) {
-        call.ids_of_batch.push_back(std::hash<VectorId>()(mutation.id));
-      }
-      call.ids = call.ids_of_batch;
-    } else {
-      call.id_of_one = std::hash<VectorId>()(call.id);
-      call.ids = std::span(&call.id_of_one, 1);
-    }
-    if (log_ != nullptr) {
-      call.encoded = call.encoder->encode(call);
-    }
-    call.bytes = call.encoded.size();
-    call.mutations = call.size();
+    call.prepare(index(), std::move(mutations), log_ != nullptr);
   }
 
   /// Commits the group that begins with the first call that waits. `guard` holds the queue's mutex, but not while
@@ -207,12 +192,18 @@ class SharedState {
     publish();
     guard.lock();
     queue_.settle(committed.applied, committed.applying);
+    const bool begins_checkpoint = checkpoints_.applied(committed.applying);
     // First, so that its disk is not idle while this thread wakes the others.
     if (Call* next = queue_.next_leader()) {
       next->wake.notify_one();
     }
     for (Call& other : group) {
       other.wake.notify_one();  // it looks at its stage when this thread lets the mutex go
+    }
+    if (begins_checkpoint) {
+      guard.unlock();
+      checkpoints_.begin_automatic();
+      guard.lock();
     }
   }
 
@@ -222,7 +213,9 @@ class SharedState {
     LogWriter<S>* writer = nullptr;
     try {
       naming_file(inner_.path_, [&] {
-        require_open();
+        if (is_closed_) {
+          open_log::throw_closed();
+        }
         if (log_ != nullptr) {
           writer = open_log::usable(inner_.opened_.log).writer.get();
           writer->require_not_poisoned();
@@ -241,31 +234,6 @@ class SharedState {
     });
   }
 
-  /// What the thread of a checkpoint does, with the log on. `alone(step)` makes `step` a call that goes alone, and returns or
-  /// throws when that is done. One at a time.
-  template <class Alone>
-  SnapshotInfo checkpoint_in_turns(Alone&& alone) {
-    const auto started = std::chrono::steady_clock::now();
-    PersistConfig config = inner_.config_;
-    config.on_progress = [&](const Progress& progress) {
-      if (closing_) {
-        open_log::throw_closed();
-      }
-      if (inner_.config_.on_progress) {
-        inner_.config_.on_progress(progress);
-      }
-    };
-    return naming_file(inner_.path_, [&] {
-      SnapshotInfo info = checkpoint_beside(index(), inner_.storage_, inner_.path_,
-                                            open_log::usable(inner_.opened_.log), config, std::forward<Alone>(alone));
-      info.elapsed = std::chrono::steady_clock::now() - started;
-      return info;
-    });
-  }
-
-  /// From now on a checkpoint that is under way ends as soon as it can: somebody closes.
-  void begin_closing() noexcept { closing_ = true; }
-
   /// Called by the leader.
   void close_files() {
     is_closed_ = true;
@@ -277,6 +245,31 @@ class SharedState {
     closed_log_ = std::move(inner_.opened_.log);
     const typename S::Lock released = std::move(closed_log_->lock);
     naming_file(inner_.path_, [&] { closed_log_->writer->close(); });
+  }
+
+  /// Runs `step` when no group is in flight, and before any call that is made later. Throws what it throws.
+  template <class Step>
+  std::invoke_result_t<Step> in_turn(Step&& step) {
+    using Result = std::invoke_result_t<Step>;
+    Call call;
+    call.alone = true;
+    std::optional<std::conditional_t<std::is_void_v<Result>, std::monostate, Result>> result;
+    wait_or_lead(call, [&](const auto&) {
+      run(call, [&] {
+        if constexpr (std::is_void_v<Result>) {
+          step();
+        } else {
+          result.emplace(step());
+        }
+      });
+      return CommittedGroup();
+    });
+    if (call.error) {
+      std::rethrow_exception(call.error);
+    }
+    if constexpr (!std::is_void_v<Result>) {
+      return std::move(*result);
+    }
   }
 
   /// Runs the step of a call that goes alone. Called by the leader.
@@ -292,6 +285,49 @@ class SharedState {
   /// The index, and all of it with its files, for the leader.
   [[nodiscard]] const I& index() const noexcept { return inner_.opened_.index; }
   [[nodiscard]] Inner& inner() noexcept { return inner_; }
+
+  /// Makes a checkpoint, `take_turn(step)` each of its steps that go alone. The caller holds files().
+  template <class TakeTurn>
+  SnapshotInfo checkpoint_files(const PersistConfig& config, TakeTurn&& take_turn) {
+    return naming_file(inner_.path_, [&] {
+      if (closing_) {
+        open_log::throw_closed();
+      }
+      SnapshotInfo info;
+      if (log_ == nullptr) {
+        take_turn([&] { info = inner_.saved(config, true); });
+        return info;
+      }
+      const auto started = std::chrono::steady_clock::now();
+      std::chrono::nanoseconds pause{0};
+      const auto measured = [&](auto&& step) {
+        take_turn([&] {
+          const auto began = std::chrono::steady_clock::now();
+          step();
+          pause = std::max(pause, std::chrono::nanoseconds(std::chrono::steady_clock::now() - began));
+        });
+      };
+      info = checkpoint_beside(index(), inner_.storage_, inner_.path_, open_log::usable(inner_.opened_.log), config,
+                               measured);
+      info.elapsed = std::chrono::steady_clock::now() - started;
+      info.pause = pause;
+      return info;
+    });
+  }
+
+  /// Set from the moment at which close() is called: a checkpoint that is under way ends then.
+  [[nodiscard]] std::atomic<bool>& closing() noexcept { return closing_; }
+
+  /// Whether an automatic checkpoint is due. The caller holds mutex().
+  [[nodiscard]] bool is_checkpoint_due() const {
+    return log_ != nullptr && !closing_ &&
+           inner_.schedule_.is_due(log_bytes_, snapshot_bytes_, CheckpointSchedule::Clock::now);
+  }
+
+  /// When checkpoints are due. The caller holds mutex().
+  [[nodiscard]] CheckpointSchedule& schedule() noexcept { return inner_.schedule_; }
+  /// Held by a checkpoint, a copy, and close(). It is taken before mutex().
+  [[nodiscard]] std::mutex& files() noexcept { return files_; }
 
   /// The queue and its mutex, which is never held while anything is written, applied or called.
   [[nodiscard]] std::mutex& mutex() noexcept { return mutex_; }
@@ -320,42 +356,11 @@ class SharedState {
     }
   }
 
-  void require_open() const {
-    if (is_closed_) {
-      open_log::throw_closed();
-    }
-  }
-
   template <class Step>
   std::invoke_result_t<Step> alone(Step&& step) {
     require_ready();
     const ThreadInCall mark(this, false);
     return in_turn(std::forward<Step>(step));
-  }
-
-  // Runs `step` when no group is in flight, and before any call that is made later.
-  template <class Step>
-  std::invoke_result_t<Step> in_turn(Step&& step) {
-    using Result = std::invoke_result_t<Step>;
-    Call call;
-    call.alone = true;
-    std::optional<std::conditional_t<std::is_void_v<Result>, std::monostate, Result>> result;
-    wait_or_lead(call, [&](const auto&) {
-      run(call, [&] {
-        if constexpr (std::is_void_v<Result>) {
-          step();
-        } else {
-          result.emplace(step());
-        }
-      });
-      return CommittedGroup();
-    });
-    if (call.error) {
-      std::rethrow_exception(call.error);
-    }
-    if constexpr (!std::is_void_v<Result>) {
-      return std::move(*result);
-    }
   }
 
   // Returns when the call is done. If it comes to be the first one that waits, `lead(group)` commits its group.
@@ -373,11 +378,12 @@ class SharedState {
   void publish() noexcept {
     lsn_ = inner_.lsn();
     log_bytes_ = inner_.log_bytes();
+    snapshot_bytes_ = log_ != nullptr ? log_->writer->header().base.file_bytes : 0;
   }
 
   mutable FairMutex content_;  // of the index
   std::mutex files_;           // of the store: one checkpoint, copy or close at a time. Taken before mutex_
-  std::mutex mutex_;           // of the queue
+  std::mutex mutex_;           // of the queue and of inner_.schedule_
   CommitQueue<Call> queue_;
   Inner inner_;                             // its index: under content_; everything else: by the leader
   const OpenLog<S>* log_;                   // null with the log off; lives as long as this object
@@ -387,6 +393,8 @@ class SharedState {
   std::atomic<bool> is_closed_ = false;
   std::atomic<std::uint64_t> lsn_ = 0;
   std::atomic<std::uint64_t> log_bytes_ = 0;
+  std::atomic<std::uint64_t> snapshot_bytes_ = 0;      // of the one that the log continues
+  SharedCheckpoints<SharedState> checkpoints_{*this};  // declared last: its thread ends before what it uses
 };
 
 }  // namespace iqdb

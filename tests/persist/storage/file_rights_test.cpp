@@ -182,6 +182,18 @@ TEST_CASE("A list that the directory gives to new files is not given to a file t
   CHECK(permissions_of(saved.path) == 0640);
 }
 
+TEST_CASE("Rights of a group that is lost are not kept for another group", "[file_rights]") {
+  Saved saved(0664);
+  saved.system.plan([](const iqdb_test::CallRecord& call) {
+    const bool refused = call.call == FileCall::set_owner || call.call == FileCall::set_group;
+    return iqdb_test::Fault{.error = iqdb_test::system_error(refused ? EPERM : 0)};
+  });
+  saved.checkpoint();
+  saved.system.plan({});
+  CHECK(permissions_of(saved.path) == 0644);
+  CHECK(permissions_of(saved.log()) == 0644);
+}
+
 TEST_CASE("A list whose group is lost is not kept for another group", "[file_rights][acl]") {
   Saved saved(0640);
   if (!set_acl(saved.path, private_but_for_one())) {

@@ -14,6 +14,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -235,6 +236,18 @@ TEST_CASE("A save over an old file syncs the new one before the rename and the d
                                                       });
 }
 
+TEST_CASE("Behind its rename a save does nothing with the temporary name", "[file_storage][order]") {
+  // Whatever has this name by then is not the save's.
+  const std::vector<CallRecord> calls = calls_of_save(Before::a_snapshot);
+  const auto rename = std::ranges::find(calls, FileCall::rename, &CallRecord::call);
+  REQUIRE(rename != calls.end());
+  for (const CallRecord& call : std::vector(rename + 1, calls.end())) {
+    CAPTURE(call.text());
+    const bool is_by_handle = call.call == FileCall::close;  // a handle keeps the name under which it was opened
+    CHECK((is_by_handle || call.file != "index.iqdb.tmp"));
+  }
+}
+
 TEST_CASE("A save to a new name leaves owner and permissions to the system", "[file_storage][order]") {
   CHECK(changes(calls_of_save(Before::nothing)) == std::vector<std::string>{
                                                        "lock index.iqdb.lock",
@@ -247,6 +260,18 @@ TEST_CASE("A save to a new name leaves owner and permissions to the system", "[f
                                                        "sync directory",
                                                        "unlock index.iqdb.lock",
                                                    });
+}
+
+TEST_CASE("A copy is synced before its rename and the directory behind it", "[file_storage][order]") {
+  Scene scene(Before::nothing);
+  Db db = scene.db();
+  scene.system().plan({});
+  db.save_copy(scene.path().parent_path() / "copy.iqdb");
+  const std::vector<std::string> order = changes(scene.system().calls());
+  REQUIRE(order.size() > 4);
+  CHECK(std::vector<std::string>(order.end() - 5, order.end()) ==
+        std::vector<std::string>{"write copy.iqdb.tmp at 0", "sync copy.iqdb.tmp", "rename copy.iqdb.tmp to copy.iqdb",
+                                 "sync directory", "unlock copy.iqdb.lock"});
 }
 
 TEST_CASE("A save removes an empty log durably before it touches the snapshot", "[file_storage][order]") {
@@ -562,25 +587,40 @@ class TrustingIndex {
   FlatIndex index_;
 };
 
+// The outcome of a load of `file` whose bytes are overwritten by `other`, of the same size, when they are verified.
+std::string outcome_of_overwritten(const Bytes& file, const Bytes& other) {
+  REQUIRE(file.size() == other.size());
+  const TemporaryDirectory directory;
+  const fs::path path = directory / "index.iqdb";
+  write_bytes(path, file);
+  const auto overwrite = [&](const iqdb::Progress& progress) {
+    if (progress.phase == iqdb::Progress::Phase::verify) {
+      std::fstream stream(path, std::ios::in | std::ios::out | std::ios::binary);
+      stream.write(reinterpret_cast<const char*>(other.data()),  // NOLINT(*-reinterpret-cast)
+                   static_cast<std::streamsize>(other.size()));
+    }
+  };
+  return outcome_of([&] { return PersistedIndex<TrustingIndex>::load({.path = path, .on_progress = overwrite}); });
+}
+
 }  // namespace
 
 TEST_CASE("A file that is overwritten between its verification and its decoding is checksum_mismatch",
           "[file_storage]") {
-  // Half of one snapshot and half of another would decode.
-  const TemporaryDirectory directory;
-  const fs::path path = directory / "index.iqdb";
-  write_bytes(path, Scene::old_file());
-  const auto overwrite = [&](const iqdb::Progress& progress) {
-    if (progress.phase == iqdb::Progress::Phase::verify) {
-      Bytes other = Scene::old_file();
-      other[other.size() - 30] ^= std::byte{1};
-      std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
-      file.write(reinterpret_cast<const char*>(other.data()),  // NOLINT(*-reinterpret-cast)
-                 static_cast<std::streamsize>(other.size()));
-    }
+  // What is there instead would decode.
+  const auto file_with = [](float component) {
+    FlatIndex index(2, iqdb::DistanceMetric::euclidean);
+    index.insert(1, {1.0F, component});
+    return file_of(std::move(index));
   };
-  CHECK(outcome_of([&] { return PersistedIndex<TrustingIndex>::load({.path = path, .on_progress = overwrite}); }) ==
-        "checksum_mismatch");
+  CHECK(outcome_of_overwritten(file_with(2.0F), file_with(3.0F)) == "checksum_mismatch");
+}
+
+TEST_CASE("A file that is damaged between its verification and its decoding is checksum_mismatch", "[file_storage]") {
+  // What is there instead would not decode.
+  Bytes damaged = Scene::old_file();
+  damaged[damaged.size() - 30] ^= std::byte{1};
+  CHECK(outcome_of_overwritten(Scene::old_file(), damaged) == "checksum_mismatch");
 }
 
 TEST_CASE("An index that trusts nothing is read once", "[file_storage]") {
@@ -691,6 +731,26 @@ TEST_CASE("A lock that a forked child destroys is still its parent's", "[file_st
     return other.error == std::errc::operation_would_block ? 0 : 1;
   });
   CHECK(asks.wait() == 0);
+}
+
+TEST_CASE("An inherited lock that a child destroys does not release the child's own lock of its number",
+          "[file_storage][lock][fork]") {
+  const TemporaryDirectory directory;
+  iqdb::PosixFileSystem system;
+  const auto taken = system.lock(AT_FDCWD, directory / "a.lock");
+  REQUIRE_FALSE(taken.error);
+  std::optional<iqdb::FileLock<iqdb::PosixFileSystem>> lock(
+      std::in_place, std::make_shared<iqdb::HeldDirectory<iqdb::PosixFileSystem>>(system, directory / "a"),
+      taken.value);
+  CHECK(iqdb_test::in_child([&]() -> std::string {
+          const auto own = system.lock(AT_FDCWD, directory / "b.lock");
+          if (own.error || own.value != taken.value) {
+            return "the number was not used again";
+          }
+          lock.reset();
+          return system.lock(AT_FDCWD, directory / "b.lock").error == std::errc::operation_would_block ? "held"
+                                                                                                       : "lost";
+        }) == "held");
 }
 
 TEST_CASE("A stale temporary file is replaced and not written into", "[file_storage]") {

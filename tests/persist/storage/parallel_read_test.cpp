@@ -73,6 +73,20 @@ TEST_CASE("The checksum of a file is that of its bytes whoever helps", "[paralle
   CHECK(checksum_by(file, begin, 4096, helpers.if_any()) == expected.value());
 }
 
+TEST_CASE("The checksums of pieces are those of the whole in whatever order they arrive", "[parallel_read]") {
+  const ByteVector content = content_of(3000);
+  const auto piece = [&](std::size_t number) { return iqdb::Crc32(std::span(content).subspan(number * 1000, 1000)); };
+  std::vector<std::size_t> order{0, 1, 2};
+  do {
+    CAPTURE(order);
+    iqdb::parallel_read::OrderedChecksum checksum;
+    for (const std::size_t number : order) {
+      checksum.add(number, piece(number));
+    }
+    CHECK(checksum.whole().value() == iqdb::Crc32(content).value());
+  } while (std::ranges::next_permutation(order).found);
+}
+
 TEST_CASE("A file that cannot be read fails its checksum whichever thread finds out", "[parallel_read]") {
   const unsigned threads = GENERATE(0U, 2U);
   AwkwardFile file{.content = content_of(mebibyte), .fails_from = GENERATE(std::uint64_t{0}, std::uint64_t{900'000})};

@@ -471,6 +471,12 @@ TEST_CASE("A batch holds mutations alone", "[frame_body]") {
     inner[0] = static_cast<std::byte>(op);
     CHECK(is_refused(iqdb_test::batch_body({iqdb_test::erase_body(1), inner})) == (op != 2));
   }
+  // What has the form of a change of metadata, as every op that is read like one would have.
+  for (unsigned op = 0; op < 256; ++op) {
+    CAPTURE(op);
+    const ByteVector inner = Bytes().u8(static_cast<std::uint8_t>(op)).u8(0).u64(2).u8(0);
+    CHECK(is_refused(iqdb_test::batch_body({iqdb_test::erase_body(1), inner})) == (op != 8));
+  }
 }
 
 TEST_CASE("An identifier of a kind that is none is refused", "[frame_body]") {

@@ -270,6 +270,17 @@ TEST_CASE("A sync that fails poisons and no call of the group is told success", 
   CHECK(group.poisoned());
 }
 
+TEST_CASE("A group that comes to a poisoned log writes nothing", "[group_commit]") {
+  Group<IdSet> group;
+  group.insert(1);
+  group.fails = "sync the log";
+  REQUIRE(group.commit() == Outcomes{"io"});
+  const std::size_t writes_before = group.writes;
+  group.insert(2);
+  CHECK(group.commit() == Outcomes{"poisoned"});
+  CHECK(group.writes == writes_before);
+}
+
 TEST_CASE("An abort that cannot be written poisons and no call of the group is told success", "[group_commit]") {
   Group<IdSet> group;
   group.insert(1);

@@ -261,6 +261,21 @@ TEST_CASE("After a poisoned upsert a load has the old vector", "[logged_mutation
   CHECK(ids_of(iqdb::PersistedIndex<PlainIndex>::load(directory.config()).index().flat()) == Ids{1, 2});
 }
 
+TEST_CASE("An upsert that a load tolerates leaves the old vector though its erase was done", "[logged_mutation][upsert]") {
+  const DurableDirectory directory;
+  iqdb_test::FileSet killed;
+  {
+    auto db = iqdb::PersistedIndex<PlainIndex>::open_with(PlainIndex(index_of({1, 2})), directory.config());
+    upsert_row(db, 1);
+    killed = directory.files();  // a log that ends with the upsert, as if a crash had come before its abort
+  }
+  directory.put(killed);
+  const OnInsert scope([] { throw IndexError(IndexErrorKind::invalid_vector, "refused"); });
+  const auto db = iqdb::PersistedIndex<PlainIndex>::load(directory.config());
+  CHECK(ids_of(db.index().flat()) == Ids{1, 2});
+  CHECK(db.recovery().tolerated == 1);
+}
+
 TEST_CASE("An upsert that fails before its erase changes nothing and does not poison", "[logged_mutation][upsert]") {
   const DurableDirectory directory;
   auto db = iqdb::PersistedIndex<CheckedIndex>::open_with(CheckedIndex(index_of({1, 2})), directory.config());

@@ -599,7 +599,7 @@ TEST_CASE("An abort is one only where it is a valid frame and speaks of the fram
     log.frame_as(abort_body(aborted), 0, lsn, durable);
     ByteVector bytes = log.bytes();
     if (!whole) {
-      bytes[bytes.size() - 8] ^= std::byte{5 ^ 6};  // in the last number
+      bytes[bytes.size() - 16] ^= std::byte{5 ^ 6};  // it then aborts both mutations
     }
     MemoryFile file(bytes);
     iqdb::FrameReader reader(file, iqdb::identify_log(file), {.offset = 64, .next_lsn = 5}, least_buffer);

@@ -4,6 +4,8 @@
 // next writer. So a reader waits for one writer at most, and a writer for the readers that came before it.
 #pragma once
 
+#include <algorithm>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
@@ -24,6 +26,12 @@ class FairMutex {
     std::uint64_t writers = 0;  ///< for the readers, or the writer, that have the lock
   };
 
+  /// The longest that a thread has waited so far.
+  struct LongestWaits {
+    std::chrono::nanoseconds reader{0};
+    std::chrono::nanoseconds writer{0};
+  };
+
   FairMutex() = default;
   FairMutex(const FairMutex&) = delete;
   FairMutex& operator=(const FairMutex&) = delete;
@@ -34,8 +42,10 @@ class FairMutex {
     if (writing_ || waiting_writers_ > 0) {
       ++waiting_readers_;
       const std::uint64_t phase = phase_;
+      const auto began = Clock::now();
       // The writer that ends the phase counts this reader among the active ones.
       readers_may_.wait(guard, [&] { return phase_ != phase; });
+      longest_.reader = std::max(longest_.reader, std::chrono::nanoseconds(Clock::now() - began));
       return;
     }
     ++readers_;
@@ -50,9 +60,14 @@ class FairMutex {
 
   void lock() {
     std::unique_lock guard(mutex_);
-    ++waiting_writers_;
-    writer_may_.wait(guard, [&] { return !writing_ && readers_ == 0; });
-    --waiting_writers_;
+    const auto may_write = [&] { return !writing_ && readers_ == 0; };
+    if (!may_write()) {
+      const auto began = Clock::now();
+      ++waiting_writers_;
+      writer_may_.wait(guard, may_write);
+      --waiting_writers_;
+      longest_.writer = std::max(longest_.writer, std::chrono::nanoseconds(Clock::now() - began));
+    }
     writing_ = true;
   }
 
@@ -74,7 +89,14 @@ class FairMutex {
     return {.readers = waiting_readers_, .writers = waiting_writers_};
   }
 
+  [[nodiscard]] LongestWaits longest_waits() const {
+    const std::lock_guard guard(mutex_);
+    return longest_;
+  }
+
  private:
+  using Clock = std::chrono::steady_clock;
+
   mutable std::mutex mutex_;
   std::condition_variable readers_may_;
   std::condition_variable writer_may_;
@@ -83,6 +105,7 @@ class FairMutex {
   std::uint64_t waiting_readers_ = 0;
   std::uint64_t waiting_writers_ = 0;
   bool writing_ = false;
+  LongestWaits longest_;
 };
 
 }  // namespace iqdb

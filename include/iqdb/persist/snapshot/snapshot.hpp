@@ -50,6 +50,7 @@ struct SnapshotInfo {
   std::uint64_t vectors = 0;            ///< how many vectors the snapshot holds
   std::uint64_t lsn = 0;                ///< the LSN of the last mutation that it holds; 0 with the log off
   std::chrono::nanoseconds elapsed{0};  ///< how long the save took
+  std::chrono::nanoseconds pause{0};    ///< the longest time for which it kept mutations from going on
   /// How the index was held still. Never `automatic`.
   Freezing frozen = Freezing::by_waiting;
 };

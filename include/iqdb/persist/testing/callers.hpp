@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "iqdb/persist/config.hpp"
 #include "iqdb/persist/persistable.hpp"
 #include "iqdb/persist/persisted_index.hpp"
 #include "iqdb/persist/shared_state.hpp"
@@ -20,6 +21,7 @@
 #include "iqdb/persist/wal/commit_queue.hpp"
 #include "iqdb/persist/wal/group_commit.hpp"
 #include "iqdb/persist/wal/mutation.hpp"
+#include "iqdb/persist/wal/open_log.hpp"
 #include "iqdb/persist/wal/wal_format.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
@@ -32,7 +34,7 @@ class Callers {
   using Shared = SharedState<I, S>;  ///< what is driven
 
   /// One call. It stays where it is until it is done.
-  class Ticket : Shared::EncodedCall {
+  class Ticket : SharedMutationCall {
    public:
     /// Whether its caller has its result.
     [[nodiscard]] bool is_done() const noexcept { return this->stage == QueuedCall::Stage::done; }
@@ -104,7 +106,13 @@ class Callers {
   template <class TakeTurn>
   void checkpoint_beside(TakeTurn&& take_turn) {
     shared_.require_ready();
-    static_cast<void>(shared_.checkpoint_in_turns([&](auto&& step) { take_turn([&] { step(); }); }));
+    PersistConfig config = shared_.inner().config();
+    config.on_progress = [this](const Progress&) {
+      if (shared_.closing()) {
+        open_log::throw_closed();
+      }
+    };
+    static_cast<void>(shared_.checkpoint_files(config, [&](auto&& step) { take_turn([&] { step(); }); }));
   }
 
   /// A step goes alone.
@@ -116,7 +124,7 @@ class Callers {
   }
 
   /// A caller is about to call SharedIndex::close while a checkpoint is under way: submit_close() follows when that is done.
-  void begin_closing() noexcept { shared_.begin_closing(); }
+  void begin_closing() noexcept { shared_.closing() = true; }
 
   /// A caller calls SharedIndex::close. With the log off, which has no file to be closed, nothing happens, so that a life
   /// goes on with the same index.

@@ -12,9 +12,11 @@
 
 #include <filesystem>
 #include <optional>
+#include <string>
 #include <utility>
 
 #include "iqdb/persist/config.hpp"
+#include "iqdb/persist/events.hpp"
 #include "iqdb/persist/persistable.hpp"
 #include "iqdb/persist/snapshot/freeze.hpp"
 #include "iqdb/persist/snapshot/snapshot.hpp"
@@ -56,7 +58,15 @@ std::optional<WrittenSnapshot<S>> written_beside(const I& index, S& storage, con
     at_freeze = log.writer->end();
     is_frozen = frozen.freeze(index);
   });
+  const auto tell_of_failure = [&config] {
+    events::emit(config.on_event, {.kind = Event::Kind::freezing_failed, .message = {}}, [] {
+      return std::string(
+          "the index could not be held still beside mutations, as the system did not give a process or its memory, or "
+          "the process did not end its work; mutations wait for this checkpoint");
+    });
+  };
   if (!is_frozen) {
+    tell_of_failure();
     return std::nullopt;
   }
   std::optional<WrittenSnapshot<S>> written = frozen.write();
@@ -65,6 +75,8 @@ std::optional<WrittenSnapshot<S>> written_beside(const I& index, S& storage, con
     // Without this sync the checkpoint frame, or the rename, could reach the disk before the snapshot's bytes. If it
     // fails, the file is thrown away, and nothing has changed.
     written->file.sync();
+  } else {
+    tell_of_failure();
   }
   return written;
 }

@@ -15,6 +15,7 @@
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
+#include "iqdb/persist/wal/checkpoint_schedule.hpp"
 #include "iqdb/persist/wal/frame_body.hpp"
 #include "iqdb/persist/wal/open_log.hpp"
 #include "iqdb/persist/wal/wal_writer.hpp"
@@ -65,20 +66,20 @@ void settle(LogWriter<S>& writer, const LsnRange& rejected, bool half_done, bool
 // Calls `apply(half_done)`, which applies the first of these mutations. If it throws, aborts them all, and the exception
 // passes unchanged. `log` is null if they are not logged.
 template <Storage S, class Apply>
-void apply_or_abort(OpenLog<S>* log, const LsnRange& lsns, Apply&& apply) {
+void apply_or_abort(OpenLog<S>* log, CheckpointSchedule& schedule, const LsnRange& lsns, Apply&& apply) {
   bool half_done = false;
-  try {
+  if (log == nullptr) {
     std::forward<Apply>(apply)(half_done);
+    return;
+  }
+  try {
+    schedule.apply_one([&] { std::forward<Apply>(apply)(half_done); });
   } catch (const IndexError&) {
-    if (log != nullptr) {
-      settle(*log->writer, lsns, half_done, false);
-    }
+    settle(*log->writer, lsns, half_done, false);
     throw;
   } catch (...) {
     // A rejection of another kind need not repeat: a replay could take the mutation.
-    if (log != nullptr) {
-      settle(*log->writer, lsns, half_done, true);
-    }
+    settle(*log->writer, lsns, half_done, true);
     throw;
   }
 }

@@ -53,6 +53,7 @@ struct OpenedIndex {
   std::unique_ptr<OpenLog<S>> log = {};  ///< null with the log off
   SnapshotOnDisk on_disk = {};           ///< with the log off
   std::uint64_t lsn = 0;                 ///< with read_only, the last mutation
+  std::filesystem::path path = {};       ///< PersistConfig::path with symbolic links resolved
 };
 
 namespace opening {

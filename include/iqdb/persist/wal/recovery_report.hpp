@@ -20,6 +20,7 @@ struct RecoveryReport {
   std::uint64_t dropped_bytes = 0;      ///< bytes behind the last valid record, never known to be durable
   std::filesystem::path torn_log = {};  ///< where the old log is kept if bytes were dropped or mutations tolerated
   std::chrono::nanoseconds elapsed{0};  ///< how long load took
+  std::chrono::nanoseconds replay_elapsed{0};  ///< how much of that it took to read and replay the log
 };
 
 }  // namespace iqdb

@@ -27,6 +27,7 @@
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/frame_body.hpp"
 #include "iqdb/persist/wal/frame_encoder.hpp"
+#include "iqdb/persist/wal/log_events.hpp"
 #include "iqdb/persist/wal/log_identity.hpp"
 #include "iqdb/persist/wal/new_log.hpp"
 #include "iqdb/persist/wal/wal_format.hpp"
@@ -38,10 +39,10 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 template <Storage S>
 class LogWriter {
  public:
-  /// Uses fsync_policy and log_extent_bytes of `config`. Call go_on_with() before any other member. Throws PersistError
-  /// io if the thread cannot be started.
+  /// Uses fsync_policy, log_extent_bytes, on_event and slow_sync of `config`. Call go_on_with() before any other member.
+  /// Throws PersistError io if the thread cannot be started.
   explicit LogWriter(const PersistConfig& config)
-      : policy_(config.fsync_policy), extent_bytes_(config.log_extent_bytes) {
+      : policy_(config.fsync_policy), extent_bytes_(config.log_extent_bytes), events_(config) {
     if (policy_.is_periodic()) {
       try {
         flusher_ = std::thread([this] { flush_periodically(); });
@@ -96,6 +97,7 @@ class LogWriter {
       } catch (...) {
         const bool was_undone = undone_unsynced_;
         guard.unlock();
+        tell_of_poison();
         if (was_undone) {
           sync_what_was_undone();
         }
@@ -145,36 +147,14 @@ class LogWriter {
 
   /// Makes everything appended so far durable. Throws PersistError poisoned; and io, after which the log is poisoned.
   void sync() {
-    // One sync at a time: the system reports a failure once, and a second, concurrent sync could see success.
-    const std::lock_guard one_at_a_time(sync_mutex_);
-    std::uint64_t target = 0;
-    std::uint64_t target_lsn = 0;
-    {
-      const std::lock_guard guard(mutex_);
-      require_usable();
-      // Taken before the sync starts: what is appended meanwhile may not be covered.
-      target = end_.offset;
-      target_lsn = end_.next_lsn - 1;
-      syncing_since_ = std::exchange(unsynced_since_, std::nullopt);
-      const bool was_undone = std::exchange(undone_unsynced_, false);
-      if (target == durable_ && !was_undone) {
-        syncing_since_.reset();
-        return;
-      }
-    }
+    std::chrono::nanoseconds elapsed{0};
     try {
-      log_->sync();
+      elapsed = sync_once();
     } catch (...) {
-      poison("a sync of the log failed", message_of_current_exception());
+      tell_of_poison();
       throw;
     }
-    {
-      const std::lock_guard guard(mutex_);
-      durable_ = target;
-      durable_lsn_ = target_lsn;
-      syncing_since_.reset();
-    }
-    synced_.notify_all();
+    events_.tell_of_sync(elapsed);
   }
 
   /// Ends the log in order: sync, close frame, sync. Nothing may be appended afterwards. Throws PersistError io,
@@ -205,15 +185,18 @@ class LogWriter {
 
   /// Makes every later append and sync throw poisoned, since `what` failed with `error`. The first reason stays.
   void poison(const char* what, const char* error) noexcept {
-    {
-      const std::lock_guard guard(mutex_);
-      poison_locked(what, error);
-    }
-    synced_.notify_all();
+    poison_quietly(what, error);
+    tell_of_poison();
   }
 
   /// Whether an earlier failure left the state of the disk unknown.
   [[nodiscard]] bool poisoned() const noexcept { return poisoned_; }
+
+  /// Fills in what it has done. Any thread may call it. Waits for a write of the log, but for no sync.
+  void tell(Stats& stats) const {
+    const std::lock_guard guard(mutex_);
+    counts_.tell(stats);
+  }
 
   /// Throws PersistError poisoned if poisoned().
   void require_not_poisoned() {
@@ -222,21 +205,59 @@ class LogWriter {
   }
 
  private:
+  // Syncs unless there is nothing to sync. Returns how long it took.
+  std::chrono::nanoseconds sync_once() {
+    // One sync at a time: the system reports a failure once, and a second, concurrent sync could see success.
+    const std::lock_guard one_at_a_time(sync_mutex_);
+    std::uint64_t target = 0;
+    std::uint64_t target_lsn = 0;
+    {
+      const std::lock_guard guard(mutex_);
+      require_usable();
+      // Taken before the sync starts: what is appended meanwhile may not be covered.
+      target = end_.offset;
+      target_lsn = end_.next_lsn - 1;
+      syncing_since_ = std::exchange(unsynced_since_, std::nullopt);
+      const bool was_undone = std::exchange(undone_unsynced_, false);
+      if (target == durable_ && !was_undone) {
+        syncing_since_.reset();
+        return {};
+      }
+    }
+    const auto began = std::chrono::steady_clock::now();
+    try {
+      log_->sync();
+    } catch (...) {
+      poison_quietly("a sync of the log failed", message_of_current_exception());
+      throw;
+    }
+    const std::chrono::nanoseconds elapsed = std::chrono::steady_clock::now() - began;
+    {
+      const std::lock_guard guard(mutex_);
+      counts_.syncs.add(elapsed);
+      durable_ = target;
+      durable_lsn_ = target_lsn;
+      syncing_since_.reset();
+    }
+    synced_.notify_all();
+    return elapsed;
+  }
+
   // Called with mutex_ held, or when no other thread runs.
   void require_usable() const {
     if (poisoned_) {
-      throw_persist_error(PersistErrorKind::poisoned,
-                          "nothing can be logged any more, since " + reason_ + "; " + what_a_load_has());
+      throw_persist_error(PersistErrorKind::poisoned, why_unusable());
     }
   }
 
-  // What a user can do about a poisoned log. Called like require_usable().
-  [[nodiscard]] std::string what_a_load_has() const {
+  // Why a poisoned log is, and what a user can do about it. Called like require_usable().
+  [[nodiscard]] std::string why_unusable() const {
+    const std::string since = "nothing can be logged any more, since " + counts_.why_poisoned + "; ";
     if (policy_.is_always()) {
-      return "load the index again: it holds everything that was acknowledged";
+      return since + "load the index again: it holds everything that was acknowledged";
     }
-    return "of the mutations up to " + std::to_string(end_.next_lsn - 1) + " a load may have only those up to " +
-           std::to_string(durable_lsn_) +
+    return since + "of the mutations up to " + std::to_string(end_.next_lsn - 1) +
+           " a load may have only those up to " + std::to_string(durable_lsn_) +
            ", which were synced; save_copy() stores the index as it is in memory under another path; then load";
   }
 
@@ -270,6 +291,9 @@ class LogWriter {
     }
     end_.offset += frame.size();
     end_.next_lsn += mutations;
+    counts_.bytes += frame.size();
+    counts_.mutations += mutations;
+    counts_.frames += mutations > 0 ? 1 : 0;
     if (!unsynced_since_) {
       unsynced_since_ = std::chrono::steady_clock::now();
     }
@@ -285,15 +309,33 @@ class LogWriter {
     }
   }
 
+  void poison_quietly(const char* what, const char* error) noexcept {
+    {
+      const std::lock_guard guard(mutex_);
+      poison_locked(what, error);
+    }
+    synced_.notify_all();
+  }
+
+  // Called without a mutex, once the log may have been poisoned.
+  void tell_of_poison() noexcept {
+    if (poisoned_) {
+      events_.tell_of_poison([this] {
+        const std::lock_guard guard(mutex_);
+        return why_unusable();
+      });
+    }
+  }
+
   // Called with mutex_ held, or when no other thread runs.
   void poison_locked(const char* what, const char* error) noexcept {
     if (poisoned_.exchange(true)) {
       return;  // the first reason stays
     }
     try {
-      reason_ = std::string(what) + " (" + error + ")";
+      counts_.why_poisoned = std::string(what) + " (" + error + ")";
     } catch (...) {
-      reason_.clear();  // out of memory: poisoned all the same
+      counts_.why_poisoned.clear();  // out of memory: poisoned all the same
     }
   }
 
@@ -331,19 +373,20 @@ class LogWriter {
     }
   }
 
-  std::mutex sync_mutex_;  // taken before mutex_
-  std::mutex mutex_;       // guards the members below; log_->sync() runs without it
+  std::mutex sync_mutex_;     // taken before mutex_
+  mutable std::mutex mutex_;  // guards the members below; log_->sync() runs without it
   LogHeader header_;
   LogPosition end_;
   std::uint64_t durable_ = 0;      // up to this offset the log is known to be durable
   std::uint64_t durable_lsn_ = 0;  // the last mutation before that offset
   FsyncPolicy policy_;
   std::size_t extent_bytes_;
+  LogEvents events_;
+  LogCounts counts_;
   std::optional<typename S::Log> log_;
   FrameEncoder encoder_;
   bool undone_unsynced_ = false;        // a failed append was undone, and no sync has followed
   std::atomic<bool> poisoned_ = false;  // changed under the mutex; asked without it, since an append holds that
-  std::string reason_;
 
   std::condition_variable wake_;    // the thread that syncs waits for work
   std::condition_variable synced_;  // append() waits for a sync

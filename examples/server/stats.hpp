@@ -1,0 +1,111 @@
+// What an operator asks: how the index stands, as JSON and as Prometheus reads it.
+#pragma once
+
+#include <iqdb/index/flat.hpp>
+#include <iqdb/persist/events.hpp>
+#include <iqdb/persist/shared_index.hpp>
+
+#include <nlohmann/json.hpp>
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <sstream>
+#include <string>
+#include <vector>
+
+namespace server {
+
+using Database = iqdb::SharedIndex<iqdb::FlatIndex>;
+using nlohmann::json;
+
+struct Measurement {
+  std::string name;
+  bool grows;  // a counter for Prometheus, whose name then ends in "_total"; else a gauge
+  json value;
+  std::string help;
+};
+
+inline double seconds(std::chrono::nanoseconds time) { return std::chrono::duration<double>(time).count(); }
+
+inline std::vector<Measurement> measurements(const Database& db, const iqdb::Stats& stats) {
+  const iqdb::WaitingThreads waiting = db.waiting();
+  const iqdb::RecoveryReport& recovery = db.recovery();
+  const iqdb::Stats::Checkpoint& last = stats.last_checkpoint;
+  return {
+      {"vectors", false, db.read([](const iqdb::FlatIndex& index) { return index.size(); }), "Vectors in the index."},
+      {"lsn", false, stats.lsn, "Number of the last mutation."},
+      {"poisoned", false, stats.poisoned ? 1 : 0, "1 if nothing can be logged any more: start the server again."},
+      {"mutations", true, stats.mutations, "Mutations that were logged since the start."},
+      {"groups", true, stats.groups, "Records in which they were logged."},
+      {"logged_bytes", true, stats.logged_bytes, "Bytes of these records."},
+      {"log_bytes", false, stats.log_bytes, "Size of the log."},
+      {"replay_estimate_seconds", false, seconds(stats.replay_estimate), "About how long a replay of the log takes."},
+      {"checkpoints", true, stats.checkpoints, "Checkpoints since the start."},
+      {"failed_checkpoints", true, stats.failed_checkpoints, "Checkpoints that failed."},
+      {"last_checkpoint_timestamp_seconds", false, seconds(last.when.time_since_epoch()), "When the last one ended."},
+      {"last_checkpoint_seconds", false, seconds(last.elapsed), "How long it took."},
+      {"last_checkpoint_pause_seconds", false, seconds(last.pause), "How long it kept mutations waiting at most."},
+      {"last_checkpoint_bytes", false, last.bytes, "Size of its snapshot."},
+      {"waiting_mutations", false, waiting.calls, "Mutations that wait for the disk."},
+      {"waiting_searches", false, waiting.readers, "Searches that wait for a mutation."},
+      {"longest_mutation_wait_seconds", false, seconds(stats.longest_write_wait), "Longest wait for searches to end."},
+      {"longest_search_wait_seconds", false, seconds(stats.longest_read_wait), "Longest wait of a search."},
+      {"recovery_replayed", false, recovery.replayed, "Mutations taken from the log at the start."},
+      {"recovery_dropped_bytes", false, recovery.dropped_bytes, "Bytes of a torn record, dropped at the start."},
+      {"recovery_seconds", false, seconds(recovery.elapsed), "How long the start took."},
+  };
+}
+
+inline json stats_as_json(const Database& db) {
+  const iqdb::Stats stats = db.stats();
+  json answer = db.read([](const iqdb::FlatIndex& index) {
+    return json{{"dim", index.dim()}, {"metric", to_string(index.metric())}};
+  });
+  for (const Measurement& measurement : measurements(db, stats)) {
+    answer[measurement.name] = measurement.value;
+  }
+  answer["why_poisoned"] = stats.why_poisoned;
+  answer["syncs"] = {{"count", stats.syncs.count()},
+                     {"seconds", seconds(stats.syncs.total())},
+                     {"longest_seconds", seconds(stats.syncs.longest())}};
+  return answer;
+}
+
+inline std::string stats_for_prometheus(const Database& db) {
+  const iqdb::Stats stats = db.stats();
+  std::ostringstream out;
+  out.precision(15);  // all digits of a number of nanoseconds
+  for (const auto& [name, grows, value, help] : measurements(db, stats)) {
+    const std::string full_name = "iqdb_" + name + (grows ? "_total" : "");
+    out << "# HELP " << full_name << ' ' << help << "\n# TYPE " << full_name << (grows ? " counter\n" : " gauge\n")
+        << full_name << ' ' << value << '\n';
+  }
+  out << "# HELP iqdb_sync_seconds How long syncs of the log took.\n# TYPE iqdb_sync_seconds histogram\n";
+  using Counts = iqdb::DurationCounts;
+  std::uint64_t shorter = 0;
+  for (std::size_t bucket = 0; bucket + 1 < Counts::bucket_count; ++bucket) {
+    shorter += stats.syncs.buckets().at(bucket);
+    const std::chrono::nanoseconds end = Counts::least(bucket + 1);
+    if (end > std::chrono::microseconds(10) && end < std::chrono::seconds(20)) {  // no disk is faster or slower
+      out << "iqdb_sync_seconds_bucket{le=\"" << seconds(end) << "\"} " << shorter << '\n';
+    }
+  }
+  out << "iqdb_sync_seconds_bucket{le=\"+Inf\"} " << stats.syncs.count() << "\niqdb_sync_seconds_sum "
+      << seconds(stats.syncs.total()) << "\niqdb_sync_seconds_count " << stats.syncs.count() << '\n';
+  return out.str();
+}
+
+// What the start found, in words.
+inline std::string what_was_found(const Database& db) {
+  const iqdb::RecoveryReport& recovery = db.recovery();
+  std::ostringstream out;
+  out << db.read([](const iqdb::FlatIndex& index) { return index.size(); }) << " vectors; " << recovery.replayed
+      << " mutations replayed from the log, " << recovery.dropped_bytes << " bytes of a torn record dropped";
+  if (!recovery.torn_log.empty()) {
+    out << " (kept in " << recovery.torn_log.string() << ")";
+  }
+  return out.str();
+}
+
+}  // namespace server

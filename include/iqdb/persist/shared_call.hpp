@@ -1,0 +1,57 @@
+// A call of a SharedIndex: what its own thread does before it waits for a leader.
+#pragma once
+
+#include <condition_variable>
+#include <cstddef>
+#include <functional>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "iqdb/index.hpp"
+#include "iqdb/persist/version.hpp"
+#include "iqdb/persist/wal/commit_queue.hpp"
+#include "iqdb/persist/wal/group_commit.hpp"
+#include "iqdb/persist/wal/mutation.hpp"
+#include "iqdb/types.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+/// A call that waits in the queue, on the stack of its thread.
+struct SharedCall : CommitQueue<SharedCall>::Entry, MutationCall {
+  std::condition_variable wake = {};
+};
+
+/// A call of mutations, with the memory that it needs until it is done.
+class SharedMutationCall : public SharedCall {
+ public:
+  /// Prepares the call; `logged` says that it needs a record. Throws what is wrong with it whatever the index holds, so that
+  /// it costs other calls nothing. Looks at nothing that mutations change. `call` refers to what the caller owns.
+  template <Index I>
+  void prepare(const I& index, MutationCall&& call, bool logged) {
+    group_commit::check_without_state(index, call);
+    static_cast<MutationCall&>(*this) = std::move(call);
+    if (op == FrameOp::batch) {
+      ids_of_batch_.reserve(batch.size());
+      for (const Mutation& mutation : batch) {
+        ids_of_batch_.push_back(std::hash<VectorId>()(mutation.id));
+      }
+      ids = ids_of_batch_;
+    } else {
+      id_of_one_ = std::hash<VectorId>()(id);
+      ids = std::span(&id_of_one_, 1);
+    }
+    if (logged) {
+      encoded = encoder_->encode(*this);
+    }
+    QueuedCall::bytes = encoded.size();
+    QueuedCall::mutations = size();
+  }
+
+ private:
+  EncoderLoan encoder_;
+  std::vector<std::size_t> ids_of_batch_;
+  std::size_t id_of_one_ = 0;
+};
+
+}  // namespace iqdb

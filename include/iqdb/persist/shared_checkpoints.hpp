@@ -1,0 +1,130 @@
+// The checkpoints of a SharedIndex: those that are asked for, and those that its own thread makes by itself.
+#pragma once
+
+#include <chrono>
+#include <exception>
+#include <functional>
+#include <future>
+#include <memory>
+#include <mutex>
+#include <system_error>
+#include <utility>
+
+#include "iqdb/persist/bytes/worker_thread.hpp"
+#include "iqdb/persist/call_under_way.hpp"
+#include "iqdb/persist/config.hpp"
+#include "iqdb/persist/error.hpp"
+#include "iqdb/persist/snapshot/snapshot.hpp"
+#include "iqdb/persist/version.hpp"
+#include "iqdb/persist/wal/checkpoint_schedule.hpp"
+#include "iqdb/persist/wal/open_log.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+/// Makes the checkpoints of a SharedState. Any thread may call its members, but for those that say who calls them.
+template <class State>
+class SharedCheckpoints {
+ public:
+  /// `state` must outlive this.
+  explicit SharedCheckpoints(State& state) noexcept : state_(&state) {}
+
+  /// Makes a checkpoint now. The caller holds state.files(). Throws as SharedIndex::checkpoint does.
+  SnapshotInfo make(const std::function<void(const Progress&)>& on_progress, bool is_automatic) {
+    PersistConfig config = state_->inner().config();
+    config.on_progress = [&](const Progress& progress) {
+      if (state_->closing()) {
+        open_log::throw_closed();
+      }
+      if (on_progress) {
+        on_progress(progress);
+      }
+    };
+    const auto with_schedule = [this](auto&& use) {
+      const std::lock_guard guard(state_->mutex());
+      use(state_->schedule());
+    };
+    return watched_checkpoint(
+        config.on_event, is_automatic, with_schedule, [this] { return state_->log_bytes(); },
+        [&] {
+          return state_->checkpoint_files(config,
+                                          [this](auto&& step) { state_->in_turn(std::forward<decltype(step)>(step)); });
+        });
+  }
+
+  /// Has a thread of this object make a checkpoint. Throws PersistError poisoned after end(); io if there is no thread.
+  [[nodiscard]] std::future<SnapshotInfo> make_beside() {
+    const auto promise = std::make_shared<std::promise<SnapshotInfo>>();
+    std::future<SnapshotInfo> done = promise->get_future();
+    const bool runs = run([this, promise] {
+      try {
+        promise->set_value(state_->checkpoint());
+      } catch (...) {
+        promise->set_exception(std::current_exception());
+      }
+    });
+    if (!runs) {
+      open_log::throw_closed();
+    }
+    return done;
+  }
+
+  /// A group was applied, which took `applying`. Returns whether begin_automatic() must follow. The caller holds
+  /// state.mutex().
+  [[nodiscard]] bool applied(std::chrono::nanoseconds applying) {
+    state_->schedule().applied(applying);
+    const bool begins = !is_asked_for_ && state_->is_checkpoint_due();
+    is_asked_for_ = is_asked_for_ || begins;
+    return begins;
+  }
+
+  /// Has the thread of this object make the checkpoint that is due. on_event tells of a failure. The caller holds no mutex.
+  void begin_automatic() noexcept {
+    try {
+      run([this] { make_automatic(); });
+    } catch (...) {
+      // There is no thread now. There may be one when the log has doubled.
+      const std::lock_guard guard(state_->mutex());
+      state_->schedule().failed(state_->log_bytes());
+      is_asked_for_ = false;
+    }
+  }
+
+  /// Waits for what is under way, and makes none any more. The thread of this object must not call it.
+  void end() noexcept { thread_.end(); }
+
+ private:
+  void make_automatic() noexcept {
+    const ThreadInCall mark(state_, false);
+    try {
+      const std::lock_guard one_at_a_time(state_->files());
+      if (is_still_due()) {
+        make(nullptr, true);
+      }
+    } catch (...) {
+      // The log goes on, or is poisoned, as after a checkpoint that was asked for.
+    }
+    const std::lock_guard guard(state_->mutex());
+    is_asked_for_ = false;
+  }
+
+  // Another checkpoint may have been made before this one had its turn.
+  [[nodiscard]] bool is_still_due() {
+    const std::lock_guard guard(state_->mutex());
+    return state_->is_checkpoint_due();
+  }
+
+  bool run(std::function<void()> job) {
+    try {
+      return thread_.run(std::move(job));
+    } catch (const std::system_error& error) {
+      throw_persist_error(PersistErrorKind::io, "cannot start the thread that makes checkpoints",
+                          {.path = state_->inner().config().path, .code = error.code(), .offset = {}});
+    }
+  }
+
+  State* state_;
+  bool is_asked_for_ = false;  // an automatic one waits or is under way; under state.mutex()
+  WorkerThread thread_;        // declared last: it ends before what it uses
+};
+
+}  // namespace iqdb
