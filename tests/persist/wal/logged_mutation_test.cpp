@@ -261,7 +261,8 @@ TEST_CASE("After a poisoned upsert a load has the old vector", "[logged_mutation
   CHECK(ids_of(iqdb::PersistedIndex<PlainIndex>::load(directory.config()).index().flat()) == Ids{1, 2});
 }
 
-TEST_CASE("An upsert that a load tolerates leaves the old vector though its erase was done", "[logged_mutation][upsert]") {
+TEST_CASE("An upsert that a load tolerates leaves the old vector though its erase was done",
+          "[logged_mutation][upsert]") {
   const DurableDirectory directory;
   iqdb_test::FileSet killed;
   {
