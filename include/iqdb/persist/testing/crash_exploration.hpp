@@ -72,8 +72,8 @@ struct CrashReport {
       states{};  ///< states loaded after one, two and three crashes, each once in a life
   std::array<std::uint64_t, most_crashes> sampled_points{};  ///< points of which only some states were tried
 
-  std::uint64_t damages = 0;      ///< synced bits that were flipped, one at a time
-  CheckpointsBeside checkpoints;  ///< what checkpoints have met that others go on beside; `tried` are states
+  std::uint64_t damages = 0;        ///< synced bits that were flipped, one at a time
+  CheckpointsBeside checkpoints{};  ///< what checkpoints have met that others go on beside; `tried` are states
 
   /// The sum of all states.
   [[nodiscard]] std::uint64_t all_states() const noexcept { return states[0] + states[1] + states[2]; }

@@ -131,12 +131,12 @@ struct FaultOptions {
 
 /// Counts of what was explored.
 struct FaultReport {
-  std::uint64_t lives = 0;        ///< lives whose calls were each made to fail
-  std::uint64_t calls = 0;        ///< their calls
-  std::uint64_t faults = 0;       ///< runs with one fault each
-  std::uint64_t poisoned = 0;     ///< runs that poisoned the index
-  CrashReport crashes;            ///< crashes after a fault
-  CheckpointsBeside checkpoints;  ///< what checkpoints have met that others go on beside; `tried` are faults
+  std::uint64_t lives = 0;          ///< lives whose calls were each made to fail
+  std::uint64_t calls = 0;          ///< their calls
+  std::uint64_t faults = 0;         ///< runs with one fault each
+  std::uint64_t poisoned = 0;       ///< runs that poisoned the index
+  CrashReport crashes;              ///< crashes after a fault
+  CheckpointsBeside checkpoints{};  ///< what checkpoints have met that others go on beside; `tried` are faults
 
   /// Adds the counts of another exploration.
   FaultReport& operator+=(const FaultReport& other) noexcept {
