@@ -223,13 +223,12 @@ IQDB_PERSIST_INLINE void validate(const PersistConfig& config) {
                                                    std::to_string(least) + " to " + std::to_string(most));
     }
   };
+  constexpr std::chrono::milliseconds a_day = std::chrono::hours(24);
   if (config.fsync_policy.is_periodic()) {
-    constexpr std::chrono::milliseconds a_day = std::chrono::hours(24);
     require_from_to("the interval of FsyncPolicy::periodic, in milliseconds,", config.fsync_policy.interval().count(),
                     std::chrono::milliseconds::rep{0}, a_day.count());
   }
   if (config.checkpoint.is_automatic()) {
-    constexpr std::chrono::milliseconds a_day = std::chrono::hours(24);
     require_from_to("the recovery_time of CheckpointPolicy::automatic, in milliseconds,",
                     config.checkpoint.bounds().recovery_time.count(), std::chrono::milliseconds::rep{1}, a_day.count());
   }
