@@ -71,6 +71,8 @@ set(iqdb_persist_headers
     iqdb/persist/wal/wal_format.hpp
     iqdb/persist/wal/mutation.hpp
     iqdb/persist/wal/apply_mutation.hpp
+    iqdb/persist/wal/lent_helpers.hpp
+    iqdb/persist/wal/insert_run.hpp
     iqdb/persist/wal/batch_error.hpp
     iqdb/persist/wal/frame_body.hpp
     iqdb/persist/wal/frame_encoder.hpp

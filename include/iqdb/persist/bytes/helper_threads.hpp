@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <functional>
@@ -39,6 +40,9 @@ class HelperThreads {
 
   /// Waits until the `work` of begin() has returned in every helper. Throws what one of them threw.
   void end();
+
+  /// How many helpers there are; before the first job, how many are wanted.
+  [[nodiscard]] std::size_t count() const noexcept { return started_ ? threads_.size() : wanted_; }
 
   /// Returns this, or null if the count is 0: for functions that take helpers or null.
   [[nodiscard]] HelperThreads* if_any() noexcept { return wanted_ == 0 ? nullptr : this; }

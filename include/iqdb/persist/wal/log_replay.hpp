@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -130,7 +131,7 @@ class LogReplay {
     Replayed<S> replayed = begun(identity, rules.covered_lsn);
     FrameReader reader(file, identity, first, config_->buffer_bytes, helpers_.if_any());
     FrameOrder order(identity);
-    Replay<I, S> replay(base_->loaded->index, replayed.log.get(), rules, replayed.report);
+    Replay<I, S> replay(base_->loaded->index, replayed.log.get(), rules, replayed.report, helpers_);
     ProgressMeter progress(config_->on_progress, Progress::Phase::replay,
                            file.size() - std::min(file.size(), first.offset));
     while (const auto frame = reader.next()) {
@@ -144,6 +145,9 @@ class LogReplay {
       }
       reader.advance(body.mutations());
       progress.advance(frame->end - frame->position.offset);
+    }
+    if (replay.settle() != Replay<I, S>::Taken::done) {
+      return std::nullopt;
     }
     replayed.report.dropped_bytes = reader.torn_bytes();
     replayed.last_lsn = reader.position().next_lsn - 1;
@@ -213,7 +217,7 @@ class LogReplay {
       return std::nullopt;
     }
     FrameReader reader(file, scan.log, first, config_->buffer_bytes, helpers_.if_any());
-    Replay<I, S> replay(base_->loaded->index, replayed.log.get(), rules, replayed.report);
+    Replay<I, S> replay(base_->loaded->index, replayed.log.get(), rules, replayed.report, helpers_);
     ProgressMeter progress(config_->on_progress, Progress::Phase::replay, scan.end.offset - first.offset);
     while (reader.position().offset < scan.end.offset) {
       const auto frame = reader.next();
@@ -230,6 +234,7 @@ class LogReplay {
       reader.advance(body.mutations());
       progress.advance(frame->end - frame->position.offset);
     }
+    std::ignore = replay.settle();  // it throws, or is done: where the log ends is known
     progress.finish();
     replay.finish();
     return std::nullopt;

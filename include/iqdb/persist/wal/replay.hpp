@@ -1,10 +1,12 @@
 // Replays the mutations of a log onto an index, and copies the frames that still count into a new log, if there is one.
 //
 // Invariant: the new log holds the mutations that the index took, with the same LSNs. Mutations that it did not take
-// are aborted in the new log, or absent if the snapshot of a version-1 log already holds them.
+// are aborted in the new log, or absent if the snapshot of a version-1 log already holds them. Insertions that follow one another
+// may be applied together, but no other mutation before them, and what is wrong with one is said as if it had been alone.
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <limits>
@@ -17,6 +19,7 @@
 
 #include "iqdb/index.hpp"
 #include "iqdb/index_error.hpp"
+#include "iqdb/persist/bytes/helper_threads.hpp"
 #include "iqdb/persist/bytes/row_format.hpp"
 #include "iqdb/persist/bytes/stream.hpp"
 #include "iqdb/persist/error.hpp"
@@ -24,6 +27,7 @@
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/apply_mutation.hpp"
 #include "iqdb/persist/wal/frame_body.hpp"
+#include "iqdb/persist/wal/insert_run.hpp"
 #include "iqdb/persist/wal/log_frame.hpp"
 #include "iqdb/persist/wal/mutation.hpp"
 #include "iqdb/persist/wal/new_log.hpp"
@@ -50,9 +54,9 @@ struct ReplayRules {
 template <Index I, Storage S>
 class Replay {
  public:
-  // All arguments must outlive this object. Without a `log`, nothing is copied.
-  Replay(I& index, NewLog<S>* log, const ReplayRules& rules, RecoveryReport& report)
-      : index_(&index), log_(log), rules_(&rules), report_(&report), time_(rules.time_before) {}
+  // All arguments must outlive this object. Without a `log`, nothing is copied. `helpers` are lent to the index.
+  Replay(I& index, NewLog<S>* log, const ReplayRules& rules, RecoveryReport& report, HelperThreads& helpers)
+      : index_(&index), log_(log), rules_(&rules), report_(&report), helpers_(&helpers), time_(rules.time_before) {}
 
   enum class Taken : std::uint8_t {
     done,
@@ -60,7 +64,7 @@ class Replay {
     half_done,  // half_done_lsn() was rejected when half of it was applied: the index must be loaded anew
   };
 
-  // Replays one frame. `aborted` are the mutations of the frame that an abort behind it names. Throws PersistError
+  // Replays one frame; insertions may have to wait for settle(), or for a later frame. `aborted` are the mutations of the frame that an abort behind it names. Throws PersistError
   // log_corrupted, replay_rejected, unsupported; std::bad_alloc.
   [[nodiscard]] Taken take(const LogFrame& frame, FrameBody& body, std::span<const LsnRange> aborted) {
     if (body.mutations() == 0) {
@@ -78,7 +82,9 @@ class Replay {
     Outcome outcome = Outcome::applied;
     bool rest_is_passed_over = false;
     for (std::uint64_t lsn = first; lsn < first + body.mutations() && lsn <= rules_->up_to; ++lsn) {
-      frame.decoded([&] { body.read_next(mutation_); });
+      if (!decoded(frame, [&] { body.read_next(mutation_); })) {
+        return Taken::undecided;
+      }
       if (!aborted.empty() && aborted.front().last < lsn) {
         aborted = aborted.subspan(1);
       }
@@ -87,7 +93,7 @@ class Replay {
         leave_out(lsn);
         continue;
       }
-      outcome = rest_is_passed_over ? Outcome::tolerated : apply(frame, lsn);
+      outcome = rest_is_passed_over ? Outcome::tolerated : gather_or_apply(frame, lsn);
       if (outcome == Outcome::undecided || outcome == Outcome::half_done) {
         half_done_lsn_ = lsn;
         return outcome == Outcome::undecided ? Taken::undecided : Taken::half_done;
@@ -98,14 +104,17 @@ class Replay {
         rest_is_passed_over = frame.end == rules_->log_end;
       }
     }
-    if (first + body.mutations() - 1 <= rules_->up_to) {
-      frame.decoded([&] { body.require_end(); });
+    if (first + body.mutations() - 1 <= rules_->up_to && !decoded(frame, [&] { body.require_end(); })) {
+      return Taken::undecided;
     }
     copy(frame, body.mutations(), outcome);
     return Taken::done;
   }
 
-  // Ends the new log in order. Call it when all frames are taken.
+  // Applies the insertions that wait. Call it when all frames are taken. Returns done or undecided. Throws what take() throws.
+  [[nodiscard]] Taken settle() { return apply_run() == Outcome::undecided ? Taken::undecided : Taken::done; }
+
+  // Ends the new log in order. Call it behind settle().
   void finish() {
     if (log_ != nullptr) {
       write_time();
@@ -160,6 +169,79 @@ class Replay {
     if (!not_applied_.empty()) {
       log_->append_abort(not_applied_);
     }
+  }
+
+  // Where a row of the run stood.
+  struct RowPlace {
+    std::uint64_t offset = 0;  // of its frame
+    std::uint64_t lsn = 0;
+  };
+
+  // Calls `decode` for a frame. If it throws, what the index says of the insertions before counts first. Returns whether the
+  // replay may go on.
+  template <class Decode>
+  [[nodiscard]] bool decoded(const LogFrame& frame, Decode&& decode) {
+    try {
+      frame.decoded(std::forward<Decode>(decode));
+      return true;
+    } catch (const PersistError&) {
+      if (apply_run() == Outcome::undecided) {
+        return false;
+      }
+      throw;
+    }
+  }
+
+  // Whether the mutation may be applied later, with others. Not where it may be rejected and the replay goes on: what is
+  // tolerated depends on the frame.
+  [[nodiscard]] bool can_wait(const LogFrame& frame) const noexcept {
+    return mutation_.op == FrameOp::insert && rules_->version != 1 && !rules_->skip_rejected &&
+           frame.end != rules_->log_end;
+  }
+
+  Outcome gather_or_apply(const LogFrame& frame, std::uint64_t lsn) {
+    if constexpr (InsertsMany<I>) {
+      if (can_wait(frame) && !places_.empty() && run_.takes(Insertion::of(mutation_))) {
+        return gathered(frame, lsn);
+      }
+      if (apply_run() == Outcome::undecided) {
+        return Outcome::undecided;
+      }
+      if (can_wait(frame)) {
+        run_.begin(index_->dim());
+        if (run_.takes(Insertion::of(mutation_))) {
+          return gathered(frame, lsn);
+        }
+      }
+    }
+    return apply(frame, lsn);
+  }
+
+  Outcome gathered(const LogFrame& frame, std::uint64_t lsn) {
+    run_.add(std::move(mutation_.id), mutation_.vector, std::move(mutation_.metadata));
+    places_.push_back({.offset = frame.position.offset, .lsn = lsn});
+    return Outcome::applied;
+  }
+
+  // Applies the insertions that wait. Returns applied or undecided.
+  Outcome apply_run() {
+    Outcome outcome = Outcome::applied;
+    if constexpr (InsertsMany<I>) {
+      if (places_.size() > 1 && insert_run(*index_, run_, *helpers_)) {
+        report_->replayed += places_.size();
+      } else {
+        std::swap(mutation_, row_);  // it is read, and comes behind the run
+        for (std::size_t row = 0; row < places_.size() && outcome == Outcome::applied; ++row) {
+          run_.take_out(row, mutation_);
+          LogFrame frame;
+          frame.position.offset = places_[row].offset;
+          outcome = apply(frame, places_[row].lsn);
+        }
+        std::swap(mutation_, row_);
+      }
+      places_.clear();
+    }
+    return outcome;
   }
 
   Outcome apply(const LogFrame& frame, std::uint64_t lsn) {
@@ -264,7 +346,11 @@ class Replay {
   NewLog<S>* log_;
   const ReplayRules* rules_;
   RecoveryReport* report_;
+  HelperThreads* helpers_;
   Mutation mutation_;
+  InsertRun run_;                      // insertions that wait
+  std::vector<RowPlace> places_;       // of each row
+  Mutation row_;                       // of the run, while the rows are applied one by one
   std::vector<LsnRange> not_applied_;  // mutations of the frame that are no part of the state
   std::optional<std::int64_t> time_;   // read, and not yet written
   std::uint64_t half_done_lsn_ = 0;

@@ -1,0 +1,83 @@
+// Threads that an index is lent while it takes many insertions in one call.
+//
+// Invariants: no thread is started before an index asks for it. A forked child neither waits for the threads of its parent nor
+// ends them, since they do not exist there.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "iqdb/insert_many.hpp"
+#include "iqdb/persist/bytes/helper_threads.hpp"
+#include "iqdb/persist/storage/posix_process.hpp"
+#include "iqdb/persist/version.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+/// Lends helpers, and the calling thread. No other job may use the helpers meanwhile. Used by one thread.
+class LentHelpers final : public LentThreads {
+ public:
+  /// Precondition: `helpers` outlives this.
+  explicit LentHelpers(HelperThreads& helpers) noexcept : helpers_(&helpers) {}
+
+  [[nodiscard]] std::size_t count() const noexcept override { return helpers_->count() + 1; }
+  void each(std::size_t numbers, const std::function<void(std::size_t number)>& work) override;
+
+ private:
+  HelperThreads* helpers_;
+};
+
+namespace lent_helpers {
+
+// Leaves the threads of another process alone: what they were is memory that nobody can use any more.
+struct Ending {
+  std::int64_t process = posix_process::number();
+  void operator()(HelperThreads* helpers) const noexcept;
+};
+
+}  // namespace lent_helpers
+
+/// Helpers of an object that may be moved, and that may live on in a forked child. One thread at a time uses it.
+class KeptHelpers {
+ public:
+  /// `count` is that of HelperThreads.
+  explicit KeptHelpers(unsigned count) noexcept : count_(count) {}
+
+  /// The helpers, valid until this is moved, assigned or destroyed. Throws std::bad_alloc.
+  [[nodiscard]] HelperThreads& get();
+
+ private:
+  unsigned count_;
+  std::unique_ptr<HelperThreads, lent_helpers::Ending> helpers_;
+};
+
+#if IQDB_PERSIST_DEFINITIONS
+
+IQDB_PERSIST_INLINE void LentHelpers::each(std::size_t numbers, const std::function<void(std::size_t number)>& work) {
+  Pieces pieces(numbers);
+  const auto share = [&] { pieces.take_all([&](std::uint64_t number) { work(static_cast<std::size_t>(number)); }); };
+  if (numbers < 2 || count() == 1) {
+    share();
+  } else {
+    helpers_->run(share);
+  }
+}
+
+IQDB_PERSIST_INLINE HelperThreads& KeptHelpers::get() {
+  if (!helpers_ || helpers_.get_deleter().process != posix_process::number()) {
+    helpers_ = std::unique_ptr<HelperThreads, lent_helpers::Ending>(new HelperThreads(count_));
+  }
+  return *helpers_;
+}
+
+IQDB_PERSIST_INLINE void lent_helpers::Ending::operator()(HelperThreads* helpers) const noexcept {
+  if (process == posix_process::number()) {
+    std::default_delete<HelperThreads>()(helpers);
+  }
+}
+
+#endif  // IQDB_PERSIST_DEFINITIONS
+
+}  // namespace iqdb
