@@ -97,10 +97,12 @@ set(iqdb_persist_headers
     iqdb/persist/wal/load_or_create.hpp
     iqdb/persist/wal/checkpoint_schedule.hpp
     iqdb/persist/wal/logged_mutation.hpp
+    iqdb/persist/wal/apply_batch.hpp
     iqdb/persist/wal/checkpoint.hpp
     iqdb/persist/wal/log_tail.hpp
     iqdb/persist/wal/checkpoint_beside.hpp
     iqdb/persist/wal/commit_queue.hpp
+    iqdb/persist/wal/apply_group.hpp
     iqdb/persist/wal/group_commit.hpp
     # The face.
     iqdb/persist/inspect.hpp

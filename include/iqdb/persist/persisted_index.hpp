@@ -27,10 +27,12 @@
 #include "iqdb/persist/storage/file_storage.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
+#include "iqdb/persist/wal/apply_batch.hpp"
 #include "iqdb/persist/wal/apply_mutation.hpp"
 #include "iqdb/persist/wal/checkpoint.hpp"
 #include "iqdb/persist/wal/checkpoint_schedule.hpp"
 #include "iqdb/persist/wal/frame_body.hpp"
+#include "iqdb/persist/wal/insert_run.hpp"
 #include "iqdb/persist/wal/load_or_create.hpp"
 #include "iqdb/persist/wal/logged_mutation.hpp"
 #include "iqdb/persist/wal/mutation.hpp"
@@ -114,6 +116,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
       storage_ = std::move(other.storage_);
       path_ = std::move(other.path_);
       schedule_ = other.schedule_;
+      insert_runs_ = std::move(other.insert_runs_);
       has_unlogged_changes_ = other.has_unlogged_changes_;
     }
     return *this;
@@ -242,17 +245,8 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
     const auto fail = [&](std::size_t position) { batch_errors::rethrow_for(mutations, position); };
     check_before_batch(opened_.index, mutations, fail);
     const auto body = [&](Writer& writer) { write_batch(writer, mutations); };
-    LsnRange lsns = logged ? log(mutations.size(), body) : LsnRange();
-    for (std::size_t position = 0; position < mutations.size(); ++position, ++lsns.first) {
-      try {
-        apply_or_abort(lsns, [&](bool& half_done) {
-          const Mutation& mutation = mutations[position];
-          apply_mutation(opened_.index, mutation, copied(mutation.metadata), half_done);
-        });
-      } catch (const IndexError&) {
-        fail(position);
-      }
-    }
+    const LsnRange lsns = logged ? log(mutations.size(), body) : LsnRange();
+    logged_mutation::apply_batch(opened_.index, opened_.log.get(), schedule_, insert_runs_, mutations, lsns);
     checkpoint_if_due();
   }
 
@@ -390,6 +384,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
   S storage_;
   std::filesystem::path path_;  // config_.path with symbolic links resolved
   CheckpointSchedule schedule_{config_.checkpoint};
+  InsertRuns insert_runs_{config_.helper_threads};
   bool has_unlogged_changes_ = false;  // index_mut() was called, and no save has followed
   bool in_call_ = false;
 };

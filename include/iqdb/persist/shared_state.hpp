@@ -225,12 +225,13 @@ class SharedState {
       return {};
     }
     const std::uint64_t whole = queue_.most_mutations();  // only a leader changes it
-    return commit_group(inner_.opened_.index, writer, inner_.path_, group, whole, [&](auto&& apply) {
+    const auto alone = [&](auto&& apply) {
       const std::lock_guard guard(content_);
       // By the clock, and not by a number of mutations: nobody knows how long the next one takes.
       const auto end = std::chrono::steady_clock::now() + GroupBounds().applying;
       apply([&] { return std::chrono::steady_clock::now() >= end; });
-    });
+    };
+    return commit_group(inner_.opened_.index, writer, inner_.path_, group, whole, alone, &inner_.insert_runs_);
   }
 
   /// From now on a checkpoint that is under way ends as soon as it can: somebody closes.

@@ -24,30 +24,18 @@
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
+#include "iqdb/persist/wal/apply_group.hpp"
 #include "iqdb/persist/wal/apply_mutation.hpp"
 #include "iqdb/persist/wal/batch_error.hpp"
 #include "iqdb/persist/wal/commit_queue.hpp"
 #include "iqdb/persist/wal/frame_body.hpp"
+#include "iqdb/persist/wal/insert_run.hpp"
 #include "iqdb/persist/wal/mutation.hpp"
 #include "iqdb/persist/wal/wal_format.hpp"
 #include "iqdb/persist/wal/wal_writer.hpp"
 #include "iqdb/types.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
-
-/// What a caller wants to be committed: one mutation, or a batch. All of it belongs to the caller.
-struct MutationCall {
-  FrameOp op = FrameOp::erase;              ///< insert, upsert, erase, or batch
-  VectorId id = 0;                          ///< of one mutation
-  std::span<const float> vector = {};       ///< of an insert or an upsert
-  std::optional<Metadata> metadata = {};    ///< of an insert or an upsert
-  std::span<const Mutation> batch = {};     ///< of a batch
-  std::span<const std::byte> encoded = {};  ///< the bodies of its mutations, one behind the other
-  std::exception_ptr error = {};            ///< why the call fails; null if it was committed
-
-  /// How many mutations it makes.
-  [[nodiscard]] std::size_t size() const noexcept { return op == FrameOp::batch ? batch.size() : 1; }
-};
 
 /// Encodes the mutations of a call into a buffer that is reused.
 class CallEncoder {
@@ -172,30 +160,6 @@ void check(const I& index, const MutationCall& call) {
   }
 }
 
-// Applies the mutation at `position` of a call. Throws what the index throws, of a batch BatchError for an IndexError.
-// `half_done` is that of upsert_into.
-template <Index I>
-void apply(I& index, MutationCall& call, std::size_t position, bool& half_done) {
-  switch (call.op) {
-    case FrameOp::insert:
-      index.insert(std::move(call.id), call.vector, std::move(call.metadata));
-      return;
-    case FrameOp::upsert:
-      upsert_into(index, std::move(call.id), call.vector, std::move(call.metadata), half_done);
-      return;
-    case FrameOp::batch:
-      try {
-        const Mutation& mutation = call.batch[position];
-        apply_mutation(index, mutation, copied(mutation.metadata), half_done);
-      } catch (const IndexError&) {
-        batch_errors::rethrow_for(call.batch, position);
-      }
-      return;
-    default:
-      index.erase(call.id);
-  }
-}
-
 // Writes the body of the frame of a group: of one mutation its own, otherwise a batch.
 template <class Calls>
 void write_group(Writer& writer, const Calls& calls, std::uint64_t mutations, bool is_batch) {
@@ -238,13 +202,14 @@ struct CommittedGroup {
 /// Commits the calls of a group: `calls` is a range of objects derived from MutationCall, no two of which concern the same
 /// identifier. With a null `writer` nothing is logged. `alone(apply)` calls `apply(is_enough)` while nobody else uses the
 /// index: it applies calls until there is none left or `is_enough()`, which is asked behind each. A call of more than
-/// `whole` mutations may also be divided. `index` may be read by others otherwise. Sets the error of each call that fails.
+/// `whole` mutations may also be divided. With `runs`, an index that InsertsMany is given up to `whole` insertions at a time,
+/// of several calls, behind which `is_enough()` is asked. `index` may be read by others otherwise. Sets the error of each call that fails.
 /// Errors of the log name `path`.
 template <Index I, Storage S, class Calls, class Alone>
 CommittedGroup commit_group(I& index, LogWriter<S>* writer, const std::filesystem::path& path, const Calls& calls,
-                            std::uint64_t whole, Alone&& alone) noexcept {
+                            std::uint64_t whole, Alone&& alone, InsertRuns* runs = nullptr) noexcept {
   CommittedGroup done;
-  std::vector<LsnRange> rejected;
+  group_commit::Application<I, Calls> application(index, calls, runs, whole);
   std::uint64_t mutations = 0;
   std::uint64_t lsn = 0;
   try {
@@ -263,7 +228,7 @@ CommittedGroup commit_group(I& index, LogWriter<S>* writer, const std::filesyste
     if (mutations == 0) {
       return done;
     }
-    rejected.reserve(count);  // before the frame is in the log: behind it nothing may fail that could have been done
+    application.reserve(count);  // before the frame is in the log: behind it nothing may fail that could have been done
     if (writer != nullptr) {
       lsn = naming_file(path, [&] {
         return writer->append(
@@ -275,68 +240,31 @@ CommittedGroup commit_group(I& index, LogWriter<S>* writer, const std::filesyste
     return done;
   }
 
-  bool need_not_repeat = false;
-  std::exception_ptr half_done_error;
-  const auto reject = [&](MutationCall& call, std::uint64_t first, std::uint64_t last) {
-    call.error = std::current_exception();
-    try {
-      throw;
-    } catch (const IndexError&) {
-    } catch (...) {
-      need_not_repeat = true;  // a rejection of another kind: a replay could take the mutation
-    }
-    if (!rejected.empty() && rejected.back().last + 1 == first) {
-      rejected.back().last = last;
-    } else {
-      rejected.push_back({.first = first, .last = last});
-    }
-  };
-  auto at = calls.begin();
-  std::size_t position = 0;
-  while (at != calls.end()) {
+  application.begin(lsn);
+  while (!application.is_done()) {
     alone([&](auto&& is_enough) {
       // Without the wait for the readers, which says nothing about the mutations.
       const auto started = std::chrono::steady_clock::now();
-      for (bool enough = false; !enough && at != calls.end();) {
-        MutationCall& call = *at;
-        if (!call.error) {
-          bool half_done = false;
-          try {
-            group_commit::apply(index, call, position, half_done);
-          } catch (...) {
-            // Of a batch, this mutation and those behind it are not made.
-            reject(call, lsn, lsn + (call.size() - position) - 1);
-            half_done_error = half_done ? call.error : half_done_error;
-          }
-          ++done.applied;
-          const std::size_t passed = call.error ? call.size() - position : 1;
-          lsn += passed;
-          position += passed;
-        } else {
-          position = call.size();  // it was refused by a check, and is not in the frame
-        }
-        const bool may_stop = position == call.size() || call.size() > whole;
-        if (position == call.size()) {
-          position = 0;
-          ++at;
-        }
-        enough = may_stop && at != calls.end() && is_enough();
+      for (bool enough = false; !enough && !application.is_done();) {
+        const bool may_stop = application.step();
+        enough = may_stop && !application.is_done() && is_enough();
       }
       done.applying += std::chrono::steady_clock::now() - started;
     });
   }
+  done.applied = application.applied();
 
-  if (writer != nullptr && !rejected.empty()) {
-    const bool aborted = writer->abort(rejected, need_not_repeat);
-    if (half_done_error) {
+  if (writer != nullptr && !application.rejected().empty()) {
+    const bool aborted = writer->abort(application.rejected(), application.need_not_repeat());
+    if (application.half_done_error()) {
       try {
-        std::rethrow_exception(half_done_error);
+        std::rethrow_exception(application.half_done_error());
       } catch (...) {
         writer->poison("an upsert removed the old vector, and the index did not take the new one",
                        message_of_current_exception());
       }
     }
-    if (!aborted || half_done_error) {
+    if (!aborted || application.half_done_error()) {
       try {
         naming_file(path, [&] { writer->require_not_poisoned(); });
       } catch (...) {
