@@ -1,4 +1,5 @@
-// An index that finds out late: its checks can be turned off, and some vectors find no memory when they are inserted.
+// An index that finds out late: its checks can be turned off, and some vectors find no memory when they are inserted. It
+// takes many rows in one call.
 #pragma once
 
 #include <cstddef>
@@ -9,6 +10,7 @@
 #include <string_view>
 #include <utility>
 
+#include "iqdb/index.hpp"
 #include "iqdb/index/flat.hpp"
 #include "iqdb/persist/bytes/stream.hpp"
 #include "iqdb/types.hpp"
@@ -62,6 +64,17 @@ class HastyIndex {
     }
     rows_.insert(std::move(id), vector, std::move(metadata));
   }
+  /// Takes no three rows at once, nor six: those are inserted one by one.
+  void insert_many(const iqdb::InsertedRows& rows, iqdb::LentThreads& /*threads*/) {
+    if (rows.size() % 3 == 0) {
+      throw std::bad_alloc();
+    }
+    HastyIndex next = *this;
+    for (std::size_t row = 0; row < rows.size(); ++row) {
+      next.insert(rows.ids[row], rows.vectors.subspan(row * dim(), dim()), iqdb::copied(rows.metadata[row]));
+    }
+    *this = std::move(next);
+  }
   void upsert(iqdb::VectorId id, std::span<const float> vector, std::optional<iqdb::Metadata> metadata = {}) {
     rows_.upsert(std::move(id), vector, std::move(metadata));
   }
@@ -81,5 +94,7 @@ class HastyIndex {
 
   iqdb::FlatIndex rows_;
 };
+
+static_assert(iqdb::InsertsMany<HastyIndex>);
 
 }  // namespace iqdb_test

@@ -1,11 +1,13 @@
 #include "iqdb/persist/wal/group_commit.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <filesystem>
 #include <memory>
+#include <new>
 #include <optional>
 #include <set>
 #include <span>
@@ -17,6 +19,7 @@
 #include <vector>
 
 #include "iqdb/persist.hpp"
+#include "iqdb/persist/testing/random.hpp"
 #include "support/catch.hpp"
 #include "support/memory_storage.hpp"
 #include "support/raw_log.hpp"
@@ -69,7 +72,30 @@ class CheckedIdSet : public IdSet {
   }
 };
 
+// Takes many in one call.
+template <class Set>
+class TakesMany : public Set {
+ public:
+  void insert_many(const iqdb::InsertedRows& rows, iqdb::LentThreads& /*threads*/) {
+    given.push_back(rows.size());
+    if (out_of_memory) {
+      throw std::bad_alloc();
+    }
+    Set all = *this;
+    for (std::size_t row = 0; row < rows.size(); ++row) {
+      all.insert(rows.ids[row], rows.vectors.subspan(row, 1), rows.metadata[row]);
+    }
+    static_cast<Set&>(*this) = std::move(all);
+  }
+
+  std::vector<std::size_t> given;  // how many each time
+  bool out_of_memory = false;
+};
+using ManyIdSet = TakesMany<IdSet>;
+using CheckedManyIdSet = TakesMany<CheckedIdSet>;
+
 using Ids = std::vector<std::uint64_t>;
+using Sizes = std::vector<std::size_t>;
 
 // A log in memory, and the calls of a group.
 template <class I>
@@ -92,21 +118,29 @@ class Group {
 
   void insert(std::uint64_t id) { add({.op = FrameOp::insert, .id = id, .vector = vector_}); }
   void erase(std::uint64_t id) { add({.op = FrameOp::erase, .id = id}); }
-  void insert_all(const Ids& ids) {
+  void insert_all(const Ids& ids) { insert_all_and_erase(ids, {}); }
+  void insert_all_and_erase(const Ids& ids, const Ids& erased) {
     auto& batch = batches_.emplace_back(std::make_unique<iqdb::WriteBatch>());
     for (const std::uint64_t id : ids) {
       batch->insert(id, vector_);
+    }
+    for (const std::uint64_t id : erased) {
+      batch->erase(id);
     }
     add({.op = FrameOp::batch, .batch = batch->mutations()});
   }
 
   // Commits the calls added since the last one; the outcome of each.
-  std::vector<std::string> commit(std::uint64_t piece = 1000) {
-    committed = iqdb::commit_group(index, &writer_, "/index.iqdb", std::span(calls_), piece, [&](auto&& apply) {
+  std::vector<std::string> commit(std::uint64_t piece = 1000) { return commit(piece, piece); }
+
+  // The same. It is enough when that was asked so often.
+  std::vector<std::string> commit(std::uint64_t whole, std::uint64_t questions) {
+    const auto alone = [&](auto&& apply) {
       ++pieces;
-      std::size_t applied = 0;
-      apply([&] { return ++applied == piece; });
-    });
+      std::size_t asked = 0;
+      apply([&] { return ++asked == questions; });
+    };
+    committed = iqdb::commit_group(index, &writer_, "/index.iqdb", std::span(calls_), whole, alone, &runs_);
     std::vector<std::string> outcomes;
     for (const MutationCall& call : calls_) {
       outcomes.push_back(iqdb_test::outcome_in_a_word(call.error));
@@ -140,6 +174,7 @@ class Group {
   MemoryStorage::Lock lock_;
   iqdb::LogWriter<MemoryStorage> writer_;
   iqdb::CallEncoder encoder_;
+  iqdb::InsertRuns runs_{0};
   std::vector<float> vector_{1.0F};
   std::vector<std::unique_ptr<iqdb::WriteBatch>> batches_;
   std::vector<std::vector<std::byte>> encoded_;
@@ -301,4 +336,127 @@ TEST_CASE("A large group is applied in pieces and rejected with the right number
   CHECK(group.pieces == 4);
   const auto expected = iqdb_test::Bytes().u8(4).u32(1).u64(6).u64(6).get();
   CHECK(group.frames().back().body == expected);
+}
+
+TEST_CASE("The insertions of a group are given to the index in runs that reach over calls",
+          "[group_commit][insert_run]") {
+  Group<ManyIdSet> group;
+  group.insert(1);
+  group.insert_all({2, 3});
+  group.insert(4);
+  group.erase(1);
+  group.insert(5);
+  group.insert_all_and_erase({6, 7}, {2});
+  group.insert(8);
+  CHECK(group.commit() == Outcomes(7, "ok"));
+  CHECK(group.index.given == Sizes{4, 3});
+  CHECK(group.index.ids() == Ids{3, 4, 5, 6, 7, 8});
+  CHECK(group.committed.applied == 10);
+  CHECK(group.pieces == 1);
+}
+
+TEST_CASE("A call that a check refuses is in no run and those beside it are", "[group_commit][insert_run]") {
+  Group<CheckedManyIdSet> group;
+  group.insert(2);
+  CHECK(group.commit() == Outcomes{"ok"});
+  group.insert(1);
+  group.insert(2);
+  group.insert(3);
+  group.insert_all({4, 2});
+  CHECK(group.commit() == Outcomes{"ok", "duplicate", "ok", "mutation 1"});
+  CHECK(group.index.given == Sizes{2});
+  CHECK(group.index.ids() == Ids{1, 2, 3});
+}
+
+TEST_CASE("A run is no longer than what readers may wait for and they are let in behind it",
+          "[group_commit][insert_run]") {
+  Group<ManyIdSet> group;
+  group.insert_all({1, 2, 3, 4, 5, 6, 7, 8, 9, 10});
+  CHECK(group.commit(4, 1) == Outcomes{"ok"});
+  CHECK(group.index.given == Sizes{4, 4, 2});
+  CHECK(group.pieces == 3);
+
+  Group<ManyIdSet> calls;
+  for (std::uint64_t id = 1; id <= 5; ++id) {
+    calls.insert(id);
+  }
+  CHECK(calls.commit(2, 1) == Outcomes(5, "ok"));
+  CHECK(calls.index.given == Sizes{2, 2});
+  CHECK(calls.pieces == 3);
+}
+
+TEST_CASE("A run that ends within a batch that readers see whole lets none in", "[group_commit][insert_run]") {
+  Group<ManyIdSet> group;
+  group.insert(1);
+  group.insert_all({2, 3, 4});
+  group.insert(5);
+  CHECK(group.commit(3, 1) == Outcomes(3, "ok"));
+  CHECK(group.index.given == Sizes{3, 2});
+  CHECK(group.pieces == 1);
+}
+
+TEST_CASE("A run for which the index finds no memory is applied one by one", "[group_commit][insert_run]") {
+  Group<ManyIdSet> group;
+  group.index.out_of_memory = true;
+  group.insert_all({1, 2, 3});
+  group.insert(4);
+  CHECK(group.commit() == Outcomes(2, "ok"));
+  CHECK(group.index.given == Sizes{4});  // and is not tried again
+  CHECK(group.index.ids() == Ids{1, 2, 3, 4});
+  CHECK(ops_of(group.frames()) == Ops{3});
+}
+
+TEST_CASE("Any group comes to the same with and without runs", "[group_commit][insert_run]") {
+  const auto seed = static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
+  CAPTURE(seed);
+  iqdb::testing::Random random(seed);
+  std::size_t many = 0;
+  for (int round = 0; round < 100; ++round) {
+    CAPTURE(round);
+    Group<IdSet> expected;
+    Group<ManyIdSet> group;
+    const auto both = [&](auto&& add) {
+      add(expected);
+      add(group);
+    };
+    for (int commit = 0; commit < 6; ++commit) {
+      const auto any_ids = [&] {
+        Ids ids;
+        for (std::uint64_t count = 1 + random.below(6); count > 0; --count) {
+          ids.push_back(random.one_in(40) ? 666 : random.below(60));
+        }
+        return ids;
+      };
+      for (std::uint64_t calls = random.below(10); calls > 0; --calls) {
+        const Ids ids = any_ids();
+        const std::uint64_t choice = random.below(6);
+        if (choice == 0) {
+          both([&](auto& each) { each.erase(ids.front()); });
+        } else if (choice == 1) {
+          both([&](auto& each) { each.insert_all(ids); });
+        } else if (choice == 2) {
+          both([&](auto& each) { each.insert_all_and_erase(ids, {ids.front()}); });
+        } else {
+          both([&](auto& each) { each.insert(ids.front()); });
+        }
+      }
+      const std::uint64_t whole = 1 + random.below(12);
+      const std::uint64_t questions = 1 + random.below(4);
+      group.index.out_of_memory = random.one_in(4);
+      REQUIRE(group.commit(whole, questions) == expected.commit(whole, questions));
+      REQUIRE(group.index.ids() == expected.index.ids());
+      REQUIRE(group.committed.applied == expected.committed.applied);
+      REQUIRE(group.frames().size() == expected.frames().size());
+      for (std::size_t frame = 0; frame < group.frames().size(); ++frame) {
+        REQUIRE(group.frames()[frame].body == expected.frames()[frame].body);
+      }
+      for (const std::size_t rows : group.index.given) {
+        REQUIRE(rows <= whole);
+        REQUIRE(rows > 1);
+      }
+      many += group.index.given.size();
+      group.index.given.clear();
+    }
+  }
+  CHECK(many > 50);
 }

@@ -1,7 +1,7 @@
 // Applies a batch, which stands in the log as one frame.
 //
-// Invariant: when it returns or throws, each mutation of the batch was applied, or an abort that names it stands behind the frame,
-// or the log is poisoned.
+// Invariant: when it returns or throws, each mutation of the batch was applied, or an abort that names it stands behind
+// the frame, or the log is poisoned.
 #pragma once
 
 #include <chrono>
@@ -27,8 +27,9 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 namespace logged_mutation {
 
-// Applies the mutations in order, runs of insertions together. If the index rejects one, that one and those behind it are aborted.
-// Throws BatchError for an IndexError, and what the index throws otherwise. `log` is null if they are not logged.
+// Applies the mutations in order, runs of insertions together. If the index rejects one, that one and those behind it
+// are aborted. Throws BatchError for an IndexError, and what the index throws otherwise. `log` is null if they are not
+// logged.
 template <Index I, Storage S>
 void apply_batch(I& index, OpenLog<S>* log, CheckpointSchedule& schedule, InsertRuns& runs,
                  std::span<const Mutation> mutations, const LsnRange& lsns) {

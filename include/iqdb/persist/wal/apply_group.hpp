@@ -1,7 +1,7 @@
 // Applies the mutations of a group of callers, which stand in the log.
 //
-// Invariant: each mutation is applied or is among those that were rejected, and memory that runs out is no reason to leave one
-// out: nothing here needs any, but for the index.
+// Invariant: each mutation is applied or is among those that were rejected, and memory that runs out is no reason to
+// leave one out: nothing here needs any, but for the index.
 #pragma once
 
 #include <algorithm>
@@ -82,7 +82,8 @@ class Application {
 
   [[nodiscard]] bool is_done() const noexcept { return at_ == calls_->end(); }
 
-  // Applies a run or a mutation, or passes a call that is not in the frame. Returns whether readers may be let in behind.
+  // Applies a run or a mutation, or passes a call that is not in the frame. Returns whether readers may be let in
+  // behind.
   bool step() noexcept {
     if (const GivenRun run = next_run(); run.taken) {
       pass(run.rows);

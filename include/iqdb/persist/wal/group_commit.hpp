@@ -1,7 +1,8 @@
 // Commits the calls of a group: checks them, logs those that the index will take as one frame, and applies them.
 //
 // Invariant: when commit_group returns, each mutation of the frame was applied, or an abort that names it stands behind
-// the frame, or the log is poisoned and no call of the group is told success. What is wrong with one call touches no other.
+// the frame, or the log is poisoned and no call of the group is told success. What is wrong with one call touches no
+// other.
 #pragma once
 
 #include <algorithm>
@@ -89,8 +90,8 @@ class CallEncoder {
   Writer writer_{buffer_, writer_buffer_bytes};
 };
 
-/// Lends the thread an encoder, whose memory the next call of the thread uses again. A call within a call, as of an index
-/// that is stored in another one, gets an encoder of its own.
+/// Lends the thread an encoder, whose memory the next call of the thread uses again. A call within a call, as of an
+/// index that is stored in another one, gets an encoder of its own.
 class EncoderLoan {
  public:
   /// Throws std::bad_alloc.
@@ -199,12 +200,12 @@ struct CommittedGroup {
   std::chrono::nanoseconds applying = {};  ///< how long it took
 };
 
-/// Commits the calls of a group: `calls` is a range of objects derived from MutationCall, no two of which concern the same
-/// identifier. With a null `writer` nothing is logged. `alone(apply)` calls `apply(is_enough)` while nobody else uses the
-/// index: it applies calls until there is none left or `is_enough()`, which is asked behind each. A call of more than
-/// `whole` mutations may also be divided. With `runs`, an index that InsertsMany is given up to `whole` insertions at a time,
-/// of several calls, behind which `is_enough()` is asked. `index` may be read by others otherwise. Sets the error of each call that fails.
-/// Errors of the log name `path`.
+/// Commits the calls of a group: `calls` is a range of objects derived from MutationCall, no two of which concern the
+/// same identifier. With a null `writer` nothing is logged. `alone(apply)` calls `apply(is_enough)` while nobody else
+/// uses the index: it applies calls until there is none left or `is_enough()`, which is asked behind each. A call of
+/// more than `whole` mutations may also be divided. With `runs`, an index that InsertsMany is given up to `whole`
+/// insertions at a time, of several calls, behind which `is_enough()` is asked. `index` may be read by others
+/// otherwise. Sets the error of each call that fails. Errors of the log name `path`.
 template <Index I, Storage S, class Calls, class Alone>
 CommittedGroup commit_group(I& index, LogWriter<S>* writer, const std::filesystem::path& path, const Calls& calls,
                             std::uint64_t whole, Alone&& alone, InsertRuns* runs = nullptr) noexcept {

@@ -1,7 +1,7 @@
 // Runs of insertions, which an index that InsertsMany is given in one call.
 //
-// Invariant: an index that does not take a run as a whole is given its rows one by one, so that each mutation ends as it does
-// without runs.
+// Invariant: an index that does not take a run as a whole is given its rows one by one, so that each mutation ends as
+// it does without runs.
 #pragma once
 
 #include <algorithm>
@@ -93,16 +93,16 @@ struct GivenRun {
   std::chrono::nanoseconds elapsed = {};  ///< how long it took
 };
 
-/// Finds runs among mutations that are in memory, and gives them to an index. Keeps the memory of a run, and threads. One
-/// thread at a time uses it.
+/// Finds runs among mutations that are in memory, and gives them to an index. Keeps the memory of a run, and threads.
+/// One thread at a time uses it.
 class InsertRuns {
  public:
   /// `helper_threads` is that of the configuration.
   explicit InsertRuns(unsigned helper_threads) noexcept : helpers_(helper_threads) {}
 
-  /// Gives the index the run of at most `most` rows that begins with the next mutation, if there is one. `next()` returns the
-  /// Insertion that comes next; where another mutation comes, or none, an empty one. Memory that runs out is no error: then the
-  /// rows are to be applied one by one.
+  /// Gives the index the run of at most `most` rows that begins with the next mutation, if there is one. `next()`
+  /// returns the Insertion that comes next; where another mutation comes, or none, an empty one. Memory that runs out
+  /// is no error: then the rows are to be applied one by one.
   template <Index I, class Next>
   [[nodiscard]] GivenRun give(I& index, std::size_t most, Next&& next) noexcept {
     GivenRun given;
@@ -131,8 +131,8 @@ class InsertRuns {
     return given;
   }
 
-  /// Applies mutations in order: runs of them by `taken(elapsed)` behind each, the others by `one(position)`. Throws what
-  /// these two throw, and applies nothing behind that.
+  /// Applies mutations in order: runs of them by `taken(elapsed)` behind each, the others by `one(position)`. Throws
+  /// what these two throw, and applies nothing behind that.
   template <Index I, class Taken, class One>
   void apply(I& index, std::span<const Mutation> mutations, Taken&& taken, One&& one) {
     std::size_t singly = 0;  // so many of the next are not tried as a run again

@@ -1,7 +1,7 @@
 // Threads that an index is lent while it takes many insertions in one call.
 //
-// Invariants: no thread is started before an index asks for it. A forked child neither waits for the threads of its parent nor
-// ends them, since they do not exist there.
+// Invariants: no thread is started before an index asks for it. A forked child neither waits for the threads of its
+// parent nor ends them, since they do not exist there.
 #pragma once
 
 #include <cstddef>

@@ -1,8 +1,8 @@
 // Replays the mutations of a log onto an index, and copies the frames that still count into a new log, if there is one.
 //
 // Invariant: the new log holds the mutations that the index took, with the same LSNs. Mutations that it did not take
-// are aborted in the new log, or absent if the snapshot of a version-1 log already holds them. Insertions that follow one another
-// may be applied together, but no other mutation before them, and what is wrong with one is said as if it had been alone.
+// are aborted in the new log, or absent if the snapshot of a version-1 log already holds them. Insertions that follow one
+// another may be applied together. No mutation passes another one, and each ends as if it were applied alone.
 #pragma once
 
 #include <algorithm>
@@ -64,8 +64,9 @@ class Replay {
     half_done,  // half_done_lsn() was rejected when half of it was applied: the index must be loaded anew
   };
 
-  // Replays one frame; insertions may have to wait for settle(), or for a later frame. `aborted` are the mutations of the frame that an abort behind it names. Throws PersistError
-  // log_corrupted, replay_rejected, unsupported; std::bad_alloc.
+  // Replays one frame. Its last insertions may wait for those of the next one, or for settle(). `aborted` are the
+  // mutations of the frame that an abort behind it names. Throws PersistError log_corrupted, unsupported, and
+  // replay_rejected, also for an insertion that waited; std::bad_alloc.
   [[nodiscard]] Taken take(const LogFrame& frame, FrameBody& body, std::span<const LsnRange> aborted) {
     if (body.mutations() == 0) {
       frame.decoded([&] { body.require_end(); });
@@ -82,9 +83,7 @@ class Replay {
     Outcome outcome = Outcome::applied;
     bool rest_is_passed_over = false;
     for (std::uint64_t lsn = first; lsn < first + body.mutations() && lsn <= rules_->up_to; ++lsn) {
-      if (!decoded(frame, [&] { body.read_next(mutation_); })) {
-        return Taken::undecided;
-      }
+      frame.decoded([&] { body.read_next(mutation_); });
       if (!aborted.empty() && aborted.front().last < lsn) {
         aborted = aborted.subspan(1);
       }
@@ -104,14 +103,15 @@ class Replay {
         rest_is_passed_over = frame.end == rules_->log_end;
       }
     }
-    if (first + body.mutations() - 1 <= rules_->up_to && !decoded(frame, [&] { body.require_end(); })) {
-      return Taken::undecided;
+    if (first + body.mutations() - 1 <= rules_->up_to) {
+      frame.decoded([&] { body.require_end(); });
     }
     copy(frame, body.mutations(), outcome);
     return Taken::done;
   }
 
-  // Applies the insertions that wait. Call it when all frames are taken. Returns done or undecided. Throws what take() throws.
+  // Applies the insertions that wait. Call it when all frames are taken. Returns done or undecided. Throws what take()
+  // throws.
   [[nodiscard]] Taken settle() { return apply_run() == Outcome::undecided ? Taken::undecided : Taken::done; }
 
   // Ends the new log in order. Call it behind settle().
@@ -176,21 +176,6 @@ class Replay {
     std::uint64_t offset = 0;  // of its frame
     std::uint64_t lsn = 0;
   };
-
-  // Calls `decode` for a frame. If it throws, what the index says of the insertions before counts first. Returns whether the
-  // replay may go on.
-  template <class Decode>
-  [[nodiscard]] bool decoded(const LogFrame& frame, Decode&& decode) {
-    try {
-      frame.decoded(std::forward<Decode>(decode));
-      return true;
-    } catch (const PersistError&) {
-      if (apply_run() == Outcome::undecided) {
-        return false;
-      }
-      throw;
-    }
-  }
 
   // Whether the mutation may be applied later, with others. Not where it may be rejected and the replay goes on: what is
   // tolerated depends on the frame.
