@@ -581,19 +581,30 @@ TEST_CASE("A child of a fork can use and destroy an index whose threads it has n
     auto db = std::make_unique<iqdb::PersistedIndex<ManyIndex>>(
         iqdb::PersistedIndex<ManyIndex>::open_with(ManyIndex(run_dim), config));
     db->apply(run_batch_of_ids(1, 1000));
-    iqdb_test::ChildProcess child([&] {
+    iqdb_test::ChildProcess using_it([&] {
       ::alarm(30);
       const std::string outcome = iqdb_test::outcome_of([&] {
         db->apply(run_batch_of_ids(2000, 1000));
         return 0;
       });
       const bool as_expected = logged ? outcome == "poisoned" : outcome == "ok" && db->index().size() == 2000;
-      auto moved = std::move(*db);
-      moved = iqdb::PersistedIndex<ManyIndex>::open_with(ManyIndex(run_dim), DurableDirectory().config_without_log());
       db.reset();
       return as_expected ? 0 : 1;
     });
-    CHECK(child.wait() == 0);
+    CHECK(using_it.wait() == 0);
+    iqdb_test::ChildProcess destroying_it([&] {
+      ::alarm(30);
+      const auto moved = std::move(*db);
+      db.reset();
+      return 0;
+    });
+    CHECK(destroying_it.wait() == 0);
+    iqdb_test::ChildProcess assigning_it([&] {
+      ::alarm(30);
+      *db = iqdb::PersistedIndex<ManyIndex>::open_with(ManyIndex(run_dim), DurableDirectory().config_without_log());
+      return 0;
+    });
+    CHECK(assigning_it.wait() == 0);
     db->apply(run_batch_of_ids(4000, 1000));
     CHECK(db->index().size() == 2000);
   }

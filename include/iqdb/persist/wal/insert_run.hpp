@@ -45,14 +45,13 @@ class InsertRun {
   static constexpr std::size_t most_rows = 1024;
   static constexpr std::size_t most_bytes = std::size_t{4} << 20;
 
+  InsertRun();
+  InsertRun(InsertRun&& other) noexcept;
+  InsertRun& operator=(InsertRun&& other) noexcept;
+  ~InsertRun();
+
   /// Begins a run of an index of this dimension. The memory is kept.
-  void begin(std::size_t dim) noexcept {
-    dim_ = dim;
-    bytes_ = 0;
-    ids_.clear();
-    vectors_.clear();
-    metadata_.clear();
-  }
+  void begin(std::size_t dim) noexcept;
 
   /// Whether the run has room for the insertion. A row that is so large that two would be too much is in no run.
   [[nodiscard]] bool takes(const Insertion& row) const noexcept;
@@ -177,6 +176,19 @@ namespace insert_runs {
 }
 
 }  // namespace insert_runs
+
+IQDB_PERSIST_INLINE InsertRun::InsertRun() = default;
+IQDB_PERSIST_INLINE InsertRun::InsertRun(InsertRun&& other) noexcept = default;
+IQDB_PERSIST_INLINE InsertRun& InsertRun::operator=(InsertRun&& other) noexcept = default;
+IQDB_PERSIST_INLINE InsertRun::~InsertRun() = default;
+
+IQDB_PERSIST_INLINE void InsertRun::begin(std::size_t dim) noexcept {
+  dim_ = dim;
+  bytes_ = 0;
+  ids_.clear();
+  vectors_.clear();
+  metadata_.clear();
+}
 
 IQDB_PERSIST_INLINE bool InsertRun::takes(const Insertion& row) const noexcept {
   if (row.id == nullptr || row.vector.size() != dim_ || ids_.size() == most_rows) {

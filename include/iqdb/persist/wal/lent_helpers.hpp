@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <tuple>
+#include <utility>
 
 #include "iqdb/insert_many.hpp"
 #include "iqdb/persist/bytes/helper_threads.hpp"
@@ -29,28 +31,24 @@ class LentHelpers final : public LentThreads {
   HelperThreads* helpers_;
 };
 
-namespace lent_helpers {
-
-// Leaves the threads of another process alone: what they were is memory that nobody can use any more.
-struct Ending {
-  std::int64_t process = posix_process::number();
-  void operator()(HelperThreads* helpers) const noexcept;
-};
-
-}  // namespace lent_helpers
-
 /// Helpers of an object that may be moved, and that may live on in a forked child. One thread at a time uses it.
 class KeptHelpers {
  public:
   /// `count` is that of HelperThreads.
   explicit KeptHelpers(unsigned count) noexcept : count_(count) {}
+  KeptHelpers(KeptHelpers&& other) noexcept = default;
+  KeptHelpers& operator=(KeptHelpers&& other) noexcept;
+  ~KeptHelpers() { leave_those_of_another_process(); }
 
   /// The helpers, valid until this is moved, assigned or destroyed. Throws std::bad_alloc.
   [[nodiscard]] HelperThreads& get();
 
  private:
+  void leave_those_of_another_process() noexcept;
+
   unsigned count_;
-  std::unique_ptr<HelperThreads, lent_helpers::Ending> helpers_;
+  std::int64_t process_ = 0;  // that made the helpers
+  std::unique_ptr<HelperThreads> helpers_;
 };
 
 #if IQDB_PERSIST_DEFINITIONS
@@ -65,16 +63,26 @@ IQDB_PERSIST_INLINE void LentHelpers::each(std::size_t numbers, const std::funct
   }
 }
 
+IQDB_PERSIST_INLINE KeptHelpers& KeptHelpers::operator=(KeptHelpers&& other) noexcept {
+  leave_those_of_another_process();
+  count_ = other.count_;
+  process_ = other.process_;
+  helpers_ = std::move(other.helpers_);
+  return *this;
+}
+
 IQDB_PERSIST_INLINE HelperThreads& KeptHelpers::get() {
-  if (!helpers_ || helpers_.get_deleter().process != posix_process::number()) {
-    helpers_ = std::unique_ptr<HelperThreads, lent_helpers::Ending>(new HelperThreads(count_));
+  leave_those_of_another_process();
+  if (!helpers_) {
+    helpers_ = std::make_unique<HelperThreads>(count_);
+    process_ = posix_process::number();
   }
   return *helpers_;
 }
 
-IQDB_PERSIST_INLINE void lent_helpers::Ending::operator()(HelperThreads* helpers) const noexcept {
-  if (process == posix_process::number()) {
-    std::default_delete<HelperThreads>()(helpers);
+IQDB_PERSIST_INLINE void KeptHelpers::leave_those_of_another_process() noexcept {
+  if (helpers_ && process_ != posix_process::number()) {
+    std::ignore = helpers_.release();  // their destructor would wait for threads that do not exist here
   }
 }
 

@@ -171,12 +171,6 @@ class Replay {
     }
   }
 
-  // Where a row of the run stood.
-  struct RowPlace {
-    std::uint64_t offset = 0;  // of its frame
-    std::uint64_t lsn = 0;
-  };
-
   // Whether the mutation may be applied later, with others. Not where it may be rejected and the replay goes on: what is
   // tolerated depends on the frame.
   [[nodiscard]] bool can_wait(const LogFrame& frame) const noexcept {
@@ -186,8 +180,8 @@ class Replay {
 
   Outcome gather_or_apply(const LogFrame& frame, std::uint64_t lsn) {
     if constexpr (InsertsMany<I>) {
-      if (can_wait(frame) && !places_.empty() && run_.takes(Insertion::of(mutation_))) {
-        return gathered(frame, lsn);
+      if (can_wait(frame) && !offsets_.empty() && run_.takes(Insertion::of(mutation_))) {
+        return gathered(frame);
       }
       if (apply_run() == Outcome::undecided) {
         return Outcome::undecided;
@@ -195,16 +189,18 @@ class Replay {
       if (can_wait(frame)) {
         run_.begin(index_->dim());
         if (run_.takes(Insertion::of(mutation_))) {
-          return gathered(frame, lsn);
+          return gathered(frame);
         }
       }
     }
     return apply(frame, lsn);
   }
 
-  Outcome gathered(const LogFrame& frame, std::uint64_t lsn) {
+  static constexpr std::uint64_t none_passed_over = 0;  // for an insertion: only upserts are passed over
+
+  Outcome gathered(const LogFrame& frame) {
     run_.add(std::move(mutation_.id), mutation_.vector, std::move(mutation_.metadata));
-    places_.push_back({.offset = frame.position.offset, .lsn = lsn});
+    offsets_.push_back(frame.position.offset);
     return Outcome::applied;
   }
 
@@ -212,19 +208,19 @@ class Replay {
   Outcome apply_run() {
     Outcome outcome = Outcome::applied;
     if constexpr (InsertsMany<I>) {
-      if (places_.size() > 1 && insert_run(*index_, run_, *helpers_)) {
-        report_->replayed += places_.size();
+      if (offsets_.size() > 1 && insert_run(*index_, run_, *helpers_)) {
+        report_->replayed += offsets_.size();
       } else {
         std::swap(mutation_, row_);  // it is read, and comes behind the run
-        for (std::size_t row = 0; row < places_.size() && outcome == Outcome::applied; ++row) {
+        for (std::size_t row = 0; row < offsets_.size() && outcome == Outcome::applied; ++row) {
           run_.take_out(row, mutation_);
           LogFrame frame;
-          frame.position.offset = places_[row].offset;
-          outcome = apply(frame, places_[row].lsn);
+          frame.position.offset = offsets_[row];
+          outcome = apply(frame, none_passed_over);
         }
         std::swap(mutation_, row_);
       }
-      places_.clear();
+      offsets_.clear();
     }
     return outcome;
   }
@@ -333,11 +329,11 @@ class Replay {
   RecoveryReport* report_;
   HelperThreads* helpers_;
   Mutation mutation_;
-  InsertRun run_;                      // insertions that wait
-  std::vector<RowPlace> places_;       // of each row
-  Mutation row_;                       // of the run, while the rows are applied one by one
-  std::vector<LsnRange> not_applied_;  // mutations of the frame that are no part of the state
-  std::optional<std::int64_t> time_;   // read, and not yet written
+  InsertRun run_;                       // insertions that wait
+  std::vector<std::uint64_t> offsets_;  // of the frame of each row
+  Mutation row_;                        // of the run, while the rows are applied one by one
+  std::vector<LsnRange> not_applied_;   // mutations of the frame that are no part of the state
+  std::optional<std::int64_t> time_;    // read, and not yet written
   std::uint64_t half_done_lsn_ = 0;
 };
 
