@@ -46,6 +46,8 @@ class InsertRun {
   static constexpr std::size_t most_bytes = std::size_t{4} << 20;
 
   InsertRun();
+  InsertRun(const InsertRun&) = delete;
+  InsertRun& operator=(const InsertRun&) = delete;
   InsertRun(InsertRun&& other) noexcept;
   InsertRun& operator=(InsertRun&& other) noexcept;
   ~InsertRun();

@@ -19,6 +19,7 @@
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
 /// Lends helpers, and the calling thread. No other job may use the helpers meanwhile. Used by one thread.
+// NOLINTNEXTLINE(cppcoreguidelines-virtual-class-destructor): it is final, and nobody owns a LentThreads
 class LentHelpers final : public LentThreads {
  public:
   /// Precondition: `helpers` outlives this.
@@ -36,6 +37,8 @@ class KeptHelpers {
  public:
   /// `count` is that of HelperThreads.
   explicit KeptHelpers(unsigned count) noexcept : count_(count) {}
+  KeptHelpers(const KeptHelpers&) = delete;
+  KeptHelpers& operator=(const KeptHelpers&) = delete;
   KeptHelpers(KeptHelpers&& other) noexcept = default;
   KeptHelpers& operator=(KeptHelpers&& other) noexcept;
   ~KeptHelpers() { leave_those_of_another_process(); }
