@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "iqdb/persist.hpp"
+#include "iqdb/persist/shared_index.hpp"
 #include "support/allocations.hpp"
 #include "support/catch.hpp"
 #include "support/child_process.hpp"
@@ -608,6 +609,35 @@ TEST_CASE("A child of a fork can use and destroy an index whose threads it has n
     db->apply(run_batch_of_ids(4000, 1000));
     CHECK(db->index().size() == 2000);
   }
+}
+
+TEST_CASE("Whoever leads the callers of a SharedIndex lends its threads", "[insert_run][threads]") {
+  const ForgettingRuns forgetting;
+  ManyRuns::uses_threads = true;  // all of it is written by the leader alone
+  const DurableDirectory directory;
+  PersistConfig config = directory.config(iqdb::FsyncPolicy::never());
+  config.helper_threads = 2;
+  constexpr std::uint64_t callers = 4;
+  constexpr std::uint64_t batches = 25;
+  {
+    auto db = iqdb::SharedIndex<ManyIndex>::open_with(ManyIndex(run_dim), config);
+    std::vector<std::thread> threads;
+    for (std::uint64_t caller = 0; caller < callers; ++caller) {
+      threads.emplace_back([&db, caller] {
+        for (std::uint64_t batch = 0; batch < batches; ++batch) {
+          db.apply(run_batch_of_ids((caller * batches + batch) * 10, 10));
+        }
+      });
+    }
+    for (std::thread& thread : threads) {
+      thread.join();
+    }
+    CHECK(db.read([](const ManyIndex& index) { return index.size(); }) == callers * batches * 10);
+    db.close();
+  }
+  CHECK_FALSE(ManyRuns::given.empty());
+  CHECK(ManyRuns::counts.front() == 3);
+  CHECK(iqdb::PersistedIndex<ManyIndex>::load(config).index().size() == callers * batches * 10);
 }
 
 TEST_CASE("Where memory for a run is missing a batch is applied one by one", "[insert_run]") {
