@@ -183,10 +183,12 @@ struct PersistConfig {
   std::function<void(const Progress&)> on_progress = {};
   /// Called with what a program would write to its log: a load that replayed, checkpoints, slow syncs, a failure that
   /// poisons. It is called in the thread in which that happens, which may be one of this library, at any time until the
-  /// index is destroyed, and by several threads at once. It holds that thread up. It must not call an index, but for
-  /// stats() and what else waits for nothing: other calls throw PersistError reentered. What it throws is ignored.
+  /// index is destroyed, and by several threads at once. It holds that thread up: a sync that is due waits for it. Of a
+  /// SharedIndex it may call stats() and what else waits for nothing; other calls of an index throw PersistError
+  /// reentered. It must not end the program by `exit`, destroy the index, or return in a forked child. What it throws is
+  /// ignored.
   std::function<void(const Event&)> on_event = {};
-  /// How long a sync of the log may take before it is an event.
+  /// How long a sync of the log may take before it is an event: from 0 to 24 hours.
   std::chrono::milliseconds slow_sync = std::chrono::seconds(1);
   /// The size of each buffer, in bytes, from 4 KiB to 1 GiB. A save or load uses a few buffers, whatever the size of the
   /// index.
@@ -223,16 +225,17 @@ IQDB_PERSIST_INLINE void validate(const PersistConfig& config) {
                                                    std::to_string(least) + " to " + std::to_string(most));
     }
   };
+  constexpr std::chrono::milliseconds a_day = std::chrono::hours(24);
   if (config.fsync_policy.is_periodic()) {
-    constexpr std::chrono::milliseconds a_day = std::chrono::hours(24);
     require_from_to("the interval of FsyncPolicy::periodic, in milliseconds,", config.fsync_policy.interval().count(),
                     std::chrono::milliseconds::rep{0}, a_day.count());
   }
   if (config.checkpoint.is_automatic()) {
-    constexpr std::chrono::milliseconds a_day = std::chrono::hours(24);
     require_from_to("the recovery_time of CheckpointPolicy::automatic, in milliseconds,",
                     config.checkpoint.bounds().recovery_time.count(), std::chrono::milliseconds::rep{1}, a_day.count());
   }
+  require_from_to("PersistConfig::slow_sync, in milliseconds,", config.slow_sync.count(),
+                  std::chrono::milliseconds::rep{0}, a_day.count());
   constexpr std::size_t gibibyte = std::size_t{1} << 30U;
   require_from_to("PersistConfig::buffer_bytes", config.buffer_bytes, std::size_t{4096}, gibibyte);
   require_from_to("PersistConfig::log_extent_bytes", config.log_extent_bytes, std::size_t{0}, gibibyte);

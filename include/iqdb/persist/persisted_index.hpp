@@ -301,10 +301,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
   /// any case.
   void close() {
     const CallUnderWay call(in_call_);
-    opened_.lsn = lsn();
-    if (opened_.log) {
-      naming_file(path_, [&] { open_log::close(std::move(opened_.log)); });
-    }
+    end();
   }
 
  private:
@@ -377,9 +374,19 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
     });
   }
 
+  void end() {
+    opened_.lsn = lsn();
+    if (opened_.log) {
+      naming_file(path_, [&] { open_log::close(std::move(opened_.log)); });
+    }
+  }
+
   void close_quietly() noexcept {
     try {
-      close();
+      // Also in a handler of another index's events, where close() would be refused.
+      if (!in_call_) {
+        end();
+      }
     } catch (...) {
       // A caller that wants to know calls close().
     }

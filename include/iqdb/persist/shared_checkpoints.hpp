@@ -7,6 +7,7 @@
 #include <future>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <system_error>
 #include <utility>
 
@@ -14,6 +15,7 @@
 #include "iqdb/persist/call_under_way.hpp"
 #include "iqdb/persist/config.hpp"
 #include "iqdb/persist/error.hpp"
+#include "iqdb/persist/events.hpp"
 #include "iqdb/persist/snapshot/snapshot.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/checkpoint_schedule.hpp"
@@ -74,7 +76,9 @@ class SharedCheckpoints {
   /// A group was applied, which took `applying`. Returns whether begin_automatic() must follow. The caller holds
   /// state.mutex().
   [[nodiscard]] bool applied(std::chrono::nanoseconds applying) {
-    state_->schedule().applied(applying);
+    if (state_->is_logged()) {
+      state_->schedule().applied(applying);
+    }
     const bool begins = !is_asked_for_ && state_->is_checkpoint_due();
     is_asked_for_ = is_asked_for_ || begins;
     return begins;
@@ -86,8 +90,10 @@ class SharedCheckpoints {
       run([this] { make_automatic(); });
     } catch (...) {
       // There is no thread now. There may be one when the log has doubled.
+      events::emit(state_->inner().config().on_event, {.kind = Event::Kind::checkpoint_failed, .message = {}},
+                   [] { return std::string("an automatic checkpoint failed: ") + message_of_current_exception(); });
       const std::lock_guard guard(state_->mutex());
-      state_->schedule().failed(state_->log_bytes());
+      state_->schedule().failed(state_->log_bytes(), true);
       is_asked_for_ = false;
     }
   }

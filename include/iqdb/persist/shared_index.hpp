@@ -98,7 +98,7 @@ class SharedIndex : public InsertOverloads<SharedIndex<I, S>>, public UpsertOver
       return;
     }
     try {
-      state_->close();
+      state_->end();
     } catch (...) {
       // A caller that wants to know calls close().
     }

@@ -129,6 +129,11 @@ class SharedState {
 
   void close() {
     require_ready();
+    end();
+  }
+
+  /// Closes as the destructor does: also in a handler of another index's events. The thread must be in no call of this.
+  void end() {
     const ThreadInCall mark(this, false);
     begin_closing();
     checkpoints_.end();
@@ -304,6 +309,9 @@ class SharedState {
     return checkpoint_beside(index(), inner_.storage_, inner_.path_, open_log::usable(inner_.opened_.log), config,
                              std::forward<Alone>(alone));
   }
+
+  /// Whether mutations are logged.
+  [[nodiscard]] bool is_logged() const noexcept { return log_ != nullptr; }
 
   /// Throws PersistError poisoned from the moment at which close() is called.
   void require_not_closing() const {

@@ -24,14 +24,22 @@ class CheckpointSchedule {
  public:
   using Clock = std::chrono::steady_clock;
 
-  /// How many mutations are counted for one that is measured, where each is applied alone: the clock would cost as much as
-  /// a small mutation. A prime number, so that what an index does at every power of two, as growing, is met in turn.
+  /// How many mutations count as much as the one of them that is measured, where each is applied alone: the clock would cost
+  /// as much as a small mutation. A prime number, so that a period of what a program does, or an index, seldom fits it.
   static constexpr unsigned sampled_one_in = 17;
 
   explicit CheckpointSchedule(CheckpointPolicy policy) noexcept : policy_(policy) {}
 
   /// The index took `elapsed` to apply mutations that stand in the log.
   void applied(std::chrono::nanoseconds elapsed) noexcept { replay_estimate_ += elapsed; }
+
+  /// Calls `apply()`, which applies mutations that were logged together, and measures it. Throws what it throws.
+  template <class Apply>
+  void apply_batch(Apply&& apply) {
+    const auto began = Clock::now();
+    std::forward<Apply>(apply)();
+    applied(Clock::now() - began);
+  }
 
   /// Calls `apply()`, which applies one mutation, and measures some of these calls. Throws what it throws.
   template <class Apply>
@@ -75,12 +83,15 @@ class CheckpointSchedule {
     ++done_;
   }
 
-  /// It failed, and the log has this size. The next one is due when the log has doubled.
-  void failed(std::uint64_t log_bytes) noexcept {
+  /// It failed, and the log has this size. If it was an automatic one, the next one is due when the log has doubled.
+  void failed(std::uint64_t log_bytes, bool is_automatic) noexcept {
     under_way_ = false;
-    retry_bytes_ = log_bytes * 2;
+    retry_bytes_ = is_automatic ? log_bytes * 2 : retry_bytes_;
     ++failed_;
   }
+
+  /// The index was saved, and the log is kept: a replay begins behind what it holds.
+  void saved() noexcept { replay_estimate_ = std::chrono::nanoseconds(0); }
 
   /// Fills in what is known here.
   void tell(Stats& stats) const noexcept {
@@ -111,16 +122,17 @@ class CheckpointSchedule {
 template <class WithSchedule, class LogBytes, class Make>
 SnapshotInfo watched_checkpoint(const std::function<void(const Event&)>& on_event, bool is_automatic,
                                 WithSchedule&& with_schedule, LogBytes&& log_bytes, Make&& make) {
-  const std::string which = is_automatic ? "an automatic checkpoint" : "a checkpoint";
-  events::emit(on_event, {.kind = Event::Kind::checkpoint_begun, .message = {}}, [&] { return which + " begins"; });
+  const char* const name = is_automatic ? "an automatic checkpoint" : "a checkpoint";
+  const auto which = [name] { return std::string(name); };
+  events::emit(on_event, {.kind = Event::Kind::checkpoint_begun, .message = {}}, [&] { return which() + " begins"; });
   with_schedule([](CheckpointSchedule& schedule) { schedule.begin(); });
   SnapshotInfo info;
   try {
     info = std::forward<Make>(make)();
   } catch (...) {
-    with_schedule([&](CheckpointSchedule& schedule) { schedule.failed(log_bytes()); });
+    with_schedule([&](CheckpointSchedule& schedule) { schedule.failed(log_bytes(), is_automatic); });
     events::emit(on_event, {.kind = Event::Kind::checkpoint_failed, .message = {}},
-                 [&] { return which + " failed: " + message_of_current_exception(); });
+                 [&] { return which() + " failed: " + message_of_current_exception(); });
     throw;
   }
   with_schedule([&](CheckpointSchedule& schedule) {
@@ -133,7 +145,7 @@ SnapshotInfo watched_checkpoint(const std::function<void(const Event&)>& on_even
   events::emit(
       on_event,
       {.kind = Event::Kind::checkpoint_done, .message = {}, .elapsed = info.elapsed, .bytes = info.file_bytes}, [&] {
-        return which + " of " + std::to_string(info.vectors) + " vectors was done in " +
+        return which() + " of " + std::to_string(info.vectors) + " vectors was done in " +
                events::in_seconds(info.elapsed) + "; the snapshot has " + std::to_string(info.file_bytes) + " bytes";
       });
   return info;
