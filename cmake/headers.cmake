@@ -8,6 +8,7 @@ set(iqdb_persist_headers
     iqdb/text.hpp
     iqdb/index_error.hpp
     iqdb/types.hpp
+    iqdb/insert_many.hpp
     iqdb/index.hpp
     iqdb/explain_index.hpp
     iqdb/insert_overloads.hpp

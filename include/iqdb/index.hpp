@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "iqdb/index_error.hpp"
+#include "iqdb/insert_many.hpp"
 #include "iqdb/types.hpp"
 
 namespace iqdb {
@@ -86,6 +87,15 @@ template <class I>
 concept ChecksUpsert = requires(const I& index, const VectorId& id, std::span<const float> vector,
                                 const std::optional<Metadata>& metadata) {
   index.check_upsert(id, vector, metadata);
+};
+
+/// `i.insert_many(rows, threads)` adds all rows, as if each were inserted in their order, or throws what insert would throw
+/// for one of them and has changed nothing. It may work in the LentThreads. A replay, a batch and a group of callers call
+/// it for insertions that follow one another; where it throws, they insert the rows one by one. Write
+/// `static_assert(iqdb::InsertsMany<MyIndex>);` beside an index: a function with another signature is not called.
+template <class I>
+concept InsertsMany = requires(I& index, const InsertedRows& rows, LentThreads& threads) {
+  index.insert_many(rows, threads);
 };
 
 /// `i.insert_logged(id, vector, metadata)` and `i.upsert_logged(id, vector, metadata)` do what `insert` and `upsert` do,

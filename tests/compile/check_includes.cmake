@@ -56,6 +56,7 @@ set(ground
     iqdb/text.hpp
     iqdb/index_error.hpp
     iqdb/types.hpp
+    iqdb/insert_many.hpp
     iqdb/index.hpp
     iqdb/explain_index.hpp
     iqdb/insert_overloads.hpp

@@ -155,29 +155,19 @@ inline constexpr std::size_t ends = 6;
   return step;
 }
 
-/// The life with this number, from first_beside_checkpoints on: the stories, with others between them and without end behind
-/// them.
+/// The life beside checkpoints with this number, from first_beside_checkpoints on.
 [[nodiscard]] inline ExaminationOfCallers examination_beside_checkpoints(std::uint64_t number) {
-  constexpr std::size_t story_dim = 2;
-  const HastySubject small = hasty_subject(story_dim);
-  std::vector<std::pair<Life, bool>> told = stories_beside_checkpoints(small, story_dim);
-  const std::uint64_t place = number - first_beside_checkpoints;
-  if (place % 2 == 0 && place / 2 < told.size()) {
-    auto& [life, checks] = told[static_cast<std::size_t>(place / 2)];
-    return {{.subject = small, .life = std::move(life), .told = true}, checks};
-  }
-  Random random(number);
-  constexpr std::size_t dims[] = {1, 2, 7, 40};
-  const std::size_t dim = dims[random.below(std::size(dims))];
-  const HastySubject subject = hasty_subject(dim);
-  Life life = any_life(subject, dim, static_cast<std::size_t>(1 + random.below(4)), random);
-  life.wal_enabled = true;
-  for (Step& step : life.steps) {
-    if (step.kind == Step::Kind::mutate || step.kind == Step::Kind::batch) {
-      step = any_step_beside_checkpoints(subject, dim, random);
-    }
-  }
-  return {{.subject = subject, .life = std::move(life), .told = false}, !random.one_in(3)};
+  return told_or_random(number, first_beside_checkpoints, stories_beside_checkpoints,
+                        [](const HastySubject& subject, std::size_t dim, Random& random) {
+                          Life life = any_life(subject, dim, static_cast<std::size_t>(1 + random.below(4)), random);
+                          life.wal_enabled = true;
+                          for (Step& step : life.steps) {
+                            if (step.kind == Step::Kind::mutate || step.kind == Step::Kind::batch) {
+                              step = any_step_beside_checkpoints(subject, dim, random);
+                            }
+                          }
+                          return life;
+                        });
 }
 
 /// Examines the lives of one caller, then those of many, then those beside checkpoints, as far as `enough` asks for them: one

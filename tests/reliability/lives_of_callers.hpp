@@ -173,13 +173,14 @@ class ChecksAre {
   return step;
 }
 
-/// The life of many callers with this number, from first_of_callers on: the stories, with others between them and without
-/// end behind them.
-[[nodiscard]] inline ExaminationOfCallers examination_of_callers(std::uint64_t number) {
+/// The life with this number, from `first` on: what `tell(subject, dim)` tells, with others between them and without end behind
+/// them. `any(subject, dim, random)` makes one of the others.
+template <class Tell, class Any>
+[[nodiscard]] ExaminationOfCallers told_or_random(std::uint64_t number, std::uint64_t first, Tell&& tell, Any&& any) {
   constexpr std::size_t story_dim = 2;
   const HastySubject small = hasty_subject(story_dim);
-  std::vector<std::pair<Life, bool>> told = stories_of_callers(small, story_dim);
-  const std::uint64_t place = number - first_of_callers;
+  std::vector<std::pair<Life, bool>> told = std::forward<Tell>(tell)(small, story_dim);
+  const std::uint64_t place = number - first;
   if (place % 2 == 0 && place / 2 < told.size()) {
     auto& [life, checks] = told[static_cast<std::size_t>(place / 2)];
     return {{.subject = small, .life = std::move(life), .told = true}, checks};
@@ -188,13 +189,23 @@ class ChecksAre {
   constexpr std::size_t dims[] = {1, 2, 7, 40};
   const std::size_t dim = dims[random.below(std::size(dims))];
   const HastySubject subject = hasty_subject(dim);
-  Life life = any_life(subject, dim, static_cast<std::size_t>(2 + random.below(7)), random);
-  for (Step& step : life.steps) {
-    if ((step.kind == Step::Kind::mutate || step.kind == Step::Kind::batch) && !random.one_in(4)) {
-      step = any_step_of_callers(subject, dim, random);
-    }
-  }
+  Life life = std::forward<Any>(any)(subject, dim, random);
   return {{.subject = subject, .life = std::move(life), .told = false}, !random.one_in(3)};
+}
+
+/// The life of many callers with this number, from first_of_callers on.
+[[nodiscard]] inline ExaminationOfCallers examination_of_callers(std::uint64_t number) {
+  return told_or_random(number, first_of_callers, stories_of_callers,
+                        [](const HastySubject& subject, std::size_t dim, Random& random) {
+                          Life life = any_life(subject, dim, static_cast<std::size_t>(2 + random.below(7)), random);
+                          for (Step& step : life.steps) {
+                            const bool mutates = step.kind == Step::Kind::mutate || step.kind == Step::Kind::batch;
+                            if (mutates && !random.one_in(4)) {
+                              step = any_step_of_callers(subject, dim, random);
+                            }
+                          }
+                          return life;
+                        });
 }
 
 }  // namespace iqdb_test

@@ -27,7 +27,7 @@ struct Event {
     poisoned,           ///< nothing can be logged any more
   };
   Kind kind;
-  std::string_view message;             ///< what happened, in words; valid during the call
+  std::string_view message = {};        ///< what happened, in words; valid during the call
   std::chrono::nanoseconds elapsed{0};  ///< how long it took, if it is something that takes time
   std::uint64_t bytes = 0;              ///< how many bytes it was about, if any
 };

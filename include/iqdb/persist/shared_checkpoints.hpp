@@ -90,7 +90,7 @@ class SharedCheckpoints {
       run([this] { make_automatic(); });
     } catch (...) {
       // There is no thread now. There may be one when the log has doubled.
-      events::emit(state_->inner().config().on_event, {.kind = Event::Kind::checkpoint_failed, .message = {}},
+      events::emit(state_->inner().config().on_event, {.kind = Event::Kind::checkpoint_failed},
                    [] { return std::string("an automatic checkpoint failed: ") + message_of_current_exception(); });
       const std::lock_guard guard(state_->mutex());
       state_->schedule().failed(state_->log_bytes(), true);

@@ -61,7 +61,7 @@ std::optional<WrittenSnapshot<S>> written_beside(const I& index, S& storage, con
     is_frozen = frozen.freeze(index);
   });
   const auto tell_of_failure = [&config] {
-    events::emit(config.on_event, {.kind = Event::Kind::freezing_failed, .message = {}}, [] {
+    events::emit(config.on_event, {.kind = Event::Kind::freezing_failed}, [] {
       return std::string(
           "the index could not be held still beside mutations, as the system did not give a process or its memory, or "
           "the process did not end its work; mutations wait for this checkpoint");

@@ -124,14 +124,14 @@ SnapshotInfo watched_checkpoint(const std::function<void(const Event&)>& on_even
                                 WithSchedule&& with_schedule, LogBytes&& log_bytes, Make&& make) {
   const char* const name = is_automatic ? "an automatic checkpoint" : "a checkpoint";
   const auto which = [name] { return std::string(name); };
-  events::emit(on_event, {.kind = Event::Kind::checkpoint_begun, .message = {}}, [&] { return which() + " begins"; });
+  events::emit(on_event, {.kind = Event::Kind::checkpoint_begun}, [&] { return which() + " begins"; });
   with_schedule([](CheckpointSchedule& schedule) { schedule.begin(); });
   SnapshotInfo info;
   try {
     info = std::forward<Make>(make)();
   } catch (...) {
     with_schedule([&](CheckpointSchedule& schedule) { schedule.failed(log_bytes(), is_automatic); });
-    events::emit(on_event, {.kind = Event::Kind::checkpoint_failed, .message = {}},
+    events::emit(on_event, {.kind = Event::Kind::checkpoint_failed},
                  [&] { return which() + " failed: " + message_of_current_exception(); });
     throw;
   }
@@ -143,8 +143,7 @@ SnapshotInfo watched_checkpoint(const std::function<void(const Event&)>& on_even
                   info.frozen != Freezing::by_waiting, CheckpointSchedule::Clock::now());
   });
   events::emit(
-      on_event,
-      {.kind = Event::Kind::checkpoint_done, .message = {}, .elapsed = info.elapsed, .bytes = info.file_bytes}, [&] {
+      on_event, {.kind = Event::Kind::checkpoint_done, .elapsed = info.elapsed, .bytes = info.file_bytes}, [&] {
         return which() + " of " + std::to_string(info.vectors) + " vectors was done in " +
                events::in_seconds(info.elapsed) + "; the snapshot has " + std::to_string(info.file_bytes) + " bytes";
       });

@@ -48,7 +48,7 @@ inline void tell_of_recovery(const PersistConfig& config, const RecoveryReport& 
   if (!report.log_found) {
     return;
   }
-  events::emit(config.on_event, {.kind = Event::Kind::recovered, .message = {}, .elapsed = report.replay_elapsed}, [&] {
+  events::emit(config.on_event, {.kind = Event::Kind::recovered, .elapsed = report.replay_elapsed}, [&] {
     std::string text = "a load replayed " + std::to_string(report.replayed) + " mutations of the log in " +
                        events::in_seconds(report.replay_elapsed);
     if (report.dropped_bytes > 0) {

@@ -41,7 +41,7 @@ class LogEvents {
   /// Tells of a sync, if it was slow.
   void tell_of_sync(std::chrono::nanoseconds elapsed) const noexcept {
     if (elapsed > slow_sync_) {
-      events::emit(on_event_, {.kind = Event::Kind::slow_sync, .message = {}, .elapsed = elapsed}, [&] {
+      events::emit(on_event_, {.kind = Event::Kind::slow_sync, .elapsed = elapsed}, [&] {
         return "a sync of the log took " + events::in_seconds(elapsed) + ", longer than PersistConfig::slow_sync, " +
                events::in_seconds(slow_sync_);
       });
@@ -52,7 +52,7 @@ class LogEvents {
   template <class Message>
   void tell_of_poison(Message&& message) noexcept {
     if (!told_of_poison_.exchange(true)) {
-      events::emit(on_event_, {.kind = Event::Kind::poisoned, .message = {}}, std::forward<Message>(message));
+      events::emit(on_event_, {.kind = Event::Kind::poisoned}, std::forward<Message>(message));
     }
   }
 
