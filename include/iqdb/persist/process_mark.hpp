@@ -5,6 +5,9 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <tuple>
+#include <utility>
 
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/posix_process.hpp"
@@ -34,6 +37,36 @@ class ProcessMark {
 
  private:
   std::int64_t number_ = posix_process::number();
+};
+
+/// Owns an object that several threads use. In the child of a fork it is not destroyed: a thread that does not exist there may be
+/// in the middle of a use.
+template <class T>
+class LeftInFork {
+ public:
+  /// Owns nothing.
+  LeftInFork() = default;
+  explicit LeftInFork(std::unique_ptr<T> owned) noexcept : owned_(std::move(owned)) {}
+  LeftInFork(const LeftInFork&) = delete;
+  LeftInFork& operator=(const LeftInFork&) = delete;
+  ~LeftInFork() {
+    if (inherited()) {
+      std::ignore = owned_.release();
+    }
+  }
+
+  /// Whether this process is a fork of the one in which this was made.
+  [[nodiscard]] bool inherited() const noexcept { return made_in_.inherited(); }
+
+  /// Owns `owned` from now on, and destroys what it owned before.
+  void reset(std::unique_ptr<T> owned) noexcept { owned_ = std::move(owned); }
+
+  [[nodiscard]] T* operator->() const noexcept { return owned_.get(); }
+  [[nodiscard]] explicit operator bool() const noexcept { return owned_ != nullptr; }
+
+ private:
+  std::unique_ptr<T> owned_;
+  ProcessMark made_in_;
 };
 
 }  // namespace iqdb

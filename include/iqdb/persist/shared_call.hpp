@@ -64,7 +64,7 @@ class SharedStepCall : public SharedCall {
   }
 
   /// What the step returned, or throws what it threw. Called once, when it is done.
-  [[nodiscard]] Result result() {
+  Result result() {
     rethrow();
     if constexpr (!std::is_void_v<Result>) {
       return std::move(*result_);

@@ -315,9 +315,8 @@ class SharedState {
   /// Throws PersistError poisoned from the moment at which close() is called.
   void require_not_closing() const {
     if (closing_) {
-      throw_persist_error(
-          PersistErrorKind::poisoned,
-          "the index is being closed, which ends the checkpoint; the log has what it would have stored");
+      throw_persist_error(PersistErrorKind::poisoned,
+                          "the index is being closed, and the checkpoint ended without its snapshot");
     }
   }
 
