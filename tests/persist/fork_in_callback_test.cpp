@@ -1,4 +1,6 @@
 // A callback that forks, and returns in the child: there nothing of the call goes on, and the parent does not notice.
+#include <unistd.h>
+
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -59,6 +61,9 @@ class ForkingHandler {
  public:
   ForkingHandler(PersistConfig& config, Event::Kind kind) {
     config.on_event = [this, kind](const Event& event) {
+      if (child.is_child()) {
+        ::_exit(99);  // nothing happens there that could be told of
+      }
       if (armed && event.kind == kind) {
         child.fork();
       }
@@ -237,13 +242,51 @@ TEST_CASE("on_progress that forks leaves a child whose call throws", "[fork_in_c
   }
 }
 
+TEST_CASE("on_progress that forks while threads help leaves a child whose call throws", "[fork_in_callback]") {
+  const DurableDirectory directory;
+  PersistConfig config = directory.config();
+  config.helper_threads = 2;
+  config.buffer_bytes = std::size_t{256} * 1024;
+  ReturningChild child;
+  std::optional<Progress::Phase> phase;
+  config.on_progress = [&](const Progress& progress) {
+    if (phase == progress.phase) {
+      child.fork();
+    }
+  };
+  // So large that the phases report before their ends.
+  constexpr std::size_t dim = 4096;
+  FlatIndex large(dim, iqdb::DistanceMetric::euclidean);
+  for (std::uint64_t id = 1; id <= 2500; ++id) {
+    large.insert(id, std::span<const float>(std::vector<float>(dim, static_cast<float>(id))));
+  }
+  auto db = DurableIndex::open_with(std::move(large), config);
+  SECTION("a save") {
+    phase = Progress::Phase::save;
+    CHECK(child.outcomes([&] { std::ignore = db.save(); }) == only_in_parent);
+  }
+  SECTION("a load") {
+    db.close();
+    phase = Progress::Phase::load;
+    CHECK(child.outcomes([&] { db = DurableIndex::load(config); }) == only_in_parent);
+  }
+  CHECK(db.index().size() == 2500);
+  CHECK_FALSE(db.poisoned());
+}
+
 TEST_CASE("An index that forks in its save leaves a child that changes no file", "[fork_in_callback]") {
   const DurableDirectory directory;
   PersistConfig config = directory.config();
   ReturningChild child;
   SECTION("with the log on") {
     auto db = iqdb::PersistedIndex<CallsInSave>::open_with(CallsInSave(index_of({1})), config);
-    CallsInSave::called = [&] { child.fork(); };
+    const iqdb_test::FileSet before = directory.files();
+    CallsInSave::called = [&] {
+      child.fork();
+      if (!child.is_child()) {
+        CHECK(directory.log_bytes() == before.at(iqdb_test::log_name));
+      }
+    };
     CHECK(child.outcomes([&] { std::ignore = db.checkpoint(); }) == only_in_parent);
     CallsInSave::called = nullptr;
     require_goes_on(db, directory, 1);

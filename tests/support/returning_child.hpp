@@ -41,6 +41,9 @@ class ReturningChild {
     is_over_ = true;
   }
 
+  /// Whether this process is the child.
+  [[nodiscard]] bool is_child() const noexcept { return id_ == 0; }
+
   /// Whether it has forked, and the child has ended. Any thread may ask it.
   [[nodiscard]] bool is_over() const noexcept { return is_over_; }
 

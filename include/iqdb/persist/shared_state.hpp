@@ -259,6 +259,7 @@ class SharedState {
     inner_.opened_.lsn = inner_.lsn();
     // It stays, without its lock: other threads ask it whether this process is a fork.
     closed_log_ = std::move(inner_.opened_.log);
+    const typename S::Lock released = std::move(closed_log_->lock);
     {
       const std::lock_guard guard(mutex_);
       schedule().closed();

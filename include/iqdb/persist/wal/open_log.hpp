@@ -59,14 +59,12 @@ template <Storage S>
   return *log;
 }
 
-// Ends the log in order and releases the lock; the object stays. Throws PersistError io, poisoned; the lock is released in
-// any case, but by a forked child, whose parent has it.
+// Ends the log in order. Throws PersistError io, poisoned. The lock is the caller's to release, whether it throws or not.
 template <Storage S>
 void close(OpenLog<S>& log) {
   if (log.lock.inherited()) {
     throw_forked();
   }
-  const typename S::Lock released = std::move(log.lock);
   log.writer->close();
 }
 
