@@ -11,7 +11,6 @@
 #include <functional>
 #include <optional>
 #include <span>
-#include <tuple>
 #include <type_traits>
 #include <utility>
 
@@ -24,6 +23,7 @@
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/events.hpp"
 #include "iqdb/persist/persistable.hpp"
+#include "iqdb/persist/process_mark.hpp"
 #include "iqdb/persist/snapshot/snapshot.hpp"
 #include "iqdb/persist/stats.hpp"
 #include "iqdb/persist/storage/file_storage.hpp"
@@ -367,7 +367,9 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
         // The log goes on, or is poisoned, as after a checkpoint that was asked for.
       }
       on_progress.swap(config_.on_progress);
-      naming_file(path_, [this] { std::ignore = open_log::usable(opened_.log); });
+      if (opened_.log->lock.inherited()) {
+        naming_file(path_, [] { throw_forked(); });
+      }
     }
   }
 

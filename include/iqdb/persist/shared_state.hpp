@@ -264,7 +264,7 @@ class SharedState {
       const std::lock_guard guard(mutex_);
       schedule().closed();
     }
-    naming_file(inner_.path_, [&] { open_log::close(*closed_log_); });
+    naming_file(inner_.path_, [&] { closed_log_->writer->close(); });
   }
 
   /// Runs `step` when no group is in flight, and before any call that is made later. Throws what it throws.

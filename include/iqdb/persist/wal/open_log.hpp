@@ -7,7 +7,6 @@
 
 #include "iqdb/persist/config.hpp"
 #include "iqdb/persist/error.hpp"
-#include "iqdb/persist/process_mark.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/wal_writer.hpp"
@@ -47,25 +46,13 @@ template <Storage S>
   throw_persist_error(PersistErrorKind::poisoned, "the index was closed or moved from; load it again");
 }
 
-// The log, if this process may write it. Throws PersistError poisoned.
+// The log, unless the object was closed. Throws PersistError poisoned. In the child of a fork the writer refuses its calls.
 template <Storage S>
 [[nodiscard]] OpenLog<S>& usable(const std::unique_ptr<OpenLog<S>>& log) {
   if (!log) {
     throw_closed();
   }
-  if (log->lock.inherited()) {
-    throw_forked();
-  }
   return *log;
-}
-
-// Ends the log in order. Throws PersistError io, poisoned. The lock is the caller's to release, whether it throws or not.
-template <Storage S>
-void close(OpenLog<S>& log) {
-  if (log.lock.inherited()) {
-    throw_forked();
-  }
-  log.writer->close();
 }
 
 }  // namespace open_log

@@ -60,7 +60,7 @@ void close_opened(OpenedIndex<I, S>& opened, const std::filesystem::path& path) 
   if (opened.log) {
     opened.lsn = opened.log->writer->lsn();
     const std::unique_ptr<OpenLog<S>> closed = std::move(opened.log);
-    naming_file(path, [&] { open_log::close(*closed); });
+    naming_file(path, [&] { closed->writer->close(); });
   }
 }
 
