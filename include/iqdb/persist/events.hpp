@@ -16,7 +16,7 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 /// Something that a program would write to its own log. The library itself prints nothing.
 struct Event {
   enum class Kind : std::uint8_t {
-    recovered,          ///< a load replayed a log; `elapsed` is how long that took
+    recovered,          ///< a load replayed mutations, or dropped bytes; `elapsed` is how long that took
     checkpoint_begun,   ///< one that was asked for, or an automatic one
     checkpoint_done,    ///< `bytes` is the size of the snapshot
     checkpoint_failed,  ///< nothing is lost, but the log grows; an automatic one is tried again when it has doubled
@@ -25,7 +25,7 @@ struct Event {
     poisoned,           ///< nothing can be logged any more
   };
   Kind kind;
-  std::string_view message = {};        ///< what happened, in words; valid during the call
+  std::string_view message = {};        ///< what happened, in words; valid during the call; empty without memory for it
   std::chrono::nanoseconds elapsed{0};  ///< how long it took, if it is something that takes time
   std::uint64_t bytes = 0;              ///< how many bytes it was about, if any
 };
