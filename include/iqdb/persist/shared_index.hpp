@@ -54,7 +54,8 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 /// another thread that uses this object: that thread may wait for the function's end.
 ///
 /// It can neither be copied nor moved; a function may return it, and `new SharedIndex<I>(SharedIndex<I>::load(config))`
-/// makes one that a pointer holds. In the child of a fork every call throws poisoned, and the destructor does nothing.
+/// makes one that a pointer holds. In the child of a fork every call throws poisoned, and the destructor does nothing. So does a
+/// call whose callback has forked, when the callback returns in the child; a thread of this object ends such a child.
 template <Persistable I, Storage S = FileStorage>
 class SharedIndex : public InsertOverloads<SharedIndex<I, S>>, public UpsertOverloads<SharedIndex<I, S>> {
   static_assert(Index<I>, "SharedIndex<I> makes the mutations of I by itself: I needs what concept Index asks for");
