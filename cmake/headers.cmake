@@ -14,7 +14,11 @@ set(iqdb_persist_headers
     iqdb/insert_overloads.hpp
     iqdb/persist/error.hpp
     iqdb/persist/index_path.hpp
+    iqdb/persist/posix_process.hpp
+    iqdb/persist/process_mark.hpp
     iqdb/persist/events.hpp
+    iqdb/persist/stats.hpp
+    iqdb/persist/call_under_way.hpp
     iqdb/persist/config.hpp
     iqdb/persist/progress.hpp
     # Bytes: checksums, streams, buffers.
@@ -39,7 +43,6 @@ set(iqdb_persist_headers
     iqdb/persist/storage/storage.hpp
     iqdb/persist/storage/file_system.hpp
     iqdb/persist/storage/posix_calls.hpp
-    iqdb/persist/storage/posix_process.hpp
     iqdb/persist/storage/posix_locks.hpp
     iqdb/persist/storage/posix_attributes.hpp
     iqdb/persist/storage/posix_file_system.hpp
@@ -83,6 +86,8 @@ set(iqdb_persist_headers
     iqdb/persist/wal/wal_reader.hpp
     iqdb/persist/wal/new_log.hpp
     iqdb/persist/wal/log_events.hpp
+    iqdb/persist/wal/log_poison.hpp
+    iqdb/persist/wal/sync_state.hpp
     iqdb/persist/wal/wal_writer.hpp
     iqdb/persist/wal/recovery_report.hpp
     iqdb/persist/wal/replay.hpp
@@ -101,12 +106,13 @@ set(iqdb_persist_headers
     iqdb/persist/wal/checkpoint.hpp
     iqdb/persist/wal/log_tail.hpp
     iqdb/persist/wal/checkpoint_beside.hpp
+    iqdb/persist/wal/save_opened.hpp
+    iqdb/persist/wal/watched_checkpoint.hpp
     iqdb/persist/wal/commit_queue.hpp
     iqdb/persist/wal/apply_group.hpp
     iqdb/persist/wal/group_commit.hpp
     # The face.
     iqdb/persist/inspect.hpp
-    iqdb/persist/call_under_way.hpp
     iqdb/persist/write_batch.hpp
     iqdb/persist/persisted_index.hpp
     iqdb/persist/commit_delay.hpp

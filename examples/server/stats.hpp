@@ -2,8 +2,8 @@
 #pragma once
 
 #include <iqdb/index/flat.hpp>
-#include <iqdb/persist/events.hpp>
 #include <iqdb/persist/shared_index.hpp>
+#include <iqdb/persist/stats.hpp>
 
 #include <nlohmann/json.hpp>
 

@@ -93,6 +93,19 @@ TEST_CASE("validate: takes a recovery time of a millisecond to a day", "[config]
   }
 }
 
+TEST_CASE("validate: a sync may be slow from 0 to 24 hours on", "[config]") {
+  PersistConfig config = usable();
+  for (const std::chrono::milliseconds wrong :
+       {-1ms, 24h + 1ms, std::chrono::milliseconds::min(), std::chrono::milliseconds::max()}) {
+    config.slow_sync = wrong;
+    require_refused(PersistErrorKind::invalid_config, config);
+  }
+  for (const std::chrono::milliseconds right : {0ms, 24h + 0ms}) {
+    config.slow_sync = right;
+    CHECK_NOTHROW(validate(config));
+  }
+}
+
 TEST_CASE("validate: takes a buffer of 4 KiB to 1 GiB", "[config]") {
   PersistConfig config = usable();
   config.buffer_bytes = 4095;

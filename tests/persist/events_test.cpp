@@ -1,18 +1,18 @@
-// Events as a handler sees them, and how durations are counted.
+// Events as a handler sees them.
 #include "iqdb/persist/events.hpp"
 
 #include <chrono>
-#include <cstdint>
+#include <new>
 #include <set>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 
 #include "support/catch.hpp"
+#include "support/returning_child.hpp"
 
 namespace {
 
-using iqdb::DurationCounts;
 using iqdb::Event;
 using std::chrono::nanoseconds;
 
@@ -28,40 +28,6 @@ TEST_CASE("Each kind of event has a name of its own", "[events]") {
   CHECK(names.size() == 7);
   CHECK(names.count("unknown") == 0);
   CHECK(to_string(Event::Kind::slow_sync) == "slow_sync");
-}
-
-TEST_CASE("A duration is counted in the bucket of its power of two", "[events]") {
-  DurationCounts counts;
-  for (const std::int64_t elapsed : {0, 1, 2, 3, 4, 1023, 1024}) {
-    counts.add(nanoseconds(elapsed));
-  }
-  CHECK(counts.count() == 7);
-  CHECK(counts.total() == nanoseconds(2057));
-  CHECK(counts.longest() == nanoseconds(1024));
-  CHECK(counts.buckets()[0] == 1);   // 0
-  CHECK(counts.buckets()[1] == 1);   // 1
-  CHECK(counts.buckets()[2] == 2);   // 2, 3
-  CHECK(counts.buckets()[3] == 1);   // 4
-  CHECK(counts.buckets()[10] == 1);  // 512 to 1023
-  CHECK(counts.buckets()[11] == 1);  // 1024
-}
-
-TEST_CASE("Each bucket begins where the one before it ends", "[events]") {
-  for (std::size_t bucket = 1; bucket + 1 < DurationCounts::bucket_count; ++bucket) {
-    CAPTURE(bucket);
-    DurationCounts counts;
-    counts.add(DurationCounts::least(bucket));
-    counts.add(DurationCounts::least(bucket + 1) - nanoseconds(1));
-    CHECK(counts.buckets()[bucket] == 2);
-  }
-}
-
-TEST_CASE("The last bucket takes whatever is longer and the first what a clock that went back says", "[events]") {
-  DurationCounts counts;
-  counts.add(std::chrono::hours(24 * 365));
-  counts.add(nanoseconds(-5));
-  CHECK(counts.buckets().back() == 1);
-  CHECK(counts.buckets().front() == 1);
 }
 
 TEST_CASE("Without a handler no message is made", "[events]") {
@@ -85,11 +51,42 @@ TEST_CASE("What a handler throws ends with it", "[events]") {
   CHECK(called == 2);
 }
 
-TEST_CASE("A message that cannot be made is no failure of what the event is about", "[events]") {
+TEST_CASE("A message that cannot be made is no failure of what the event is about and the event has no words",
+          "[events]") {
   int called = 0;
-  iqdb::events::emit([&](const Event&) { ++called; }, {.kind = Event::Kind::poisoned},
-                     []() -> std::string { throw std::bad_alloc(); });
-  CHECK(called == 0);
+  const bool told = iqdb::events::emit(
+      [&](const Event& event) {
+        ++called;
+        CHECK(event.kind == Event::Kind::poisoned);
+        CHECK(event.message.empty());
+      },
+      {.kind = Event::Kind::poisoned}, []() -> std::string { throw std::bad_alloc(); });
+  CHECK(told);
+  CHECK(called == 1);
+}
+
+TEST_CASE("Within a handler nobody is told and that is known", "[events]") {
+  int inner = 0;
+  bool told = true;
+  const auto told_of_nothing = [&](const Event&) { ++inner; };
+  const auto text = [] { return std::string("text"); };
+  CHECK(iqdb::events::emit(
+      [&](const Event&) { told = iqdb::events::emit(told_of_nothing, {.kind = Event::Kind::poisoned}, text); },
+      {.kind = Event::Kind::slow_sync}, text));
+  CHECK_FALSE(told);
+  CHECK(inner == 0);
+  CHECK_FALSE(iqdb::events::emit({}, {.kind = Event::Kind::poisoned}, text));
+  CHECK(iqdb::events::emit(told_of_nothing, {.kind = Event::Kind::poisoned}, text));
+}
+
+TEST_CASE("In a child that a handler has forked the event throws poisoned and in the parent nothing", "[events]") {
+  iqdb_test::ReturningChild child;
+  const std::string outcome = child.outcomes([&] {
+    iqdb::events::emit([&](const Event&) { child.fork(); }, {.kind = Event::Kind::slow_sync},
+                       [] { return std::string(); });
+  });
+  CHECK(outcome == "ok, in the child: poisoned");
+  CHECK_FALSE(iqdb::events::in_handler());
 }
 
 TEST_CASE("A handler gets its message and what the event says", "[events]") {

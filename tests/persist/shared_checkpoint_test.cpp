@@ -142,6 +142,29 @@ TEST_CASE("Mutations and reads go on while a forked process writes the snapshot"
   CHECK(!std::filesystem::exists(directory / "x.iqdb.tmp"));
 }
 
+TEST_CASE("close ends an automatic checkpoint that is under way and says so", "[shared_checkpoint]") {
+  const TemporaryDirectory directory;
+  Endless::marker = directory / "saving";
+  std::string why;
+  PersistConfig config{.path = directory / "x.iqdb", .wal_enabled = true, .fsync_policy = iqdb::FsyncPolicy::never()};
+  config.checkpoint = iqdb::CheckpointPolicy::automatic({.least_log_bytes = 1});
+  config.on_event = [&](const iqdb::Event& event) {
+    if (event.kind == iqdb::Event::Kind::checkpoint_failed) {
+      why = event.message;
+    }
+  };
+  EndlessShared db = EndlessShared::open_with(Endless(empty()), config);
+  std::uint64_t inserted = 0;
+  while (!std::filesystem::exists(Endless::marker)) {
+    db.insert(++inserted, {1.0F, 2.0F});
+  }
+  db.close();
+  Endless::marker.clear();
+  CHECK(why.find("is being closed") != std::string::npos);
+  CHECK(why.find("load it again") == std::string::npos);
+  CHECK(size_of(directory / "x.iqdb") == inserted);
+}
+
 TEST_CASE("A path is free at once when its process is killed during a checkpoint", "[shared_checkpoint]") {
   const TemporaryDirectory directory;
   iqdb_test::Pipe started;

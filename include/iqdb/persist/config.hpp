@@ -29,7 +29,7 @@ class FsyncPolicy {
   /// Sync in a thread, half of `interval` after a mutation. So no acknowledged mutation stays unsynced longer than
   /// `interval`, unless the sync itself takes longer than the other half: the next mutation then waits until that sync
   /// is done. So a crash loses what was acknowledged in the last `interval`, and the mutation after it, whatever the
-  /// disk does. `interval` is from 0 to 24 hours.
+  /// disk does. The thread also calls PersistConfig::on_event, which is part of that time. `interval` is from 0 to 24 hours.
   [[nodiscard]] static constexpr FsyncPolicy periodic(std::chrono::milliseconds interval) noexcept {
     return FsyncPolicy(Mode::periodic, interval);
   }
@@ -68,12 +68,12 @@ class CheckpointPolicy {
   };
 
   /// A checkpoint is made when the log is over one of the bounds, but only when ten times as long has passed since the
-  /// last one as that one took. So a load takes as long as that of the snapshot, and the longest of: recovery_time; eleven
-  /// checkpoints; a replay of an eighth of the snapshot.
+  /// last one as that one took. So a load takes as long as that of the snapshot, and the longest of: recovery_time and one
+  /// checkpoint, beside which mutations go on; twelve checkpoints; a replay of an eighth of the snapshot.
   ///
-  /// A PersistedIndex makes it at the end of the mutation that is over the bound, a SharedIndex in a thread of its own. It
-  /// never fails a mutation: PersistConfig::on_event tells of a failure, and the next one is tried when the log has
-  /// doubled. It does not call PersistConfig::on_progress.
+  /// A PersistedIndex makes it at the end of the load, or of the mutation, that finds the log over the bound, also of one that
+  /// the index rejects; a SharedIndex in a thread of its own. It never fails a mutation or a load: PersistConfig::on_event
+  /// tells of a failure, and the next one is tried when the log has doubled. It does not call PersistConfig::on_progress.
   [[nodiscard]] static constexpr CheckpointPolicy automatic(Bounds bounds) noexcept {
     return CheckpointPolicy(true, bounds);
   }
@@ -179,14 +179,20 @@ struct PersistConfig {
   /// replay_rejected. The mutation is lost; RecoveryReport::tolerated counts it, and the old log is kept.
   bool skip_rejected = false;
   /// Called now and then during a long save or load, in the thread that made the call, and at the end of each phase. An
-  /// exception from it cancels the call and reaches the caller; the old snapshot then stands.
+  /// exception from it cancels the call and reaches the caller; the old snapshot then stands. If it forks and returns in the
+  /// child, the call throws PersistError poisoned there.
   std::function<void(const Progress&)> on_progress = {};
   /// Called with what a program would write to its log: a load that replayed, checkpoints, slow syncs, a failure that
   /// poisons. It is called in the thread in which that happens, which may be one of this library, at any time until the
-  /// index is destroyed, and by several threads at once. It holds that thread up. It must not call an index, but for
-  /// stats() and what else waits for nothing: other calls throw PersistError reentered. What it throws is ignored.
+  /// index is destroyed, and by several threads at once. It holds that thread up: a sync that is due waits for it. Of a
+  /// SharedIndex it may call stats() and what else waits for nothing; other calls of an index, and opening one, throw
+  /// PersistError reentered. What it throws is ignored.
+  ///
+  /// If it forks and returns in the child, the call throws PersistError poisoned there; in a thread of this library, the child
+  /// ends. It must not destroy a PersistedIndex that is in a call. A SharedIndex, or one whose thread syncs, that it destroys in
+  /// a call or a thread of that index, as by `exit`, is left as by a crash, and keeps its path until the process ends.
   std::function<void(const Event&)> on_event = {};
-  /// How long a sync of the log may take before it is an event.
+  /// How long a sync of the log may take before it is an event: from 0 to 24 hours.
   std::chrono::milliseconds slow_sync = std::chrono::seconds(1);
   /// The size of each buffer, in bytes, from 4 KiB to 1 GiB. A save or load uses a few buffers, whatever the size of the
   /// index.
@@ -232,6 +238,8 @@ IQDB_PERSIST_INLINE void validate(const PersistConfig& config) {
     require_from_to("the recovery_time of CheckpointPolicy::automatic, in milliseconds,",
                     config.checkpoint.bounds().recovery_time.count(), std::chrono::milliseconds::rep{1}, a_day.count());
   }
+  require_from_to("PersistConfig::slow_sync, in milliseconds,", config.slow_sync.count(),
+                  std::chrono::milliseconds::rep{0}, a_day.count());
   constexpr std::size_t gibibyte = std::size_t{1} << 30U;
   require_from_to("PersistConfig::buffer_bytes", config.buffer_bytes, std::size_t{4096}, gibibyte);
   require_from_to("PersistConfig::log_extent_bytes", config.log_extent_bytes, std::size_t{0}, gibibyte);

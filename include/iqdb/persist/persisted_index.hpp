@@ -4,11 +4,11 @@
 // replaced that this object has not loaded or saved, unless the caller asks for that.
 #pragma once
 
-#include <chrono>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <span>
 #include <type_traits>
@@ -23,13 +23,14 @@
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/events.hpp"
 #include "iqdb/persist/persistable.hpp"
+#include "iqdb/persist/process_mark.hpp"
 #include "iqdb/persist/snapshot/snapshot.hpp"
+#include "iqdb/persist/stats.hpp"
 #include "iqdb/persist/storage/file_storage.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/apply_batch.hpp"
 #include "iqdb/persist/wal/apply_mutation.hpp"
-#include "iqdb/persist/wal/checkpoint.hpp"
 #include "iqdb/persist/wal/checkpoint_schedule.hpp"
 #include "iqdb/persist/wal/frame_body.hpp"
 #include "iqdb/persist/wal/insert_run.hpp"
@@ -40,6 +41,8 @@
 #include "iqdb/persist/wal/opening.hpp"
 #include "iqdb/persist/wal/recovery_report.hpp"
 #include "iqdb/persist/wal/save_alone.hpp"
+#include "iqdb/persist/wal/save_opened.hpp"
+#include "iqdb/persist/wal/watched_checkpoint.hpp"
 #include "iqdb/persist/write_batch.hpp"
 #include "iqdb/types.hpp"
 
@@ -59,10 +62,13 @@ class SharedState;
 /// policy, and then applied. Changes through index_mut() are not logged; the next save() or checkpoint() stores them.
 ///
 /// It can be moved, but not copied. The thread rules are those of a standard container: calls of const members may run
-/// concurrently, also beside save(), checkpoint() and sync(); any other call needs exclusive use. SharedIndex is for many
-/// threads. A call from within a call, as from on_progress, throws PersistError reentered and does nothing. With the log
-/// on, one object in one process holds the path; in the child of a fork, calls that need the log throw poisoned, and the
-/// destructor does nothing. With the log off, several objects may save to one path, each only over what it loaded or saved.
+/// concurrently, and index(), poisoned(), config() and recovery() also beside save(), checkpoint() and sync(); any other call
+/// needs exclusive use. SharedIndex is for many threads. A call from within a call, as from on_progress, throws PersistError
+/// reentered and does nothing.
+///
+/// With the log on, one object in one process holds the path; in the child of a fork, calls that need the log throw poisoned,
+/// and the destructor does nothing. So does a call whose callback (on_progress, on_event) has forked, when the callback returns
+/// in the child. With the log off, several objects may save to one path, each only over what it loaded or saved.
 template <Persistable I, Storage S = FileStorage>
 class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public UpsertOverloads<PersistedIndex<I, S>> {
  public:
@@ -87,7 +93,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
   /// lacks, and log_mismatch, if the log continues another snapshot. Throws std::bad_alloc.
   static PersistedIndex load(PersistConfig config, S storage = {}) {
     OpenedIndex<I, S> opened = loaded<I>(config, storage);
-    return PersistedIndex(std::move(opened), std::move(config), std::move(storage));
+    return checked(PersistedIndex(std::move(opened), std::move(config), std::move(storage)));
   }
 
   /// Loads the index from its file. If there is none, stores `empty` there like open_with. Throws as load and open_with
@@ -95,7 +101,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
   /// but cannot be loaded is never ignored.
   static PersistedIndex load_or_create(PersistConfig config, I empty, S storage = {}) {
     OpenedIndex<I, S> opened = loaded_or_created<I>(config, storage, &empty, [&] { return std::move(empty); });
-    return PersistedIndex(std::move(opened), std::move(config), std::move(storage));
+    return checked(PersistedIndex(std::move(opened), std::move(config), std::move(storage)));
   }
 
   /// The same for an index that is costly to make: `make()` is called only if there is no file, as for an import. Then
@@ -104,7 +110,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
     requires std::convertible_to<std::invoke_result_t<Make>, I>
   static PersistedIndex load_or_create(PersistConfig config, Make&& make, S storage = {}) {
     OpenedIndex<I, S> opened = loaded_or_created<I>(config, storage, nullptr, std::forward<Make>(make));
-    return PersistedIndex(std::move(opened), std::move(config), std::move(storage));
+    return checked(PersistedIndex(std::move(opened), std::move(config), std::move(storage)));
   }
 
   PersistedIndex(PersistedIndex&&) noexcept(std::is_nothrow_move_constructible_v<I>) = default;
@@ -117,7 +123,6 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
       path_ = std::move(other.path_);
       schedule_ = other.schedule_;
       insert_runs_ = std::move(other.insert_runs_);
-      has_unlogged_changes_ = other.has_unlogged_changes_;
     }
     return *this;
   }
@@ -135,7 +140,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
   /// reentered.
   [[nodiscard]] I& index_mut() {
     CallUnderWay::require_none(in_call_);
-    has_unlogged_changes_ = true;
+    opened_.has_unlogged_changes = true;
     return opened_.index;
   }
 
@@ -197,7 +202,6 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
     const LsnRange lsns = log(1, [&](Writer& writer) { write_insert(writer, id, vector, metadata); });
     apply_or_abort(lsns,
                    [&](bool& /*half_done*/) { opened_.index.insert(std::move(id), vector, std::move(metadata)); });
-    checkpoint_if_due();
   }
 
   /// Adds a vector, or replaces the vector and the metadata of that identifier. Durability and exceptions are those of
@@ -213,7 +217,6 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
     apply_or_abort(lsns, [&](bool& half_done) {
       upsert_into(opened_.index, std::move(id), vector, std::move(metadata), half_done);
     });
-    checkpoint_if_due();
   }
 
   /// Removes a vector. Durability and exceptions are those of insert.
@@ -226,7 +229,6 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
     check_before_erase(opened_.index, id);
     const LsnRange lsns = log(1, [&](Writer& writer) { write_erase(writer, id); });
     apply_or_abort(lsns, [&](bool& /*half_done*/) { opened_.index.erase(id); });
-    checkpoint_if_due();
   }
 
   /// Applies the mutations of a batch in order. With the log on they are one record and one sync: after a crash all are
@@ -246,8 +248,8 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
     check_before_batch(opened_.index, mutations, fail);
     const auto body = [&](Writer& writer) { write_batch(writer, mutations); };
     const LsnRange lsns = logged ? log(mutations.size(), body) : LsnRange();
-    logged_mutation::apply_batch(opened_.index, opened_.log.get(), schedule_, insert_runs_, mutations, lsns);
-    checkpoint_if_due();
+    measured(mutations.size() == 1,
+             [&] { logged_mutation::apply_batch(opened_.index, opened_.log.get(), insert_runs_, mutations, lsns); });
   }
 
   /// Makes every logged mutation durable now, whatever the policy. Does nothing with the log off. Throws PersistError
@@ -269,14 +271,16 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
   /// log_mismatch, and log_present if a log beside the file holds mutations that it lacks.
   SnapshotInfo save() {
     const CallUnderWay call(in_call_);
-    return saved(config_, false);
+    const SnapshotInfo info = save_opened(opened_, storage_, path_, config_, false);
+    schedule_.saved(info.file_bytes);
+    return info;
   }
 
   /// Saves like save() and begins a new, empty log, so that a load has nothing to replay. Throws as save() does. With
   /// the log off, it is save().
   SnapshotInfo checkpoint() {
     const CallUnderWay call(in_call_);
-    return checkpointed(config_, false);
+    return checkpointed(false);
   }
 
   /// Stores the index as it is in memory under another path, where there is nothing yet: a snapshot without a log. It
@@ -295,10 +299,8 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
   /// any case.
   void close() {
     const CallUnderWay call(in_call_);
-    opened_.lsn = lsn();
-    if (opened_.log) {
-      naming_file(path_, [&] { open_log::close(std::move(opened_.log)); });
-    }
+    schedule_.closed();
+    close_opened(opened_, path_);
   }
 
  private:
@@ -309,10 +311,21 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
         config_(std::move(config)),
         storage_(std::move(storage)),
         path_(std::move(opened_.path)) {
-    schedule_.applied(opened_.report.replay_elapsed);
+    if (opened_.log) {
+      schedule_.snapshot_has(opened_.log->writer->header().base.file_bytes);
+      schedule_.applied(opened_.report.replay_elapsed);
+    }
   }
 
-  [[nodiscard]] bool logs_next() const { return logged_mutation::begins(config_, opened_.log, has_unlogged_changes_); }
+  // Returns `loaded`, whose log may be long already.
+  static PersistedIndex checked(PersistedIndex loaded) {
+    loaded.checkpoint_if_due();
+    return loaded;
+  }
+
+  [[nodiscard]] bool logs_next() const {
+    return logged_mutation::begins(config_, opened_.log, opened_.has_unlogged_changes);
+  }
   [[nodiscard]] bool is_logged() const noexcept { return config_.wal_enabled && !config_.read_only; }
 
   template <class WriteBody>
@@ -324,58 +337,46 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
 
   template <class Apply>
   void apply_or_abort(const LsnRange& lsns, Apply&& apply) {
-    logged_mutation::apply_or_abort(opened_.log.get(), schedule_, lsns, std::forward<Apply>(apply));
+    measured(true, [&] { logged_mutation::apply_or_abort(opened_.log.get(), lsns, std::forward<Apply>(apply)); });
   }
 
-  // Called behind a mutation. on_event tells of a failure, which is none of the mutation.
-  void checkpoint_if_due() noexcept {
-    if (opened_.log && schedule_.is_due(opened_.log->writer->bytes(), opened_.log->writer->header().base.file_bytes,
-                                        CheckpointSchedule::Clock::now)) {
+  // Calls `apply()`, which applies the mutations of a record, one or a batch. With the log on, a checkpoint that is due is made
+  // behind it.
+  template <class Apply>
+  void measured(bool is_one, Apply&& apply) {
+    logged_mutation::measured(opened_.log ? &schedule_ : nullptr, is_one, std::forward<Apply>(apply),
+                              [this] { checkpoint_if_due(); });
+  }
+
+  // on_event tells of a failure, which is none of the mutation or the load before it. Throws PersistError poisoned in a child
+  // that a callback has forked.
+  void checkpoint_if_due() {
+    if (opened_.log && schedule_.is_due(opened_.log->writer->bytes(), CheckpointSchedule::Clock::now)) {
+      std::function<void(const Progress&)> on_progress;
+      on_progress.swap(config_.on_progress);  // it is not told of this one
       try {
-        PersistConfig config = config_;
-        config.on_progress = nullptr;
-        checkpointed(config, true);
+        checkpointed(true);
       } catch (...) {
         // The log goes on, or is poisoned, as after a checkpoint that was asked for.
+      }
+      on_progress.swap(config_.on_progress);
+      if (opened_.log->lock.inherited()) {
+        naming_file(path_, [] { throw_forked(); });
       }
     }
   }
 
-  SnapshotInfo checkpointed(const PersistConfig& config, bool is_automatic) {
+  SnapshotInfo checkpointed(bool is_automatic) {
+    require_savable(opened_, path_, config_);
     return watched_checkpoint(
-        config.on_event, is_automatic, [this](auto&& use) { use(schedule_); }, [this] { return log_bytes(); },
-        [&] { return saved(config, true); });
+        config_.on_event, is_automatic, [this](auto&& use) { use(schedule_); }, [this] { return log_bytes(); },
+        [&] { return save_opened(opened_, storage_, path_, config_, true); });
   }
 
-  SnapshotInfo saved(const PersistConfig& config, bool begins_log) {
-    const auto started = std::chrono::steady_clock::now();
-    return naming_file(path_, [&] {
-      SnapshotInfo info;
-      if (config.read_only) {
-        logged_mutation::throw_read_only(path_);
-      }
-      if (config.wal_enabled) {
-        OpenLog<S>& log = open_log::usable(opened_.log);
-        const WrittenSnapshot<S> written = save_beside_log(opened_.index, storage_, path_, log, config);
-        has_unlogged_changes_ = false;
-        if (begins_log) {
-          begin_new_log(written.fingerprint, storage_, path_, log, config);
-        }
-        info = written.info;
-      } else {
-        info = save_without_log(opened_.index, storage_, path_, config, opened_.on_disk);
-      }
-      info.elapsed = std::chrono::steady_clock::now() - started;
-      info.pause = info.elapsed;
-      return info;
-    });
-  }
-
+  // Also in a handler of another index's events, where close() would be refused.
   void close_quietly() noexcept {
-    try {
-      close();
-    } catch (...) {
-      // A caller that wants to know calls close().
+    if (!in_call_) {
+      close_opened_quietly(opened_, path_);
     }
   }
 
@@ -385,7 +386,6 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
   std::filesystem::path path_;  // config_.path with symbolic links resolved
   CheckpointSchedule schedule_{config_.checkpoint};
   InsertRuns insert_runs_{config_.helper_threads};
-  bool has_unlogged_changes_ = false;  // index_mut() was called, and no save has followed
   bool in_call_ = false;
 };
 

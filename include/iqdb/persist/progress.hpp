@@ -6,9 +6,23 @@
 #include <utility>
 
 #include "iqdb/persist/config.hpp"
+#include "iqdb/persist/process_mark.hpp"
 #include "iqdb/persist/version.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
+
+namespace progress {
+
+// Calls `callback`, which may be empty. Throws what it throws, and PersistError poisoned in a child that it has forked.
+inline void report(const std::function<void(const Progress&)>& callback, const Progress& progress) {
+  if (callback) {
+    const ProcessMark here;
+    callback(progress);
+    here.require_same();
+  }
+}
+
+}  // namespace progress
 
 /// Counts the bytes of one phase and reports them in steps of 16 MiB.
 class ProgressMeter {
@@ -41,11 +55,9 @@ class ProgressMeter {
  private:
   void report() {
     reported_ = progress_.done;
-    if (*callback_) {
-      cancelled_ = true;
-      (*callback_)(progress_);
-      cancelled_ = false;
-    }
+    cancelled_ = true;
+    progress::report(*callback_, progress_);
+    cancelled_ = false;
   }
 
   const std::function<void(const Progress&)>* callback_;

@@ -1,11 +1,15 @@
-// A call of a SharedIndex: what its own thread does before it waits for a leader.
+// A call of a SharedIndex: what its own thread does before it waits for a leader, and what it has behind that.
 #pragma once
 
 #include <condition_variable>
 #include <cstddef>
+#include <exception>
 #include <functional>
+#include <optional>
 #include <span>
+#include <type_traits>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "iqdb/index.hpp"
@@ -20,6 +24,56 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 /// A call that waits in the queue, on the stack of its thread.
 struct SharedCall : CommitQueue<SharedCall>::Entry, MutationCall {
   std::condition_variable wake = {};
+
+  /// Runs the step of a call that goes alone, and keeps what it throws. Called by the leader.
+  template <class Step>
+  void run(Step&& step) noexcept {
+    try {
+      std::forward<Step>(step)();
+    } catch (...) {
+      error = std::current_exception();
+    }
+  }
+
+  /// Throws what the call failed with.
+  void rethrow() const {
+    if (error) {
+      std::rethrow_exception(error);
+    }
+  }
+};
+
+/// A call that goes alone: a step, and what it returns.
+template <class Step>
+class SharedStepCall : public SharedCall {
+ public:
+  using Result = std::invoke_result_t<Step>;
+
+  /// `step` must outlive this.
+  explicit SharedStepCall(Step& step) noexcept : step_(&step) { QueuedCall::alone = true; }
+
+  /// Called by the leader.
+  void run() noexcept {
+    SharedCall::run([this] {
+      if constexpr (std::is_void_v<Result>) {
+        (*step_)();
+      } else {
+        result_.emplace((*step_)());
+      }
+    });
+  }
+
+  /// What the step returned, or throws what it threw. Called once, when it is done.
+  Result result() {
+    rethrow();
+    if constexpr (!std::is_void_v<Result>) {
+      return std::move(*result_);
+    }
+  }
+
+ private:
+  Step* step_;
+  std::optional<std::conditional_t<std::is_void_v<Result>, std::monostate, Result>> result_ = {};
 };
 
 /// A call of mutations, with the memory that it needs until it is done.

@@ -17,16 +17,17 @@
 #include "iqdb/index.hpp"
 #include "iqdb/insert_overloads.hpp"
 #include "iqdb/persist/config.hpp"
-#include "iqdb/persist/events.hpp"
 #include "iqdb/persist/persistable.hpp"
-#include "iqdb/persist/persisted_index.hpp"
 #include "iqdb/persist/shared_state.hpp"
 #include "iqdb/persist/snapshot/freeze.hpp"
 #include "iqdb/persist/snapshot/snapshot.hpp"
+#include "iqdb/persist/stats.hpp"
 #include "iqdb/persist/storage/file_storage.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/group_commit.hpp"
+#include "iqdb/persist/wal/load_or_create.hpp"
+#include "iqdb/persist/wal/opening.hpp"
 #include "iqdb/persist/wal/recovery_report.hpp"
 #include "iqdb/persist/wal/wal_format.hpp"
 #include "iqdb/persist/write_batch.hpp"
@@ -53,30 +54,33 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 /// another thread that uses this object: that thread may wait for the function's end.
 ///
 /// It can neither be copied nor moved; a function may return it, and `new SharedIndex<I>(SharedIndex<I>::load(config))`
-/// makes one that a pointer holds. In the child of a fork every call throws poisoned, and the destructor does nothing.
+/// makes one that a pointer holds. In the child of a fork every call throws poisoned, and the destructor does nothing. So does a
+/// call whose callback has forked, when the callback returns in the child; a thread of this object ends such a child.
 template <Persistable I, Storage S = FileStorage>
 class SharedIndex : public InsertOverloads<SharedIndex<I, S>>, public UpsertOverloads<SharedIndex<I, S>> {
   static_assert(Index<I>, "SharedIndex<I> makes the mutations of I by itself: I needs what concept Index asks for");
-  using Inner = PersistedIndex<I, S>;
 
  public:
   /// As PersistedIndex::open_with. Also throws PersistError invalid_config if config.freezing names a way that this type
   /// of index or store does not offer; load and load_or_create do, too.
   static SharedIndex open_with(I index, PersistConfig config, S storage = {}) {
     freeze::check<I, S>(config);
-    return SharedIndex(Inner::open_with(std::move(index), std::move(config), std::move(storage)));
+    OpenedIndex<I, S> opened = created<I>(config, storage, [&] { return std::move(index); });
+    return SharedIndex(std::move(opened), std::move(config), std::move(storage));
   }
 
   /// As PersistedIndex::load.
   static SharedIndex load(PersistConfig config, S storage = {}) {
     freeze::check<I, S>(config);
-    return SharedIndex(Inner::load(std::move(config), std::move(storage)));
+    OpenedIndex<I, S> opened = loaded<I>(config, storage);
+    return SharedIndex(std::move(opened), std::move(config), std::move(storage));
   }
 
   /// As PersistedIndex::load_or_create with an empty index.
   static SharedIndex load_or_create(PersistConfig config, I empty, S storage = {}) {
     freeze::check<I, S>(config);
-    return SharedIndex(Inner::load_or_create(std::move(config), std::move(empty), std::move(storage)));
+    OpenedIndex<I, S> opened = loaded_or_created<I>(config, storage, &empty, [&] { return std::move(empty); });
+    return SharedIndex(std::move(opened), std::move(config), std::move(storage));
   }
 
   /// As PersistedIndex::load_or_create with a function that makes the index.
@@ -84,7 +88,8 @@ class SharedIndex : public InsertOverloads<SharedIndex<I, S>>, public UpsertOver
     requires std::convertible_to<std::invoke_result_t<Make>, I>
   static SharedIndex load_or_create(PersistConfig config, Make&& make, S storage = {}) {
     freeze::check<I, S>(config);
-    return SharedIndex(Inner::load_or_create(std::move(config), std::forward<Make>(make), std::move(storage)));
+    OpenedIndex<I, S> opened = loaded_or_created<I>(config, storage, nullptr, std::forward<Make>(make));
+    return SharedIndex(std::move(opened), std::move(config), std::move(storage));
   }
 
   SharedIndex(const SharedIndex&) = delete;
@@ -92,13 +97,12 @@ class SharedIndex : public InsertOverloads<SharedIndex<I, S>>, public UpsertOver
 
   /// Closes like close(), but does not report failures. No other thread may be in a call, or make one.
   ~SharedIndex() {
-    if (state_->inherited()) {
-      // A thread that does not exist in this child may have been in the middle of anything.
+    if (state_->must_stay()) {
       std::ignore = state_.release();
       return;
     }
     try {
-      state_->close();
+      state_->end();
     } catch (...) {
       // A caller that wants to know calls close().
     }
@@ -207,7 +211,8 @@ class SharedIndex : public InsertOverloads<SharedIndex<I, S>>, public UpsertOver
   [[nodiscard]] const PersistConfig& config() const noexcept { return std::as_const(*state_).inner().config(); }
 
  private:
-  explicit SharedIndex(Inner inner) : state_(std::make_unique<SharedState<I, S>>(std::move(inner))) {}
+  SharedIndex(OpenedIndex<I, S> opened, PersistConfig config, S storage)
+      : state_(std::make_unique<SharedState<I, S>>(std::move(opened), std::move(config), std::move(storage))) {}
 
   std::unique_ptr<SharedState<I, S>> state_;  // never null
 };

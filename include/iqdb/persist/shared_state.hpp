@@ -10,28 +10,25 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
-#include <exception>
 #include <filesystem>
 #include <future>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <type_traits>
 #include <utility>
-#include <variant>
 
 #include "iqdb/persist/bytes/fair_mutex.hpp"
 #include "iqdb/persist/call_under_way.hpp"
 #include "iqdb/persist/commit_delay.hpp"
 #include "iqdb/persist/config.hpp"
 #include "iqdb/persist/error.hpp"
-#include "iqdb/persist/events.hpp"
 #include "iqdb/persist/persistable.hpp"
 #include "iqdb/persist/persisted_index.hpp"
+#include "iqdb/persist/process_mark.hpp"
 #include "iqdb/persist/shared_call.hpp"
 #include "iqdb/persist/shared_checkpoints.hpp"
 #include "iqdb/persist/snapshot/snapshot.hpp"
-#include "iqdb/persist/storage/posix_process.hpp"
+#include "iqdb/persist/stats.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/checkpoint_beside.hpp"
@@ -40,6 +37,8 @@
 #include "iqdb/persist/wal/group_commit.hpp"
 #include "iqdb/persist/wal/logged_mutation.hpp"
 #include "iqdb/persist/wal/open_log.hpp"
+#include "iqdb/persist/wal/opening.hpp"
+#include "iqdb/persist/wal/save_opened.hpp"
 #include "iqdb/persist/wal/wal_writer.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
@@ -53,14 +52,26 @@ class SharedState {
 
   using Call = SharedCall;
 
-  explicit SharedState(Inner inner)
-      : inner_(std::move(inner)), log_(inner_.opened_.log.get()), process_(posix_process::number()) {
-    publish();
+  /// Takes an index that was opened, whose log may be long already.
+  SharedState(OpenedIndex<I, S> opened, PersistConfig config, S storage)
+      : SharedState(Inner(std::move(opened), std::move(config), std::move(storage))) {
+    if (is_checkpoint_due()) {
+      schedule().ask();
+      checkpoints_.begin_automatic();
+    }
   }
+
+  explicit SharedState(Inner inner) : inner_(std::move(inner)), log_(inner_.opened_.log.get()) { publish(); }
 
   /// Whether this process is a fork of the one that made the object.
   [[nodiscard]] bool inherited() const noexcept {
-    return log_ != nullptr ? log_->lock.inherited() : process_ != posix_process::number();
+    return log_ != nullptr ? log_->lock.inherited() : made_in_.inherited();
+  }
+
+  /// Whether it must not be destroyed: in the child of a fork a thread that does not exist there may have been in the middle of
+  /// anything; a thread that is in a call of it, or is one of its own, would wait for itself.
+  [[nodiscard]] bool must_stay() const noexcept {
+    return inherited() || ThreadInCall::is_in(this) || (log_ != nullptr && log_->writer->is_own_thread());
   }
 
   /// Throws PersistError poisoned in a fork, reentered if the thread is in a call of this object.
@@ -76,9 +87,7 @@ class SharedState {
     SharedMutationCall call;
     prepare(call, std::move(mutations));
     wait_or_lead(call, [&](const auto& group) { return commit_calls(group); });
-    if (call.error) {
-      std::rethrow_exception(call.error);
-    }
+    call.rethrow();
   }
 
   /// Returns `look(index)`, beside other readers.
@@ -89,7 +98,7 @@ class SharedState {
     }
     require_ready();
     const ThreadInCall mark(this, true);
-    const Reading guard(*this);
+    const FairMutex::Reading guard(content_);
     return std::forward<Look>(look)(index());
   }
 
@@ -97,7 +106,7 @@ class SharedState {
   template <class Set>
   auto tune(Set&& set) {
     return alone([&] {
-      const std::lock_guard guard(content_);
+      const FairMutex::Writing guard(content_);
       return std::forward<Set>(set)(inner_.opened_.index);
     });
   }
@@ -110,7 +119,7 @@ class SharedState {
     require_ready();
     const ThreadInCall mark(this, false);
     const std::lock_guard one_at_a_time(files_);
-    return checkpoints_.make(inner_.config_.on_progress, false);
+    return checkpoints_.make(false);
   }
 
   std::future<SnapshotInfo> checkpoint_async() {
@@ -127,6 +136,11 @@ class SharedState {
 
   void close() {
     require_ready();
+    end();
+  }
+
+  /// Closes as the destructor does: also in a handler of another index's events. The thread must be in no call of this.
+  void end() {
     const ThreadInCall mark(this, false);
     begin_closing();
     checkpoints_.end();
@@ -185,7 +199,7 @@ class SharedState {
     const auto group = queue_.lead();
     guard.unlock();
     const CommittedGroup committed = std::forward<Lead>(lead)(group);
-    require_not_inherited();  // a callback may have forked: in the child nobody may be left to give the mutex back
+    require_not_inherited();  // a callback may have forked: in the child nobody may be left to give a mutex back
     publish();
     guard.lock();
     queue_.settle(committed.applied, committed.applying);
@@ -224,7 +238,7 @@ class SharedState {
     }
     const std::uint64_t whole = queue_.most_mutations();  // only a leader changes it
     const auto alone = [&](auto&& apply) {
-      const std::lock_guard guard(content_);
+      const FairMutex::Writing guard(content_);
       // By the clock, and not by a number of mutations: nobody knows how long the next one takes.
       const auto end = std::chrono::steady_clock::now() + GroupBounds().applying;
       apply([&] { return std::chrono::steady_clock::now() >= end; });
@@ -245,54 +259,45 @@ class SharedState {
     // It stays, without its lock: other threads ask it whether this process is a fork.
     closed_log_ = std::move(inner_.opened_.log);
     const typename S::Lock released = std::move(closed_log_->lock);
+    {
+      const std::lock_guard guard(mutex_);
+      schedule().closed();
+    }
     naming_file(inner_.path_, [&] { closed_log_->writer->close(); });
   }
 
   /// Runs `step` when no group is in flight, and before any call that is made later. Throws what it throws.
   template <class Step>
   std::invoke_result_t<Step> in_turn(Step&& step) {
-    using Result = std::invoke_result_t<Step>;
-    Call call;
-    call.alone = true;
-    std::optional<std::conditional_t<std::is_void_v<Result>, std::monostate, Result>> result;
-    wait_or_lead(call, [&](const auto&) {
-      run(call, [&] {
-        if constexpr (std::is_void_v<Result>) {
-          step();
-        } else {
-          result.emplace(step());
-        }
-      });
+    SharedStepCall<std::remove_reference_t<Step>> call(step);
+    wait_or_lead(call, [&](const auto& /*group*/) {
+      call.run();
       return CommittedGroup();
     });
-    if (call.error) {
-      std::rethrow_exception(call.error);
-    }
-    if constexpr (!std::is_void_v<Result>) {
-      return std::move(*result);
-    }
-  }
-
-  /// Runs the step of a call that goes alone. Called by the leader.
-  template <class Step>
-  void run(Call& call, Step&& step) noexcept {
-    try {
-      step();
-    } catch (...) {
-      call.error = std::current_exception();
-    }
+    return call.result();
   }
 
   /// The index, and all of it with its files, for the leader.
   [[nodiscard]] const I& index() const noexcept { return inner_.opened_.index; }
   [[nodiscard]] Inner& inner() noexcept { return inner_; }
 
+  /// Throws what is known to keep a checkpoint from being made. The caller holds files().
+  void require_checkpoint_possible() const {
+    naming_file(inner_.path_, [&] {
+      if (is_closed_) {
+        open_log::throw_closed();
+      }
+      require_not_closing();
+      require_savable(inner_.opened_, inner_.path_, inner_.config_);
+    });
+  }
+
   /// Makes a checkpoint. The caller holds files().
   SnapshotInfo checkpoint_files(const PersistConfig& config) {
     return naming_file(inner_.path_, [&] {
-      require_not_closing();
-      return log_ == nullptr ? in_turn([&] { return inner_.saved(config, true); })
-                             : checkpoint_in_turns(config, [&](auto&& step) { in_turn(step); });
+      return log_ == nullptr
+                 ? in_turn([&] { return save_opened(inner_.opened_, inner_.storage_, inner_.path_, config, true); })
+                 : checkpoint_in_turns(config, [&](auto&& step) { in_turn(step); });
     });
   }
 
@@ -304,21 +309,28 @@ class SharedState {
                              std::forward<Alone>(alone));
   }
 
+  /// Whether mutations are logged.
+  [[nodiscard]] bool is_logged() const noexcept { return log_ != nullptr; }
+
   /// Throws PersistError poisoned from the moment at which close() is called.
   void require_not_closing() const {
     if (closing_) {
-      open_log::throw_closed();
+      throw_persist_error(PersistErrorKind::poisoned,
+                          "the index is being closed, and the checkpoint ended without its snapshot");
     }
   }
 
   /// Whether an automatic checkpoint is due. The caller holds mutex().
   [[nodiscard]] bool is_checkpoint_due() const {
-    return log_ != nullptr && !closing_ &&
-           inner_.schedule_.is_due(log_bytes_, snapshot_bytes_, CheckpointSchedule::Clock::now);
+    return log_ != nullptr && !closing_ && !log_->writer->poisoned() &&
+           inner_.schedule_.is_due(log_bytes_, CheckpointSchedule::Clock::now);
   }
 
   /// When checkpoints are due. The caller holds mutex().
   [[nodiscard]] CheckpointSchedule& schedule() noexcept { return inner_.schedule_; }
+
+  /// Its checkpoints.
+  [[nodiscard]] SharedCheckpoints<SharedState>& checkpoints() noexcept { return checkpoints_; }
 
   /// Held by a checkpoint, a copy, and close(). It is taken before mutex().
   [[nodiscard]] std::mutex& files() noexcept { return files_; }
@@ -328,25 +340,9 @@ class SharedState {
   [[nodiscard]] CommitQueue<Call>& queue() noexcept { return queue_; }
 
  private:
-  // A reader's hold on the index. A child that is forked by the function that reads lets nothing go.
-  class Reading {
-   public:
-    explicit Reading(const SharedState& state) : state_(&state) { state.content_.lock_shared(); }
-    Reading(const Reading&) = delete;
-    Reading& operator=(const Reading&) = delete;
-    ~Reading() {
-      if (!state_->inherited()) {
-        state_->content_.unlock_shared();
-      }
-    }
-
-   private:
-    const SharedState* state_;
-  };
-
   void require_not_inherited() const {
     if (inherited()) {
-      naming_file(inner_.path_, [] { open_log::throw_forked(); });
+      naming_file(inner_.path_, [] { throw_forked(); });
     }
   }
 
@@ -375,7 +371,6 @@ class SharedState {
   void publish() noexcept {
     lsn_ = inner_.lsn();
     log_bytes_ = inner_.log_bytes();
-    snapshot_bytes_ = log_ != nullptr ? log_->writer->header().base.file_bytes : 0;
   }
 
   mutable FairMutex content_;  // of the index
@@ -386,12 +381,11 @@ class SharedState {
   Inner inner_;                             // its index: under content_; everything else: by the leader
   const OpenLog<S>* log_;                   // null with the log off; lives as long as this object
   std::unique_ptr<OpenLog<S>> closed_log_;  // the same, after close()
-  std::int64_t process_;                    // that made this
-  std::atomic<bool> closing_ = false;       // a checkpoint that is under way shall end
+  ProcessMark made_in_;
+  std::atomic<bool> closing_ = false;  // a checkpoint that is under way shall end
   std::atomic<bool> is_closed_ = false;
   std::atomic<std::uint64_t> lsn_ = 0;
   std::atomic<std::uint64_t> log_bytes_ = 0;
-  std::atomic<std::uint64_t> snapshot_bytes_ = 0;      // of the one that the log continues
   SharedCheckpoints<SharedState> checkpoints_{*this};  // declared last: its thread ends before what it uses
 };
 

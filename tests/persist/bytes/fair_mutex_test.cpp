@@ -1,5 +1,8 @@
 #include "iqdb/persist/bytes/fair_mutex.hpp"
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -191,4 +194,32 @@ TEST_CASE("A reader comes in beside writers that never pause", "[fair_mutex]") {
         const std::shared_lock guard(mutex);
         CHECK(written >= 0);
       });
+}
+
+TEST_CASE("A child that is forked under a hold lets nothing go", "[fair_mutex]") {
+  FairMutex mutex;
+  std::uint64_t waited = 0;
+  const auto outcome_of = [&](auto&& hold_and_fork) {
+    const ::pid_t child = hold_and_fork();
+    if (child == 0) {
+      // Whoever wants it now waits for ever, and so this process for its alarm.
+      ::alarm(1);
+      mutex.lock();
+      ::_exit(0);
+    }
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    waited += WIFSIGNALED(status) ? 1U : 0U;
+  };
+  outcome_of([&] {
+    const FairMutex::Reading hold(mutex);
+    return ::fork();
+  });
+  outcome_of([&] {
+    const FairMutex::Writing hold(mutex);
+    return ::fork();
+  });
+  CHECK(waited == 2);
+  mutex.lock();
+  mutex.unlock();
 }

@@ -1,6 +1,9 @@
 // Threads that share a job with the one that calls.
 #include "iqdb/persist/bytes/helper_threads.hpp"
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <mutex>
 #include <set>
@@ -137,4 +140,29 @@ TEST_CASE("Without helpers nothing is begun", "[helper_threads]") {
   HelperThreads none(0);
   CHECK(none.begin([](unsigned /*number*/) {}) == 0);
   CHECK_NOTHROW(none.end());
+}
+
+TEST_CASE("In a child that the caller forks in the middle of a job nobody waits for the helpers", "[helper_threads]") {
+  std::atomic<bool> is_over = false;
+  const std::thread::id caller = std::this_thread::get_id();
+  ::pid_t child = -1;
+  {
+    HelperThreads helpers(2);
+    helpers.run([&] {
+      if (std::this_thread::get_id() == caller) {
+        child = ::fork();
+        ::alarm(child == 0 ? 30 : 0);
+        is_over = true;
+      }
+      while (!is_over) {
+        std::this_thread::yield();
+      }
+    });
+  }
+  if (child == 0) {
+    ::_exit(0);
+  }
+  int status = -1;
+  ::waitpid(child, &status, 0);
+  CHECK(status == 0);
 }

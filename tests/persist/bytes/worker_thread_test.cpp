@@ -6,6 +6,7 @@
 #include <mutex>
 #include <optional>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "support/catch.hpp"
@@ -68,4 +69,36 @@ TEST_CASE("Several threads may end a worker thread", "[worker_thread]") {
   first.join();
   second.join();
   CHECK_FALSE(worker.run([] {}));
+}
+
+TEST_CASE("A job may end its worker thread and what waits behind it is not run", "[worker_thread]") {
+  WorkerThread worker;
+  std::promise<void> begun;
+  std::promise<void> release;
+  std::promise<void> ended;
+  std::atomic<bool> ran = false;
+  worker.run([&] {
+    begun.set_value();
+    release.get_future().wait();
+    worker.end();
+    ended.set_value();
+  });
+  begun.get_future().wait();
+  worker.run([&] { ran = true; });
+  release.set_value();
+  ended.get_future().wait();
+  CHECK_FALSE(worker.run([] {}));
+  worker.end();
+  CHECK_FALSE(ran);
+}
+
+TEST_CASE("A job may destroy its worker thread", "[worker_thread]") {
+  std::optional<WorkerThread> worker(std::in_place);
+  std::promise<void> destroyed;
+  worker->run([&] {
+    worker.reset();
+    destroyed.set_value_at_thread_exit();  // when the thread has done without the object
+  });
+  destroyed.get_future().wait();
+  CHECK_FALSE(worker.has_value());
 }

@@ -1,7 +1,8 @@
 // A lock for many readers or one writer, which starves neither.
 //
 // Invariant: phases alternate. Readers that arrive while a writer waits are let in together when it is done, before the
-// next writer. So a reader waits for one writer at most, and a writer for the readers that came before it.
+// next writer. So a reader waits for one writer at most, and a writer for the readers that came before it. A child that is forked
+// under a hold lets nothing go: a thread that does not exist there may be in the middle of that.
 #pragma once
 
 #include <algorithm>
@@ -10,6 +11,7 @@
 #include <cstdint>
 #include <mutex>
 
+#include "iqdb/persist/process_mark.hpp"
 #include "iqdb/persist/version.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
@@ -31,6 +33,26 @@ class FairMutex {
     std::chrono::nanoseconds reader{0};
     std::chrono::nanoseconds writer{0};
   };
+
+  /// Has the mutex as a reader, or the writer, for as long as it lives, but for the child of a fork.
+  template <bool writes>
+  class Hold {
+   public:
+    explicit Hold(FairMutex& mutex) : mutex_(&mutex) { writes ? mutex.lock() : mutex.lock_shared(); }
+    Hold(const Hold&) = delete;
+    Hold& operator=(const Hold&) = delete;
+    ~Hold() {
+      if (!made_in_.inherited()) {
+        writes ? mutex_->unlock() : mutex_->unlock_shared();
+      }
+    }
+
+   private:
+    FairMutex* mutex_;
+    ProcessMark made_in_;
+  };
+  using Reading = Hold<false>;
+  using Writing = Hold<true>;
 
   FairMutex() = default;
   FairMutex(const FairMutex&) = delete;

@@ -9,24 +9,27 @@
 #include <cstdint>
 #include <exception>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "iqdb/persist/process_mark.hpp"
 #include "iqdb/persist/version.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// A fixed number of threads, which wait for jobs. The first job starts them. Used by one thread.
+/// A fixed number of threads, which wait for jobs. The first job starts them. Used by one thread. In the child of a fork there
+/// are none: it waits for none, and does not end them.
 class HelperThreads {
  public:
   /// Uses `count` threads, or as many as the system gives. With 0 the caller does every job alone.
   explicit HelperThreads(unsigned count) noexcept : wanted_(count) {}
   HelperThreads(const HelperThreads&) = delete;
   HelperThreads& operator=(const HelperThreads&) = delete;
-  ~HelperThreads();
+  ~HelperThreads() = default;
 
   /// Calls `work` in every helper and in the calling thread, at the same time. Returns when all have returned. Throws
   /// what the calling thread threw, else what a helper threw, and std::bad_alloc. If `work` throws in one thread, it
@@ -42,41 +45,59 @@ class HelperThreads {
   void end();
 
   /// How many helpers there are; before the first job, how many are wanted.
-  [[nodiscard]] std::size_t count() const noexcept { return started_ ? threads_.size() : wanted_; }
+  [[nodiscard]] std::size_t count() const noexcept { return crew_ ? crew_->threads.size() : wanted_; }
 
   /// Returns this, or null if the count is 0: for functions that take helpers or null.
   [[nodiscard]] HelperThreads* if_any() noexcept { return wanted_ == 0 ? nullptr : this; }
 
  private:
-  void start();
+  // The threads, and what they share with the caller.
+  struct Crew {
+    explicit Crew(unsigned wanted);
+    Crew(const Crew&) = delete;
+    Crew& operator=(const Crew&) = delete;
+    ~Crew();
+
+    void help(unsigned number) noexcept;
+
+    std::vector<std::thread> threads;
+
+    std::mutex mutex;  // guards the members below
+    std::condition_variable begin;
+    std::condition_variable end;
+    std::function<void(unsigned)> work;
+    std::uint64_t job = 0;  // the number of the last job
+    std::size_t running = 0;
+    bool stopping = false;
+    std::exception_ptr error;
+  };
 
   std::exception_ptr await();
 
-  void help(unsigned number) noexcept;
-
   unsigned wanted_;
-  bool started_ = false;
-  std::vector<std::thread> threads_;
-
-  std::mutex mutex_;  // guards the members below
-  std::condition_variable begin_;
-  std::condition_variable end_;
-  std::function<void(unsigned)> work_;
-  std::uint64_t job_ = 0;  // the number of the last job
-  std::size_t running_ = 0;
-  bool stopping_ = false;
-  std::exception_ptr error_;
+  LeftInFork<Crew> crew_;
 };
 
 #if IQDB_PERSIST_DEFINITIONS
 
-IQDB_PERSIST_INLINE HelperThreads::~HelperThreads() {
-  {
-    const std::lock_guard guard(mutex_);
-    stopping_ = true;
+IQDB_PERSIST_INLINE HelperThreads::Crew::Crew(unsigned wanted) {
+  threads.reserve(wanted);
+  while (threads.size() < wanted) {
+    try {
+      threads.emplace_back([this, number = static_cast<unsigned>(threads.size())] { help(number); });
+    } catch (const std::system_error&) {
+      break;  // the system gives no more threads; fewer suffice
+    }
   }
-  begin_.notify_all();
-  for (std::thread& thread : threads_) {
+}
+
+IQDB_PERSIST_INLINE HelperThreads::Crew::~Crew() {
+  {
+    const std::lock_guard guard(mutex);
+    stopping = true;
+  }
+  begin.notify_all();
+  for (std::thread& thread : threads) {
     thread.join();
   }
 }
@@ -99,16 +120,18 @@ IQDB_PERSIST_INLINE void HelperThreads::run(const std::function<void()>& work) {
 }
 
 IQDB_PERSIST_INLINE unsigned HelperThreads::begin(std::function<void(unsigned)> work) {
-  start();
-  {
-    const std::lock_guard guard(mutex_);
-    work_ = std::move(work);
-    ++job_;
-    running_ = threads_.size();
-    error_ = nullptr;
+  if (!crew_) {
+    crew_.reset(std::make_unique<Crew>(wanted_));
   }
-  begin_.notify_all();
-  return static_cast<unsigned>(threads_.size());
+  {
+    const std::lock_guard guard(crew_->mutex);
+    crew_->work = std::move(work);
+    ++crew_->job;
+    crew_->running = crew_->threads.size();
+    crew_->error = nullptr;
+  }
+  crew_->begin.notify_all();
+  return static_cast<unsigned>(crew_->threads.size());
 }
 
 IQDB_PERSIST_INLINE void HelperThreads::end() {
@@ -117,48 +140,37 @@ IQDB_PERSIST_INLINE void HelperThreads::end() {
   }
 }
 
-IQDB_PERSIST_INLINE void HelperThreads::start() {
-  if (std::exchange(started_, true)) {
-    return;
-  }
-  threads_.reserve(wanted_);
-  while (threads_.size() < wanted_) {
-    try {
-      threads_.emplace_back([this, number = static_cast<unsigned>(threads_.size())] { help(number); });
-    } catch (const std::system_error&) {
-      break;  // the system gives no more threads; fewer suffice
-    }
-  }
-}
-
 IQDB_PERSIST_INLINE std::exception_ptr HelperThreads::await() {
-  std::unique_lock guard(mutex_);
-  end_.wait(guard, [this] { return running_ == 0; });
-  return std::exchange(error_, nullptr);
+  if (!crew_ || crew_.inherited()) {
+    return nullptr;
+  }
+  std::unique_lock guard(crew_->mutex);
+  crew_->end.wait(guard, [this] { return crew_->running == 0; });
+  return std::exchange(crew_->error, nullptr);
 }
 
-IQDB_PERSIST_INLINE void HelperThreads::help(unsigned number) noexcept {
+IQDB_PERSIST_INLINE void HelperThreads::Crew::help(unsigned number) noexcept {
   std::uint64_t done = 0;
-  std::unique_lock guard(mutex_);
+  std::unique_lock guard(mutex);
   for (;;) {
-    begin_.wait(guard, [&] { return stopping_ || job_ != done; });
-    if (stopping_) {
+    begin.wait(guard, [&] { return stopping || job != done; });
+    if (stopping) {
       return;
     }
-    done = job_;
+    done = job;
     guard.unlock();
-    std::exception_ptr error;
+    std::exception_ptr thrown;
     try {
-      work_(number);  // not guarded: begin() changes it only while no helper runs it
+      work(number);  // not guarded: begin() changes it only while no helper runs it
     } catch (...) {
-      error = std::current_exception();
+      thrown = std::current_exception();
     }
     guard.lock();
-    if (error && !error_) {
-      error_ = error;
+    if (thrown && !error) {
+      error = thrown;
     }
-    if (--running_ == 0) {
-      end_.notify_one();
+    if (--running == 0) {
+      end.notify_one();
     }
   }
 }

@@ -21,6 +21,7 @@
 #include "iqdb/persist/config.hpp"
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/persistable.hpp"
+#include "iqdb/persist/progress.hpp"
 #include "iqdb/persist/snapshot/snapshot.hpp"
 #include "iqdb/persist/storage/posix_child.hpp"
 #include "iqdb/persist/storage/posix_memory.hpp"
@@ -121,8 +122,8 @@ class FrozenSnapshot {
     return false;
   }
 
-  /// Writes what was frozen. Precondition: freeze() has returned true. Returns nothing if the child did not do it: the snapshot must then be made in another way.
-  /// Throws as write_snapshot does.
+  /// Writes what was frozen. Precondition: freeze() has returned true. Returns nothing if the child did not do it: the
+  /// snapshot must then be made in another way. Throws as write_snapshot does.
   [[nodiscard]] std::optional<WrittenSnapshot<S>> write() {
     std::optional<SnapshotSummary> summary;
     if (child_) {
@@ -181,9 +182,7 @@ class FrozenSnapshot {
       } else {
         silent = {};
       }
-      if (config_->on_progress) {
-        config_->on_progress(report.progress);
-      }
+      progress::report(config_->on_progress, report.progress);
     }
     return std::nullopt;
   }

@@ -65,6 +65,16 @@ struct SnapshotReport {
 
 namespace snapshot {
 
+// Returns what `save()` returns, with how long it took. Mutations have waited for all of it.
+template <class Save>
+SnapshotInfo timed(Save&& save) {
+  const auto started = std::chrono::steady_clock::now();
+  SnapshotInfo info = std::forward<Save>(save)();
+  info.elapsed = std::chrono::steady_clock::now() - started;
+  info.pause = info.elapsed;
+  return info;
+}
+
 // The header of the snapshot in `file`. Throws what read_header throws.
 template <ReadableFile F>
 [[nodiscard]] FileHeader read_header_of(F& file, std::optional<std::string_view> expected_type = {}) {

@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <cstring>
 #include <exception>
+#include <memory>
 #include <mutex>
 #include <span>
 #include <utility>
@@ -22,6 +23,7 @@
 #include "iqdb/persist/bytes/checksum.hpp"
 #include "iqdb/persist/bytes/helper_threads.hpp"
 #include "iqdb/persist/bytes/stream.hpp"
+#include "iqdb/persist/process_mark.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
 
@@ -42,6 +44,7 @@ class BlockStream final : public ByteSink {
         unchecked_(unchecked),
         block_bytes_(static_cast<std::size_t>(block_end(block_bytes))),
         rotation_(helper_threads == 0 ? 1 : most_blocks),
+        turn_(std::make_unique<Turn>()),
         helpers_(std::min(helper_threads, 2U)) {}
   BlockStream(const BlockStream&) = delete;
   BlockStream& operator=(const BlockStream&) = delete;
@@ -72,10 +75,10 @@ class BlockStream final : public ByteSink {
       pass_on();
     }
     {
-      const std::lock_guard guard(mutex_);
+      const std::lock_guard guard(turn_->mutex);
       ending_ = true;
     }
-    moved_.notify_all();
+    turn_->moved.notify_all();
     helpers_.end();
     if (error_) {
       std::rethrow_exception(error_);
@@ -102,7 +105,7 @@ class BlockStream final : public ByteSink {
 
   // The bytes of up to `most` blocks that were passed on, from block `first` on, as far as they are contiguous in
   // memory. A last block that is not full comes alone: it cannot bypass the page cache, and the blocks before it can.
-  // Called with mutex_ held, or by the caller's thread.
+  // Called with the mutex held, or by the caller's thread.
   [[nodiscard]] std::span<const std::byte> passed_on_from(std::uint64_t first, std::uint64_t most) const noexcept {
     const std::uint64_t bytes = passed_on_bytes_ - first * block_bytes_;
     const std::uint64_t full = std::max<std::uint64_t>(bytes / block_bytes_, 1);
@@ -112,8 +115,8 @@ class BlockStream final : public ByteSink {
 
   void await_free_block() {
     {
-      std::unique_lock guard(mutex_);
-      moved_.wait(guard, [this] { return filled_ < std::min(summed_, written_) + rotation_ || error_; });
+      std::unique_lock guard(turn_->mutex);
+      turn_->moved.wait(guard, [this] { return filled_ < std::min(summed_, written_) + rotation_ || error_; });
       if (error_) {
         std::rethrow_exception(error_);
       }
@@ -127,20 +130,20 @@ class BlockStream final : public ByteSink {
   void pass_on() {
     const std::uint64_t number = filled_;
     {
-      const std::lock_guard guard(mutex_);
+      const std::lock_guard guard(turn_->mutex);
       passed_on_bytes_ += std::exchange(used_, 0);
       ++filled_;
     }
-    moved_.notify_all();
+    turn_->moved.notify_all();
     const std::span<const std::byte> block = passed_on_from(number, 1);
     if (started_ < 2) {
       sum(number, block);
-      const std::lock_guard guard(mutex_);
+      const std::lock_guard guard(turn_->mutex);
       ++summed_;
     }
     if (started_ < 1) {
       file_->append(block);
-      const std::lock_guard guard(mutex_);
+      const std::lock_guard guard(turn_->mutex);
       ++written_;
     }
   }
@@ -163,9 +166,9 @@ class BlockStream final : public ByteSink {
   // Processes blocks in order, up to `most` at once, and counts them in `done`.
   template <class Process>
   void process(std::uint64_t& done, std::uint64_t most, Process&& process_blocks) noexcept {
-    std::unique_lock guard(mutex_);
+    std::unique_lock guard(turn_->mutex);
     for (;;) {
-      moved_.wait(guard, [&] { return done < filled_ || ending_ || error_ || abandoned_; });
+      turn_->moved.wait(guard, [&] { return done < filled_ || ending_ || error_ || abandoned_; });
       if (error_ || abandoned_ || done == filled_) {
         return;
       }
@@ -183,17 +186,26 @@ class BlockStream final : public ByteSink {
       } else {
         done += (blocks.size() + block_bytes_ - 1) / block_bytes_;
       }
-      moved_.notify_all();
+      turn_->moved.notify_all();
     }
   }
 
   void abandon() noexcept {
+    if (turn_.inherited()) {
+      return;  // the helpers do not exist in the child of a fork
+    }
     {
-      const std::lock_guard guard(mutex_);
+      const std::lock_guard guard(turn_->mutex);
       abandoned_ = true;
     }
-    moved_.notify_all();
+    turn_->moved.notify_all();
   }
+
+  // How the threads wait for each other.
+  struct Turn {
+    std::mutex mutex;
+    std::condition_variable moved;
+  };
 
   R* file_;
   std::uint64_t unchecked_;
@@ -204,8 +216,7 @@ class BlockStream final : public ByteSink {
   Crc32 checksum_;          // of the first summed_ blocks
   unsigned started_ = 0;    // the number of helpers that run
 
-  std::mutex mutex_;  // guards the members below
-  std::condition_variable moved_;
+  LeftInFork<Turn> turn_;              // its mutex guards the members below
   std::uint64_t filled_ = 0;           // blocks passed on; only the caller's thread changes it
   std::uint64_t passed_on_bytes_ = 0;  // bytes in them; all but the last one are full
   std::uint64_t summed_ = 0;

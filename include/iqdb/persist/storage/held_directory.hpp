@@ -2,16 +2,18 @@
 //
 // Invariant: what is done under a lock is done in the directory in which the lock was taken, whatever its name leads to
 // by then. Nothing in place is replaced or removed once the directory or the lock file was exchanged: another process may
-// then hold the lock that counts.
+// then hold the lock that counts. Nor in a forked child: the lock is its parent's.
 #pragma once
 
 #include <cerrno>
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <system_error>
 #include <utility>
 
 #include "iqdb/persist/error.hpp"
+#include "iqdb/persist/process_mark.hpp"
 #include "iqdb/persist/storage/file_errors.hpp"
 #include "iqdb/persist/storage/file_handle.hpp"
 #include "iqdb/persist/storage/file_system.hpp"
@@ -26,7 +28,11 @@ class HeldDirectory {
  public:
   /// Opens the directory of `path`, the file that will be locked. Keeps a copy of `fs`. Throws PersistError io.
   HeldDirectory(F& fs, const std::filesystem::path& path)
-      : directory_(opened(fs, path)), path_(path), directory_path_(path.parent_path()), lock_name_(path.filename()) {
+      : directory_(opened(fs, path)),
+        path_(path),
+        directory_path_(path.parent_path()),
+        lock_name_(path.filename()),
+        process_(directory_.file_system().process()) {
     lock_name_ += ".lock";
     lock_path_ = directory_path_ / lock_name_;
   }
@@ -51,10 +57,17 @@ class HeldDirectory {
     require_unchanged(path_);
   }
 
-  /// Throws PersistError io, with code ESTALE, if the directory's name leads elsewhere by now, or the name of the lock
-  /// file does. `path` is the file that is about to be changed. Allocates memory only for the exception: between two
-  /// renames that belong together nothing may fail that can be avoided.
+  /// Whether this process is a fork of the one that opened the directory. Then the files are the parent's to change.
+  [[nodiscard]] bool inherited() noexcept { return file_system().process() != process_; }
+
+  /// Throws PersistError poisoned if inherited(), as in a callback that has forked and returned; io, with code ESTALE, if the
+  /// directory's name leads elsewhere by now, or the name of the lock file does. `path` is the file that is about to be
+  /// changed. Allocates memory only for the exception: between two renames that belong together nothing may fail that can be
+  /// avoided.
   void require_unchanged(const std::filesystem::path& path) {
+    if (inherited()) {
+      throw_forked();
+    }
     require_same(path, own_, directory_path_, [&](F& fs) { return fs.status(directory_path_); });
     require_same(path, lock_, lock_path_, [&](F& fs) { return fs.status(get(), lock_name_); });
   }
@@ -107,6 +120,7 @@ class HeldDirectory {
   std::filesystem::path lock_path_;
   FileIdentity own_;   // of the directory
   FileIdentity lock_;  // of the lock file that is locked
+  std::int64_t process_;
 };
 
 }  // namespace iqdb

@@ -1,7 +1,7 @@
 // A forked process, which has the memory of its parent at one moment and works on it while the parent goes on.
 //
 // Invariants: the child keeps no descriptor but two, so that it holds no lock of its parent. It does not outlive the thread
-// that made it. When the object is destroyed, the child has ended.
+// that made it. When the object is destroyed, the child has ended. Another child of its parent leaves it alone.
 #pragma once
 
 #include <algorithm>
@@ -16,6 +16,7 @@
 #include <system_error>
 #include <utility>
 
+#include "iqdb/persist/process_mark.hpp"
 #include "iqdb/persist/version.hpp"
 
 #ifdef __linux__
@@ -101,8 +102,10 @@ class PosixChild {
   PosixChild(const PosixChild&) = delete;
   PosixChild& operator=(const PosixChild&) = delete;
   ~PosixChild() {
-    ::syscall(SYS_pidfd_send_signal, handle_, SIGKILL, nullptr, 0U);
-    wait_for_end();
+    if (!made_in_.inherited()) {
+      ::syscall(SYS_pidfd_send_signal, handle_, SIGKILL, nullptr, 0U);
+      wait_for_end();
+    }
     close_all();
   }
 
@@ -215,6 +218,7 @@ class PosixChild {
     }
   }
 
+  ProcessMark made_in_;
   int socket_ = -1;
   int handle_ = -1;  // a pidfd: the number of the child may be that of a stranger later
 };

@@ -11,11 +11,11 @@
 #include <utility>
 #include <vector>
 
+#include "iqdb/persist/posix_process.hpp"
 #include "iqdb/persist/storage/file_system.hpp"
 #include "iqdb/persist/storage/posix_attributes.hpp"
 #include "iqdb/persist/storage/posix_calls.hpp"
 #include "iqdb/persist/storage/posix_locks.hpp"
-#include "iqdb/persist/storage/posix_process.hpp"
 #include "iqdb/persist/version.hpp"
 
 #include <fcntl.h>

@@ -13,9 +13,9 @@
 #include <tuple>
 #include <vector>
 
+#include "iqdb/persist/posix_process.hpp"
 #include "iqdb/persist/storage/file_system.hpp"
 #include "iqdb/persist/storage/posix_calls.hpp"
-#include "iqdb/persist/storage/posix_process.hpp"
 #include "iqdb/persist/version.hpp"
 
 #include <fcntl.h>

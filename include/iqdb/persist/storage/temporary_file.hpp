@@ -1,7 +1,7 @@
 // A temporary file, which replaces another file when it is renamed.
 //
-// Invariants: a temporary file that was not renamed is removed when the object is destroyed. Nothing is replaced once the
-// directory or the lock file was exchanged.
+// Invariants: a temporary file that was not renamed is removed when the object is destroyed, but not by a forked child: its
+// parent goes on with it. Nothing is replaced once the directory or the lock file was exchanged.
 #pragma once
 
 #include <cstddef>
@@ -57,7 +57,7 @@ class TemporaryFile {
   TemporaryFile(const TemporaryFile&) = delete;
   TemporaryFile& operator=(const TemporaryFile&) = delete;
   ~TemporaryFile() {
-    if (file_.is_open() && !renamed_) {
+    if (file_.is_open() && !renamed_ && !directory_->inherited()) {
       remove_if_own();
     }
   }

@@ -104,8 +104,7 @@ class Callers {
   template <class TakeTurn>
   void checkpoint_beside(TakeTurn&& take_turn) {
     shared_.require_ready();
-    const PersistConfig config =
-        SharedCheckpoints<Shared>::ending_at_close(shared_, std::as_const(shared_).inner().config().on_progress);
+    const PersistConfig& config = shared_.checkpoints().config();
     naming_file(config.path, [&] {
       static_cast<void>(shared_.checkpoint_in_turns(config, [&](auto&& step) { take_turn([&] { step(); }); }));
     });
@@ -151,7 +150,7 @@ class Callers {
       }
       std::forward<Begin>(begin)(std::as_const(tickets));
       if (leader.step_) {
-        shared_.run(leader, leader.step_);
+        leader.run(leader.step_);
         return CommittedGroup();
       }
       return shared_.commit_calls(group);

@@ -4,7 +4,6 @@
 // the frame, or the log is poisoned.
 #pragma once
 
-#include <chrono>
 #include <cstddef>
 #include <optional>
 #include <span>
@@ -15,7 +14,6 @@
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/apply_mutation.hpp"
 #include "iqdb/persist/wal/batch_error.hpp"
-#include "iqdb/persist/wal/checkpoint_schedule.hpp"
 #include "iqdb/persist/wal/frame_body.hpp"
 #include "iqdb/persist/wal/insert_run.hpp"
 #include "iqdb/persist/wal/logged_mutation.hpp"
@@ -31,17 +29,12 @@ namespace logged_mutation {
 // are aborted. Throws BatchError for an IndexError, and what the index throws otherwise. `log` is null if they are not
 // logged.
 template <Index I, Storage S>
-void apply_batch(I& index, OpenLog<S>* log, CheckpointSchedule& schedule, InsertRuns& runs,
-                 std::span<const Mutation> mutations, const LsnRange& lsns) {
-  const auto taken = [&](std::chrono::nanoseconds elapsed) {
-    if (log != nullptr) {
-      schedule.applied(elapsed);
-    }
-  };
-  runs.apply(index, mutations, taken, [&](std::size_t position) {
+void apply_batch(I& index, OpenLog<S>* log, InsertRuns& runs, std::span<const Mutation> mutations,
+                 const LsnRange& lsns) {
+  runs.apply(index, mutations, [&](std::size_t position) {
     const Mutation& mutation = mutations[position];
     try {
-      apply_or_abort(log, schedule, {.first = lsns.first + position, .last = lsns.last},
+      apply_or_abort(log, {.first = lsns.first + position, .last = lsns.last},
                      [&](bool& half_done) { apply_mutation(index, mutation, copied(mutation.metadata), half_done); });
     } catch (const IndexError&) {
       batch_errors::rethrow_for(mutations, position);

@@ -126,16 +126,16 @@ template <Persistable I, Storage S, class Alone>
 SnapshotInfo checkpoint_beside(const I& index, S& storage, const std::filesystem::path& path, OpenLog<S>& log,
                                const PersistConfig& config, Alone&& alone) {
   using Clock = std::chrono::steady_clock;
-  const auto started = Clock::now();
   std::chrono::nanoseconds pause{0};
-  SnapshotInfo info = checkpoint::in_steps(index, storage, path, log, config, [&](auto&& step) {
-    alone([&] {
-      const auto began = Clock::now();
-      step();
-      pause = std::max(pause, std::chrono::nanoseconds(Clock::now() - began));
+  SnapshotInfo info = snapshot::timed([&] {
+    return checkpoint::in_steps(index, storage, path, log, config, [&](auto&& step) {
+      alone([&] {
+        const auto began = Clock::now();
+        step();
+        pause = std::max(pause, std::chrono::nanoseconds(Clock::now() - began));
+      });
     });
   });
-  info.elapsed = Clock::now() - started;
   info.pause = pause;
   return info;
 }

@@ -5,7 +5,6 @@
 #pragma once
 
 #include <algorithm>
-#include <chrono>
 #include <cstddef>
 #include <limits>
 #include <new>
@@ -89,9 +88,8 @@ template <InsertsMany I>
 
 /// What became of the mutations that come next.
 struct GivenRun {
-  std::size_t rows = 1;                   ///< so many, at least one
-  bool taken = false;                     ///< the index took them; if not, they must be applied one by one
-  std::chrono::nanoseconds elapsed = {};  ///< how long it took
+  std::size_t rows = 1;  ///< so many, at least one
+  bool taken = false;    ///< the index took them; if not, they must be applied one by one
 };
 
 /// Finds runs among mutations that are in memory, and gives them to an index. Keeps the memory of a run, and threads.
@@ -115,14 +113,12 @@ class InsertRuns {
         if (!run_.takes(row)) {
           return given;  // and nothing is copied
         }
-        const auto began = std::chrono::steady_clock::now();
         run_.add(*first.id, first.vector, copied(*first.metadata));
         for (; run_.size() < most && run_.takes(row); row = next()) {
           given.rows = run_.size() + 1;
           run_.add(*row.id, row.vector, copied(*row.metadata));
         }
         given.taken = insert_run(index, run_, helpers_.get());
-        given.elapsed = std::chrono::steady_clock::now() - began;
       } catch (...) {
         // The index has not been asked.
       }
@@ -132,10 +128,10 @@ class InsertRuns {
     return given;
   }
 
-  /// Applies mutations in order: runs of them by `taken(elapsed)` behind each, the others by `one(position)`. Throws
-  /// what these two throw, and applies nothing behind that.
-  template <Index I, class Taken, class One>
-  void apply(I& index, std::span<const Mutation> mutations, Taken&& taken, One&& one) {
+  /// Applies mutations in order: the index is given runs of them, and `one(position)` applies the others. Throws what
+  /// `one` throws, and applies nothing behind that.
+  template <Index I, class One>
+  void apply(I& index, std::span<const Mutation> mutations, One&& one) {
     std::size_t singly = 0;  // so many of the next are not tried as a run again
     for (std::size_t position = 0; position < mutations.size();) {
       if (singly == 0) {
@@ -144,7 +140,6 @@ class InsertRuns {
         });
         if (given.taken) {
           position += given.rows;
-          taken(given.elapsed);
           continue;
         }
         singly = given.rows;

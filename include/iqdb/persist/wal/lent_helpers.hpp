@@ -5,15 +5,12 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <functional>
 #include <memory>
-#include <tuple>
-#include <utility>
 
 #include "iqdb/insert_many.hpp"
 #include "iqdb/persist/bytes/helper_threads.hpp"
-#include "iqdb/persist/storage/posix_process.hpp"
+#include "iqdb/persist/process_mark.hpp"
 #include "iqdb/persist/version.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
@@ -37,20 +34,13 @@ class KeptHelpers {
  public:
   /// `count` is that of HelperThreads.
   explicit KeptHelpers(unsigned count) noexcept : count_(count) {}
-  KeptHelpers(const KeptHelpers&) = delete;
-  KeptHelpers& operator=(const KeptHelpers&) = delete;
-  KeptHelpers(KeptHelpers&& other) noexcept = default;
-  KeptHelpers& operator=(KeptHelpers&& other) noexcept;
-  ~KeptHelpers() { leave_those_of_another_process(); }
 
   /// The helpers, valid until this is moved, assigned or destroyed. Throws std::bad_alloc.
   [[nodiscard]] HelperThreads& get();
 
  private:
-  void leave_those_of_another_process() noexcept;
-
   unsigned count_;
-  std::int64_t process_ = 0;  // that made the helpers
+  ProcessMark made_in_;  // of the helpers
   std::unique_ptr<HelperThreads> helpers_;
 };
 
@@ -66,27 +56,12 @@ IQDB_PERSIST_INLINE void LentHelpers::each(std::size_t numbers, const std::funct
   }
 }
 
-IQDB_PERSIST_INLINE KeptHelpers& KeptHelpers::operator=(KeptHelpers&& other) noexcept {
-  leave_those_of_another_process();
-  count_ = other.count_;
-  process_ = other.process_;
-  helpers_ = std::move(other.helpers_);
-  return *this;
-}
-
 IQDB_PERSIST_INLINE HelperThreads& KeptHelpers::get() {
-  leave_those_of_another_process();
-  if (!helpers_) {
+  if (!helpers_ || made_in_.inherited()) {
     helpers_ = std::make_unique<HelperThreads>(count_);
-    process_ = posix_process::number();
+    made_in_ = {};
   }
   return *helpers_;
-}
-
-IQDB_PERSIST_INLINE void KeptHelpers::leave_those_of_another_process() noexcept {
-  if (helpers_ && process_ != posix_process::number()) {
-    std::ignore = helpers_.release();  // their destructor would wait for threads that do not exist here
-  }
 }
 
 #endif  // IQDB_PERSIST_DEFINITIONS

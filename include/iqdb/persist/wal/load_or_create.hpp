@@ -43,9 +43,10 @@ template <Persistable I, Storage S>
   return opened;
 }
 
-// Tells config.on_event what a load found in the log.
-inline void tell_of_recovery(const PersistConfig& config, const RecoveryReport& report) noexcept {
-  if (!report.log_found) {
+// Tells config.on_event what a load found in the log, if that is more than an index would know without it. Throws PersistError
+// poisoned in a child that on_event has forked.
+inline void tell_of_recovery(const PersistConfig& config, const RecoveryReport& report) {
+  if (report.replayed == 0 && report.tolerated == 0 && report.dropped_bytes == 0) {
     return;
   }
   events::emit(config.on_event, {.kind = Event::Kind::recovered, .elapsed = report.replay_elapsed}, [&] {

@@ -10,6 +10,7 @@
 
 #include "iqdb/persist/config.hpp"
 #include "iqdb/persist/events.hpp"
+#include "iqdb/persist/stats.hpp"
 #include "iqdb/persist/version.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
@@ -20,7 +21,6 @@ struct LogCounts {
   std::uint64_t frames = 0;     ///< of mutations
   std::uint64_t bytes = 0;      ///< that were appended
   DurationCounts syncs = {};
-  std::string why_poisoned = {};  ///< what failed; empty if nothing did
 
   /// Fills in what is known here.
   void tell(Stats& stats) const {
@@ -28,18 +28,17 @@ struct LogCounts {
     stats.groups = frames;
     stats.logged_bytes = bytes;
     stats.syncs = syncs;
-    stats.why_poisoned = why_poisoned;
   }
 };
 
 /// Tells PersistConfig::on_event of a log. Any thread may call its members, but none that holds a mutex: the program does
-/// what it likes.
+/// what it likes. They throw PersistError poisoned in a child that on_event has forked.
 class LogEvents {
  public:
   explicit LogEvents(const PersistConfig& config) : on_event_(config.on_event), slow_sync_(config.slow_sync) {}
 
   /// Tells of a sync, if it was slow.
-  void tell_of_sync(std::chrono::nanoseconds elapsed) const noexcept {
+  void tell_of_sync(std::chrono::nanoseconds elapsed) const {
     if (elapsed > slow_sync_) {
       events::emit(on_event_, {.kind = Event::Kind::slow_sync, .elapsed = elapsed}, [&] {
         return "a sync of the log took " + events::in_seconds(elapsed) + ", longer than PersistConfig::slow_sync, " +
@@ -48,11 +47,12 @@ class LogEvents {
     }
   }
 
-  /// Tells what `message()` returns, the first time.
+  /// Tells what `message()` returns, the first time that there is somebody to tell.
   template <class Message>
-  void tell_of_poison(Message&& message) noexcept {
+  void tell_of_poison(Message&& message) {
     if (!told_of_poison_.exchange(true)) {
-      events::emit(on_event_, {.kind = Event::Kind::poisoned}, std::forward<Message>(message));
+      // A thread that is in a handler is not heard: the next one that meets the poison tells of it.
+      told_of_poison_ = events::emit(on_event_, {.kind = Event::Kind::poisoned}, std::forward<Message>(message));
     }
   }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <limits>
@@ -105,6 +106,16 @@ class LogReplay {
   // Replays the log in `file`, in one pass if that is enough. Throws PersistError log_mismatch, log_corrupted,
   // replay_rejected, unsupported, invalid_config; io; std::bad_alloc; and what BaseSnapshot::load throws.
   [[nodiscard]] Replayed<S> replayed(typename S::File& file) {
+    const auto began = std::chrono::steady_clock::now();
+    Replayed<S> done = in_as_few_passes_as_it_takes(file);
+    done.report.replay_elapsed = std::chrono::steady_clock::now() - began;
+    return done;
+  }
+
+ private:
+  static constexpr auto no_end = std::numeric_limits<std::uint64_t>::max();
+
+  [[nodiscard]] Replayed<S> in_as_few_passes_as_it_takes(typename S::File& file) {
     const LogIdentity identity = identify_log(file);
     if (identity.continues(base_->loaded->fingerprint) && !ends_early()) {
       if (auto done = in_one_pass(file, identity)) {
@@ -114,9 +125,6 @@ class LogReplay {
     }
     return in_two_passes(file);
   }
-
- private:
-  static constexpr auto no_end = std::numeric_limits<std::uint64_t>::max();
 
   // Whether only a part of the log is replayed: then one pass is not enough.
   [[nodiscard]] bool ends_early() const noexcept { return config_->read_only && config_->up_to; }

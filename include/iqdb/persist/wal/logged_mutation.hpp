@@ -66,14 +66,14 @@ void settle(LogWriter<S>& writer, const LsnRange& rejected, bool half_done, bool
 // Calls `apply(half_done)`, which applies the first of these mutations. If it throws, aborts them all, and the exception
 // passes unchanged. `log` is null if they are not logged.
 template <Storage S, class Apply>
-void apply_or_abort(OpenLog<S>* log, CheckpointSchedule& schedule, const LsnRange& lsns, Apply&& apply) {
+void apply_or_abort(OpenLog<S>* log, const LsnRange& lsns, Apply&& apply) {
   bool half_done = false;
   if (log == nullptr) {
     std::forward<Apply>(apply)(half_done);
     return;
   }
   try {
-    schedule.apply_one([&] { std::forward<Apply>(apply)(half_done); });
+    std::forward<Apply>(apply)(half_done);
   } catch (const IndexError&) {
     settle(*log->writer, lsns, half_done, false);
     throw;
@@ -82,6 +82,25 @@ void apply_or_abort(OpenLog<S>* log, CheckpointSchedule& schedule, const LsnRang
     settle(*log->writer, lsns, half_done, true);
     throw;
   }
+}
+
+// Calls `apply()`, which applies the mutations of a record, one or a batch, and then `behind()`, also if the index rejects them:
+// the log has grown. `schedule` measures it, and is null if they are not logged; then `behind` is not called. Throws what
+// `apply` throws.
+template <class Apply, class Behind>
+void measured(CheckpointSchedule* schedule, bool is_one, Apply&& apply, Behind&& behind) {
+  constexpr auto now = CheckpointSchedule::Clock::now;
+  if (schedule == nullptr) {
+    std::forward<Apply>(apply)();
+    return;
+  }
+  try {
+    is_one ? schedule->apply_one(apply, now) : schedule->apply_batch(apply, now);
+  } catch (...) {
+    behind();
+    throw;
+  }
+  behind();
 }
 
 }  // namespace logged_mutation

@@ -13,9 +13,20 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// A log that is open for writing.
+/// A log that is open for writing. In the child of a fork its writer is not destroyed: the thread that syncs does not exist
+/// there.
 template <Storage S>
 struct OpenLog {
+  OpenLog(typename S::Lock held, std::unique_ptr<LogWriter<S>> made) noexcept
+      : lock(std::move(held)), writer(std::move(made)) {}
+  OpenLog(const OpenLog&) = delete;
+  OpenLog& operator=(const OpenLog&) = delete;
+  ~OpenLog() {
+    if (lock.inherited()) {
+      std::ignore = writer.release();
+    }
+  }
+
   typename S::Lock lock;                 ///< held until after the last sync
   std::unique_ptr<LogWriter<S>> writer;  ///< declared last, so that it is destroyed before the lock is released
 };
@@ -27,14 +38,7 @@ namespace open_log {
 template <Storage S>
 [[nodiscard]] std::unique_ptr<OpenLog<S>> prepared(typename S::Lock lock, const PersistConfig& config) {
   auto writer = std::make_unique<LogWriter<S>>(config);
-  return std::make_unique<OpenLog<S>>(OpenLog<S>{.lock = std::move(lock), .writer = std::move(writer)});
-}
-
-// Throws PersistError poisoned, since the process is a fork of the one that opened the log.
-[[noreturn, gnu::cold, gnu::noinline]] inline void throw_forked() {
-  throw_persist_error(PersistErrorKind::poisoned,
-                      "this process is a fork of the one that has the index open; open it after the fork, in one of "
-                      "them");
+  return std::make_unique<OpenLog<S>>(std::move(lock), std::move(writer));
 }
 
 // Throws PersistError poisoned, since the object has no log any more.
@@ -42,28 +46,13 @@ template <Storage S>
   throw_persist_error(PersistErrorKind::poisoned, "the index was closed or moved from; load it again");
 }
 
-// The log, if this process may write it. Throws PersistError poisoned.
+// The log, unless the object was closed. Throws PersistError poisoned. In the child of a fork the writer refuses its calls.
 template <Storage S>
 [[nodiscard]] OpenLog<S>& usable(const std::unique_ptr<OpenLog<S>>& log) {
   if (!log) {
     throw_closed();
   }
-  if (log->lock.inherited()) {
-    throw_forked();
-  }
   return *log;
-}
-
-// Ends the log in order and releases the lock. Throws PersistError io, poisoned; the lock is released in any case.
-template <Storage S>
-void close(std::unique_ptr<OpenLog<S>> log) {
-  if (log->lock.inherited()) {
-    // The files are the parent's, and the thread that syncs them does not exist in this process, so these objects must
-    // not be destroyed.
-    std::ignore = log.release();
-    throw_forked();
-  }
-  log->writer->close();
 }
 
 }  // namespace open_log

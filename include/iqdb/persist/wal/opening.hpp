@@ -12,6 +12,7 @@
 
 #include "iqdb/explain_index.hpp"
 #include "iqdb/index.hpp"
+#include "iqdb/persist/call_under_way.hpp"
 #include "iqdb/persist/config.hpp"
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/persistable.hpp"
@@ -52,15 +53,18 @@ struct OpenedIndex {
   RecoveryReport report = {};
   std::unique_ptr<OpenLog<S>> log = {};  ///< null with the log off
   SnapshotOnDisk on_disk = {};           ///< with the log off
+  bool has_unlogged_changes = false;     ///< the index was changed without the log, and no save has followed
   std::uint64_t lsn = 0;                 ///< with read_only, the last mutation
   std::filesystem::path path = {};       ///< PersistConfig::path with symbolic links resolved
 };
 
 namespace opening {
 
-// Throws PersistError if an index of type I cannot be opened with `config`; `creates` says that it is to be stored.
+// Throws PersistError if an index of type I cannot be opened with `config`; `creates` says that it is to be stored. Throws
+// reentered in a handler of events.
 template <class I>
 void check(const PersistConfig& config, bool creates) {
+  CallUnderWay::require_none(false);  // but a handler of events
   validate(config);
   if (config.wal_enabled && !Index<I>) {
     throw_persist_error(

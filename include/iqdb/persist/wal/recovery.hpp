@@ -6,7 +6,6 @@
 // unchanged.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -52,13 +51,11 @@ template <Persistable I, Storage S>
   snapshot.load(config);
   const recovery::NewLogPlace<S> place{.storage = &storage, .path = log_path(path), .lock = &lock};
   return naming_file(place.path, [&]() -> Recovered<I, S> {
-    const auto began = std::chrono::steady_clock::now();
     std::optional<typename S::File> old_log = storage.open(place.path, lock);
     recovery::Replayed<S> renewed =
         old_log ? recovery::LogReplay<I, S>(snapshot, &place, config).replayed(*old_log)
                 : recovery::Replayed<S>{.log = place.begin(snapshot.loaded->fingerprint, 0, {}, config)};
     auto& [log, report, last_lsn] = renewed;
-    report.replay_elapsed = std::chrono::steady_clock::now() - began;
     if (renewed.lost_mutations()) {
       // Who reads beside this process must not take the mutations that will get these numbers for those it has seen.
       log->begin_history(storage.new_log_id());

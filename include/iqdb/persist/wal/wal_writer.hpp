@@ -2,14 +2,15 @@
 //
 // Invariants: before a frame is appended, every earlier frame stands in the log whole or not at all: the remains of a
 // failed append are durably removed. A failed sync is never repeated, since the system may have dropped the pages and
-// then report success: the log is poisoned, and nothing is appended to it any more.
+// then report success: the log is poisoned, and nothing is appended to it any more. In a forked child nothing is written,
+// and no mutex is taken.
 #pragma once
 
-#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <exception>
 #include <mutex>
 #include <optional>
@@ -22,20 +23,25 @@
 
 #include "iqdb/persist/config.hpp"
 #include "iqdb/persist/error.hpp"
+#include "iqdb/persist/process_mark.hpp"
 #include "iqdb/persist/snapshot/snapshot_format.hpp"
+#include "iqdb/persist/stats.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/frame_body.hpp"
 #include "iqdb/persist/wal/frame_encoder.hpp"
 #include "iqdb/persist/wal/log_events.hpp"
 #include "iqdb/persist/wal/log_identity.hpp"
+#include "iqdb/persist/wal/log_poison.hpp"
 #include "iqdb/persist/wal/new_log.hpp"
+#include "iqdb/persist/wal/sync_state.hpp"
 #include "iqdb/persist/wal/wal_format.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
 /// Appends mutations to a log and makes them durable as the policy says. One thread calls its members. With a periodic
-/// policy the object syncs in a thread of its own.
+/// policy the object syncs in a thread of its own. In the child of a fork, what writes throws PersistError poisoned, and the
+/// object must not be destroyed: its thread does not exist there.
 template <Storage S>
 class LogWriter {
  public:
@@ -65,10 +71,7 @@ class LogWriter {
                               .extent_bytes = extent_bytes_});
     header_ = log.header();
     end_ = log.end();
-    durable_ = end_.offset;
-    durable_lsn_ = end_.next_lsn - 1;
-    undone_unsynced_ = false;
-    unsynced_since_.reset();
+    state_.begin_log(end_);
   }
 
   /// Appends a frame of `mutations` mutations, whose body `write_body(writer)` writes, and syncs it if the policy says
@@ -77,12 +80,13 @@ class LogWriter {
   /// sync it may. Throws PersistError io, record_too_large, poisoned; and what `write_body` throws.
   template <class WriteBody>
   std::uint64_t append(std::uint64_t mutations, WriteBody&& write_body) {
+    made_in_.require_same();
     std::uint64_t first = 0;
     {
       std::unique_lock guard(mutex_);
       if (policy_.is_periodic() && mutations > 0) {
         // Otherwise a disk that syncs slowly would let any number of mutations be acknowledged and lost.
-        synced_.wait(guard, [this] { return poisoned_ || !is_overdue(); });
+        synced_.wait(guard, [this] { return poison_.is_set() || !is_overdue(); });
       }
       require_usable();
       first = end_.next_lsn;
@@ -95,7 +99,7 @@ class LogWriter {
       try {
         append_frame(std::forward<WriteBody>(write_body), mutations);
       } catch (...) {
-        const bool was_undone = undone_unsynced_;
+        const bool was_undone = state_.is_undone();
         guard.unlock();
         tell_of_poison();
         if (was_undone) {
@@ -108,6 +112,8 @@ class LogWriter {
       try {
         sync();
       } catch (...) {
+        made_in_.require_same();
+        const std::lock_guard guard(mutex_);
         // A load may find these mutations, but they were not acknowledged: lsn() does not count them.
         end_.next_lsn = first;
         throw;
@@ -147,6 +153,7 @@ class LogWriter {
 
   /// Makes everything appended so far durable. Throws PersistError poisoned; and io, after which the log is poisoned.
   void sync() {
+    made_in_.require_same();
     std::chrono::nanoseconds elapsed{0};
     try {
       elapsed = sync_once();
@@ -160,6 +167,7 @@ class LogWriter {
   /// Ends the log in order: sync, close frame, sync. Nothing may be appended afterwards. Throws PersistError io,
   /// poisoned.
   void close() {
+    made_in_.require_same();
     stop_flusher();
     sync();
     // A close frame says that everything before it is durable, so it is written after that sync.
@@ -183,23 +191,41 @@ class LogWriter {
   /// Where the log ends.
   [[nodiscard]] const LogPosition& end() const noexcept { return end_; }
 
-  /// Makes every later append and sync throw poisoned, since `what` failed with `error`. The first reason stays.
+  /// Makes every later append and sync throw poisoned, since `what` failed with `error`. The first reason stays. Does nothing
+  /// in the child of a fork, where they throw poisoned in any case.
   void poison(const char* what, const char* error) noexcept {
+    if (made_in_.inherited()) {
+      return;
+    }
     poison_quietly(what, error);
-    tell_of_poison();
+    try {
+      tell_of_poison();
+    } catch (...) {
+      // A child that on_event has forked, which meets the poison of every fork next.
+    }
   }
 
   /// Whether an earlier failure left the state of the disk unknown.
-  [[nodiscard]] bool poisoned() const noexcept { return poisoned_; }
+  [[nodiscard]] bool poisoned() const noexcept { return poison_.is_set(); }
 
-  /// Fills in what it has done. Any thread may call it. Waits for a write of the log, but for no sync.
+  /// Whether this thread is the one of this object, which calls on_event: what destroys the object there would wait for
+  /// itself.
+  [[nodiscard]] bool is_own_thread() const noexcept { return flusher_.get_id() == std::this_thread::get_id(); }
+
+  /// Fills in what it has done. Any thread may call it. Waits for a write of the log, but for no sync. Does nothing in the
+  /// child of a fork.
   void tell(Stats& stats) const {
+    if (made_in_.inherited()) {
+      return;
+    }
     const std::lock_guard guard(mutex_);
     counts_.tell(stats);
+    stats.why_poisoned = poison_.why();
   }
 
-  /// Throws PersistError poisoned if poisoned().
-  void require_not_poisoned() {
+  /// Throws PersistError poisoned if poisoned(), and in the child of a fork. Any thread may call it.
+  void require_not_poisoned() const {
+    made_in_.require_same();
     const std::lock_guard guard(mutex_);
     require_usable();
   }
@@ -209,18 +235,11 @@ class LogWriter {
   std::chrono::nanoseconds sync_once() {
     // One sync at a time: the system reports a failure once, and a second, concurrent sync could see success.
     const std::lock_guard one_at_a_time(sync_mutex_);
-    std::uint64_t target = 0;
-    std::uint64_t target_lsn = 0;
     {
       const std::lock_guard guard(mutex_);
       require_usable();
-      // Taken before the sync starts: what is appended meanwhile may not be covered.
-      target = end_.offset;
-      target_lsn = end_.next_lsn - 1;
-      syncing_since_ = std::exchange(unsynced_since_, std::nullopt);
-      const bool was_undone = std::exchange(undone_unsynced_, false);
-      if (target == durable_ && !was_undone) {
-        syncing_since_.reset();
+      // Told before the sync starts: what is appended meanwhile may not be covered.
+      if (!state_.begin_sync(end_)) {
         return {};
       }
     }
@@ -235,9 +254,7 @@ class LogWriter {
     {
       const std::lock_guard guard(mutex_);
       counts_.syncs.add(elapsed);
-      durable_ = target;
-      durable_lsn_ = target_lsn;
-      syncing_since_.reset();
+      state_.end_sync();
     }
     synced_.notify_all();
     return elapsed;
@@ -245,27 +262,20 @@ class LogWriter {
 
   // Called with mutex_ held, or when no other thread runs.
   void require_usable() const {
-    if (poisoned_) {
+    if (poison_.is_set()) {
       throw_persist_error(PersistErrorKind::poisoned, why_unusable());
     }
   }
 
-  // Why a poisoned log is, and what a user can do about it. Called like require_usable().
+  // Called like require_usable().
   [[nodiscard]] std::string why_unusable() const {
-    const std::string since = "nothing can be logged any more, since " + counts_.why_poisoned + "; ";
-    if (policy_.is_always()) {
-      return since + "load the index again: it holds everything that was acknowledged";
-    }
-    return since + "of the mutations up to " + std::to_string(end_.next_lsn - 1) +
-           " a load may have only those up to " + std::to_string(durable_lsn_) +
-           ", which were synced; save_copy() stores the index as it is in memory under another path; then load";
+    return poison_.advice(policy_, end_.next_lsn - 1, state_.durable().next_lsn - 1);
   }
 
-  // Whether a mutation that is not known to be durable is older than the interval of a periodic policy. A sync that is
-  // under way has made nothing durable yet. Called with mutex_ held.
+  // Whether a mutation that is not known to be durable is older than the interval of a periodic policy. Called with mutex_
+  // held.
   [[nodiscard]] bool is_overdue() const {
-    const auto& oldest = syncing_since_ ? syncing_since_ : unsynced_since_;
-    return oldest && std::chrono::steady_clock::now() - *oldest > policy_.interval();
+    return state_.oldest() && SyncState::Clock::now() - *state_.oldest() > policy_.interval();
   }
 
   // Encodes a frame for the end of the log; valid until the next one. Called with mutex_ held, or when no other
@@ -273,7 +283,7 @@ class LogWriter {
   template <class WriteBody>
   [[nodiscard]] std::span<const std::byte> encoded(WriteBody&& write_body) {
     write_body(encoder_.begin());
-    return encoder_.finish(header_.log_id, end_.next_lsn, durable_);
+    return encoder_.finish(header_.log_id, end_.next_lsn, state_.durable().offset);
   }
 
   // Called with mutex_ held, or when no other thread runs.
@@ -283,9 +293,10 @@ class LogWriter {
     try {
       log_->append(frame);
     } catch (...) {
-      undone_unsynced_ = log_->usable();
-      if (!undone_unsynced_) {
-        poison_locked("half a record could not be removed", message_of_current_exception());
+      if (log_->usable()) {
+        state_.undone();
+      } else {
+        poison_.set("half a record could not be removed", message_of_current_exception());
       }
       throw;
     }
@@ -294,9 +305,7 @@ class LogWriter {
     counts_.bytes += frame.size();
     counts_.mutations += mutations;
     counts_.frames += mutations > 0 ? 1 : 0;
-    if (!unsynced_since_) {
-      unsynced_since_ = std::chrono::steady_clock::now();
-    }
+    state_.appended(SyncState::Clock::now);
   }
 
   // Without this sync a crash could bring back a record that was reported as failed: its removal is not durable yet.
@@ -312,14 +321,14 @@ class LogWriter {
   void poison_quietly(const char* what, const char* error) noexcept {
     {
       const std::lock_guard guard(mutex_);
-      poison_locked(what, error);
+      poison_.set(what, error);
     }
     synced_.notify_all();
   }
 
-  // Called without a mutex, once the log may have been poisoned.
-  void tell_of_poison() noexcept {
-    if (poisoned_) {
+  // Called without a mutex, once the log may have been poisoned. Throws as LogEvents does.
+  void tell_of_poison() {
+    if (poison_.is_set()) {
       events_.tell_of_poison([this] {
         const std::lock_guard guard(mutex_);
         return why_unusable();
@@ -327,27 +336,15 @@ class LogWriter {
     }
   }
 
-  // Called with mutex_ held, or when no other thread runs.
-  void poison_locked(const char* what, const char* error) noexcept {
-    if (poisoned_.exchange(true)) {
-      return;  // the first reason stays
-    }
-    try {
-      counts_.why_poisoned = std::string(what) + " (" + error + ")";
-    } catch (...) {
-      counts_.why_poisoned.clear();  // out of memory: poisoned all the same
-    }
-  }
-
   void flush_periodically() noexcept {
     std::unique_lock guard(mutex_);
     for (;;) {
-      wake_.wait(guard, [this] { return stopping_ || (unsynced_since_ && !poisoned_); });
+      wake_.wait(guard, [this] { return stopping_ || (state_.unsynced_since() && !poison_.is_set()); });
       if (stopping_) {
         return;
       }
       // Sync after half of the interval: the sync itself may take the other half.
-      const auto due = *unsynced_since_ + policy_.interval() / 2;
+      const auto due = *state_.unsynced_since() + policy_.interval() / 2;
       wake_.wait_until(guard, due, [this] { return stopping_; });
       if (stopping_) {
         return;
@@ -357,6 +354,9 @@ class LogWriter {
         sync();
       } catch (...) {
         // It is poisoned now: the next call says so.
+      }
+      if (made_in_.inherited()) {
+        std::_Exit(EXIT_FAILURE);  // a child that on_event has forked: it has no other thread
       }
       guard.lock();
     }
@@ -373,26 +373,23 @@ class LogWriter {
     }
   }
 
+  ProcessMark made_in_;
   std::mutex sync_mutex_;     // taken before mutex_
   mutable std::mutex mutex_;  // guards the members below; log_->sync() runs without it
   LogHeader header_;
   LogPosition end_;
-  std::uint64_t durable_ = 0;      // up to this offset the log is known to be durable
-  std::uint64_t durable_lsn_ = 0;  // the last mutation before that offset
+  SyncState state_;
   FsyncPolicy policy_;
   std::size_t extent_bytes_;
   LogEvents events_;
   LogCounts counts_;
   std::optional<typename S::Log> log_;
   FrameEncoder encoder_;
-  bool undone_unsynced_ = false;        // a failed append was undone, and no sync has followed
-  std::atomic<bool> poisoned_ = false;  // changed under the mutex; asked without it, since an append holds that
+  LogPoison poison_;
 
   std::condition_variable wake_;    // the thread that syncs waits for work
   std::condition_variable synced_;  // append() waits for a sync
   bool stopping_ = false;
-  std::optional<std::chrono::steady_clock::time_point> unsynced_since_;  // the oldest that no sync covers
-  std::optional<std::chrono::steady_clock::time_point> syncing_since_;   // the oldest that the running sync covers
   std::thread flusher_;
 };
 
