@@ -34,6 +34,7 @@
 #include "support/faulty_file_system.hpp"
 #include "support/raw_log.hpp"
 #include "support/shared_calls.hpp"
+#include "support/temporary_directory.hpp"
 
 namespace {
 
@@ -570,13 +571,12 @@ TEST_CASE("A checkpoint that cannot begin is no event and not counted", "[automa
 
 TEST_CASE("Without a thread for it an automatic checkpoint fails with an event and is tried again",
           "[automatic_checkpoint]") {
+  const iqdb_test::TemporaryDirectory directory;
+  std::filesystem::permissions(directory.path(), std::filesystem::perms::all);  // the child may be another user
   CHECK(iqdb_test::in_child_without_privileges([&]() -> std::string {
-          const std::filesystem::path path =
-              std::filesystem::temp_directory_path() / ("iqdb_no_thread_" + std::to_string(::getpid()));
-          std::filesystem::create_directory(path);
           Heard heard;
           PersistConfig config{
-              .path = path / "x.iqdb", .wal_enabled = true, .fsync_policy = iqdb::FsyncPolicy::never()};
+              .path = directory / "x.iqdb", .wal_enabled = true, .fsync_policy = iqdb::FsyncPolicy::never()};
           config.checkpoint = CheckpointPolicy::automatic({.least_log_bytes = small_log});
           heard.listen(config);
           std::string answer;
@@ -597,7 +597,6 @@ TEST_CASE("Without a thread for it an automatic checkpoint fails with an event a
                 db, [&] { return heard.count(Event::Kind::checkpoint_begun) > 0; }, inserted + 1);
             answer += db.log_bytes() + 200 > 2 * at_failure || db.stats().checkpoints > 0 ? "doubled" : "at once";
           }
-          std::filesystem::remove_all(path);
           return answer;
         }) == "told, once, doubled");
 }
