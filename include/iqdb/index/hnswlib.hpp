@@ -44,7 +44,7 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 /// Components must be finite, and lengths within the bounds of index_support::check_single_precision. The index grows by
 /// itself, and a new vector takes the place of an erased one. The metrics
 /// are euclidean, dot_product and cosine; for the cosine the index keeps the direction of a vector and not its length.
-/// Several threads may search at the same time.
+/// Several threads may search at the same time. insert_many links new vectors in the threads that it is lent.
 ///
 /// The levels of vectors are random, and the state of the generator is not saved: vectors inserted after a load get
 /// other levels than they would have without it. No promise depends on levels, but the approximate neighbours that the

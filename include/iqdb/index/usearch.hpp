@@ -47,6 +47,7 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 /// a new vector takes the place of an erased one. The metrics are euclidean, dot_product and cosine; for the cosine the
 /// index keeps the direction of a vector and not its length.
 /// Several threads may search at the same time: as many searches run as the machine has processors, and others wait.
+/// insert_many works in its own thread alone.
 class UsearchIndex : public index_support::SlotIndex<UsearchIndex> {
  public:
   /// The identity on disk.
