@@ -21,6 +21,8 @@ void add_codecs(const Options& options);
 void add_iqdb_snapshots(const Options& options);
 void add_faiss(const Options& options);
 void add_hnswlib(const Options& options);
+void add_joint_faiss(const Options& options);
+void add_joint_hnswlib(const Options& options);
 
 void add_replay(const Options& options);
 void add_scale(const Options& options);

@@ -38,9 +38,11 @@ void add_all(const Options& options) {
   add_iqdb_snapshots(options);
   if constexpr (IQDB_BENCHMARKS_HAS_FAISS != 0) {
     add_faiss(options);
+    add_joint_faiss(options);
   }
   if constexpr (IQDB_BENCHMARKS_HAS_HNSWLIB != 0) {
     add_hnswlib(options);
+    add_joint_hnswlib(options);
   }
   add_replay(options);
   add_scale(options);

@@ -140,6 +140,7 @@ set(iqdb_persist_headers
     iqdb/index/hnswlib/graph.hpp
     iqdb/index/hnswlib/graph_reader.hpp
     iqdb/index/hnswlib/insertion.hpp
+    iqdb/index/hnswlib/joint_insertion.hpp
     iqdb/index/hnswlib/file.hpp
     iqdb/index/hnswlib.hpp
     iqdb/index/faiss/native.hpp

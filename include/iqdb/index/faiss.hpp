@@ -39,6 +39,7 @@
 #include "iqdb/index/support/slot_index.hpp"
 #include "iqdb/index/support/slot_table.hpp"
 #include "iqdb/index_error.hpp"
+#include "iqdb/insert_many.hpp"
 #include "iqdb/persist/bytes/stream.hpp"
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/persistable.hpp"
@@ -53,7 +54,8 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 ///
 /// Components must be finite, and lengths within the bounds of index_support::check_single_precision. The metrics are euclidean, dot_product and cosine; for the cosine the index keeps the
 /// direction of a vector and not its length. A flat index is exact, an HNSW index cannot erase, and an IVF index is
-/// trained when it is made. Several threads may search at the same time.
+/// trained when it is made. Several threads may search at the same time. insert_many finds the lists of an IVF index in the
+/// threads that it is lent, and adds to the other indexes in its own.
 class FaissIndex : public index_support::SlotIndex<FaissIndex> {
  public:
   /// The identity on disk.
@@ -97,12 +99,8 @@ class FaissIndex : public index_support::SlotIndex<FaissIndex> {
                            " components; give whole vectors, at least one for each list and better 40");
     }
     index_support::check_components(training, "training vectors");
-    std::vector<float> kept;
-    kept.reserve(training.size());
-    for (std::size_t at = 0; at < training.size(); at += dim) {
-      const std::vector<float> each = index_support::direction_for(metric, training.subspan(at, dim));
-      kept.insert(kept.end(), each.begin(), each.end());
-    }
+    std::vector<float> memory;
+    const std::span<const float> kept = index_support::directions_for(metric, training, dim, memory);
     return {metric, faiss_parts::IvfPart::train(dim, native_metric, lists, kept, probes)};
   }
 
@@ -161,6 +159,11 @@ class FaissIndex : public index_support::SlotIndex<FaissIndex> {
 
   void place(const SlotTable::Addition& addition, std::span<const float> vector) {
     part_->add(addition.slot(), vector);
+  }
+
+  void place_many(const SlotTable::Additions& additions, std::span<const float> vectors, LentThreads& threads) {
+    std::vector<float> memory;
+    part_->add_many(additions, index_support::directions_for(metric(), vectors, dim(), memory), threads);
   }
 
   void check_remove(std::size_t slot) const { part_->check_remove(slots_.id(slot)); }
@@ -244,6 +247,7 @@ static_assert(SearchableIndex<FaissIndex>);
 static_assert(Persistable<FaissIndex>);
 static_assert(ChecksVector<FaissIndex> && ChecksInsert<FaissIndex> && ChecksErase<FaissIndex>);
 static_assert(Upsertable<FaissIndex> && ChecksUpsert<FaissIndex>);
+static_assert(InsertsMany<FaissIndex>);
 static_assert(TrustsNothing<FaissIndex>);
 
 /// Makes an index from the file at `path`, which `faiss::write_index` wrote. The file must hold an IndexFlat, an

@@ -20,6 +20,7 @@
 #include "iqdb/index/hnswlib/graph.hpp"
 #include "iqdb/index/hnswlib/graph_reader.hpp"
 #include "iqdb/index/hnswlib/insertion.hpp"
+#include "iqdb/index/hnswlib/joint_insertion.hpp"
 #include "iqdb/index/support/argument_checks.hpp"
 #include "iqdb/index/support/direction.hpp"
 #include "iqdb/index/support/foreign_file.hpp"
@@ -28,6 +29,7 @@
 #include "iqdb/index/support/payload.hpp"
 #include "iqdb/index/support/slot_index.hpp"
 #include "iqdb/index/support/slot_table.hpp"
+#include "iqdb/insert_many.hpp"
 #include "iqdb/persist/bytes/stream.hpp"
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/persistable.hpp"
@@ -42,7 +44,7 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 /// Components must be finite, and lengths within the bounds of index_support::check_single_precision. The index grows by
 /// itself, and a new vector takes the place of an erased one. The metrics
 /// are euclidean, dot_product and cosine; for the cosine the index keeps the direction of a vector and not its length.
-/// Several threads may search at the same time.
+/// Several threads may search at the same time. insert_many links new vectors in the threads that it is lent.
 ///
 /// The levels of vectors are random, and the state of the generator is not saved: vectors inserted after a load get
 /// other levels than they would have without it. No promise depends on levels, but the approximate neighbours that the
@@ -116,9 +118,15 @@ class HnswIndex : public index_support::SlotIndex<HnswIndex> {
     if (addition.reused()) {
       hnswlib_graph::replace_node(*graph_, addition.slot(), vector);
     } else {
-      graph_.make_room_for_one(dim(), metric(), config_);
+      graph_.make_room_for(1, dim(), metric(), config_);
       hnswlib_graph::add_node(graph_, addition, vector);
     }
+  }
+
+  void place_many(SlotTable::Additions& additions, std::span<const float> vectors, LentThreads& threads) {
+    graph_.make_room_for(additions.size() - additions.reused(), dim(), metric(), config_);
+    hnswlib_graph::place_rows(
+        graph_, additions, [&](std::size_t row) { return kept_form(vectors.subspan(row * dim(), dim())); }, threads);
   }
 
   void check_remove(std::size_t /*slot*/) const noexcept {}
@@ -240,6 +248,7 @@ static_assert(SearchableIndex<HnswIndex>);
 static_assert(Persistable<HnswIndex>);
 static_assert(ChecksVector<HnswIndex> && ChecksInsert<HnswIndex> && ChecksErase<HnswIndex>);
 static_assert(Upsertable<HnswIndex> && ChecksUpsert<HnswIndex>);
+static_assert(InsertsMany<HnswIndex>);
 static_assert(TrustsNothing<HnswIndex>);
 
 /// Makes an index from the file at `path`, which hnswlib's `saveIndex` wrote. The file must hold a

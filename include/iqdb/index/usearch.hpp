@@ -29,6 +29,7 @@
 #include "iqdb/index/usearch/slot_graph.hpp"
 #include "iqdb/index/usearch/stream_layout.hpp"
 #include "iqdb/index_error.hpp"
+#include "iqdb/insert_many.hpp"
 #include "iqdb/persist/bytes/stream.hpp"
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/persistable.hpp"
@@ -46,6 +47,7 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 /// a new vector takes the place of an erased one. The metrics are euclidean, dot_product and cosine; for the cosine the
 /// index keeps the direction of a vector and not its length.
 /// Several threads may search at the same time: as many searches run as the machine has processors, and others wait.
+/// insert_many works in its own thread alone.
 class UsearchIndex : public index_support::SlotIndex<UsearchIndex> {
  public:
   /// The identity on disk.
@@ -105,6 +107,12 @@ class UsearchIndex : public index_support::SlotIndex<UsearchIndex> {
 
   void place(const SlotTable::Addition& addition, std::span<const float> vector) {
     graph_.add(addition.slot(), vector);
+  }
+
+  void place_many(const SlotTable::Additions& additions, std::span<const float> vectors, LentThreads& /*threads*/) {
+    graph_.add_many(
+        additions.size(), [&](std::size_t row) { return additions.slot(row); },
+        [&](std::size_t row) { return kept_form(vectors.subspan(row * dim(), dim())); });
   }
 
   void check_remove(std::size_t /*slot*/) const noexcept {}
@@ -225,6 +233,7 @@ static_assert(SearchableIndex<UsearchIndex>);
 static_assert(Persistable<UsearchIndex>);
 static_assert(ChecksVector<UsearchIndex> && ChecksInsert<UsearchIndex> && ChecksErase<UsearchIndex>);
 static_assert(Upsertable<UsearchIndex> && ChecksUpsert<UsearchIndex>);
+static_assert(InsertsMany<UsearchIndex>);
 static_assert(TrustsNothing<UsearchIndex>);
 
 /// Makes an index from the file at `path`, which usearch's `save` wrote. The file must hold an `index_dense_t` with one

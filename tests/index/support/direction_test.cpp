@@ -12,6 +12,7 @@ namespace {
 
 using iqdb::DistanceMetric;
 using iqdb::index_support::direction_for;
+using iqdb::index_support::directions_for;
 using iqdb::index_support::is_direction;
 
 }  // namespace
@@ -34,6 +35,14 @@ TEST_CASE("direction_for: components whose squares overflow a float have a direc
   const auto kept = direction_for(DistanceMetric::cosine, std::array{3e30F, 4e30F});
   CHECK(kept.at(0) == Approx(0.6F));
   CHECK(kept.at(1) == Approx(0.8F));
+}
+
+TEST_CASE("directions_for: gives each row what direction_for gives it", "[adapters]") {
+  const std::vector<float> rows = {3.0F, 4.0F, 0.0F, 0.0F, 0.0F, 2.0F};
+  std::vector<float> memory;
+  const auto kept = directions_for(DistanceMetric::cosine, rows, 2, memory);
+  CHECK(std::vector<float>(kept.begin(), kept.end()) == std::vector<float>{0.6F, 0.8F, 0.0F, 0.0F, 0.0F, 1.0F});
+  CHECK(directions_for(DistanceMetric::euclidean, rows, 2, memory).data() == rows.data());
 }
 
 TEST_CASE("is_direction: takes a length of 1 but for rounding and a vector of zeros", "[adapters]") {

@@ -18,6 +18,7 @@
 #include "iqdb/index/support/nearest.hpp"
 #include "iqdb/index/support/payload.hpp"
 #include "iqdb/index/support/slot_table.hpp"
+#include "iqdb/insert_many.hpp"
 #include "iqdb/persist/bytes/row_format.hpp"
 #include "iqdb/persist/bytes/stream.hpp"
 #include "iqdb/persist/persistable.hpp"
@@ -27,6 +28,7 @@
 #include "support/bytes.hpp"
 #include "support/catch.hpp"
 #include "support/expect_error.hpp"
+#include "support/lent_threads.hpp"
 
 namespace {
 
@@ -95,6 +97,17 @@ class ListIndex : public iqdb::index_support::SlotIndex<ListIndex> {
     numbers_.at(addition.slot()) = vector.front();
   }
 
+  void place_many(const SlotTable::Additions& additions, std::span<const float> vectors,
+                  iqdb::LentThreads& /*threads*/) {
+    if (std::exchange(refuses, false)) {
+      throw std::runtime_error("the list is full");
+    }
+    for (std::size_t row = 0; row < additions.size(); ++row) {
+      numbers_.resize(std::max(numbers_.size(), additions.slot(row) + 1));
+      numbers_.at(additions.slot(row)) = vectors[row];
+    }
+  }
+
   [[nodiscard]] std::vector<Found> near(std::span<const float> /*query*/, std::size_t most,
                                         const SearchParams& /*params*/) const {
     std::vector<Found> found = iqdb::index_support::every_vector(slots_);
@@ -118,6 +131,7 @@ class ListIndex : public iqdb::index_support::SlotIndex<ListIndex> {
 
 static_assert(iqdb::SearchableIndex<ListIndex>);
 static_assert(iqdb::Persistable<ListIndex>);
+static_assert(iqdb::InsertsMany<ListIndex>);
 static_assert(iqdb::ChecksInsert<ListIndex> && iqdb::ChecksErase<ListIndex> && iqdb::Upsertable<ListIndex>);
 
 ListIndex index_of(const std::vector<float>& numbers) {
@@ -239,6 +253,57 @@ TEST_CASE("SlotIndex: more vectors than the library has numbers for are refused"
   require_kind(IndexErrorKind::resource_limit, [&] { index.upsert(5, {1.0F}); });
   index.erase(2);
   index.insert(7, {1.0F});
+  CHECK(index.size() == 6);
+}
+
+TEST_CASE("SlotIndex: rows are inserted in the lowest slots or not at all", "[adapters]") {
+  ListIndex index = index_of({1.0F, 2.0F, 3.0F});
+  index.erase(1);
+  const std::vector<std::byte> before = iqdb_test::payload_of(index);
+  const std::vector<VectorId> ids = {7, VectorId::from_bytes("name")};
+  const std::vector<float> vectors = {4.0F, 5.0F};
+  const std::vector<std::optional<Metadata>> metadata = {std::nullopt, Metadata{{"page", 5}}};
+  iqdb_test::Threads threads(1);
+  index.refuses = true;
+  CHECK_THROWS_AS(index.insert_many({ids, vectors, metadata}, threads), std::runtime_error);
+  CHECK(iqdb_test::payload_of(index) == before);
+  index.insert_many({ids, vectors, metadata}, threads);
+  CHECK(iqdb_test::contents_of(index) == "\"name\" 5.000000 1\n0 1.000000\n2 3.000000\n7 4.000000\n");
+  CHECK(index.search({4.0F}, {.k = 4}).at(0).id == 7);
+}
+
+TEST_CASE("SlotIndex: rows of which one is refused change nothing", "[adapters]") {
+  ListIndex index = index_of({1.0F});
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const VectorId long_id = VectorId::from_bytes(std::string(iqdb::most_id_bytes + 1, 'x'));
+  const std::vector<std::byte> before = iqdb_test::payload_of(index);
+  const auto refuse = [&](IndexErrorKind kind, const std::vector<VectorId>& ids, const std::vector<float>& vectors,
+                          const std::vector<std::optional<Metadata>>& metadata) {
+    iqdb_test::Threads threads(1);
+    require_kind(kind, [&] { index.insert_many({ids, vectors, metadata}, threads); });
+    CHECK(iqdb_test::payload_of(index) == before);
+  };
+  const std::optional<Metadata> none;
+  refuse(IndexErrorKind::duplicate, {7, 0}, {1.0F, 2.0F}, {none, none});
+  refuse(IndexErrorKind::duplicate, {7, 7}, {1.0F, 2.0F}, {none, none});
+  refuse(IndexErrorKind::dimension_mismatch, {7, 8}, {1.0F}, {none, none});
+  refuse(IndexErrorKind::dimension_mismatch, {7, 8}, {1.0F, 2.0F, 3.0F}, {none, none});
+  refuse(IndexErrorKind::invalid_vector, {7, 8}, {1.0F, nan}, {none, none});
+  refuse(IndexErrorKind::invalid_config, {7, 8}, {1.0F, 2.0F}, {none});
+  refuse(IndexErrorKind::invalid_config, {7, 8}, {1.0F, 2.0F}, {none, Metadata{{"\xFF", 1}}});
+  refuse(IndexErrorKind::resource_limit, {7, long_id}, {1.0F, 2.0F}, {none, none});
+}
+
+TEST_CASE("SlotIndex: rows beyond the vectors that the library has numbers for are refused", "[adapters]") {
+  ListIndex index = index_of({1.0F, 2.0F, 3.0F, 4.0F, 5.0F});
+  index.erase(1);
+  const std::vector<VectorId> ids = {7, 8, 9};
+  const std::vector<float> vectors = {1.0F, 1.0F, 1.0F};
+  const std::vector<std::optional<Metadata>> metadata(3);
+  iqdb_test::Threads threads(1);
+  require_kind(IndexErrorKind::resource_limit, [&] { index.insert_many({ids, vectors, metadata}, threads); });
+  CHECK(index.size() == 4);
+  index.insert_many({std::span(ids).first(2), std::span(vectors).first(2), std::span(metadata).first(2)}, threads);
   CHECK(index.size() == 6);
 }
 

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <new>
 #include <optional>
 #include <span>
 #include <utility>
@@ -20,6 +21,7 @@ using iqdb::IndexErrorKind;
 using iqdb::Metadata;
 using iqdb::PersistErrorKind;
 using iqdb::SlotTable;
+using iqdb::VectorId;
 using iqdb::Writer;
 using iqdb_test::Bytes;
 using iqdb_test::hex;
@@ -94,6 +96,92 @@ TEST_CASE("SlotTable: a known identifier is refused and changes nothing", "[slot
   require_kind(IndexErrorKind::duplicate, [&] { table.require_absent(1); });
   CHECK_NOTHROW(table.require_absent(2));
   CHECK(saved(table) == before);
+}
+
+TEST_CASE("SlotTable: rows take the slots that insertions one by one take", "[slot_table]") {
+  SlotTable table = filled(4);
+  table.remove(2);
+  table.remove(0);
+  SlotTable::Additions additions(table, std::vector<VectorId>{10, 11, 12, 13},
+                                 std::vector<std::optional<Metadata>>{{}, Metadata{{"k", true}}, {}, {}});
+  CHECK(additions.size() == 4);
+  CHECK(additions.reused() == 2);
+  CHECK(additions.slot(0) == 0);
+  CHECK(additions.slot(1) == 2);
+  CHECK(additions.slot(2) == 4);
+  CHECK(additions.slot(3) == 5);
+  additions.keep();
+  CHECK(table.size() == 6);
+  CHECK(table.at(11) == 2);
+  CHECK(table.metadata(2) == Metadata{{"k", true}});
+  CHECK(table.at(13) == 5);
+}
+
+TEST_CASE("SlotTable: rows that are not kept leave nothing", "[slot_table]") {
+  SlotTable table = filled(4);
+  table.remove(2);
+  table.remove(0);
+  const auto before = saved(table);
+  const std::vector<VectorId> ids = {10, 11, 12, 13};
+  const std::vector<std::optional<Metadata>> metadata(4);
+  { const SlotTable::Additions additions(table, ids, metadata); }
+  CHECK(saved(table) == before);
+  CHECK(table.find(10) == std::nullopt);
+  CHECK(table.find(13) == std::nullopt);
+  CHECK(table.next_slot() == 0);
+}
+
+TEST_CASE("SlotTable: rows that are not kept leave their new slots free where the library has made them",
+          "[slot_table]") {
+  SlotTable table = filled(4);
+  table.remove(2);
+  {
+    SlotTable::Additions additions(table, std::vector<VectorId>{10, 11, 12}, std::vector<std::optional<Metadata>>(3));
+    additions.keep_slots();
+  }
+  CHECK(table.size() == 3);
+  CHECK(table.slots() == 6);
+  CHECK(table.find(12) == std::nullopt);
+  CHECK(add(table, 20) == 2);
+  CHECK(add(table, 21) == 4);
+  CHECK(add(table, 22) == 5);
+}
+
+TEST_CASE("SlotTable: an identifier that is known or stands in two rows is refused and changes nothing",
+          "[slot_table]") {
+  SlotTable table = filled(4);
+  table.remove(2);
+  const auto before = saved(table);
+  const std::vector<std::optional<Metadata>> metadata(4);
+  for (const std::uint64_t taken : {3U, 11U}) {
+    const std::vector<VectorId> ids = {10, 11, 12, taken};
+    require_kind(IndexErrorKind::duplicate, [&] { const SlotTable::Additions additions(table, ids, metadata); });
+    CHECK(saved(table) == before);
+    CHECK(table.find(10) == std::nullopt);
+    CHECK(table.at(3) == 3);
+  }
+}
+
+TEST_CASE("SlotTable: rows for which memory is short change nothing", "[slot_table]") {
+  const VectorId long_id = VectorId::from_bytes("an identifier that is too long to lie in the string itself");
+  const std::vector<VectorId> ids = {100, long_id, 102};
+  const std::vector<std::optional<Metadata>> metadata = {{}, Metadata{{"k", true}}, Metadata{{"k", true}}};
+  std::uint64_t number = 1;
+  for (bool done = false; !done; ++number) {
+    CAPTURE(number);
+    SlotTable table = filled(16);  // the list of rows is full
+    table.remove(2);
+    const auto before = saved(table);
+    try {
+      iqdb_test::refusing_allocation(number, [&] { const SlotTable::Additions additions(table, ids, metadata); });
+      done = true;
+    } catch (const std::bad_alloc&) {
+    }
+    REQUIRE(saved(table) == before);
+    REQUIRE(table.find(long_id) == std::nullopt);
+    REQUIRE(add(table, 200) == 2);
+  }
+  CHECK(number > 5);
 }
 
 TEST_CASE("SlotTable: a replacement has the next slot when it is kept and the old slot is removed", "[slot_table]") {

@@ -17,6 +17,7 @@
 #include "iqdb/index/faiss/native.hpp"
 #include "iqdb/index/faiss/part.hpp"
 #include "iqdb/index/support/slot_table.hpp"
+#include "iqdb/insert_many.hpp"
 #include "iqdb/persist/bytes/stream.hpp"
 #include "iqdb/persist/version.hpp"
 
@@ -43,6 +44,12 @@ class FlatPart final : public Part {
 
   void add(std::size_t /*slot*/, std::span<const float> vector) override {
     guarded([&] { index_->add(1, vector.data()); });
+  }
+
+  // No slot is free, so the rows follow one another here as well.
+  void add_many(const SlotTable::Additions& additions, std::span<const float> vectors,
+                LentThreads& /*threads*/) override {
+    guarded([&] { index_->add(static_cast<Id>(additions.size()), vectors.data()); });
   }
 
   void remove(SlotTable& slots, std::size_t slot) override {

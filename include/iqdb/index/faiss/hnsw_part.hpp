@@ -4,7 +4,6 @@
 #include <faiss/Index.h>
 #include <faiss/IndexFlat.h>
 #include <faiss/IndexHNSW.h>
-#include <faiss/impl/FaissException.h>
 #include <omp.h>
 
 #include <algorithm>
@@ -25,6 +24,7 @@
 #include "iqdb/index/faiss/stream.hpp"
 #include "iqdb/index/support/slot_table.hpp"
 #include "iqdb/index_error.hpp"
+#include "iqdb/insert_many.hpp"
 #include "iqdb/persist/bytes/stream.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/types.hpp"
@@ -54,32 +54,19 @@ class HnswPart final : public Part {
     return vector_at(storage().codes, slot, static_cast<std::size_t>(index_->d));
   }
 
-  // Does what IndexHNSW::add does, with four differences. Memory that each insertion would allocate in proportion to
-  // the index is kept. A shortage of memory throws, while in faiss' parallel region it would end the process. A failed
-  // insertion is undone. The number of the node determines its level, so that a replay makes the same graph.
   void add(std::size_t slot, std::span<const float> vector) override {
-    ::faiss::HNSW& graph = index_->hnsw;
-    guarded([&] { storage().add(1, vector.data()); });
-    try {
-      const auto node = static_cast<int>(slot);
-      const int level = level_of(slot);
-      graph.levels.push_back(level + 1);
-      graph.prepare_level_tab(1, true);
-      if (!visited_ || visited_->visited.size() <= slot) {
-        visited_ = std::make_unique<::faiss::VisitedTable>(static_cast<int>(std::min(2 * slot + 64, most_vectors)));
+    undone_if_it_throws([&] { insert(slot, vector); });
+  }
+
+  // In this thread alone and in the order of the rows, so that a replay makes the same graph.
+  void add_many(const SlotTable::Additions& additions, std::span<const float> vectors,
+                LentThreads& /*threads*/) override {
+    const auto dim = static_cast<std::size_t>(index_->d);
+    undone_if_it_throws([&] {
+      for (std::size_t row = 0; row < additions.size(); ++row) {
+        insert(additions.slot(row), vectors.subspan(row * dim, dim));
       }
-      std::vector<omp_lock_t>& locks = locks_.at_least(slot + 1);
-      Farness farness(storage());
-      farness.set_query(vector.data());
-      graph.add_with_locks(farness, level, node, locks, *visited_);
-      index_->ntotal = storage().ntotal;
-    } catch (const ::faiss::FaissException& error) {
-      forget(slot);
-      throw IndexError(IndexErrorKind::resource_limit, std::string("faiss refuses: ") + error.what());
-    } catch (...) {
-      forget(slot);
-      throw;
-    }
+    });
   }
 
   void check_remove(const VectorId& id) const override {
@@ -167,25 +154,59 @@ class HnswPart final : public Part {
     return 0;  // the probabilities are a little less than 1 together
   }
 
-  // Undoes an insertion that has begun. Other nodes may already link to the node.
-  void forget(std::size_t node) noexcept {
+  // Does what IndexHNSW::add does, with four differences. Memory that each insertion would allocate in proportion to
+  // the index is kept. A shortage of memory throws, while in faiss' parallel region it would end the process. A failed
+  // insertion is undone by the caller. The number of the node determines its level, so that a replay makes the same
+  // graph.
+  void insert(std::size_t slot, std::span<const float> vector) {
     ::faiss::HNSW& graph = index_->hnsw;
-    graph.levels.resize(node);
-    graph.offsets.resize(node + 1);
+    storage().add(1, vector.data());
+    const auto node = static_cast<int>(slot);
+    const int level = level_of(slot);
+    graph.levels.push_back(level + 1);
+    graph.prepare_level_tab(1, true);
+    if (!visited_ || visited_->visited.size() <= slot) {
+      visited_ = std::make_unique<::faiss::VisitedTable>(static_cast<int>(std::min(2 * slot + 64, most_vectors)));
+    }
+    std::vector<omp_lock_t>& locks = locks_.at_least(slot + 1);
+    Farness farness(storage());
+    farness.set_query(vector.data());
+    graph.add_with_locks(farness, level, node, locks, *visited_);
+    index_->ntotal = storage().ntotal;
+  }
+
+  // Calls `call()`, which inserts behind the nodes that there are. If it throws, they are all nodes again.
+  template <class Call>
+  void undone_if_it_throws(Call&& call) {
+    const auto nodes = static_cast<std::size_t>(index_->ntotal);
+    const auto entry = index_->hnsw.entry_point;
+    const int highest = index_->hnsw.max_level;
+    try {
+      guarded(std::forward<Call>(call));
+    } catch (...) {
+      forget_from(nodes);
+      index_->hnsw.entry_point = entry;
+      index_->hnsw.max_level = highest;
+      throw;
+    }
+  }
+
+  // Undoes the insertion of the nodes from the number `nodes` on. Other nodes may already link to them.
+  void forget_from(std::size_t nodes) noexcept {
+    ::faiss::HNSW& graph = index_->hnsw;
+    graph.levels.resize(nodes);
+    graph.offsets.resize(nodes + 1);
     graph.neighbors.resize(std::min(graph.neighbors.size(), graph.offsets.back()));
-    for (std::size_t other = 0; other < node; ++other) {
-      for (int level = 0; level < graph.levels[other]; ++level) {
-        const std::span<int> links = links_of(graph, other, level);
-        std::fill(std::remove(links.begin(), links.end(), static_cast<int>(node)), links.end(), -1);
+    for (std::size_t node = 0; node < nodes; ++node) {
+      for (int level = 0; level < graph.levels[node]; ++level) {
+        const std::span<int> links = links_of(graph, node, level);
+        const auto is_gone = [nodes](int link) { return link >= static_cast<int>(nodes); };
+        std::fill(std::remove_if(links.begin(), links.end(), is_gone), links.end(), -1);
       }
     }
-    if (graph.entry_point == static_cast<int>(node)) {
-      graph.entry_point = -1;
-      graph.max_level = -1;
-    }
-    storage().codes.resize(node * storage().code_size);
-    storage().ntotal = static_cast<Id>(node);
-    index_->ntotal = static_cast<Id>(node);
+    storage().codes.resize(nodes * storage().code_size);
+    storage().ntotal = static_cast<Id>(nodes);
+    index_->ntotal = static_cast<Id>(nodes);
     locks_.clear();
     visited_.reset();
   }

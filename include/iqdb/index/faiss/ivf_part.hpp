@@ -28,6 +28,7 @@
 #include "iqdb/index/support/argument_checks.hpp"
 #include "iqdb/index/support/slot_table.hpp"
 #include "iqdb/index_error.hpp"
+#include "iqdb/insert_many.hpp"
 #include "iqdb/persist/bytes/stream.hpp"
 #include "iqdb/persist/version.hpp"
 
@@ -71,24 +72,40 @@ class IvfPart final : public Part {
   }
 
   void add(std::size_t slot, std::span<const float> vector) override {
-    if (places_.size() <= slot) {
-      places_.resize(slot + 1);
-    }
+    make_places(slot + 1);
     Id nearest = -1;
     guarded([&] { index_->quantizer->assign(1, vector.data(), &nearest); });
-    // If all distances are too large for a float, no list is the nearest one. faiss would then leave the vector out.
-    const auto list = static_cast<std::size_t>(std::max<Id>(nearest, 0));
-    const std::size_t at = lists().ids[list].size();
-    try {
+    append(slot, vector, nearest);
+    ++index_->ntotal;
+  }
+
+  // Lists are found in the threads.
+  void add_many(const SlotTable::Additions& additions, std::span<const float> vectors, LentThreads& threads) override {
+    const auto dim = static_cast<std::size_t>(index_->d);
+    const std::size_t rows = additions.size();
+    make_places(additions.slot(rows - 1) + 1);
+    std::vector<Id> nearest(rows, -1);
+    threads.each((rows + rows_at_once - 1) / rows_at_once, [&](std::size_t number) {
+      const std::size_t row = number * rows_at_once;
+      const OneThread one_thread;
       guarded([&] {
-        lists().add_entry(list, static_cast<Id>(slot), reinterpret_cast<const std::uint8_t*>(vector.data()));
+        index_->quantizer->assign(static_cast<Id>(std::min(rows_at_once, rows - row)), vectors.data() + row * dim,
+                                  nearest.data() + row);
       });
+    });
+    std::size_t done = 0;
+    try {
+      for (; done < rows; ++done) {
+        append(additions.slot(done), vectors.subspan(done * dim, dim), nearest[done]);
+      }
     } catch (...) {
-      lists().resize(list, at);  // of its two arrays one may have grown
+      while (done > 0) {
+        const Place place = places_[additions.slot(--done)];
+        lists().resize(place.list, place.at);
+      }
       throw;
     }
-    places_[slot] = {.list = list, .at = at};
-    ++index_->ntotal;
+    index_->ntotal += static_cast<Id>(rows);
   }
 
   void remove(SlotTable& slots, std::size_t slot) override {
@@ -185,6 +202,32 @@ class IvfPart final : public Part {
     std::size_t list = 0;
     std::size_t at = 0;
   };
+
+  // faiss compares so few queries with the centroids one by one, and more of them by a product of matrices, which rounds
+  // otherwise: a vector between two lists would get into another list than if it were inserted alone.
+  static constexpr std::size_t rows_at_once = 16;
+
+  void make_places(std::size_t slots) {
+    if (places_.size() < slots) {
+      places_.resize(slots);
+    }
+  }
+
+  // Adds a vector behind those of a list. If it throws, nothing has changed. Precondition: the slot has a place.
+  void append(std::size_t slot, std::span<const float> vector, Id nearest) {
+    // If all distances are too large for a float, no list is the nearest one. faiss would then leave the vector out.
+    const auto list = static_cast<std::size_t>(std::max<Id>(nearest, 0));
+    const std::size_t at = lists().ids[list].size();
+    try {
+      guarded([&] {
+        lists().add_entry(list, static_cast<Id>(slot), reinterpret_cast<const std::uint8_t*>(vector.data()));
+      });
+    } catch (...) {
+      lists().resize(list, at);  // of its two arrays one may have grown
+      throw;
+    }
+    places_[slot] = {.list = list, .at = at};
+  }
 
   // The index was made here, so its lists are of this type.
   [[nodiscard]] const ::faiss::ArrayInvertedLists& lists() const {

@@ -15,6 +15,7 @@
 #include "iqdb/index/faiss/native.hpp"
 #include "iqdb/index/faiss/stream.hpp"
 #include "iqdb/index/support/slot_table.hpp"
+#include "iqdb/insert_many.hpp"
 #include "iqdb/persist/bytes/stream.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/types.hpp"
@@ -48,6 +49,10 @@ class Part {
 
   /// Adds a vector in a slot. If it throws, nothing has changed.
   virtual void add(std::size_t slot, std::span<const float> vector) = 0;
+
+  /// Adds vectors in the slots of several rows. If it throws, nothing has changed.
+  virtual void add_many(const SlotTable::Additions& additions, std::span<const float> vectors,
+                        LentThreads& threads) = 0;
 
   /// Throws IndexError if the vector of this identifier cannot be removed, because none can.
   virtual void check_remove(const VectorId& /*id*/) const {}

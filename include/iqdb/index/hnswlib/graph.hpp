@@ -12,6 +12,8 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <type_traits>
+#include <utility>
 
 #include "iqdb/index/hnswlib/config.hpp"
 #include "iqdb/index/hnswlib/library.hpp"
@@ -41,6 +43,23 @@ inline constexpr std::size_t read_beyond_links = sizeof(Node);
     throw std::bad_alloc();
   }
   throw IndexError(IndexErrorKind::resource_limit, std::string("hnswlib refuses: ") + error.what());
+}
+
+/// Calls `call()`. If it throws, calls `undo()` and throws the exception that rethrow makes of hnswlib's.
+template <class Undo, class Call>
+void undone_if_it_throws(Undo&& undo, Call&& call) {
+  try {
+    std::forward<Call>(call)();
+  } catch (const IndexError&) {  // what rethrow has made of one before
+    std::forward<Undo>(undo)();
+    throw;
+  } catch (const std::runtime_error& error) {
+    std::forward<Undo>(undo)();
+    rethrow(error);
+  } catch (...) {
+    std::forward<Undo>(undo)();
+    throw;
+  }
 }
 
 /// The links of a node in one level.
@@ -112,27 +131,39 @@ class OwnedGraph {
     advise_huge_pages(lowest_level(*graph_, capacity));
   }
 
-  /// Makes a graph, or a larger one, if the graph has no room for one more node. Precondition: fewer than most_nodes
-  /// nodes, so that hnswlib has a number left.
-  void make_room_for_one(std::size_t dim, DistanceMetric metric, const HnswConfig& config) {
+  /// Makes a graph, or a larger one, if the graph has no room for `more` nodes. Precondition: with them it has at most
+  /// most_nodes nodes, so that hnswlib has numbers for them.
+  void make_room_for(std::size_t more, std::size_t dim, DistanceMetric metric, const HnswConfig& config) {
     constexpr std::size_t least = 64;
     if (!graph_) {
-      make(dim, metric, config, std::max(least, config.capacity));
+      make(dim, metric, config, std::max({least, config.capacity, more}));
       return;
     }
-    if (graph_->cur_element_count < graph_->max_elements_) {
+    const std::size_t needed = graph_->cur_element_count + more;
+    if (needed <= graph_->max_elements_) {
       return;
     }
-    try {
-      graph_->resizeIndex(std::min(std::max(least, 2 * graph_->max_elements_), most_nodes));
-    } catch (const std::runtime_error& error) {
-      rethrow(error);
-    }
+    resize(std::min(std::max({least, 2 * graph_->max_elements_, needed}), most_nodes));
   }
 
   void reset() noexcept { graph_.reset(); }
 
  private:
+  // hnswlib 0.6.2 destroys its lists of visited nodes before it makes larger ones, and keeps the pointer if that fails.
+  void resize(std::size_t capacity) {
+    auto lists = std::exchange(graph_->visited_list_pool_, nullptr);
+    const auto give_back = [&] {
+      if (graph_->visited_list_pool_ == nullptr) {
+        std::swap(graph_->visited_list_pool_, lists);
+      }
+      if constexpr (std::is_pointer_v<decltype(lists)>) {
+        delete lists;  // NOLINT(*-owning-memory): hnswlib's
+      }
+    };
+    undone_if_it_throws(give_back, [&] { graph_->resizeIndex(capacity); });
+    give_back();
+  }
+
   std::unique_ptr<Space> space_;  // outlives the graph
   std::unique_ptr<Graph> graph_;
 };

@@ -2,13 +2,12 @@
 // erased one.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
 #include <new>
 #include <span>
-#include <stdexcept>
-#include <utility>
 
 #include "iqdb/index/hnswlib/graph.hpp"
 #include "iqdb/index/support/slot_table.hpp"
@@ -17,20 +16,6 @@
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
 namespace hnswlib_graph {
-
-/// Calls `call()`. If it throws, calls `undo()` and throws the exception that rethrow makes of hnswlib's.
-template <class Undo, class Call>
-void undone_if_it_throws(Undo&& undo, Call&& call) {
-  try {
-    std::forward<Call>(call)();
-  } catch (const std::runtime_error& error) {
-    std::forward<Undo>(undo)();
-    rethrow(error);
-  } catch (...) {
-    std::forward<Undo>(undo)();
-    throw;
-  }
-}
 
 /// Makes the room behind a new node's links that hnswlib does not make (read_beyond_links).
 inline void give_room_behind_links(Graph& graph, Node node) {
@@ -44,6 +29,19 @@ inline void give_room_behind_links(Graph& graph, Node node) {
   }
   graph.linkLists_[node] = static_cast<char*>(larger);
   std::memset(graph.linkLists_[node] + levels.size(), 0, read_beyond_links);
+}
+
+/// Gives a node that hnswlib has not completed links in each level below those where it has some. Else it would be a dead
+/// end for who reaches it from above.
+inline void give_ways_down(const Graph& graph, Node node) noexcept {
+  for (int level = graph.element_levels_[node]; level > 0; --level) {
+    const std::span<const Node> links = links_of(graph, node, level);
+    auto* const below = graph.get_linklist_at_level(node, level - 1);
+    if (graph.getListCount(below) == 0 && !links.empty()) {
+      std::ranges::copy(links, below + 1);
+      graph.setListCount(below, static_cast<unsigned short>(links.size()));  // NOLINT(google-runtime-int): hnswlib's
+    }
+  }
 }
 
 /// Marks a node that hnswlib has not completed as erased, because other nodes may already link to it. Returns whether
@@ -71,6 +69,7 @@ inline bool disown(OwnedGraph& graph, Node node) noexcept {
       std::free(graph->linkLists_[node]);  // NOLINT(*-no-malloc)
     }
   }
+  give_ways_down(*graph, node);
   if (!graph->isMarkedDeleted(node)) {
     graph->markDelete(node);
   }

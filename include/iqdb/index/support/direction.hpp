@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <span>
 #include <vector>
 
@@ -25,6 +26,21 @@ namespace index_support {
                            [norm](float component) { return static_cast<float>(component / norm); });
   }
   return kept;
+}
+
+/// The vectors of rows, each of `dim` components, in the form that direction_for gives each. The result lies in `memory`
+/// or is `vectors` itself. Throws std::bad_alloc.
+[[nodiscard]] inline std::span<const float> directions_for(DistanceMetric metric, std::span<const float> vectors,
+                                                           std::size_t dim, std::vector<float>& memory) {
+  if (metric != DistanceMetric::cosine) {
+    return vectors;
+  }
+  memory.reserve(vectors.size());
+  for (std::size_t at = 0; at < vectors.size(); at += dim) {
+    const std::vector<float> each = direction_for(metric, vectors.subspan(at, dim));
+    memory.insert(memory.end(), each.begin(), each.end());
+  }
+  return memory;
 }
 
 /// Whether a vector is a direction: its length is 1 but for rounding, or it is all zeros. `square` is the square of its

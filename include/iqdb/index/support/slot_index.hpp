@@ -19,6 +19,7 @@
 #include "iqdb/index/support/payload.hpp"
 #include "iqdb/index/support/slot_table.hpp"
 #include "iqdb/index_error.hpp"
+#include "iqdb/insert_many.hpp"
 #include "iqdb/insert_overloads.hpp"
 #include "iqdb/persist/bytes/row_format.hpp"
 #include "iqdb/persist/bytes/stream.hpp"
@@ -38,6 +39,8 @@ namespace index_support {
 /// - `kept_form(vector)`: the vector as the library gets it, a std::vector<float> or a span
 /// - `place(addition, vector)`: puts a vector into the slot of a SlotTable::Addition; if it throws, the library finds
 ///   nothing there
+/// - `place_many(additions, vectors, threads)`: puts the vectors of all rows, as they were inserted, into the slots of
+///   the SlotTable::Additions; if it throws, the library finds none of them
 /// - `check_remove(slot)`: throws IndexError if the library cannot remove that vector
 /// - `remove(slot)`: removes a vector from the library and from the table; throws nothing directly behind place()
 /// - `near(query, most, params)`: up to `most` vectors near the query, as a std::vector<Found> without distances
@@ -103,6 +106,20 @@ class SlotIndex : public InsertOverloads<SlotIndex<Derived>>, public UpsertOverl
   void insert_logged(VectorId id, std::span<const float> vector, std::optional<Metadata> metadata) {
     check_logged(vector, metadata);
     add(std::move(id), vector, std::move(metadata));
+  }
+
+  /// Adds the vectors of all rows, as if each were inserted in their order. If it throws, nothing has changed: what
+  /// insert throws for one of the rows; IndexError dimension_mismatch if the components are not those of as many vectors
+  /// as there are identifiers, invalid_config if there are more or fewer metadata than identifiers; duplicate also for
+  /// an identifier that stands in two rows. The comment at the adapter's class says what it does in several threads.
+  void insert_many(const InsertedRows& rows, LentThreads& threads) {
+    check_rows(rows);
+    if (rows.size() == 0) {
+      return;
+    }
+    SlotTable::Additions additions(slots_, rows.ids, rows.metadata);
+    derived().place_many(additions, rows.vectors, threads);
+    additions.keep();
   }
 
   using UpsertOverloads<SlotIndex>::upsert;
@@ -193,17 +210,34 @@ class SlotIndex : public InsertOverloads<SlotIndex<Derived>>, public UpsertOverl
                       const std::optional<Metadata>& metadata) const {
     check_vector(vector, metadata);
     check_storable(id);
-    require_number_left();
+    require_numbers_left(1);
+  }
+
+  void check_rows(const InsertedRows& rows) const {
+    if (rows.metadata.size() != rows.size()) {
+      throw IndexError(IndexErrorKind::invalid_config, std::to_string(rows.size()) + " identifiers are given with " +
+                                                           std::to_string(rows.metadata.size()) + " metadata");
+    }
+    if (rows.vectors.size() % dim_ != 0 || rows.vectors.size() / dim_ != rows.size()) {
+      throw IndexError(IndexErrorKind::dimension_mismatch,
+                       std::to_string(rows.size()) + " vectors are given with " + std::to_string(rows.vectors.size()) +
+                           " components in all, but the index has dimension " + std::to_string(dim_));
+    }
+    for (std::size_t row = 0; row < rows.size(); ++row) {
+      check_vector(rows.vectors.subspan(row * dim_, dim_), rows.metadata[row]);
+      check_storable(rows.ids[row]);
+    }
+    require_numbers_left(rows.size());
   }
 
   void check_logged(std::span<const float> vector, const std::optional<Metadata>& metadata) const {
     derived().check_form(vector, VectorRole::logged);
     check_storable(metadata);
-    require_number_left();
+    require_numbers_left(1);
   }
 
-  void require_number_left() const {
-    if (slots_.next_slot() >= Derived::most_vectors) {
+  void require_numbers_left(std::size_t more) const {
+    if (size() + more > Derived::most_vectors) {
       throw IndexError(IndexErrorKind::resource_limit, "the index holds " + std::to_string(size()) +
                                                            " vectors, the most that " + std::string(Derived::library) +
                                                            " has numbers for");

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -62,6 +63,62 @@ class SlotTable {
     SlotTable* table_;
     std::size_t slot_;
     bool reused_;
+  };
+
+  /// Vectors during their insertion in one call. Row by row each has the next_slot(), and all slots become free again
+  /// unless keep() is called: the table gets every row or none. The table must not be changed or moved before keep() is
+  /// called or the Additions go.
+  class [[nodiscard]] Additions {
+   public:
+    /// Takes a slot for each row. If it throws, nothing has changed: IndexError duplicate for an identifier that is known
+    /// or stands in two rows, std::bad_alloc. Precondition: check_storable(metadata) throws for no row.
+    Additions(SlotTable& table, std::span<const VectorId> ids, std::span<const std::optional<Metadata>> metadata)
+        : Additions(table, ids.size()) {
+      slots_.reserve(ids.size());
+      table.make_room_for(ids.size());
+      for (std::size_t row = 0; row < ids.size(); ++row) {
+        VectorId id = ids[row];
+        std::optional<Metadata> own = copied(metadata[row]);
+        const std::size_t slot = table.next_slot();
+        if (!table.slot_of_.emplace(id, slot).second) {  // the last call that can throw for this row
+          throw_duplicate(id);
+        }
+        slots_.push_back(slot);
+        table.fill_next(std::move(id), std::move(own));
+      }
+    }
+    Additions(const Additions&) = delete;
+    Additions& operator=(const Additions&) = delete;
+    ~Additions() {
+      // The last first, because new slots are taken back from the end of the table.
+      for (; table_ != nullptr && !slots_.empty(); slots_.pop_back()) {
+        table_->take_back(slots_.back(), slots_.size() <= reused_);
+      }
+    }
+
+    /// The number of rows.
+    [[nodiscard]] std::size_t size() const noexcept { return slots_.size(); }
+
+    /// The slot of a row. Precondition: row < size().
+    [[nodiscard]] std::size_t slot(std::size_t row) const noexcept { return slots_[row]; }
+
+    /// The number of rows whose slots have had vectors before. They are the first ones. The slots of the rows behind them
+    /// are new and follow one another.
+    [[nodiscard]] std::size_t reused() const noexcept { return reused_; }
+
+    /// Keeps the vectors: the library has taken all of them.
+    void keep() noexcept { table_ = nullptr; }
+
+    /// Keeps the new slots, but free: the library made them without taking the vectors.
+    void keep_slots() noexcept { reused_ = slots_.size(); }
+
+   private:
+    Additions(SlotTable& table, std::size_t rows) noexcept
+        : table_(&table), reused_(std::min(rows, table.free_.size())) {}
+
+    SlotTable* table_;
+    std::vector<std::size_t> slots_;  // by row
+    std::size_t reused_;
   };
 
   /// The number of taken slots, which is the number of vectors.
@@ -127,7 +184,7 @@ class SlotTable {
   /// Adds a slot behind all others, even if some are free: for an index that is loaded or imported. Throws IndexError
   /// duplicate for a known identifier, std::bad_alloc.
   void append(VectorId id, std::optional<Metadata> metadata) {
-    make_room_for_one();
+    make_room_for(1);
     if (!slot_of_.emplace(id, rows_.size()).second) {
       throw IndexError(IndexErrorKind::duplicate, "the index holds two vectors " + to_string(id));
     }
@@ -136,7 +193,7 @@ class SlotTable {
 
   /// Adds a free slot behind all others. Throws std::bad_alloc.
   void append_free() {
-    make_room_for_one();
+    make_room_for(1);
     free_.push_back(rows_.size());  // the highest: at the end of a heap
     rows_.emplace_back();
   }
@@ -145,7 +202,7 @@ class SlotTable {
   void remove(std::size_t slot) noexcept {
     forget(slot);
     rows_[slot].reset();
-    free_.push_back(slot);  // has room: see make_room_for_one
+    free_.push_back(slot);  // has room: see make_room_for
     std::push_heap(free_.begin(), free_.end(), std::greater<>{});
   }
 
@@ -220,21 +277,27 @@ class SlotTable {
 
   void make_room_for_next() {
     if (free_.empty()) {
-      make_room_for_one();
+      make_room_for(1);
     }
   }
 
   [[nodiscard]] Addition take_next(VectorId id, std::optional<Metadata> metadata) noexcept {
     const bool reuse = !free_.empty();
     const std::size_t slot = next_slot();
-    if (reuse) {
+    fill_next(std::move(id), std::move(metadata));
+    return Addition(*this, slot, reuse);
+  }
+
+  // Takes next_slot(), for which there is room.
+  void fill_next(VectorId id, std::optional<Metadata> metadata) noexcept {
+    if (!free_.empty()) {
+      const std::size_t slot = free_.front();
       std::pop_heap(free_.begin(), free_.end(), std::greater<>{});
       free_.pop_back();
       rows_[slot].emplace(std::move(id), std::move(metadata));
     } else {
       rows_.emplace_back(std::in_place, std::move(id), std::move(metadata));
     }
-    return Addition(*this, slot, reuse);
   }
 
   // Forgets the identifier of a slot, unless it has another slot: then its vector was replaced, or was not.
@@ -244,10 +307,10 @@ class SlotTable {
     }
   }
 
-  // Makes room for one more slot, and for every slot in the list of free ones, because remove() must not fail.
-  void make_room_for_one() {
-    if (rows_.size() == rows_.capacity()) {
-      rows_.reserve(std::max<std::size_t>(16, 2 * rows_.capacity()));
+  // Makes room for more slots, and for every slot in the list of free ones, because remove() must not fail.
+  void make_room_for(std::size_t more) {
+    if (rows_.capacity() - rows_.size() < more) {
+      rows_.reserve(std::max({std::size_t{16}, 2 * rows_.capacity(), rows_.size() + more}));
     }
     free_.reserve(rows_.capacity());
   }

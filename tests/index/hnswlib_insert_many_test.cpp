@@ -1,0 +1,147 @@
+// HnswIndex: insertion of many vectors in one call, in several threads.
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include "iqdb/index/flat.hpp"
+#include "iqdb/index/hnswlib.hpp"
+#include "iqdb/types.hpp"
+#include "support/adapters.hpp"
+#include "support/catch.hpp"
+#include "support/insert_many.hpp"
+#include "support/lent_threads.hpp"
+#include "support/operator_new.hpp"
+#include "support/sanitized.hpp"
+
+namespace {
+
+constexpr std::size_t many_dim = 6;
+
+// The fewer links, the more levels a graph of few nodes has.
+iqdb::HnswIndex graph_with(std::size_t links, std::size_t vectors = 0,
+                           iqdb::DistanceMetric metric = iqdb::DistanceMetric::euclidean) {
+  iqdb::HnswIndex index(many_dim, metric, {.links = links, .ef_construction = 60});
+  iqdb_test::insert_one_by_one(index, iqdb_test::SampleRows(0, vectors, many_dim));
+  return index;
+}
+
+// Where memory is short, hnswlib forgets a list of visited nodes or what its constructor has allocated. A sanitizer would
+// call that a leak.
+constexpr bool memory_can_be_short = !iqdb_test::sanitized;
+
+}  // namespace
+
+TEST_CASE("HnswIndex: rows inserted in one call make the index that insertions one by one make", "[hnswlib][many]") {
+  for (const auto metric : {iqdb::DistanceMetric::euclidean, iqdb::DistanceMetric::cosine}) {
+    CAPTURE(to_string(metric));
+    iqdb_test::require_as_one_by_one([metric] { return graph_with(16, 0, metric); });
+  }
+}
+
+TEST_CASE("HnswIndex: rows inserted in one thread make the graph that insertions one by one make", "[hnswlib][many]") {
+  for (const std::size_t links : {2U, 16U}) {
+    CAPTURE(links);
+    iqdb::HnswIndex expected = graph_with(links, 1);
+    const iqdb_test::SampleRows samples(100, 500, many_dim);
+    iqdb_test::insert_one_by_one(expected, samples);
+    iqdb::HnswIndex index = graph_with(links, 0);
+    iqdb_test::Threads one(1);
+    index.insert_many(iqdb_test::SampleRows(0, 1, many_dim).rows(), one);
+    index.insert_many(samples.rows(), one);
+    const auto payload = iqdb_test::payload_of(index);
+    const auto expected_payload = iqdb_test::payload_of(expected);
+    // The capacity, behind the head, may differ.
+    constexpr std::size_t head = 1 + 8 + 1 + 3 * 8;
+    REQUIRE(payload.size() == expected_payload.size());
+    CHECK(std::equal(payload.begin() + head + 8, payload.end(), expected_payload.begin() + head + 8));
+  }
+}
+
+TEST_CASE("HnswIndex: rows of which one is refused change nothing", "[hnswlib][many]") {
+  iqdb::HnswIndex index = graph_with(4);
+  iqdb_test::require_none_is_nothing(index);
+  iqdb_test::insert_one_by_one(index, iqdb_test::SampleRows(0, 10, many_dim));
+  iqdb_test::require_none_is_nothing(index);
+  iqdb_test::require_row_refusals(index);
+}
+
+TEST_CASE("HnswIndex: rows take the places of erased vectors", "[hnswlib][many]") {
+  for (const std::size_t kept : {0U, 1U, 20U}) {
+    CAPTURE(kept);
+    iqdb_test::require_as_one_by_one([kept] {
+      iqdb::HnswIndex index = graph_with(16);
+      const iqdb_test::SampleRows samples(500, 60, many_dim);
+      iqdb_test::insert_one_by_one(index, samples);
+      for (std::size_t row = kept; row < 60; ++row) {
+        index.erase(samples.ids[row]);
+      }
+      return index;
+    });
+  }
+}
+
+TEST_CASE("HnswIndex: rows inserted in several threads are found as well as those inserted one by one",
+          "[hnswlib][many][recall]") {
+  constexpr std::size_t count = iqdb_test::sanitized ? 1'000 : 4'000;
+  const iqdb_test::SampleRows samples(0, count, many_dim);
+  iqdb::FlatIndex exact(many_dim, iqdb::DistanceMetric::euclidean);
+  iqdb_test::insert_one_by_one(exact, samples);
+  iqdb::HnswIndex alone = graph_with(8);
+  iqdb_test::insert_one_by_one(alone, samples);
+  for (const std::size_t threads : {2U, 4U}) {
+    CAPTURE(threads);
+    iqdb::HnswIndex index = graph_with(8);
+    iqdb_test::Threads lent(threads);
+    for (std::size_t first = 0; first < count; first += 250) {
+      index.insert_many(iqdb_test::SampleRows(samples, first, 250).rows(), lent);
+    }
+    CHECK(iqdb_test::recall(index, exact) > iqdb_test::recall(alone, exact) - 1);
+  }
+}
+
+TEST_CASE("HnswIndex: rows for which memory is short change nothing", "[hnswlib][many]") {
+  if (!memory_can_be_short) {
+    return;
+  }
+  for (const std::size_t vectors : {0U, 1U, 12U}) {
+    CAPTURE(vectors);
+    iqdb_test::require_nothing_without_memory([vectors] { return graph_with(4, vectors); }, 8);
+  }
+}
+
+TEST_CASE("HnswIndex: rows for which memory is short while the graph grows change nothing", "[hnswlib][many]") {
+  if (!memory_can_be_short) {
+    return;
+  }
+  iqdb_test::require_nothing_without_memory([] { return graph_with(4, 60); }, 8);
+}
+
+TEST_CASE("HnswIndex: rows for which memory is short behind those that take erased places change nothing",
+          "[hnswlib][many]") {
+  if (!memory_can_be_short) {
+    return;
+  }
+  iqdb_test::require_nothing_without_memory(
+      [] {
+        iqdb::HnswIndex index = graph_with(4, 12);
+        for (std::uint64_t number = 3; number < 7; ++number) {
+          index.erase(iqdb_test::sample_id(number));
+        }
+        return index;
+      },
+      8);
+}
+
+TEST_CASE("HnswIndex: rows for which memory is short in one of several threads change nothing", "[hnswlib][many]") {
+  if (!memory_can_be_short) {
+    return;
+  }
+  for (const std::size_t number : {0U, 5U}) {
+    CAPTURE(number);
+    iqdb_test::require_nothing_without_memory([] { return graph_with(4, 12); }, 8,
+                                              [number](auto& index, const auto& rows, std::uint64_t allocation) {
+                                                iqdb_test::RefusingThreads threads(3, number, allocation);
+                                                index.insert_many(rows, threads);
+                                              });
+  }
+}
