@@ -737,6 +737,7 @@ TEST_CASE("An index that goes in its own handler of events leaves its files as a
       return "gone";
     });
   };
+  std::promise<void> inserted;
   std::promise<void> gone;
   SECTION("in its thread of checkpoints") {
     CHECK(outcome([&] {
@@ -761,10 +762,12 @@ TEST_CASE("An index that goes in its own handler of events leaves its files as a
     CHECK(outcome([&] {
             auto db = shared();
             in_handler = [&] {
+              inserted.get_future().wait();  // no call is under way
               db.reset();
               gone.set_value();
             };
             insert_row(*db, 2);
+            inserted.set_value();
             gone.get_future().wait();
           }) == "gone");
   }
@@ -772,10 +775,12 @@ TEST_CASE("An index that goes in its own handler of events leaves its files as a
     CHECK(outcome([&] {
             std::optional db(iqdb_test::DurableIndex::open_with(iqdb_test::index_of({1}), config));
             in_handler = [&] {
+              inserted.get_future().wait();  // no call is under way
               db.reset();
               gone.set_value();
             };
             insert_row(*db, 2);
+            inserted.set_value();
             gone.get_future().wait();
           }) == "gone");
   }

@@ -50,7 +50,7 @@ class SharedStepCall : public SharedCall {
   using Result = std::invoke_result_t<Step>;
 
   /// `step` must outlive this.
-  explicit SharedStepCall(Step& step) noexcept : step_(&step) { QueuedCall::alone = true; }
+  explicit SharedStepCall(Step& step) noexcept : step_(&step) {}
 
   /// Called by the leader.
   void run() noexcept {

@@ -270,6 +270,7 @@ class SharedState {
   template <class Step>
   std::invoke_result_t<Step> in_turn(Step&& step) {
     SharedStepCall<std::remove_reference_t<Step>> call(step);
+    call.alone = true;
     wait_or_lead(call, [&](const auto& /*group*/) {
       call.run();
       return CommittedGroup();

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <future>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <thread>
@@ -94,11 +95,11 @@ TEST_CASE("A job may end its worker thread and what waits behind it is not run",
 
 TEST_CASE("A job may destroy its worker thread", "[worker_thread]") {
   std::optional<WorkerThread> worker(std::in_place);
-  std::promise<void> destroyed;
-  worker->run([&] {
+  const auto destroyed = std::make_shared<std::promise<void>>();
+  worker->run([&worker, destroyed] {
     worker.reset();
-    destroyed.set_value_at_thread_exit();  // when the thread has done without the object
+    destroyed->set_value();
   });
-  destroyed.get_future().wait();
+  destroyed->get_future().wait();
   CHECK_FALSE(worker.has_value());
 }
