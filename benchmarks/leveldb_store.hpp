@@ -12,6 +12,7 @@
 #include <type_traits>
 
 #include "benchmarks.hpp"
+#include "concurrent_inserts.hpp"
 #include "inserts.hpp"
 #include "key_text.hpp"
 
@@ -35,6 +36,13 @@ class LevelDbStore {
     batch_.Clear();
     gather(first_key);
     write();
+  }
+
+  /// Adds one record. Any thread may call it.
+  void commit_alone(std::uint64_t key) {
+    const KeyText text(key);
+    const auto value = records_.value(key);
+    check(database_->Put(synced_, {text.data(), text.size()}, {characters(value), value.size()}));
   }
 
   void finish(std::uint64_t next_key) {
@@ -88,12 +96,25 @@ class ReadyLevelDbStore : public LevelDbStore<Api> {
   void finish(std::uint64_t /*next_key*/) { LevelDbStore<Api>::finish(1); }
 };
 
+/// The same, shared by threads that commit one record at a time.
+template <class Api>
+class SharedLevelDbStore {
+ public:
+  explicit SharedLevelDbStore(const InsertPlan& plan) : store_(plan) {}
+  void commit(std::uint64_t key) { store_.commit_alone(key); }
+  void finish(std::uint64_t count) { store_.finish(count); }
+
+ private:
+  LevelDbStore<Api> store_;
+};
+
 /// Adds all that is measured of one of them.
 template <class Api>
 void add_leveldb_store(const Options& options, const std::string& version) {
   const std::string name = Api::name;
   benchmark::AddCustomContext("peer " + name, version);
   add_durable_inserts<LevelDbStore<Api>>(name, options);
+  add_concurrent_durable_inserts<SharedLevelDbStore<Api>>(name, options);
   for (const std::size_t batch : batch_sizes) {
     if (batch > 1) {
       add_durable_inserts<ReadyLevelDbStore<Api>>(name + "_ready_batch", options, batch);

@@ -18,6 +18,8 @@ using namespace iqdb_benchmarks;
 void add_all(const Options& options) {
   add_log_anchors(options);
   add_iqdb_inserts(options);
+  add_concurrent_log(options);
+  add_concurrent_use(options);
   // What is not there is not linked either: the call is discarded.
   if constexpr (IQDB_BENCHMARKS_HAS_SQLITE != 0) {
     add_sqlite(options);

@@ -105,6 +105,7 @@ set(iqdb_persist_headers
     iqdb/persist/call_under_way.hpp
     iqdb/persist/write_batch.hpp
     iqdb/persist/persisted_index.hpp
+    iqdb/persist/commit_delay.hpp
     iqdb/persist/shared_call.hpp
     iqdb/persist/shared_checkpoints.hpp
     iqdb/persist/shared_state.hpp

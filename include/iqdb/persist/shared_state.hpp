@@ -23,6 +23,7 @@
 
 #include "iqdb/persist/bytes/fair_mutex.hpp"
 #include "iqdb/persist/call_under_way.hpp"
+#include "iqdb/persist/commit_delay.hpp"
 #include "iqdb/persist/config.hpp"
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/events.hpp"
@@ -363,9 +364,12 @@ class SharedState {
   void wait_or_lead(Call& call, Lead&& lead) {
     std::unique_lock guard(mutex_);
     queue_.submit(call);
-    call.wake.wait(guard, [&] { return call.stage == QueuedCall::Stage::done || queue_.next_leader() == &call; });
+    const auto may_go_on = [&] { return call.stage == QueuedCall::Stage::done || queue_.next_leader() == &call; };
+    delay_.await_settled(guard, may_go_on);
+    call.wake.wait(guard, may_go_on);
     if (call.stage != QueuedCall::Stage::done) {
-      lead_group(guard, std::forward<Lead>(lead));
+      delay_.await_more(guard, [&] { return queue_.expects_more(); });
+      delay_.measure([&] { lead_group(guard, std::forward<Lead>(lead)); });
     }
   }
 
@@ -380,6 +384,7 @@ class SharedState {
   std::mutex files_;           // of the store: one checkpoint, copy or close at a time. Taken before mutex_
   std::mutex mutex_;           // of the queue and of inner_.schedule_
   CommitQueue<Call> queue_;
+  CommitDelay delay_;                       // under mutex_
   Inner inner_;                             // its index: under content_; everything else: by the leader
   const OpenLog<S>* log_;                   // null with the log off; lives as long as this object
   std::unique_ptr<OpenLog<S>> closed_log_;  // the same, after close()

@@ -89,6 +89,96 @@ TEST_CASE("Calls that waited become one group in the order in which they came", 
   CHECK(numbers_of(queue.lead()) == Numbers{1, 2, 3});
 }
 
+TEST_CASE("The leader of a thread that is alone expects nobody", "[commit_queue]") {
+  Queue queue;
+  for (int round = 0; round < 3; ++round) {
+    NumberedCall call(1, 1);
+    queue.submit(call);
+    CHECK_FALSE(queue.expects_more());
+    static_cast<void>(queue.lead());
+    queue.settle(1, {});
+  }
+}
+
+TEST_CASE("A leader expects the threads that were settled last and those that waited then", "[commit_queue]") {
+  Queue queue;
+  NumberedCall first(1, 1);
+  NumberedCall second(2, 2);
+  NumberedCall third(3, 3);
+  queue.submit(first);
+  static_cast<void>(queue.lead());
+  submit(queue, {&second, &third});
+  queue.settle(1, {});
+  CHECK(queue.expects_more());
+  NumberedCall first_again(4, 4);
+  queue.submit(first_again);
+  CHECK_FALSE(queue.expects_more());
+  CHECK(numbers_of(queue.lead()) == Numbers{2, 3, 4});
+}
+
+TEST_CASE("A leader that goes alone expects nobody", "[commit_queue]") {
+  Queue queue;
+  NumberedCall first(1, 1);
+  NumberedCall second(2, 2);
+  second.alone = true;
+  queue.submit(first);
+  static_cast<void>(queue.lead());
+  queue.submit(second);
+  queue.settle(1, {});
+  CHECK_FALSE(queue.expects_more());
+}
+
+TEST_CASE("Where nobody comes back leaders stop to wait for twice as many groups each time", "[commit_queue]") {
+  Queue queue;
+  // Two threads that meet, and do other work before their next calls.
+  const auto expects_after_meeting = [&] {
+    NumberedCall first(1, 1);
+    NumberedCall second(2, 2);
+    queue.submit(first);
+    static_cast<void>(queue.lead());
+    queue.submit(second);
+    queue.settle(1, {});
+    const bool expects = queue.expects_more();
+    static_cast<void>(queue.lead());
+    queue.settle(1, {});
+    return expects;
+  };
+  Numbers meetings_between;
+  std::size_t left_out = 0;
+  while (meetings_between.size() < 8) {
+    if (expects_after_meeting()) {
+      meetings_between.push_back(std::exchange(left_out, 0));
+    } else {
+      ++left_out;
+    }
+  }
+  CHECK(meetings_between == Numbers{0, 2, 4, 8, 16, 32, 64, 64});
+}
+
+TEST_CASE("Leaders wait again once all have come back", "[commit_queue]") {
+  Queue queue;
+  NumberedCall first(1, 1);
+  NumberedCall second(2, 2);
+  const auto commit = [&](std::initializer_list<NumberedCall*> calls) {
+    submit(queue, calls);
+    static_cast<void>(queue.lead());
+    queue.settle(calls.size(), {});
+  };
+  commit({&first, &second});
+  commit({&first});  // in vain
+  commit({&first, &second});
+  queue.submit(first);
+  CHECK_FALSE(queue.expects_more());
+  static_cast<void>(queue.lead());
+  queue.submit(second);
+  queue.settle(1, {});
+  static_cast<void>(queue.lead());
+  queue.settle(1, {});
+  commit({&first, &second});
+  queue.submit(first);
+  CHECK(queue.expects_more());
+}
+
 TEST_CASE("A group in flight does not grow by the calls that are submitted meanwhile", "[commit_queue]") {
   Queue queue;
   NumberedCall first(1, 1);

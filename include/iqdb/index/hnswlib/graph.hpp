@@ -151,7 +151,7 @@ class OwnedGraph {
  private:
   // hnswlib 0.6.2 destroys its lists of visited nodes before it makes larger ones, and keeps the pointer if that fails.
   void resize(std::size_t capacity) {
-    auto lists = std::exchange(graph_->visited_list_pool_, nullptr);
+    decltype(Graph::visited_list_pool_) lists = std::exchange(graph_->visited_list_pool_, nullptr);
     const auto keep_one = [&] {
       if (graph_->visited_list_pool_ == nullptr) {
         std::swap(graph_->visited_list_pool_, lists);

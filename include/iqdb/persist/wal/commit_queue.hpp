@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <utility>
 
 #include "iqdb/persist/version.hpp"
 
@@ -81,24 +82,28 @@ class CommitQueue {
     call.next = nullptr;
     (first_waiting_ != nullptr ? last_waiting_->next : first_waiting_) = &call;
     last_waiting_ = &call;
+    ++waiting_;
   }
 
   /// The call that may lead: the first that waits. Null if a group is in flight or nobody waits.
   [[nodiscard]] Call* next_leader() const noexcept { return first_in_group_ != nullptr ? nullptr : first_waiting_; }
 
   /// How many calls wait.
-  [[nodiscard]] std::size_t waiting() const noexcept {
-    std::size_t count = 0;
-    for (const Call* call = first_waiting_; call != nullptr; call = call->next) {
-      ++count;
-    }
-    return count;
+  [[nodiscard]] std::size_t waiting() const noexcept { return waiting_; }
+
+  /// Whether it pays to wait a moment before lead(): the threads whose calls were settled last, and those that waited then,
+  /// have not all made their next call. A leader that does not wait finds those calls only that were made during the group
+  /// before, so that two threads would never share a group. Where the threads do other work between their calls, the
+  /// waiting is in vain; after each such group it is left out for twice as many. Precondition: a call waits.
+  [[nodiscard]] bool expects_more() const noexcept {
+    return waiting_ < expected_ && groups_without_waiting_ == 0 && !is_alone(*first_waiting_);
   }
 
   /// Takes the first call, and those behind it that fit, as a group, which is in flight until settle(). A call that
   /// concerns an identifier of a call before it stays, and is passed by those behind it. Other threads may submit calls
   /// while the leader goes through the group. Precondition: next_leader() is not null.
   Group lead() noexcept {
+    judge_waiting();
     ids_before_.reset();
     Call* last = nullptr;    // in the group
     Call* before = nullptr;  // the last one that was passed
@@ -129,6 +134,8 @@ class CommitQueue {
       (before != nullptr ? before->next : first_waiting_) = call->next;
       last_waiting_ = call->next == nullptr ? before : last_waiting_;
       call->next = nullptr;
+      --waiting_;
+      ++in_flight_;
       call->stage = QueuedCall::Stage::in_flight;
       (last != nullptr ? last->next : first_in_group_) = call;
       last = call;
@@ -142,6 +149,7 @@ class CommitQueue {
       call.stage = QueuedCall::Stage::done;
     }
     first_in_group_ = nullptr;
+    expected_ = std::exchange(in_flight_, 0) + waiting_;
     if (applied > 0) {
       // It falls at once and rises slowly: a leader that the system did not let run does not make groups small.
       const double seen = std::max(1.0, static_cast<double>(applying.count()) / static_cast<double>(applied));
@@ -166,6 +174,18 @@ class CommitQueue {
   // A call that is larger than a group may be has no other beside it.
   [[nodiscard]] bool is_alone(const Call& call) const noexcept {
     return call.alone || call.mutations > bounds_.mutations || call.bytes > bounds_.bytes;
+  }
+
+  // Learns from a group whether leaders wait in vain.
+  void judge_waiting() noexcept {
+    if (waiting_ >= expected_) {
+      vain_waits_ = expected_ > 1 ? 0 : vain_waits_;  // one thread, which came back, says nothing about others
+    } else if (groups_without_waiting_ > 0) {
+      --groups_without_waiting_;
+    } else {
+      vain_waits_ = std::min(vain_waits_ + 1, most_vain_waits);
+      groups_without_waiting_ = std::uint64_t{1} << vain_waits_;
+    }
   }
 
   // Whether an identifier of the call is one of a call before it, in the group or passed.
@@ -196,12 +216,20 @@ class CommitQueue {
   // A group before the first measured one: an index whose mutations take long must not be given a thousand of them.
   static constexpr std::uint64_t mutations_before_measured = 64;
 
+  // 2^6 groups without waiting for one in vain: what it costs is lost in them.
+  static constexpr unsigned most_vain_waits = 6;
+
   GroupBounds bounds_;
   Call* first_in_group_ = nullptr;
   Call* first_waiting_ = nullptr;
   Call* last_waiting_ = nullptr;
-  double nanoseconds_each_ = 0;    // how long a mutation takes to apply; 0 if none was
-  std::bitset<16384> ids_before_;  // what the identifiers of a group leave as their remainders
+  std::size_t waiting_ = 0;
+  std::size_t in_flight_ = 0;
+  std::size_t expected_ = 0;                  // calls, from the threads that were seen at the last settle()
+  unsigned vain_waits_ = 0;                   // one behind the other
+  std::uint64_t groups_without_waiting_ = 0;  // to come
+  double nanoseconds_each_ = 0;               // how long a mutation takes to apply; 0 if none was
+  std::bitset<16384> ids_before_;             // what the identifiers of a group leave as their remainders
 };
 
 }  // namespace iqdb
