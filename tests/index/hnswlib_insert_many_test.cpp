@@ -2,11 +2,14 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 
 #include "iqdb/index/flat.hpp"
 #include "iqdb/index/hnswlib.hpp"
+#include "iqdb/insert_many.hpp"
 #include "iqdb/types.hpp"
 #include "support/adapters.hpp"
+#include "support/allocations.hpp"
 #include "support/catch.hpp"
 #include "support/insert_many.hpp"
 #include "support/lent_threads.hpp"
@@ -28,6 +31,26 @@ iqdb::HnswIndex graph_with(std::size_t links, std::size_t vectors = 0,
 // Where memory is short, hnswlib forgets a list of visited nodes or what its constructor has allocated. A sanitizer would
 // call that a leak.
 constexpr bool memory_can_be_short = !iqdb_test::sanitized;
+
+// The calling thread, which takes the last row first. One of its allocations at a row is refused.
+class Backwards final : public iqdb::LentThreads {
+ public:
+  Backwards(std::size_t row, std::uint64_t allocation) : row_(row), allocation_(allocation) {}
+  [[nodiscard]] std::size_t count() const noexcept override { return 1; }
+  void each(std::size_t numbers, const std::function<void(std::size_t)>& work) override {
+    for (std::size_t number = numbers; number-- > 0;) {
+      if (number == row_) {
+        iqdb_test::refusing_allocation(allocation_, [&] { work(number); });
+      } else {
+        work(number);
+      }
+    }
+  }
+
+ private:
+  std::size_t row_;
+  std::uint64_t allocation_;
+};
 
 }  // namespace
 
@@ -142,6 +165,21 @@ TEST_CASE("HnswIndex: rows for which memory is short in one of several threads c
                                               [number](auto& index, const auto& rows, std::uint64_t allocation) {
                                                 iqdb_test::RefusingThreads threads(3, number, allocation);
                                                 index.insert_many(rows, threads);
+                                              });
+  }
+}
+
+TEST_CASE("HnswIndex: a node for which memory is short between two levels is no dead end for other rows",
+          "[hnswlib][many]") {
+  if (!memory_can_be_short) {
+    return;
+  }
+  for (std::size_t row = 0; row < 16; ++row) {
+    CAPTURE(row);
+    iqdb_test::require_nothing_without_memory([] { return graph_with(4, 3); }, 16,
+                                              [row](auto& index, const auto& rows, std::uint64_t allocation) {
+                                                Backwards thread(row, allocation);
+                                                index.insert_many(rows, thread);
                                               });
   }
 }

@@ -151,17 +151,23 @@ class OwnedGraph {
  private:
   // hnswlib 0.6.2 destroys its lists of visited nodes before it makes larger ones, and keeps the pointer if that fails.
   void resize(std::size_t capacity) {
-    auto lists = std::exchange(graph_->visited_list_pool_, nullptr);
-    const auto give_back = [&] {
+    decltype(Graph::visited_list_pool_) lists = std::exchange(graph_->visited_list_pool_, nullptr);
+    const auto keep_one = [&] {
       if (graph_->visited_list_pool_ == nullptr) {
         std::swap(graph_->visited_list_pool_, lists);
       }
-      if constexpr (std::is_pointer_v<decltype(lists)>) {
-        delete lists;  // NOLINT(*-owning-memory): hnswlib's
-      }
+      destroy(lists);
     };
-    undone_if_it_throws(give_back, [&] { graph_->resizeIndex(capacity); });
-    give_back();
+    undone_if_it_throws(keep_one, [&] { graph_->resizeIndex(capacity); });
+    keep_one();
+  }
+
+  // Version 0.8 owns its lists by a std::unique_ptr.
+  template <class Lists>
+  static void destroy(Lists& lists) noexcept {
+    if constexpr (std::is_pointer_v<Lists>) {
+      delete lists;  // NOLINT(*-owning-memory)
+    }
   }
 
   std::unique_ptr<Space> space_;  // outlives the graph
