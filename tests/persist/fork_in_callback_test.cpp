@@ -9,6 +9,7 @@
 #include <future>
 #include <optional>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -132,6 +133,9 @@ TEST_CASE("A handler that forks at an automatic checkpoint leaves a child whose 
   CHECK(handler.outcomes([&] {
     while (db.stats().checkpoints == 0) {
       insert_row(db, ++rows);
+      if (handler.child.is_child()) {
+        throw std::runtime_error("the mutation returned");
+      }
     }
   }) == only_in_parent);
   require_goes_on(db, directory, rows);
