@@ -194,6 +194,22 @@ TEST_CASE("A handler that forks at a load leaves a child whose load throws", "[f
   require_goes_on(*db, directory, 2);
 }
 
+TEST_CASE("A forked child can destroy an index whose log has a thread that waits", "[fork_in_callback]") {
+  const DurableDirectory directory;
+  std::optional db(
+      DurableIndex::open_with(index_of({1}), directory.config(FsyncPolicy::periodic(std::chrono::milliseconds(1)))));
+  for (std::uint64_t id = 2; id <= 4; ++id) {
+    insert_row(*db, id);
+    iqdb_test::wait_until([&] { return db->stats().syncs.count() + 2 > id; });
+    CHECK(iqdb_test::in_child([&]() -> std::string {
+            ::alarm(30);
+            db.reset();
+            return "gone";
+          }) == "gone");
+  }
+  require_goes_on(*db, directory, 4);
+}
+
 TEST_CASE("on_progress that forks leaves a child whose call throws", "[fork_in_callback]") {
   const DurableDirectory directory;
   PersistConfig config = directory.config();
