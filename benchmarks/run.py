@@ -27,13 +27,16 @@ DOCUMENT = REPOSITORY / "docs" / "performance.md"
 
 # Each is one process, in which its benchmarks are repeated in random order.
 GROUPS = {"insert": "^(durable|unsynced)_insert/", "save": "^snapshot_save/", "load": "^snapshot_load/",
-          "replay": "^(replay|scale)/"}
+          "replay": "^(replay|scale)/",
+          "threads": "^(concurrent_insert|concurrent_unsynced_insert|search_beside|insert_beside|bounded_log|insert_many)/"}
 
-# What the program with ISA-L is asked for: what a checksum is a part of, and the raw loops beside it.
+# What the program with ISA-L is asked for: what a checksum is a part of, and the raw loops beside it. With many
+# threads the sync hides it.
 GROUPS_WITH_ISAL = {"insert": "^(durable|unsynced)_insert/", "save": "^snapshot_save/none/",
                     "load": "^snapshot_load/(warm|cold)/(raw_.*|iqdb-persist_(flat|array))/", "replay": "^replay/"}
 
 BATCHES = (1, 100, 1000)
+THREADS = (1, 2, 4, 16, 64)
 OURS = "iqdb-persist"
 OURS_WITH_ISAL = OURS + "_ISA-L"
 PEERS = ("SQLite", "RocksDB", "LevelDB", "LMDB")
@@ -44,6 +47,8 @@ LABELS = {
     "zeroed_before": "raw: zeros written before the clock, `pwrite`, `fdatasync`",
     "zeroed_within": "raw: zeros and CRC32 on the clock, `pwrite`, `fdatasync`",
     "bare_pwrite": "raw: `pwrite`",
+    "raw_group_commit": "raw: a mutex, one leader, `pwrite`, `fdatasync`",
+    "iqdb-persist_one_thread": "**iqdb-persist**, `PersistedIndex`",
     "iqdb-persist": "**iqdb-persist**",
     "iqdb-persist_ready_batch": "**iqdb-persist**, batch made before the clock",
     "SQLite": "SQLite",
@@ -178,7 +183,7 @@ class Samples:
             scale = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1}[entry["time_unit"]]
             quantities.setdefault("seconds", []).append(entry["real_time"] * scale)
             for quantity in ("items_per_second", "bytes_per_second", "memory_beyond_index", "bytes",
-                             "payload_to_compressed"):
+                             "payload_to_compressed", "median_us", "p99.9_us", "longest_us"):
                 if quantity in entry:
                     quantities.setdefault(quantity, []).append(entry[quantity])
 
@@ -234,7 +239,7 @@ def programs_and_groups(arguments):
     pairs = []
     for name in arguments.groups:
         pairs.append((arguments.program, GROUPS[name]))
-        if with_isal.exists():
+        if with_isal.exists() and name in GROUPS_WITH_ISAL:
             pairs.append((with_isal, GROUPS_WITH_ISAL[name]))
     return pairs
 
@@ -375,6 +380,33 @@ def durable_insert_tables(samples, file_system):
                        samples.median(file_system, "unsynced_insert/1/bare_pwrite", "items_per_second"))]
                 for subject in samples.names(file_system, "unsynced_insert/1/")]
     return table(head, rows) + "\n\n" + table(["not synced, records/s", "1 a call", "×"], unsynced)
+
+
+def thread_tables(samples, file_system):
+    """Records a second by the number of threads, and how long calls take beside something else."""
+    subjects = []
+    for threads in THREADS:
+        subjects += [each for each in samples.names(file_system, f"concurrent_insert/{threads}/") if each not in subjects]
+    head = ["records/s"]
+    for threads in THREADS:
+        head += [f"{threads} threads" if threads > 1 else "1 thread", "×"]
+    rows = []
+    for subject in subjects:
+        row = [label(subject)]
+        for threads in THREADS:
+            prefix = f"concurrent_insert/{threads}/"
+            base = samples.median(file_system, prefix + "raw_group_commit", "items_per_second")
+            row += [cell(samples.values(file_system, prefix + subject, "items_per_second"), short),
+                    ratio(samples.median(file_system, prefix + subject, "items_per_second"), base)]
+        rows.append(row)
+    latencies = []
+    for call in ("search", "insert"):
+        for beside in ("nothing", "writer", "checkpoint"):
+            name = f"{call}_beside/{beside}/{OURS}"
+            if samples.values(file_system, name, "median_us"):
+                latencies.append([f"{call} beside {beside}"] + [cell(samples.values(file_system, name, quantity), short)
+                                                                for quantity in ("median_us", "p99.9_us", "longest_us")])
+    return table(head, rows) + "\n\n" + table(["µs", "median", "p99.9", "longest"], latencies)
 
 
 def best(samples, file_system, names, quantity="bytes_per_second"):
@@ -674,7 +706,8 @@ def sections(samples, results, charts):
             "durable-insert": for_each("durable-insert", "durable_insert/", durable_insert_tables),
             "save": for_each("save", "snapshot_save/", save_tables),
             "load": for_each("load", "snapshot_load/", load_tables), "replay": for_each("replay", "replay/", replay_table),
-            "scale": for_each("scale", "scale/", scale_table)}
+            "scale": for_each("scale", "scale/", scale_table),
+            "threads": for_each("threads", "concurrent_insert/", thread_tables)}
 
 
 def fill(document, filled):
