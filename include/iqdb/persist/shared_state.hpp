@@ -323,7 +323,7 @@ class SharedState {
 
   /// Whether an automatic checkpoint is due. The caller holds mutex().
   [[nodiscard]] bool is_checkpoint_due() const {
-    return log_ != nullptr && !closing_ && !log_->writer->poisoned() &&
+    return log_ != nullptr && !log_->writer->poisoned() &&
            inner_.schedule_.is_due(log_bytes_, CheckpointSchedule::Clock::now);
   }
 

@@ -14,8 +14,8 @@ using iqdb::SyncState;
 
 LogPosition at(std::uint64_t offset) { return {.offset = offset, .next_lsn = offset / 10}; }
 
-auto time_of(int elapsed) {
-  return [elapsed] { return SyncState::Clock::time_point(std::chrono::seconds(elapsed)); };
+auto time_of(int second) {
+  return [second] { return SyncState::Clock::time_point(std::chrono::seconds(second)); };
 }
 
 SyncState begun_at(std::uint64_t offset) {
