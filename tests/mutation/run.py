@@ -2,7 +2,7 @@
 """Takes the defences out of the headers, one at a time, and shows that a test turns red each time.
 
     tests/mutation/run.py                  all mutants of mutants.toml
-    tests/mutation/run.py --fifth today    a fifth of them, others each day
+    tests/mutation/run.py --seventh today    a seventh of them, others each day
     tests/mutation/run.py --only NAME      this one, with the output of its test
     tests/mutation/run.py --check          compiles nothing: does each mutant still apply, and is its test still there?
 
@@ -34,7 +34,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 TESTS = HERE.parent
 INCLUDE = TESTS.parent / "include"
 
-FIFTHS = 5
+SEVENTHS = 7
 PROGRAM_WORK = 5  # to compile and run a program of its own takes about as long as so many tests
 TEST_SECONDS = 60
 PROGRAM_SECONDS = 300  # a program of its own does more than a test
@@ -321,8 +321,8 @@ def print_table(verdicts: list[Verdict]) -> None:
         print(f"| {mutant.defence} | {mutant.header} | {mutant.caught_by} | {outcome} | {verdict.seconds:.1f} |")
 
 
-def fifths_of(mutants: list[Mutant]) -> list[list[Mutant]]:
-    """Five parts of about the same work. The mutants of one source stay together: it is compiled without them as well."""
+def sevenths_of(mutants: list[Mutant]) -> list[list[Mutant]]:
+    """Seven parts of about the same work. The mutants of one source stay together: it is compiled without them as well."""
 
     def work(part: list[Mutant]) -> int:
         return sum(PROGRAM_WORK if mutant.is_program else 1 for mutant in part)
@@ -330,23 +330,23 @@ def fifths_of(mutants: list[Mutant]) -> list[list[Mutant]]:
     by_source: dict[str, list[Mutant]] = {}
     for mutant in mutants:
         by_source.setdefault(mutant.source, []).append(mutant)
-    parts: list[list[Mutant]] = [[] for _ in range(FIFTHS)]
+    parts: list[list[Mutant]] = [[] for _ in range(SEVENTHS)]
     for its_own in sorted(by_source.values(), key=work, reverse=True):
         min(parts, key=work).extend(its_own)
     return parts
 
 
-def fifth(text: str) -> int:
-    number = int(time.time() // 86400) % FIFTHS if text == "today" else int(text)
-    if not 0 <= number < FIFTHS:
-        raise argparse.ArgumentTypeError(f"expected 0 to {FIFTHS - 1}, or today")
+def seventh(text: str) -> int:
+    number = int(time.time() // 86400) % SEVENTHS if text == "today" else int(text)
+    if not 0 <= number < SEVENTHS:
+        raise argparse.ArgumentTypeError(f"expected 0 to {SEVENTHS - 1}, or today")
     return number
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", metavar="NAME", help="try this mutant alone")
-    parser.add_argument("--fifth", metavar="N", type=fifth, help="the fifth of this number, 0 to 4; today: by the date")
+    parser.add_argument("--seventh", metavar="N", type=seventh, help="the seventh of this number, 0 to 6; today: by the date")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many are tried at the same time")
     parser.add_argument("--list", action="store_true", help="list them, and try none")
     parser.add_argument("--check", action="store_true", help="compile nothing")
@@ -357,9 +357,9 @@ def main() -> int:
         mutants = [mutant for mutant in mutants if mutant.name == arguments.only]
         if not mutants:
             parser.error(f"there is no mutant {arguments.only}")
-    if arguments.fifth is not None:
-        mutants = fifths_of(mutants)[arguments.fifth]
-        print(f"fifth {arguments.fifth}: {len(mutants)} mutants")
+    if arguments.seventh is not None:
+        mutants = sevenths_of(mutants)[arguments.seventh]
+        print(f"seventh {arguments.seventh}: {len(mutants)} mutants")
     if arguments.list:
         for mutant in mutants:
             print(f"{mutant.name:32}  {mutant.header:28}  {mutant.defence}")
