@@ -837,16 +837,18 @@ TEST_CASE("An automatic checkpoint that waits for its thread at a close is not m
   std::atomic<int> begun = 0;
   config.on_event = [&](const Event& event) {
     begun += event.kind == Event::Kind::checkpoint_begun ? 1 : 0;
-    if (event.kind == Event::Kind::checkpoint_done) {
+    if (event.kind == Event::Kind::checkpoint_failed) {
       gate.pass();
     }
   };
   std::uint64_t inserted = 0;
   {
-    auto db = iqdb::SharedIndex<FlatIndex>::open_with(empty_index(), config);
+    auto db = iqdb::SharedIndex<Moody>::open_with(Moody(empty_index()), config);
     gate.close();
+    Moody::fails = true;
     std::future<iqdb::SnapshotInfo> first = db.checkpoint_async();
     gate.wait_until_held();  // the thread is in the handler
+    Moody::fails = false;
     inserted = insert_until(db, [&] { return db.log_bytes() > 2 * small_log; });
     std::thread closes([&] { db.close(); });
     iqdb_test::wait_until([&] {
@@ -855,7 +857,8 @@ TEST_CASE("An automatic checkpoint that waits for its thread at a close is not m
     });
     gate.open();
     closes.join();
-    CHECK(db.stats().checkpoints == 1);
+    CHECK(db.stats().checkpoints == 0);
+    CHECK_THROWS_AS(first.get(), std::runtime_error);
   }
   CHECK(begun == 1);
   CHECK(iqdb_test::load_in(directory).index->size() == inserted);

@@ -5,12 +5,14 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <fstream>
 #include <functional>
 #include <future>
 #include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -55,6 +57,24 @@ class CallsInSave : public FlatIndex {
   static CallsInSave load_from(iqdb::Reader& reader) { return CallsInSave(FlatIndex::load_from(reader)); }
 
   inline static std::function<void()> called;
+};
+
+// An index whose save waits in a forked process until there is a file.
+class WaitsInFork : public FlatIndex {
+ public:
+  explicit WaitsInFork(FlatIndex index) : FlatIndex(std::move(index)) {}
+  void save_to(iqdb::Writer& writer) const {
+    while (::getpid() != process_ && !std::filesystem::exists(awaited)) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    FlatIndex::save_to(writer);
+  }
+  static WaitsInFork load_from(iqdb::Reader& reader) { return WaitsInFork(FlatIndex::load_from(reader)); }
+
+  inline static std::filesystem::path awaited;
+
+ private:
+  ::pid_t process_ = ::getpid();
 };
 
 // A child that is forked by an event of one kind, when it is armed.
@@ -292,6 +312,28 @@ TEST_CASE("on_progress that forks while threads help leaves a child whose call t
   }
   CHECK(db.index().size() == 2500);
   CHECK_FALSE(db.poisoned());
+}
+
+TEST_CASE("on_progress that forks leaves the process alone that writes the snapshot", "[fork_in_callback]") {
+  const DurableDirectory directory;
+  WaitsInFork::awaited = directory.directory() / "go";
+  PersistConfig config = directory.config();
+  config.freezing = Freezing::by_fork;
+  ReturningChild child;
+  bool armed = false;
+  config.on_progress = [&](const Progress&) {
+    if (armed) {
+      child.fork();  // the process is not done, and goes on when this child has ended
+      if (!child.is_child()) {
+        std::ofstream(WaitsInFork::awaited) << "go";
+      }
+    }
+  };
+  auto db = iqdb::SharedIndex<WaitsInFork>::open_with(WaitsInFork(index_of({1})), config);
+  armed = true;
+  iqdb::SnapshotInfo info;
+  CHECK(child.outcomes([&] { info = db.checkpoint(); }) == only_in_parent);
+  CHECK(info.frozen == Freezing::by_fork);
 }
 
 TEST_CASE("An index that forks in its save leaves a child that changes no file", "[fork_in_callback]") {
