@@ -3,9 +3,11 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 #include <cstddef>
 #include <cstdlib>
 #include <filesystem>
@@ -19,6 +21,10 @@
 #include "support/faulty_file_system.hpp"
 #include "support/files.hpp"
 #include "support/temporary_directory.hpp"
+
+#ifdef __linux__
+#include <sys/syscall.h>
+#endif
 
 namespace {
 
@@ -291,6 +297,31 @@ TEST_CASE("A child that was forked while a lock was held does not keep it", "[fi
   release.close_writing();
   CHECK(child.wait() == 0);
 }
+
+#ifdef __linux__
+TEST_CASE("A child that was made without the handlers of a fork does not keep a lock that is given back",
+          "[file_system][lock]") {
+  const TemporaryDirectory directory;
+  PosixFileSystem system;
+  iqdb_test::Pipe release;
+  const auto held = system.lock(AT_FDCWD, directory / "lock");
+  REQUIRE_FALSE(held.error);
+  // As fork(), but the C library runs no handlers, so that the child has the lock's descriptor until it ends.
+  const auto child = static_cast<pid_t>(::syscall(SYS_clone, SIGCHLD, nullptr, nullptr, nullptr, nullptr));
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    release.close_writing();
+    release.wait_for_byte();
+    ::_exit(0);
+  }
+  system.unlock(held.value);
+  const auto again = system.lock(AT_FDCWD, directory / "lock");
+  CHECK_FALSE(again.error);
+  system.unlock(again.value);
+  release.close_writing();
+  CHECK(::waitpid(child, nullptr, 0) == child);
+}
+#endif
 
 TEST_CASE("A killed process leaves no lock to a child that it had forked", "[file_system][lock][fork]") {
   const TemporaryDirectory directory;
