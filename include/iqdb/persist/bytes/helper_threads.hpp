@@ -53,11 +53,13 @@ class HelperThreads {
  private:
   // The threads, and what they share with the caller.
   struct Crew {
-    explicit Crew(unsigned wanted);
+    Crew() = default;
     Crew(const Crew&) = delete;
     Crew& operator=(const Crew&) = delete;
     ~Crew();
 
+    // Not in the constructor: if memory runs out, the threads that have begun must be ended by the destructor.
+    void start(unsigned wanted);
     void help(unsigned number) noexcept;
 
     std::vector<std::thread> threads;
@@ -80,7 +82,7 @@ class HelperThreads {
 
 #if IQDB_PERSIST_DEFINITIONS
 
-IQDB_PERSIST_INLINE HelperThreads::Crew::Crew(unsigned wanted) {
+IQDB_PERSIST_INLINE void HelperThreads::Crew::start(unsigned wanted) {
   threads.reserve(wanted);
   while (threads.size() < wanted) {
     try {
@@ -121,7 +123,8 @@ IQDB_PERSIST_INLINE void HelperThreads::run(const std::function<void()>& work) {
 
 IQDB_PERSIST_INLINE unsigned HelperThreads::begin(std::function<void(unsigned)> work) {
   if (!crew_) {
-    crew_.reset(std::make_unique<Crew>(wanted_));
+    crew_.reset(std::make_unique<Crew>());
+    crew_->start(wanted_);
   }
   {
     const std::lock_guard guard(crew_->mutex);
