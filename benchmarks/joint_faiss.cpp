@@ -7,6 +7,8 @@
 
 #include "benchmarks.hpp"
 #include "iqdb/index/faiss.hpp"
+#include "iqdb/persist/bytes/helper_threads.hpp"
+#include "iqdb/persist/wal/lent_helpers.hpp"
 #include "iqdb/types.hpp"
 #include "joint_inserts.hpp"
 #include "measure.hpp"
@@ -18,7 +20,8 @@ namespace {
 
 void insert_beside(benchmark::State& state, std::size_t vectors, faiss::Index& bare) {
   iqdb::FaissIndex index(bare, iqdb::DistanceMetric::euclidean);
-  BenchmarkThreads two(2);
+  iqdb::HelperThreads helper(1);
+  iqdb::LentHelpers two(helper);
   insert_in_turns(
       state, vectors,
       {{.name = "add",

@@ -5,6 +5,8 @@
 #include <memory>
 
 #include "benchmarks.hpp"
+#include "iqdb/persist/bytes/helper_threads.hpp"
+#include "iqdb/persist/wal/lent_helpers.hpp"
 #include "iqdb/types.hpp"
 #include "joint_inserts.hpp"
 #include "measure.hpp"
@@ -20,8 +22,10 @@ void add_joint_hnswlib(const Options& options) {
     ::hnswlib::HierarchicalNSW<float> bare(&space, vectors, config.links, config.ef_construction);
     iqdb::HnswIndex with_one(dimension, iqdb::DistanceMetric::euclidean, config);
     iqdb::HnswIndex with_two(dimension, iqdb::DistanceMetric::euclidean, config);
-    BenchmarkThreads one(1);
-    BenchmarkThreads two(2);
+    iqdb::HelperThreads no_helper(0);
+    iqdb::LentHelpers one(no_helper);
+    iqdb::HelperThreads helper(1);
+    iqdb::LentHelpers two(helper);
     insert_in_turns(
         state, vectors,
         {{.name = "addPoint_2",

@@ -4,7 +4,6 @@
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -13,7 +12,6 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "iqdb/insert_many.hpp"
@@ -24,30 +22,6 @@ namespace iqdb_benchmarks {
 
 /// Vectors in one call.
 inline constexpr std::size_t joint_rows = 1000;
-
-/// Lends threads that begin with each call. What is measured throws nothing.
-class BenchmarkThreads final : public iqdb::LentThreads {
- public:
-  explicit BenchmarkThreads(std::size_t count) noexcept : count_(count) {}
-
-  [[nodiscard]] std::size_t count() const noexcept override { return count_; }
-  void each(std::size_t numbers, const std::function<void(std::size_t)>& work) override {
-    std::atomic<std::size_t> next = 0;
-    const auto take_numbers = [&] {
-      for (std::size_t number = next++; number < numbers; number = next++) {
-        work(number);
-      }
-    };
-    std::vector<std::jthread> helpers;
-    while (helpers.size() + 1 < count_) {
-      helpers.emplace_back(take_numbers);
-    }
-    take_numbers();
-  }
-
- private:
-  std::size_t count_;
-};
 
 /// One of several ways to insert the same vectors.
 struct JointWay {

@@ -54,26 +54,14 @@ TEST_CASE("FaissIndex: rows inserted in one call leave the bytes that insertions
 TEST_CASE("FaissIndex: rows of which one is refused change nothing", "[faiss][many]") {
   for (const iqdb::FaissKind kind : every_kind) {
     CAPTURE(static_cast<int>(kind));
-    iqdb::FaissIndex index = empty_of(kind);
-    iqdb_test::require_none_is_nothing(index);
-    iqdb_test::insert_one_by_one(index, iqdb_test::SampleRows(0, 10, many_dim));
-    iqdb_test::require_none_is_nothing(index);
-    iqdb_test::require_row_refusals(index);
+    iqdb_test::require_refusals_change_nothing(empty_of(kind));
   }
 }
 
 TEST_CASE("FaissIndex: rows take the places of erased vectors", "[faiss][many]") {
   for (const iqdb::FaissKind kind : {iqdb::FaissKind::flat, iqdb::FaissKind::ivf}) {
     CAPTURE(static_cast<int>(kind));
-    iqdb_test::require_as_one_by_one([&] {
-      iqdb::FaissIndex index = empty_of(kind);
-      const iqdb_test::SampleRows erased(500, 30, many_dim);
-      iqdb_test::insert_one_by_one(index, erased);
-      for (const iqdb::VectorId& id : erased.ids) {
-        index.erase(id);
-      }
-      return index;
-    });
+    iqdb_test::require_places_are_taken([&] { return empty_of(kind); }, 30, 30);
   }
 }
 

@@ -44,25 +44,13 @@ TEST_CASE("UsearchIndex: rows inserted in one call leave the bytes that insertio
 }
 
 TEST_CASE("UsearchIndex: rows of which one is refused change nothing", "[usearch][many]") {
-  iqdb::UsearchIndex index = graph_with(0);
-  iqdb_test::require_none_is_nothing(index);
-  iqdb_test::insert_one_by_one(index, iqdb_test::SampleRows(0, 10, many_dim));
-  iqdb_test::require_none_is_nothing(index);
-  iqdb_test::require_row_refusals(index);
+  iqdb_test::require_refusals_change_nothing(graph_with(0));
 }
 
 TEST_CASE("UsearchIndex: rows take the places of erased vectors", "[usearch][many]") {
   for (const std::size_t kept : {0U, 1U, 20U}) {
     CAPTURE(kept);
-    iqdb_test::require_as_one_by_one([kept] {
-      iqdb::UsearchIndex index = graph_with(0);
-      const iqdb_test::SampleRows samples(500, 60, many_dim);
-      iqdb_test::insert_one_by_one(index, samples);
-      for (std::size_t row = kept; row < 60; ++row) {
-        index.erase(samples.ids[row]);
-      }
-      return index;
-    });
+    iqdb_test::require_places_are_taken([] { return graph_with(0); }, 60, 60 - kept);
   }
 }
 

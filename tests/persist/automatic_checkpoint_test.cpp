@@ -739,6 +739,16 @@ TEST_CASE("An index that goes in its own handler of events leaves its files as a
   };
   std::promise<void> inserted;
   std::promise<void> gone;
+  const auto go_beside_no_call = [&](auto& db) {
+    in_handler = [&] {
+      inserted.get_future().wait();  // no call is under way
+      db.reset();
+      gone.set_value();
+    };
+    insert_row(*db, 2);
+    inserted.set_value();
+    gone.get_future().wait();
+  };
   SECTION("in its thread of checkpoints") {
     CHECK(outcome([&] {
             auto db = shared();
@@ -761,27 +771,13 @@ TEST_CASE("An index that goes in its own handler of events leaves its files as a
   SECTION("in the thread that syncs, for many threads") {
     CHECK(outcome([&] {
             auto db = shared();
-            in_handler = [&] {
-              inserted.get_future().wait();  // no call is under way
-              db.reset();
-              gone.set_value();
-            };
-            insert_row(*db, 2);
-            inserted.set_value();
-            gone.get_future().wait();
+            go_beside_no_call(db);
           }) == "gone");
   }
   SECTION("in the thread that syncs, for one thread") {
     CHECK(outcome([&] {
             std::optional db(iqdb_test::DurableIndex::open_with(iqdb_test::index_of({1}), config));
-            in_handler = [&] {
-              inserted.get_future().wait();  // no call is under way
-              db.reset();
-              gone.set_value();
-            };
-            insert_row(*db, 2);
-            inserted.set_value();
-            gone.get_future().wait();
+            go_beside_no_call(db);
           }) == "gone");
   }
   CHECK(iqdb_test::load_in(directory).ids() == iqdb_test::Ids{1, 2});

@@ -1,6 +1,5 @@
 #include "iqdb/persist/commit_delay.hpp"
 
-#include <atomic>
 #include <chrono>
 #include <mutex>
 #include <thread>
@@ -10,6 +9,13 @@
 namespace {
 
 using iqdb::CommitDelay;
+
+// A thread that has the mutex of the queue.
+struct DelayedThread {
+  std::mutex mutex;
+  std::unique_lock<std::mutex> guard{mutex};
+  CommitDelay delay;
+};
 
 // What a group takes that is synced.
 void measure_a_long_group(CommitDelay& delay) {
@@ -21,43 +27,35 @@ void measure_a_long_group(CommitDelay& delay) {
 }  // namespace
 
 TEST_CASE("A leader that expects nobody does not let the mutex go", "[commit_delay]") {
-  std::mutex mutex;
-  std::unique_lock guard(mutex);
-  CommitDelay delay;
+  DelayedThread thread;
   int asked = 0;
-  delay.await_more(guard, [&] {
+  thread.delay.await_more(thread.guard, [&] {
     ++asked;
     return false;
   });
   CHECK(asked == 1);
-  CHECK(guard.owns_lock());
+  CHECK(thread.guard.owns_lock());
 }
 
 TEST_CASE("A leader goes on when the last expected call is there", "[commit_delay]") {
-  std::mutex mutex;
-  std::unique_lock guard(mutex);
-  CommitDelay delay;
-  measure_a_long_group(delay);
+  DelayedThread thread;
+  measure_a_long_group(thread.delay);
   int missing = 3;
-  delay.await_more(guard, [&] { return missing-- > 0; });
+  thread.delay.await_more(thread.guard, [&] { return missing-- > 0; });
   CHECK(missing == -1);
-  CHECK(guard.owns_lock());
+  CHECK(thread.guard.owns_lock());
 }
 
 TEST_CASE("A leader goes on without a call that does not come", "[commit_delay]") {
-  std::mutex mutex;
-  std::unique_lock guard(mutex);
-  CommitDelay delay;
-  delay.await_more(guard, [] { return true; });
-  CHECK(guard.owns_lock());
+  DelayedThread thread;
+  thread.delay.await_more(thread.guard, [] { return true; });
+  CHECK(thread.guard.owns_lock());
 }
 
 TEST_CASE("A thread that leads at once does not let the mutex go", "[commit_delay]") {
-  std::mutex mutex;
-  std::unique_lock guard(mutex);
-  CommitDelay delay;
+  DelayedThread thread;
   int asked = 0;
-  delay.await_settled(guard, [&] {
+  thread.delay.await_settled(thread.guard, [&] {
     ++asked;
     return true;
   });
@@ -65,12 +63,10 @@ TEST_CASE("A thread that leads at once does not let the mutex go", "[commit_dela
 }
 
 TEST_CASE("A thread does not stay awake for a group that takes long", "[commit_delay]") {
-  std::mutex mutex;
-  std::unique_lock guard(mutex);
-  CommitDelay delay;
-  measure_a_long_group(delay);
+  DelayedThread thread;
+  measure_a_long_group(thread.delay);
   int asked = 0;
-  delay.await_settled(guard, [&] {
+  thread.delay.await_settled(thread.guard, [&] {
     ++asked;
     return false;
   });
@@ -78,9 +74,7 @@ TEST_CASE("A thread does not stay awake for a group that takes long", "[commit_d
 }
 
 TEST_CASE("A thread that stays awake for a short group gives up when the moment is over", "[commit_delay]") {
-  std::mutex mutex;
-  std::unique_lock guard(mutex);
-  CommitDelay delay;
-  delay.await_settled(guard, [] { return false; });
-  CHECK(guard.owns_lock());
+  DelayedThread thread;
+  thread.delay.await_settled(thread.guard, [] { return false; });
+  CHECK(thread.guard.owns_lock());
 }

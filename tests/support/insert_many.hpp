@@ -99,6 +99,21 @@ void require_as_one_by_one(const Make& make) {
   }
 }
 
+/// Requires that rows take the places of erased vectors, of which there are `erased` among `inserted`. `make_empty()` makes an
+/// index.
+template <class MakeEmpty>
+void require_places_are_taken(const MakeEmpty& make_empty, std::size_t inserted, std::size_t erased) {
+  require_as_one_by_one([&] {
+    auto index = make_empty();
+    const SampleRows samples(500, inserted, index.dim());
+    insert_one_by_one(index, samples);
+    for (std::size_t row = inserted - erased; row < inserted; ++row) {
+      index.erase(samples.ids[row]);
+    }
+    return index;
+  });
+}
+
 /// Requires that no rows are nothing.
 template <class Index>
 void require_none_is_nothing(Index& index) {
@@ -108,10 +123,13 @@ void require_none_is_nothing(Index& index) {
   CHECK(contents_of(index) == before);
 }
 
-/// Asks an index of the samples 0 to 9 for rows that it must refuse.
+/// Requires of an empty index that rows of which one is refused change nothing, and that no rows are nothing.
 template <class Index>
-void require_row_refusals(Index& index) {
+void require_refusals_change_nothing(Index index) {
   using iqdb::IndexErrorKind;
+  require_none_is_nothing(index);
+  insert_one_by_one(index, SampleRows(0, 10, index.dim()));
+  require_none_is_nothing(index);
   const std::string before = contents_of(index);
   const auto require_refused = [&](IndexErrorKind kind, const std::function<void(SampleRows&)>& spoil) {
     SampleRows samples(100, 20, index.dim());
