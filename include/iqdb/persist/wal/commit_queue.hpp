@@ -13,7 +13,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <utility>
 
 #include "iqdb/persist/version.hpp"
 
@@ -135,7 +134,6 @@ class CommitQueue {
       last_waiting_ = call->next == nullptr ? before : last_waiting_;
       call->next = nullptr;
       --waiting_;
-      ++in_flight_;
       call->stage = QueuedCall::Stage::in_flight;
       (last != nullptr ? last->next : first_in_group_) = call;
       last = call;
@@ -145,11 +143,12 @@ class CommitQueue {
 
   /// Ends the group in flight: each of its calls is done. `applied` mutations took `applying`.
   void settle(std::uint64_t applied, std::chrono::nanoseconds applying) noexcept {
+    expected_ = waiting_;
     for (Call& call : Group(first_in_group_)) {
       call.stage = QueuedCall::Stage::done;
+      ++expected_;
     }
     first_in_group_ = nullptr;
-    expected_ = std::exchange(in_flight_, 0) + waiting_;
     if (applied > 0) {
       // It falls at once and rises slowly: a leader that the system did not let run does not make groups small.
       const double seen = std::max(1.0, static_cast<double>(applying.count()) / static_cast<double>(applied));
@@ -224,7 +223,6 @@ class CommitQueue {
   Call* first_waiting_ = nullptr;
   Call* last_waiting_ = nullptr;
   std::size_t waiting_ = 0;
-  std::size_t in_flight_ = 0;
   std::size_t expected_ = 0;                  // calls, from the threads that were seen at the last settle()
   unsigned vain_waits_ = 0;                   // one behind the other
   std::uint64_t groups_without_waiting_ = 0;  // to come
