@@ -620,12 +620,12 @@ TEST_CASE("Whoever leads the callers of a SharedIndex lends its threads", "[inse
   const DurableDirectory directory;
   PersistConfig config = directory.config(iqdb::FsyncPolicy::never());
   config.helper_threads = 2;
-  constexpr std::uint64_t callers = 4;
+  constexpr std::uint64_t caller_count = 4;
   constexpr std::uint64_t batches = 25;
   {
     auto db = iqdb::SharedIndex<ManyIndex>::open_with(ManyIndex(run_dim), config);
     std::vector<std::thread> threads;
-    for (std::uint64_t caller = 0; caller < callers; ++caller) {
+    for (std::uint64_t caller = 0; caller < caller_count; ++caller) {
       threads.emplace_back([&db, caller] {
         for (std::uint64_t batch = 0; batch < batches; ++batch) {
           db.apply(run_batch_of_ids((caller * batches + batch) * 10, 10));
@@ -635,12 +635,12 @@ TEST_CASE("Whoever leads the callers of a SharedIndex lends its threads", "[inse
     for (std::thread& thread : threads) {
       thread.join();
     }
-    CHECK(db.read([](const ManyIndex& index) { return index.size(); }) == callers * batches * 10);
+    CHECK(db.read([](const ManyIndex& index) { return index.size(); }) == caller_count * batches * 10);
     db.close();
   }
   CHECK_FALSE(ManyRuns::given.empty());
   CHECK(ManyRuns::counts.front() == 3);
-  CHECK(iqdb::PersistedIndex<ManyIndex>::load(config).index().size() == callers * batches * 10);
+  CHECK(iqdb::PersistedIndex<ManyIndex>::load(config).index().size() == caller_count * batches * 10);
 }
 
 TEST_CASE("Where memory for a run is missing a batch is applied one by one", "[insert_run]") {
