@@ -16,7 +16,10 @@
 
 #include "iqdb/index_error.hpp"
 #include "iqdb/persist/bytes/stream.hpp"
+#include "iqdb/persist/config.hpp"
 #include "iqdb/persist/error.hpp"
+#include "iqdb/persist/persisted_index.hpp"
+#include "iqdb/persist/shared_index.hpp"
 #include "iqdb/types.hpp"
 #include "support/catch.hpp"
 #include "support/expect_error.hpp"
@@ -24,6 +27,7 @@
 #include "support/sample_index.hpp"
 #include "support/sanitized.hpp"
 #include "support/streams.hpp"
+#include "support/temporary_directory.hpp"
 
 namespace iqdb_test {
 
@@ -186,6 +190,28 @@ void require_same_beside_each_other(const Index& index, std::size_t searches) {
   auto other = std::async(std::launch::async, search_all);
   CHECK(one.get() == alone);
   CHECK(other.get() == alone);
+}
+
+/// Requires that a forked process writes the checkpoint of the index that `make` makes, and that a load finds what was
+/// inserted before and behind it.
+template <class Make>
+void require_checkpoint_by_fork(Make make) {
+  using Index = decltype(make());
+  const TemporaryDirectory directory;
+  const iqdb::PersistConfig config{
+      .path = directory / "x.iqdb", .wal_enabled = true, .freezing = iqdb::Freezing::by_fork};
+  {
+    auto db = iqdb::SharedIndex<Index>::open_with(make(), config);
+    for (std::uint64_t id = 0; id < 100; ++id) {
+      db.insert(id, {static_cast<float>(id), 1.0F});
+    }
+    CHECK(db.checkpoint().frozen == iqdb::Freezing::by_fork);
+    db.insert(100, {100.0F, 1.0F});
+  }
+  const auto db = iqdb::PersistedIndex<Index>::load(config);
+  CHECK(db.recovery().replayed == 1);
+  CHECK(db.index().size() == 101);
+  CHECK(db.index().search(std::vector<float>{42.0F, 1.0F}, {.k = 1}).front().id == iqdb::VectorId(42));
 }
 
 /// Uses an index in every way; it may refuse what it is asked for, but find only what it holds.

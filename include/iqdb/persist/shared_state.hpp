@@ -14,6 +14,7 @@
 #include <future>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <type_traits>
 #include <utility>
 
@@ -237,8 +238,12 @@ class SharedState {
       return {};
     }
     const std::uint64_t whole = queue_.most_mutations();  // only a leader changes it
+    const bool readers_stay = may_be_read_meanwhile<I>(group);
     const auto alone = [&](auto&& apply) {
-      const FairMutex::Writing guard(content_);
+      std::optional<FairMutex::Writing> guard;
+      if (!readers_stay) {
+        guard.emplace(content_);
+      }
       // By the clock, and not by a number of mutations: nobody knows how long the next one takes.
       const auto end = std::chrono::steady_clock::now() + GroupBounds().applying;
       apply([&] { return std::chrono::steady_clock::now() >= end; });
