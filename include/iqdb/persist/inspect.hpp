@@ -11,6 +11,7 @@
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/snapshot/snapshot.hpp"
 #include "iqdb/persist/snapshot/snapshot_format.hpp"
+#include "iqdb/persist/snapshot/verify.hpp"
 #include "iqdb/persist/storage/file_storage.hpp"
 #include "iqdb/persist/version.hpp"
 
@@ -46,12 +47,7 @@ inline SnapshotReport verify_snapshot(const std::filesystem::path& path) {
   auto file = inspection::open_existing(path);
   return naming_file(path, [&] {
     const PersistConfig config{.path = path};
-    snapshot::SnapshotFile read(file, std::nullopt, config);
-    read.decode([](Reader&, PayloadDecoder& decoder, ProgressMeter&) {
-      decoder.finish();
-      return true;
-    });
-    return read.report();
+    return snapshot::verified(file, config);
   });
 }
 

@@ -59,21 +59,18 @@ template <Persistable I, Storage S>
   return {.index = std::move(snapshot.loaded->index), .report = std::move(replayed.report), .lsn = replayed.last_lsn};
 }
 
-}  // namespace read_only
-
-/// Loads the index of `path`, a resolved name, without a lock. Throws what recover throws, except what only writing can
-/// meet; io if there is no snapshot.
-template <Persistable I, Storage S>
-[[nodiscard]] ReadOnlyState<I> load_read_only(S& storage, const std::filesystem::path& path,
-                                              const PersistConfig& config) {
+// Returns `attempt()`, which opens the log and then the snapshot. If they do not fit, or the log looks damaged, it is called
+// again: a writer may have been between the two, or in the middle of a record. Throws what the last attempt throws.
+template <class Attempt>
+auto until_they_fit(Attempt attempt) {
   constexpr int most_tries = 8;
   std::chrono::milliseconds pause{1};
   std::optional<std::uint64_t> damaged_at;
   for (int tries = 1;; ++tries) {
     try {
-      return read_only::load_once<I>(storage, path, config);
+      return attempt();
     } catch (const PersistError& error) {
-      // A writer between the two openings, or in the middle of a record: what it wrote meanwhile settles that.
+      // What the writer wrote meanwhile settles that.
       const bool is_damage = error.kind() == PersistErrorKind::log_corrupted;
       const bool stays = is_damage && damaged_at && damaged_at == error.offset();
       if ((error.kind() != PersistErrorKind::log_mismatch && !is_damage) || stays || tries == most_tries) {
@@ -84,6 +81,16 @@ template <Persistable I, Storage S>
     std::this_thread::sleep_for(pause);
     pause = std::min(pause * 2, std::chrono::milliseconds{50});
   }
+}
+
+}  // namespace read_only
+
+/// Loads the index of `path`, a resolved name, without a lock. Throws what recover throws, except what only writing can
+/// meet; io if there is no snapshot.
+template <Persistable I, Storage S>
+[[nodiscard]] ReadOnlyState<I> load_read_only(S& storage, const std::filesystem::path& path,
+                                              const PersistConfig& config) {
+  return read_only::until_they_fit([&] { return read_only::load_once<I>(storage, path, config); });
 }
 
 }  // namespace iqdb
