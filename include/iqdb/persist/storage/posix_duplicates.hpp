@@ -10,7 +10,6 @@
 #include <string>
 #include <system_error>
 
-#include "iqdb/persist/compiled.hpp"
 #include "iqdb/persist/storage/file_system.hpp"
 #include "iqdb/persist/storage/posix_calls.hpp"
 #include "iqdb/persist/version.hpp"

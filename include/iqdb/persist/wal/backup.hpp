@@ -106,6 +106,7 @@ class Place {
     Duplicate<S> copy = duplicate(*storage_, snapshot_file, path_, lock_, options.links,
                                   [&](std::uint64_t bytes) { progress.advance(bytes); });
     info.linked = copy.linked;
+    progress.finish();  // now: what on_progress throws must not be about a backup that is there
     // Without these syncs the names could survive a crash while the bytes are lost.
     if (log) {
       log->file().sync();
@@ -115,7 +116,6 @@ class Place {
     if (options.verifies) {
       verify(snapshot, log ? std::optional(log->end()) : std::nullopt, config);
     }
-    progress.finish();
     return info;
   }
 
