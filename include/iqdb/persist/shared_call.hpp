@@ -78,8 +78,10 @@ class SharedStepCall : public SharedCall {
   std::optional<std::conditional_t<std::is_void_v<Result>, std::monostate, Result>> result_ = {};
 };
 
-/// Whether readers may look at an index of type I while these calls are applied. Between the erase and the insert of which
-/// an upsert is made a reader would find neither vector: an index without an upsert of its own is kept from readers then.
+namespace shared_calls {
+
+// Whether readers may look at an index of type I while these calls are applied. Between the erase and the insert of which
+// an upsert is made a reader would find neither vector: an index without an upsert of its own is kept from readers then.
 template <Index I, class Calls>
 [[nodiscard]] bool may_be_read_meanwhile(const Calls& calls) noexcept {
   if constexpr (!ConcurrentReads<I>) {
@@ -96,6 +98,8 @@ template <Index I, class Calls>
     return true;
   }
 }
+
+}  // namespace shared_calls
 
 /// A call of mutations, with the memory that it needs until it is done.
 class SharedMutationCall : public SharedCall {

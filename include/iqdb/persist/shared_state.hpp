@@ -235,7 +235,7 @@ class SharedState : public SharedEntry<S> {
       return {};
     }
     const std::uint64_t whole = queue_.most_mutations();  // only a leader changes it
-    const bool readers_stay = may_be_read_meanwhile<I>(group);
+    const bool readers_stay = shared_calls::may_be_read_meanwhile<I>(group);
     const auto alone = [&](auto&& apply) {
       std::optional<FairMutex::Writing> guard;
       if (!readers_stay) {
