@@ -270,21 +270,24 @@ void require_truncations_refused(std::span<const std::byte> payload, std::size_t
   }
 }
 
-/// Flips every bit of a payload; each is refused or harmless. Returns how many were refused.
+/// Under a sanitizer one bit of so many is flipped. No multiple of a byte's bits: each bit of a byte has its turn.
+inline constexpr std::size_t bit_step = sanitized ? 3 : 1;
+
+/// Flips every bit of a payload; each is refused or harmless. Returns how many were refused, of all.
 template <class Index>
 std::size_t flip_every_bit(std::vector<std::byte> payload, std::size_t dim) {
   std::size_t refused = 0;
-  for (std::size_t bit = 0; bit < 8 * payload.size(); ++bit) {
+  for (std::size_t bit = 0; bit < 8 * payload.size(); bit += bit_step) {
     CAPTURE(bit / 8, bit % 8);
     payload[bit / 8] ^= static_cast<std::byte>(1U << bit % 8);
     refused += static_cast<std::size_t>(!loads_and_works<Index>(payload, dim));
     payload[bit / 8] ^= static_cast<std::byte>(1U << bit % 8);
   }
-  return refused;
+  return refused * bit_step;
 }
 
 /// Requires that `import(path)` takes a whole file, but none that is cut off or goes on; flips every bit of it, each of
-/// which is refused or harmless. Returns how many were refused.
+/// which is refused or harmless. Returns how many were refused, of all.
 template <class Import>
 [[nodiscard]] std::size_t damage_file(const std::vector<std::byte>& whole, const std::filesystem::path& path,
                                       const Import& import) {
@@ -313,13 +316,13 @@ template <class Import>
   REQUIRE_FALSE(imports(damaged));
   damaged.pop_back();
   std::size_t refused = 0;
-  for (std::size_t bit = 0; bit < 8 * whole.size(); ++bit) {
+  for (std::size_t bit = 0; bit < 8 * whole.size(); bit += bit_step) {
     CAPTURE(bit / 8, bit % 8);
     damaged[bit / 8] ^= static_cast<std::byte>(1U << bit % 8);
     refused += static_cast<std::size_t>(!imports(damaged));
     damaged[bit / 8] ^= static_cast<std::byte>(1U << bit % 8);
   }
-  return refused;
+  return refused * bit_step;
 }
 
 }  // namespace iqdb_test
