@@ -100,6 +100,7 @@ set(iqdb_persist_headers
     iqdb/persist/wal/recovery.hpp
     iqdb/persist/wal/log_guard.hpp
     iqdb/persist/wal/read_only.hpp
+    iqdb/persist/wal/followed_log.hpp
     iqdb/persist/wal/log_copy.hpp
     iqdb/persist/wal/open_log.hpp
     iqdb/persist/wal/save_alone.hpp
@@ -129,6 +130,7 @@ set(iqdb_persist_headers
     iqdb/persist/shared_checkpoints.hpp
     iqdb/persist/shared_state.hpp
     iqdb/persist/shared_index.hpp
+    iqdb/persist/follower.hpp
     iqdb/persist/compiled.hpp
     iqdb/persist.hpp
     # Indexes.

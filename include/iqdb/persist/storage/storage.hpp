@@ -27,6 +27,12 @@ concept ReadableFile = std::movable<F> && requires(F& file, std::uint64_t offset
   { file.read_at(offset, into) } -> std::same_as<std::size_t>;
 };
 
+/// A file that is read while another one writes to it.
+template <class F>
+concept GrowingFile = ReadableFile<F> && requires(F& file) {
+  file.refresh();  // from now on size() is the size that the file has now
+};
+
 /// A new file that replaces another. It is invisible before rename(), and nothing is left of it if it is destroyed
 /// before that. Three separate calls put it in place, since their failures mean different things. One thread uses it at
 /// a time.

@@ -1,6 +1,6 @@
 // A file opened for reading: the ReadableFile of BasicFileStorage.
 //
-// Invariant: nothing is read beyond the size that the file had when it was opened.
+// Invariant: nothing is read beyond the size that the file had when it was opened, or when refresh() was called.
 #pragma once
 
 #include <algorithm>
@@ -28,7 +28,16 @@ class StoredFile {
   StoredFile(FileHandle<F> handle, std::filesystem::path path, std::uint64_t size)
       : handle_(std::move(handle)), path_(std::move(path)), size_(size) {}
 
-  /// The size it had when it was opened, in bytes.
+  /// Looks how large the file is now. Nobody may read it meanwhile. Throws PersistError io.
+  void refresh() {
+    const auto [status, error] = file_calls::retried([&] { return handle_.file_system().status(handle_.get()); });
+    if (error) {
+      file_errors::fail("find out the file's size", path_, error);
+    }
+    size_ = status.size;
+  }
+
+  /// The size it had when it was opened or refreshed, in bytes.
   [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
 
   /// Reads at `offset` into the beginning of `into`. Returns how many bytes, at least 1 before the end of the file.

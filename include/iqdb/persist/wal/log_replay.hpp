@@ -82,12 +82,20 @@ struct NewLogPlace {
   }
 };
 
+// Where a replay ended.
+struct ReplayEnd {
+  LogPosition position = {};                   // behind the last frame
+  std::optional<LogPosition> last_frame = {};  // the last one that was read and has mutations
+  std::uint32_t last_crc32 = 0;                // its checksum
+};
+
 // What came of a replay.
 template <Storage S>
 struct Replayed {
   std::unique_ptr<NewLog<S>> log;  // not finished yet; null if none is written
   RecoveryReport report = {};
   std::uint64_t last_lsn = 0;  // the last mutation that was read
+  ReplayEnd end = {};
 
   // Whether mutations that once stood in the log are not in the state: the numbers behind them will be given again.
   [[nodiscard]] bool lost_mutations() const noexcept { return report.dropped_bytes > 0 || report.tolerated > 0; }
@@ -137,6 +145,7 @@ class LogReplay {
     const LogPosition first = identity.first_frame();
     const ReplayRules rules{.version = identity.version, .covered_lsn = identity.header.base_lsn};
     Replayed<S> replayed = begun(identity, rules.covered_lsn);
+    replayed.end.position = first;
     FrameReader reader(file, identity, first, config_->buffer_bytes, helpers_.if_any());
     FrameOrder order(identity);
     Replay<I, S> replay(base_->loaded->index, replayed.log.get(), rules, replayed.report, helpers_);
@@ -151,7 +160,7 @@ class LogReplay {
       if (replay.take(*frame, body, reader.abort_behind(*frame, body.mutations())) != Replay<I, S>::Taken::done) {
         return std::nullopt;
       }
-      reader.advance(body.mutations());
+      passed(*frame, body, reader, replayed.end);
       progress.advance(frame->end - frame->position.offset);
     }
     if (replay.settle() != Replay<I, S>::Taken::done) {
@@ -188,6 +197,7 @@ class LogReplay {
       Replayed<S> replayed = begun(scan.log, rules.covered_lsn);
       replayed.report.dropped_bytes = scan.dropped_bytes;
       replayed.last_lsn = std::min(rules.up_to, scan.end.next_lsn - 1);
+      replayed.end.position = scan.replay->from;
       const std::optional<std::uint64_t> half_done = replay_part(file, scan, rules, replayed);
       if (!half_done) {
         return replayed;
@@ -195,6 +205,16 @@ class LogReplay {
       // The old vector is gone, and the new one is not there: begin again, and leave this mutation out.
       rules.passed_over.push_back(*half_done);
       base_->load(*config_);
+    }
+  }
+
+  static void passed(const LogFrame& frame, const FrameBody& body, FrameReader<typename S::File>& reader,
+                     ReplayEnd& end) {
+    reader.advance(body.mutations());
+    end.position = reader.position();
+    if (body.mutations() > 0) {
+      end.last_frame = frame.position;
+      end.last_crc32 = frame.crc32;
     }
   }
 
@@ -239,7 +259,7 @@ class LogReplay {
       if (replay.take(*frame, body, reader.abort_behind(*frame, body.mutations())) != Replay<I, S>::Taken::done) {
         return replay.half_done_lsn();
       }
-      reader.advance(body.mutations());
+      passed(*frame, body, reader, replayed.end);
       progress.advance(frame->end - frame->position.offset);
     }
     std::ignore = replay.settle();  // it throws, or is done: where the log ends is known

@@ -17,6 +17,7 @@
 #include "iqdb/persist/config.hpp"
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/persistable.hpp"
+#include "iqdb/persist/snapshot/snapshot_format.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/log_guard.hpp"
@@ -36,8 +37,18 @@ struct ReadOnlyState {
 
 namespace read_only {
 
+// What was read, for who goes on from there.
+template <Storage S>
+struct ReadFiles {
+  std::optional<typename S::File> log = {};  // nothing if there is none
+  Fingerprint snapshot = {};
+  recovery::ReplayEnd end = {};  // of the log
+};
+
+// Fills in `read`, unless it is null.
 template <Persistable I, Storage S>
-[[nodiscard]] ReadOnlyState<I> load_once(S& storage, const std::filesystem::path& path, const PersistConfig& config) {
+[[nodiscard]] ReadOnlyState<I> load_once(S& storage, const std::filesystem::path& path, const PersistConfig& config,
+                                         ReadFiles<S>* read = nullptr) {
   std::optional<typename S::File> log_file = storage.open(log_path(path));
   std::optional<typename S::File> file = storage.open(path);
   if (!file) {
@@ -55,6 +66,9 @@ template <Persistable I, Storage S>
     } else {
       refuse_log(storage, path, snapshot.loaded->fingerprint, config.buffer_bytes);
     }
+  }
+  if (read != nullptr) {
+    *read = {.log = std::move(log_file), .snapshot = snapshot.loaded->fingerprint, .end = replayed.end};
   }
   return {.index = std::move(snapshot.loaded->index), .report = std::move(replayed.report), .lsn = replayed.last_lsn};
 }

@@ -55,7 +55,7 @@ template <Persistable I, Storage S>
     recovery::Replayed<S> renewed =
         old_log ? recovery::LogReplay<I, S>(snapshot, &place, config).replayed(*old_log)
                 : recovery::Replayed<S>{.log = place.begin(snapshot.loaded->fingerprint, 0, {}, config)};
-    auto& [log, report, last_lsn] = renewed;
+    auto& [log, report, last_lsn, end] = renewed;
     if (renewed.lost_mutations()) {
       // Who reads beside this process must not take the mutations that will get these numbers for those it has seen.
       log->begin_history(storage.new_log_id());

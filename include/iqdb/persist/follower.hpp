@@ -1,0 +1,314 @@
+// Follower: an index in memory that follows what another process writes.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <concepts>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <initializer_list>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <thread>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "iqdb/index.hpp"
+#include "iqdb/persist/bytes/fair_mutex.hpp"
+#include "iqdb/persist/call_under_way.hpp"
+#include "iqdb/persist/config.hpp"
+#include "iqdb/persist/error.hpp"
+#include "iqdb/persist/persistable.hpp"
+#include "iqdb/persist/process_mark.hpp"
+#include "iqdb/persist/shared_index.hpp"
+#include "iqdb/persist/snapshot/snapshot_format.hpp"
+#include "iqdb/persist/storage/file_storage.hpp"
+#include "iqdb/persist/storage/storage.hpp"
+#include "iqdb/persist/version.hpp"
+#include "iqdb/persist/wal/commit_queue.hpp"
+#include "iqdb/persist/wal/followed_log.hpp"
+#include "iqdb/persist/wal/log_guard.hpp"
+#include "iqdb/persist/wal/log_paths.hpp"
+#include "iqdb/persist/wal/read_only.hpp"
+#include "iqdb/types.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+/// What a Follower has done since it was made.
+struct FollowerStats {
+  std::uint64_t lsn = 0;         ///< the LSN of the last mutation that it holds; 0 without a log
+  std::uint64_t catch_ups = 0;   ///< how often it looked for more
+  std::uint64_t reloads = 0;     ///< how often it loaded snapshot and log anew
+  std::uint64_t taken_back = 0;  ///< how many of these were since the writer did not keep a mutation that was shown
+  /// How long ago it was last known to hold everything that the files held: its lag.
+  std::chrono::nanoseconds behind{0};
+  std::chrono::nanoseconds longest_catch_up{0};  ///< the longest that a look for more has taken
+  std::string why_failing = {};                  ///< why the last look of its own thread failed; empty if it did not
+};
+
+/// An index that a process only reads, while another process, or another object of this one, writes it. Several may follow
+/// one writer.
+///
+///     auto follower = iqdb::Follower<iqdb::FlatIndex>::load({.path = "vectors.iqdb"});
+///     follower.catch_up_every(std::chrono::milliseconds(10));
+///     auto hits = follower.search(embedding);
+///
+/// It takes no lock, writes nothing, and needs no right to write. It goes on over checkpoints, saves and restarts of the
+/// writer, and loads the files anew, beside the index that it shows, where it cannot. It may show a mutation a moment before
+/// that is durable, or that the writer takes back since a write failed or the index rejected it; the next catch_up() then
+/// takes it back, too. What it shows is never a mixture of two histories.
+///
+/// Every member may be called from any thread at any time, but for the destructor. It can neither be copied nor moved. In the
+/// child of a fork every call throws PersistError poisoned, and the destructor does nothing.
+template <Persistable I, Storage S = FileStorage>
+class Follower {
+  static_assert(Index<I>, "Follower<I> applies the mutations of a log: I needs what concept Index asks for");
+  static_assert(GrowingFile<typename S::File>, "Follower<I, S> reads files that grow: S::File needs refresh()");
+
+ public:
+  /// Loads the index of config.path as it is now; wal_enabled and read_only do not matter. Throws as PersistedIndex::load does
+  /// with read_only; PersistError invalid_config if `up_to` is set.
+  static Follower load(PersistConfig config, S storage = {}) { return Follower(std::move(config), std::move(storage)); }
+
+  Follower(const Follower&) = delete;
+  Follower& operator=(const Follower&) = delete;
+
+  /// Ends its thread. No other thread may be in a call, or make one.
+  ~Follower() {
+    if (state_->made_in.inherited()) {
+      std::ignore = state_.release();  // a thread that does not exist here may have held its locks
+      return;
+    }
+    end_thread();
+  }
+
+  /// Applies what the writer has logged since, and returns the LSN of the last mutation. Readers wait only while mutations
+  /// are applied. Throws PersistError io, and what load throws if it must load anew; then the index that it shows stays.
+  /// PersistError reentered from within a read.
+  std::uint64_t catch_up() {
+    require_ready();
+    return state_->catch_up();
+  }
+
+  /// Has a thread of its own call catch_up() every `interval`, until this is destroyed. A failure is told by stats(), and it
+  /// tries again. Another call changes the interval. Throws PersistError invalid_config for an interval that is not
+  /// positive, reentered; std::system_error if there is no thread.
+  void catch_up_every(std::chrono::milliseconds interval) {
+    require_ready();
+    if (interval.count() <= 0) {
+      throw_persist_error(PersistErrorKind::invalid_config, "the interval of a follower must be positive",
+                          {.path = state_->config.path, .code = {}, .offset = {}});
+    }
+    const std::lock_guard guard(state_->thread_mutex);
+    state_->interval = interval;
+    if (!thread_.joinable()) {
+      thread_ = std::thread([state = state_.get()] { state->run(); });
+    }
+    state_->wake.notify_one();
+  }
+
+  /// Returns `look(index)`, beside other readers. The index does not change meanwhile. What `look` returns must not refer to
+  /// it. Throws what `look` throws.
+  template <class Look>
+  auto read(Look&& look) const {
+    static_assert(!std::is_reference_v<std::invoke_result_t<Look, const I&>>,
+                  "read() lets nobody keep a reference into the index, which changes: return a copy");
+    state_->made_in.require_same();
+    if (ThreadInCall::is_reading(state_.get())) {
+      return std::forward<Look>(look)(std::as_const(*state_->index));
+    }
+    require_ready();
+    const ThreadInCall mark(state_.get(), true);
+    const FairMutex::Reading guard(state_->content);
+    return std::forward<Look>(look)(std::as_const(*state_->index));
+  }
+
+  /// The nearest vectors, beside other readers. Throws what the index throws.
+  [[nodiscard]] std::vector<Hit> search(std::span<const float> query,
+                                        const SearchParams& params = {}) const requires Searchable<I> {
+    return read([&](const I& index) { return index.search(query, params); });
+  }
+
+  /// The same, for a query that is written as a list.
+  [[nodiscard]] std::vector<Hit> search(std::initializer_list<float> query,
+                                        const SearchParams& params = {}) const requires Searchable<I> {
+    return search(std::span(query.begin(), query.size()), params);
+  }
+
+  /// The LSN of the last mutation that it holds; 0 without a log. Waits for nothing.
+  [[nodiscard]] std::uint64_t lsn() const noexcept { return state_->lsn; }
+
+  /// What it has done, and how far it is behind. Waits for no catch_up().
+  [[nodiscard]] FollowerStats stats() const {
+    state_->made_in.require_same();
+    return state_->told();
+  }
+
+  /// The settings that it was made with.
+  [[nodiscard]] const PersistConfig& config() const noexcept { return state_->config; }
+
+  /// Opens the index for writing: takes its lock, and reads what is there. The thread of this object ends; what it shows stays
+  /// as it is, and can be read until it is destroyed. Throws as SharedIndex::load does, e.g. PersistError locked while the
+  /// writer lives; then this can go on.
+  [[nodiscard]] SharedIndex<I, S> promote() requires std::copy_constructible<S> {
+    require_ready();
+    end_thread();
+    PersistConfig config = state_->config;
+    config.wal_enabled = true;
+    config.read_only = false;
+    return SharedIndex<I, S>::load(std::move(config), state_->storage);
+  }
+
+ private:
+  // What the thread shares with the object. Its functions are called by one thread at a time, but for told().
+  struct State {
+    State(PersistConfig given, S store) : config(std::move(given)), storage(std::move(store)) {
+      config.wal_enabled = false;
+      config.read_only = true;
+      if (config.up_to) {
+        throw_persist_error(PersistErrorKind::invalid_config,
+                            "a follower shows every mutation; leave up_to out, or load the index with read_only",
+                            {.path = config.path, .code = {}, .offset = {}});
+      }
+      path = naming_file(config.path, [&] { return storage.resolve(config.path); });
+      load_anew();
+    }
+
+    std::uint64_t catch_up() {
+      const std::lock_guard one_at_a_time(catching_up);
+      const auto began = Clock::now();
+      if (const Followed followed = go_on(); followed != Followed::to_the_end) {
+        load_anew();
+        const std::lock_guard guard(stats_mutex);
+        ++stats.reloads;
+        stats.taken_back += followed == Followed::taken_back ? 1 : 0;
+      }
+      const std::lock_guard guard(stats_mutex);
+      ++stats.catch_ups;
+      stats.longest_catch_up = std::max(stats.longest_catch_up, std::chrono::nanoseconds(Clock::now() - began));
+      caught_up = began;
+      return lsn;
+    }
+
+    [[nodiscard]] FollowerStats told() const {
+      const std::lock_guard guard(stats_mutex);
+      FollowerStats all = stats;
+      all.lsn = lsn;
+      all.behind = Clock::now() - caught_up;
+      return all;
+    }
+
+    void run() noexcept {
+      std::unique_lock guard(thread_mutex);
+      while (!ending) {
+        const std::chrono::milliseconds pause = interval;
+        guard.unlock();
+        std::string why;
+        try {
+          catch_up();
+        } catch (...) {
+          why = message_of_current_exception();
+        }
+        {
+          const std::lock_guard told(stats_mutex);
+          stats.why_failing.swap(why);
+        }
+        guard.lock();
+        wake.wait_for(guard, pause, [&] { return ending || interval != pause; });
+      }
+    }
+
+    using Clock = std::chrono::steady_clock;
+
+    PersistConfig config;
+    S storage;
+    std::filesystem::path path;  // config.path with symbolic links resolved
+    ProcessMark made_in;
+    mutable FairMutex content;  // of what `index` points to
+    std::unique_ptr<I> index;
+    std::atomic<std::uint64_t> lsn = 0;
+
+    std::mutex thread_mutex;  // of the three below
+    std::condition_variable wake;
+    std::chrono::milliseconds interval{0};
+    bool ending = false;
+
+   private:
+    // Applies what the files hold. Says whether they must be loaded anew.
+    [[nodiscard]] Followed go_on() {
+      if (!log) {
+        const bool is_same = snapshot == log_guard::fingerprint_at(storage, path) && !storage.open(log_path(path));
+        return is_same ? Followed::to_the_end : Followed::lost;
+      }
+      const Followed followed = naming_file(log_path(path), [&] {
+        return log->go_on(storage, log_path(path), [&](auto&& apply) {
+          const FairMutex::Writing guard(content);
+          const auto end = Clock::now() + GroupBounds().applying;
+          apply(*index, [&] { return Clock::now() >= end; });
+        });
+      });
+      lsn = log->lsn();
+      return followed;
+    }
+
+    void load_anew() {
+      read_only::ReadFiles<S> read;
+      ReadOnlyState<I> loaded =
+          read_only::until_they_fit([&] { return read_only::load_once<I>(storage, path, config, &read); });
+      auto fresh = std::make_unique<I>(std::move(loaded.index));
+      snapshot = read.snapshot;
+      std::optional<FollowedLog<I, S>> followed;
+      if (read.log) {
+        followed.emplace(std::move(read), config.buffer_bytes);
+      }
+      {
+        const FairMutex::Writing guard(content);
+        index.swap(fresh);  // the old one is destroyed when readers go on
+      }
+      log = std::move(followed);
+      lsn = log ? log->lsn() : 0;
+    }
+
+    std::mutex catching_up;  // one at a time
+    std::optional<FollowedLog<I, S>> log;
+    Fingerprint snapshot;  // the one that was loaded
+    mutable std::mutex stats_mutex;
+    FollowerStats stats;
+    Clock::time_point caught_up = Clock::now();
+  };
+
+  Follower(PersistConfig config, S storage) : state_(std::make_unique<State>(std::move(config), std::move(storage))) {}
+
+  void require_ready() const {
+    state_->made_in.require_same();
+    CallUnderWay::require_none(ThreadInCall::is_in(state_.get()));
+  }
+
+  void end_thread() {
+    std::thread ended;
+    {
+      const std::lock_guard guard(state_->thread_mutex);
+      state_->ending = true;
+      ended.swap(thread_);
+    }
+    state_->wake.notify_one();
+    if (ended.joinable()) {
+      ended.join();
+    }
+    const std::lock_guard guard(state_->thread_mutex);
+    state_->ending = false;
+  }
+
+  std::unique_ptr<State> state_;  // never null
+  std::thread thread_;            // under state_->thread_mutex
+};
+
+}  // namespace iqdb
