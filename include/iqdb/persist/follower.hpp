@@ -228,6 +228,10 @@ class Follower {
 
     using Clock = std::chrono::steady_clock;
 
+    // Behind the end of a log lie zeros that the writer has prepared: of a large piece most would be read in vain, again and
+    // again, from the disk that the writer needs.
+    static constexpr std::size_t most_piece_bytes = std::size_t{16} * 1024;
+
     PersistConfig config;
     S storage;
     std::filesystem::path path;  // config.path with symbolic links resolved
@@ -267,7 +271,7 @@ class Follower {
       snapshot = read.snapshot;
       std::optional<FollowedLog<I, S>> followed;
       if (read.log) {
-        followed.emplace(std::move(read), config.buffer_bytes);
+        followed.emplace(std::move(read), std::min(config.buffer_bytes, most_piece_bytes));
       }
       {
         const FairMutex::Writing guard(content);
