@@ -61,17 +61,18 @@ template <Persistable I, Storage S>
 
 }  // namespace read_only
 
-/// Loads the index of `path`, a resolved name, without a lock. Throws what recover throws, except what only writing can
-/// meet; io if there is no snapshot.
-template <Persistable I, Storage S>
-[[nodiscard]] ReadOnlyState<I> load_read_only(S& storage, const std::filesystem::path& path,
-                                              const PersistConfig& config) {
+/// Calls `attempt()`, which opens the log and the snapshot of an index, in this order and without a lock, and returns its
+/// result. If it throws PersistError log_mismatch or log_corrupted, calls it anew, several times, for up to a quarter of a
+/// second: a writer may have put another file in place between the two openings, or be in the middle of a record. Damage
+/// that stays where it is, and what `attempt()` throws otherwise, or at last, reaches the caller.
+template <class Attempt>
+[[nodiscard]] auto read_beside_writer(Attempt&& attempt) {
   constexpr int most_tries = 8;
   std::chrono::milliseconds pause{1};
   std::optional<std::uint64_t> damaged_at;
   for (int tries = 1;; ++tries) {
     try {
-      return read_only::load_once<I>(storage, path, config);
+      return attempt();
     } catch (const PersistError& error) {
       // A writer between the two openings, or in the middle of a record: what it wrote meanwhile settles that.
       const bool is_damage = error.kind() == PersistErrorKind::log_corrupted;
@@ -84,6 +85,14 @@ template <Persistable I, Storage S>
     std::this_thread::sleep_for(pause);
     pause = std::min(pause * 2, std::chrono::milliseconds{50});
   }
+}
+
+/// Loads the index of `path`, a resolved name, without a lock. Throws what recover throws, except what only writing can
+/// meet; io if there is no snapshot.
+template <Persistable I, Storage S>
+[[nodiscard]] ReadOnlyState<I> load_read_only(S& storage, const std::filesystem::path& path,
+                                              const PersistConfig& config) {
+  return read_beside_writer([&] { return read_only::load_once<I>(storage, path, config); });
 }
 
 }  // namespace iqdb

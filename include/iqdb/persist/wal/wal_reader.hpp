@@ -83,6 +83,9 @@ struct LogScan {
   std::uint64_t dropped_bytes = 0;    ///< bytes behind the end, up to the last one that is not zero
   std::optional<ReplayStart> replay;  ///< nothing if the log continues another snapshot
   std::uint64_t mutations = 0;        ///< not aborted, behind `replay`, or in the whole log if there is no `replay`
+  std::uint64_t frames = 0;           ///< valid frames of the whole log
+  std::uint64_t aborted = 0;          ///< aborted mutations of the whole log
+  bool closed = false;                ///< the last frame says that the log was closed in order
 };
 
 namespace wal_reader {
@@ -153,7 +156,10 @@ template <ReadableFile F>
     scan.mutations += body.mutations();
     for (const LsnRange& range : order.aborted()) {
       scan.mutations -= range.count();
+      scan.aborted += range.count();
     }
+    ++scan.frames;
+    scan.closed = body.op() == FrameOp::close;
     reader.advance(body.mutations());
     scan.end = reader.position();
     if (body.op() == FrameOp::time) {
