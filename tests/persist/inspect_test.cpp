@@ -99,6 +99,20 @@ TEST_CASE("verify_snapshot reports header and sizes and scheme of a whole file",
   }
 }
 
+TEST_CASE("verify_snapshot reports its progress and can be cancelled", "[inspect]") {
+  const TemporaryDirectory directory;
+  for (const auto& [compression, scheme] : codecs()) {
+    const fs::path path = directory / "vectors.iqdb";
+    save(path, compression);
+    iqdb::Progress last{};
+    const iqdb::SnapshotReport report =
+        iqdb::verify_snapshot(path, {.on_progress = [&](const iqdb::Progress& progress) { last = progress; }});
+    CHECK(last.done == report.payload_bytes);
+    CHECK(last.total == report.payload_bytes);
+    CHECK_THROWS_AS(iqdb::verify_snapshot(path, {.on_progress = [](const iqdb::Progress&) { throw 7; }}), int);
+  }
+}
+
 TEST_CASE("verify_snapshot finds a flipped bit in the contents", "[inspect]") {
   const TemporaryDirectory directory;
   const fs::path path = directory / "index.iqdb";

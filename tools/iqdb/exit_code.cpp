@@ -18,15 +18,19 @@ ExitCode exit_code_for(iqdb::PersistErrorKind kind) noexcept {
   }
 }
 
+Failure Failure::of(const iqdb::PersistError& error) {
+  return {.code = exit_code_for(error.kind()),
+          .kind = std::string(to_string(error.kind())),
+          .message = error.what(),
+          .path = error.path().string(),
+          .offset = error.offset()};
+}
+
 Failure Failure::current() {
   try {
     throw;
   } catch (const iqdb::PersistError& error) {
-    return {.code = exit_code_for(error.kind()),
-            .kind = std::string(to_string(error.kind())),
-            .message = error.what(),
-            .path = error.path().string(),
-            .offset = error.offset()};
+    return of(error);
   } catch (const std::bad_alloc&) {
     return {.code = ExitCode::io,
             .kind = "out_of_memory",

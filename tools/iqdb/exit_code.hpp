@@ -25,7 +25,7 @@ enum class ExitCode : int {
 /// How the program ends after a PersistError of this kind.
 [[nodiscard]] ExitCode exit_code_for(iqdb::PersistErrorKind kind) noexcept;
 
-/// What went wrong, in the words that text and JSON share. Call it in a catch handler only.
+/// What went wrong, in the words that text and JSON share.
 struct Failure {
   ExitCode code = ExitCode::io;
   std::string kind;     ///< a PersistErrorKind, or "out_of_memory", or "internal"
@@ -33,7 +33,11 @@ struct Failure {
   std::string path;     ///< empty if no file is concerned
   std::optional<std::uint64_t> offset;
 
-  /// Describes the exception that is being handled. Throws std::bad_alloc.
+  /// Describes an error. Throws std::bad_alloc.
+  [[nodiscard]] static Failure of(const iqdb::PersistError& error);
+
+  /// Describes the exception that is being handled: call it in a catch handler only. Throws Interrupted if that is what is
+  /// handled, and std::bad_alloc.
   [[nodiscard]] static Failure current();
 };
 

@@ -93,7 +93,7 @@ void throw_empty(const GivenPath& given) {
           ? "this is the lock file of an index, and always empty; name the index, '" +
                 name.substr(0, name.size() - std::string_view(".lock").size()) + "'"
           : "the file is empty: it is no snapshot and no log, and holds nothing to recover; put it back from a copy",
-      {.path = given.path, .code = {}, .offset = 0});
+      {.path = given.path, .code = {}, .offset = {}});
 }
 
 void throw_unknown(const GivenPath& given, std::string_view expected) {

@@ -67,8 +67,10 @@ Json json_of_log(const iqdb::LogReport& report, const std::filesystem::path& pat
   Json document{{"path", path.string()}, {"file_bytes", report.file_bytes}};
   document["format_version"] = report.log.version;
   document["read_whole"] = report.scan.has_value();
-  document["base_lsn"] = report.log.header.base_lsn;
-  document["lsn"] = number_or_null(last_lsn_of(report));
+  // Version 1 has no numbers, and nothing that ties it to a snapshot.
+  const bool has_header = report.log.version > 1;
+  document["base_lsn"] = has_header ? Json(report.log.header.base_lsn) : Json(nullptr);
+  document["lsn"] = has_header ? number_or_null(last_lsn_of(report)) : Json(nullptr);
   document["mutations"] = number_or_null(behind.count);
   document["mutations_exact"] = behind.exact;
   document["aborted"] = report.scan ? Json(report.scan->aborted) : Json(nullptr);
@@ -80,10 +82,13 @@ Json json_of_log(const iqdb::LogReport& report, const std::filesystem::path& pat
   if (beside_snapshot && report.scan) {
     document["continues"] = report.scan->replay.has_value();
   }
-  document["log_id"] = name_of_id(report.log.header.log_id);
+  document["log_id"] = has_header ? Json(name_of_id(report.log.header.log_id)) : Json(nullptr);
   document["history_id"] = report.log.version >= 3 ? Json(name_of_id(report.log.header.history_id)) : Json(nullptr);
-  document["base"] = {{"file_bytes", report.log.header.base.file_bytes},
-                      {"checksum", iqdb::hexadecimal(report.log.header.base.region_crc32)}};
+  document["base"] = nullptr;
+  if (has_header) {
+    document["base"] = {{"file_bytes", report.log.header.base.file_bytes},
+                        {"checksum", iqdb::hexadecimal(report.log.header.base.region_crc32)}};
+  }
   return document;
 }
 

@@ -78,7 +78,7 @@ Output::Output(bool json, Colour colour)
       coloured_(!json && may_be_coloured(colour, STDOUT_FILENO)),
       errors_coloured_(may_be_coloured(colour, STDERR_FILENO)) {}
 
-void Output::document(const Json& document) { print(dumped(document, 2) + "\n"); }
+void Output::document(const Json& document) { print(dumped(document, in_lines_ ? -1 : 2) + "\n"); }
 
 void Output::json_line(const Json& document) { print(dumped(document, -1) + "\n"); }
 

@@ -41,7 +41,10 @@ class Output {
   /// Prints a document, indented, and a line feed. One command prints one.
   void document(const Json& document);
 
-  /// Prints a document in one line: for commands that print one for each item.
+  /// From now on failures are documents of one line, too: for commands that print a document for each item.
+  void answer_in_lines() noexcept { in_lines_ = true; }
+
+  /// Prints a document in one line.
   void json_line(const Json& document);
 
   /// Prints `text` and a line feed. Pass what did not come from here through harmless().
@@ -67,6 +70,7 @@ class Output {
   void print(std::string_view text);
 
   bool json_;
+  bool in_lines_ = false;
   bool coloured_;
   bool errors_coloured_;
 };

@@ -11,6 +11,7 @@
 #include "iqdb/persist/snapshot/snapshot_format.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/wal_format.hpp"
+#include "iqdb/text.hpp"
 #include "progress.hpp"
 
 namespace iqdb_tool {
@@ -88,11 +89,15 @@ int Program::run(int argc, const char* const* argv) {
     Output out(asks_for_json(argc, argv), colour_);
     const auto chosen = app_.get_subcommands();
     const std::string help = "iqdb " + (chosen.empty() ? "" : chosen.front()->get_name() + " ") + "--help";
-    out.failure({.code = ExitCode::usage,
-                 .kind = "usage",
-                 .message = std::string(error.what()) + "; see " + help,
-                 .path = {},
-                 .offset = {}});
+    std::string message = error.what();
+    for (int at = 1; chosen.empty() && at < argc; ++at) {
+      if (argv[at][0] != '-') {
+        message = "there is no command " + iqdb::printable(argv[at]);
+        break;
+      }
+    }
+    out.failure(
+        {.code = ExitCode::usage, .kind = "usage", .message = message + "; see " + help, .path = {}, .offset = {}});
     return static_cast<int>(ExitCode::usage);
   }
   Output out(json_, colour_);

@@ -7,7 +7,6 @@
 #include <array>
 #include <csignal>
 #include <cstdio>
-#include <memory>
 #include <utility>
 
 namespace iqdb_tool {
@@ -15,6 +14,19 @@ namespace iqdb_tool {
 namespace {
 
 volatile std::sig_atomic_t received_signal = 0;
+volatile std::sig_atomic_t is_guarded = 0;  // an InterruptGuard exists
+volatile std::sig_atomic_t line_is_drawn = 0;
+
+constexpr std::array<char, 4> wiping{'\r', '\x1b', '[', 'K'};
+
+// Leaves a terminal as it was, and ends the program.
+void wipe_and_end(int signal) {
+  if (line_is_drawn != 0) {
+    [[maybe_unused]] const auto written = ::write(STDERR_FILENO, wiping.data(), wiping.size());
+  }
+  std::signal(signal, SIG_DFL);
+  std::raise(signal);
+}
 
 void note_signal(int signal) {
   received_signal = signal;
@@ -30,12 +42,22 @@ std::size_t terminal_width() {
 }  // namespace
 
 ProgressBar::ProgressBar(std::string what, std::uint64_t total)
-    : what_(std::move(what)), total_(total), on_terminal_(::isatty(STDERR_FILENO) == 1) {}
+    : what_(std::move(what)), total_(total), on_terminal_(::isatty(STDERR_FILENO) == 1) {
+  if (on_terminal_ && is_guarded == 0) {
+    std::signal(SIGINT, wipe_and_end);
+    std::signal(SIGTERM, wipe_and_end);
+  }
+}
 
 ProgressBar::~ProgressBar() {
-  if (drawn_) {
-    std::fputs("\r\x1b[K", stderr);
+  if (line_is_drawn != 0) {
+    std::fwrite(wiping.data(), 1, wiping.size(), stderr);
     std::fflush(stderr);
+    line_is_drawn = 0;
+  }
+  if (on_terminal_ && is_guarded == 0) {
+    std::signal(SIGINT, SIG_DFL);
+    std::signal(SIGTERM, SIG_DFL);
   }
 }
 
@@ -75,32 +97,34 @@ void ProgressBar::draw(Clock::time_point now) {
   const std::size_t width = terminal_width() - 1;
   std::string text = what_.substr(0, width > tail.size() ? width - tail.size() : 0) + tail;
   text.resize(std::min(text.size(), width));
+  line_is_drawn = 1;
   std::fprintf(stderr, "\r%s\x1b[K", text.c_str());
   std::fflush(stderr);
-  drawn_ = true;
   drawn_at_ = now;
 }
 
-std::function<void(const iqdb::Progress&)> advancing(ProgressBar& bar) {
-  struct Phase {
-    iqdb::Progress::Phase phase{};
-    std::uint64_t done = 0;
-  };
-  return [&bar, last = std::make_shared<Phase>()](const iqdb::Progress& progress) {
+std::function<void(const iqdb::Progress&)> advancing(ProgressBar& bar, std::uint64_t bytes) {
+  return [&bar, bytes, told = std::uint64_t{0}](const iqdb::Progress& progress) mutable {
     stop_if_interrupted();
-    if (progress.phase != last->phase || progress.done < last->done) {
-      *last = {.phase = progress.phase, .done = 0};
+    if (progress.total == 0) {
+      return;
     }
-    bar.advance(progress.done - std::exchange(last->done, progress.done));
+    const double share = std::min(1.0, static_cast<double>(progress.done) / static_cast<double>(progress.total));
+    const auto now = static_cast<std::uint64_t>(share * static_cast<double>(bytes));
+    if (now > told) {
+      bar.advance(now - std::exchange(told, now));
+    }
   };
 }
 
 InterruptGuard::InterruptGuard() {
+  is_guarded = 1;
   std::signal(SIGINT, note_signal);
   std::signal(SIGTERM, note_signal);
 }
 
 InterruptGuard::~InterruptGuard() {
+  is_guarded = 0;
   std::signal(SIGINT, SIG_DFL);
   std::signal(SIGTERM, SIG_DFL);
 }

@@ -12,8 +12,8 @@
 namespace iqdb_tool {
 
 /// A line on standard error that says how far something is, how fast it goes and when it will be done. It appears after
-/// a second, only if standard error is a terminal, and is wiped out when the object is destroyed. Several threads may
-/// call advance() at the same time.
+/// a second, only if standard error is a terminal, and is wiped out when the object is destroyed, and when a signal ends the
+/// program. Several threads may call advance() at the same time. One exists at a time.
 class ProgressBar {
  public:
   /// `total` bytes are to be done; 0 if that is not known. `what` stands at the beginning of the line.
@@ -37,15 +37,16 @@ class ProgressBar {
   Clock::time_point began_ = Clock::now();
   Clock::time_point drawn_at_ = began_;
   bool on_terminal_;
-  bool drawn_ = false;
 };
 
-/// Turns Progress of the library, which counts each phase from 0, into advances of a bar. An object is for one call of
-/// the library.
-[[nodiscard]] std::function<void(const iqdb::Progress&)> advancing(ProgressBar& bar);
+/// Turns Progress of the library, which counts the bytes of a phase, into advances of a bar: `bytes` in all when the phase
+/// is at its end, e.g. the size of a file whose payload is compressed. It also stops the call if that was asked for, see
+/// stop_if_interrupted(). An object is for one call of the library.
+[[nodiscard]] std::function<void(const iqdb::Progress&)> advancing(ProgressBar& bar, std::uint64_t bytes);
 
-/// While one exists, Ctrl-C and SIGTERM do not end the program at once: interruption_requested() tells of them, and the
-/// command stops where nothing is half done. A second signal ends it at once.
+/// For commands that write. While one exists, Ctrl-C and SIGTERM do not end the program at once: interruption_requested()
+/// tells of them, and the command stops where nothing is half done. A second signal ends it at once. Make it before a
+/// ProgressBar.
 class InterruptGuard {
  public:
   InterruptGuard();

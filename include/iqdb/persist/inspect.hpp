@@ -2,18 +2,24 @@
 // beside a writer.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <limits>
 #include <optional>
+#include <span>
 #include <string>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "iqdb/persist/bytes/helper_threads.hpp"
 #include "iqdb/persist/bytes/stream.hpp"
 #include "iqdb/persist/config.hpp"
 #include "iqdb/persist/error.hpp"
+#include "iqdb/persist/progress.hpp"
 #include "iqdb/persist/snapshot/snapshot.hpp"
 #include "iqdb/persist/snapshot/snapshot_format.hpp"
 #include "iqdb/persist/storage/file_storage.hpp"
@@ -51,15 +57,21 @@ inline FileStorage::File open_existing(const std::filesystem::path& path) {
 }
 
 /// Checks everything about the snapshot at `path` that can be checked without its index: the header, the checksum, and
-/// that the data decompresses to the stated length. Throws the PersistErrors of load_snapshot that do not depend on the
-/// index.
-inline SnapshotReport verify_snapshot(const std::filesystem::path& path) {
+/// that the data decompresses to the stated length. Reads it once. Uses buffer_bytes, helper_threads and on_progress of
+/// `config`. Throws the PersistErrors of load_snapshot that do not depend on the index, and what on_progress throws.
+inline SnapshotReport verify_snapshot(const std::filesystem::path& path, const PersistConfig& config = {}) {
   auto file = inspection::open_existing(path);
   return naming_file(path, [&] {
-    const PersistConfig config{.path = path};
-    snapshot::SnapshotFile read(file, std::nullopt, config);
-    read.decode([](Reader&, PayloadDecoder& decoder, ProgressMeter&) {
+    snapshot::SnapshotFile read(file, std::nullopt, config, snapshot::Verify::while_decoding);
+    read.decode([](Reader& payload, PayloadDecoder& decoder, ProgressMeter& progress) {
+      // Large enough that the helpers share each read.
+      constexpr std::uint64_t most_at_once = std::uint64_t{4} * 1024 * 1024;
+      std::vector<std::byte> piece(static_cast<std::size_t>(std::min(payload.remaining(), most_at_once)));
+      while (payload.remaining() > 0) {
+        payload.read(std::span(piece).first(std::min<std::uint64_t>(piece.size(), payload.remaining())));
+      }
       decoder.finish();
+      progress.finish();
       return true;
     });
     return read.report();
@@ -90,6 +102,8 @@ struct InspectOptions {
   std::uint64_t most_log_bytes = std::numeric_limits<std::uint64_t>::max();
   /// Threads besides the caller's that share the reading of a log.
   unsigned helper_threads = 0;
+  /// Called now and then while a log is read, in the calling thread. An exception from it reaches the caller.
+  std::function<void(const Progress&)> on_progress = {};
 };
 
 namespace inspection {
@@ -105,7 +119,8 @@ inline LogReport read_log(FileStorage::File& file, const std::optional<Fingerpri
     return report;
   }
   HelperThreads helpers(options.helper_threads);
-  report.scan = scan_log(file, snapshot.value_or(Fingerprint()), piece_bytes, helpers.if_any(), behind);
+  ProgressMeter progress(options.on_progress, Progress::Phase::verify, report.file_bytes);
+  report.scan = scan_log(file, snapshot.value_or(Fingerprint()), piece_bytes, helpers.if_any(), behind, &progress);
   report.end = LogEnd{.position = report.scan->end, .closed = report.scan->closed};
   if (snapshot && !report.scan->replay && behind == BehindTheEnd::examined) {
     recovery::throw_log_mismatch(report.scan->log, *snapshot, report.scan->mutations);

@@ -10,6 +10,7 @@
 
 #include "iqdb/persist/bytes/helper_threads.hpp"
 #include "iqdb/persist/error.hpp"
+#include "iqdb/persist/progress.hpp"
 #include "iqdb/persist/snapshot/snapshot_format.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
@@ -125,10 +126,12 @@ enum class BehindTheEnd : std::uint8_t {
 };
 
 /// Reads a log to its end, in pieces of about `piece_bytes`; `helpers` share the work. `snapshot` is the fingerprint of
-/// the snapshot beside the log. Throws PersistError bad_magic, unsupported_version, log_corrupted; io.
+/// the snapshot beside the log. Advances `progress`, unless null, by the frames that it reads. Throws PersistError
+/// bad_magic, unsupported_version, log_corrupted; io; and what `progress` throws.
 template <ReadableFile F>
 [[nodiscard]] LogScan scan_log(F& file, const Fingerprint& snapshot, std::size_t piece_bytes,
-                               HelperThreads* helpers = nullptr, BehindTheEnd behind = BehindTheEnd::examined) {
+                               HelperThreads* helpers = nullptr, BehindTheEnd behind = BehindTheEnd::examined,
+                               ProgressMeter* progress = nullptr) {
   LogScan scan;
   scan.log = identify_log(file);
   if (file.size() < log_header_1_bytes) {
@@ -177,6 +180,9 @@ template <ReadableFile F>
   try {
     while (const auto frame = reader.next()) {
       take(*frame);
+      if (progress != nullptr) {
+        progress->advance(frame->end - frame->position.offset);
+      }
     }
     if (behind == BehindTheEnd::examined) {
       scan.dropped_bytes = reader.torn_bytes();
