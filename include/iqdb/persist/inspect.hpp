@@ -179,18 +179,18 @@ inline LogReport report_problem(FileStorage::File& file, const std::optional<Fin
     // The log first: if a checkpoint replaces both in between, the log is the one that still has everything.
     auto log = storage.open(log_path(name));
     auto file = inspection::open_existing(name);
-    IndexReport report{.header = naming_file(name, [&] { return snapshot::read_header_of(file); }),
+    IndexReport report{.header = naming_file(path, [&] { return snapshot::read_header_of(file); }),
                        .file_bytes = file.size()};
     report.fingerprint = fingerprint(report.header, report.file_bytes);
     if (log) {
       try {
         report.log =
-            naming_file(log_path(name), [&] { return inspection::read_log(*log, report.fingerprint, options); });
+            naming_file(log_path(path), [&] { return inspection::read_log(*log, report.fingerprint, options); });
       } catch (const PersistError& error) {
         if (once_more || error.kind() == PersistErrorKind::io) {
           throw;
         }
-        report.log = naming_file(log_path(name),
+        report.log = naming_file(log_path(path),
                                  [&] { return inspection::report_problem(*log, report.fingerprint, options, error); });
       }
     }
