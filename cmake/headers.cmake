@@ -41,10 +41,13 @@ set(iqdb_persist_headers
     iqdb/persist/codec/compression.hpp
     # Storage: what is asked of a store, and how files do it.
     iqdb/persist/storage/storage.hpp
+    iqdb/persist/storage/duplicate.hpp
+    iqdb/persist/storage/sparing_file.hpp
     iqdb/persist/storage/file_system.hpp
     iqdb/persist/storage/posix_calls.hpp
     iqdb/persist/storage/posix_locks.hpp
     iqdb/persist/storage/posix_attributes.hpp
+    iqdb/persist/storage/posix_duplicates.hpp
     iqdb/persist/storage/posix_file_system.hpp
     iqdb/persist/storage/posix_child.hpp
     iqdb/persist/storage/posix_memory.hpp
@@ -56,6 +59,7 @@ set(iqdb_persist_headers
     iqdb/persist/storage/stored_file.hpp
     iqdb/persist/storage/held_directory.hpp
     iqdb/persist/storage/file_rights.hpp
+    iqdb/persist/storage/inherited_rights.hpp
     iqdb/persist/storage/file_lock.hpp
     iqdb/persist/storage/file_log.hpp
     iqdb/persist/storage/temporary_file.hpp
@@ -68,6 +72,7 @@ set(iqdb_persist_headers
     iqdb/persist/persistable.hpp
     iqdb/persist/snapshot/snapshot_format.hpp
     iqdb/persist/snapshot/snapshot.hpp
+    iqdb/persist/snapshot/verify.hpp
     iqdb/persist/snapshot/freeze.hpp
     # The write-ahead log.
     iqdb/persist/wal/log_paths.hpp
@@ -96,13 +101,16 @@ set(iqdb_persist_headers
     iqdb/persist/wal/recovery.hpp
     iqdb/persist/wal/log_guard.hpp
     iqdb/persist/wal/read_only.hpp
+    iqdb/persist/wal/log_copy.hpp
     iqdb/persist/wal/open_log.hpp
     iqdb/persist/wal/save_alone.hpp
+    iqdb/persist/wal/backup.hpp
     iqdb/persist/wal/opening.hpp
     iqdb/persist/wal/creation.hpp
     iqdb/persist/wal/load_or_create.hpp
     iqdb/persist/wal/checkpoint_schedule.hpp
     iqdb/persist/wal/logged_mutation.hpp
+    iqdb/persist/wal/backup_opened.hpp
     iqdb/persist/wal/apply_batch.hpp
     iqdb/persist/wal/checkpoint.hpp
     iqdb/persist/wal/log_tail.hpp
@@ -118,6 +126,7 @@ set(iqdb_persist_headers
     iqdb/persist/persisted_index.hpp
     iqdb/persist/commit_delay.hpp
     iqdb/persist/shared_call.hpp
+    iqdb/persist/shared_entry.hpp
     iqdb/persist/shared_checkpoints.hpp
     iqdb/persist/shared_state.hpp
     iqdb/persist/shared_index.hpp

@@ -116,6 +116,14 @@ concept FreezesByFork = requires {
   requires I::freezes_by_fork;
 };
 
+/// `static constexpr bool concurrent_reads = true`: any thread may call the const members of the index while another
+/// thread, one at a time, inserts, erases or upserts. What a reader meets of a mutation is up to the index. A SharedIndex
+/// then lets readers and mutations pass each other: a reader may see the first mutations of a batch before the last.
+template <class I>
+concept ConcurrentReads = requires {
+  requires I::concurrent_reads;
+};
+
 /// `static constexpr bool trusts_nothing = true`: `load_from` checks every length, link and value that it reads, so that
 /// it may be given bytes whose checksum is not verified yet. It is fuzzed.
 template <class I>

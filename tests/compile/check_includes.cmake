@@ -35,7 +35,7 @@ set(allowed_in_iqdb/index/usearch/stream_layout.hpp "usearch/index_dense\\.hpp")
 set(allowed_in_iqdb/index/usearch/slot_graph.hpp "usearch/index_dense\\.hpp")
 set(allowed_in_iqdb/persist/bytes/huge_pages.hpp "sys/mman\\.h")
 set(allowed_in_iqdb/persist/posix_process.hpp "(unistd|sys/mman)\\.h")
-foreach(part IN ITEMS attributes calls child file_system locks memory)
+foreach(part IN ITEMS attributes duplicates calls child file_system locks memory)
   set(allowed_in_iqdb/persist/storage/posix_${part}.hpp "(fcntl|poll|unistd|pthread|sys/[a-z]+|linux/[a-z]+)\\.h")
 endforeach()
 

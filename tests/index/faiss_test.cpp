@@ -489,6 +489,15 @@ TEST_CASE("FaissIndex: finds the same after a save and a load and after a crash"
   }
 }
 
+TEST_CASE("FaissIndex: a checkpoint beside mutations is written by a forked process", "[faiss][fork]") {
+  iqdb_test::require_checkpoint_by_fork([] { return FaissIndex::flat(2, DistanceMetric::euclidean); });
+  iqdb_test::require_checkpoint_by_fork([] { return FaissIndex::hnsw(2, DistanceMetric::euclidean); });
+  iqdb_test::require_checkpoint_by_fork([] {
+    const std::vector<float> training{0.0F, 1.0F, 30.0F, 1.0F, 60.0F, 1.0F, 90.0F, 1.0F};
+    return FaissIndex::ivf(2, DistanceMetric::euclidean, training, 2, 2);
+  });
+}
+
 TEST_CASE("faiss_export: faiss loads the file and finds the same", "[faiss][export]") {
   const TemporaryDirectory directory(iqdb_test::memory_directory());
   const std::filesystem::path path = directory / "faiss.bin";

@@ -327,21 +327,7 @@ TEST_CASE("HnswIndex: finds as much after a save and a load and after a crash", 
 }
 
 TEST_CASE("HnswIndex: a checkpoint beside mutations is written by a forked process", "[hnswlib][fork]") {
-  const TemporaryDirectory directory;
-  const iqdb::PersistConfig config{
-      .path = directory / "x.iqdb", .wal_enabled = true, .freezing = iqdb::Freezing::by_fork};
-  {
-    auto db = iqdb::SharedIndex<HnswIndex>::open_with(HnswIndex(2, DistanceMetric::euclidean), config);
-    for (std::uint64_t id = 0; id < 100; ++id) {
-      db.insert(id, {static_cast<float>(id), 1.0F});
-    }
-    CHECK(db.checkpoint().frozen == iqdb::Freezing::by_fork);
-    db.insert(100, {100.0F, 1.0F});
-  }
-  const auto db = iqdb::PersistedIndex<HnswIndex>::load(config);
-  CHECK(db.recovery().replayed == 1);
-  CHECK(db.index().size() == 101);
-  CHECK(db.index().search(std::vector<float>{42.0F, 1.0F}, {.k = 1}).front().id == iqdb::VectorId(42));
+  iqdb_test::require_checkpoint_by_fork([] { return HnswIndex(2, DistanceMetric::euclidean); });
 }
 
 TEST_CASE("hnswlib_export: hnswlib loads the file and finds the same", "[hnswlib][export]") {

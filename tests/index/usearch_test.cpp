@@ -430,6 +430,10 @@ TEST_CASE("UsearchIndex: an empty index takes no memory whatever its dimension",
   CHECK(index.dim() == (std::size_t{1} << 30U) - 1);
 }
 
+TEST_CASE("UsearchIndex: a checkpoint beside mutations is written by a forked process", "[usearch][fork]") {
+  iqdb_test::require_checkpoint_by_fork([] { return UsearchIndex(2, DistanceMetric::euclidean); });
+}
+
 TEST_CASE("usearch_export: usearch loads the file and finds the same", "[usearch][export]") {
   const TemporaryDirectory directory;
   UsearchIndex index = index_of(500, 8);

@@ -61,6 +61,9 @@ class FaissIndex : public index_support::SlotIndex<FaissIndex> {
   /// The identity on disk.
   static constexpr std::string_view index_type = "faiss";
 
+  /// All of it is private memory, and save_to only reads it: faiss writes in one thread and takes no lock.
+  static constexpr bool freezes_by_fork = true;
+
   /// An empty flat index for vectors of `dim` components: exact search. Throws IndexError invalid_config for a
   /// dimension out of range, invalid_metric for a metric that faiss does not have.
   [[nodiscard]] static FaissIndex flat(std::size_t dim, DistanceMetric metric) {

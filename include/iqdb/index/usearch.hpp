@@ -53,6 +53,9 @@ class UsearchIndex : public index_support::SlotIndex<UsearchIndex> {
   /// The identity on disk.
   static constexpr std::string_view index_type = "usearch";
 
+  /// All of it is private memory, and save_to only reads it: usearch's locks are those of insertions and searches.
+  static constexpr bool freezes_by_fork = true;
+
   /// An empty index for vectors of `dim` components. Throws IndexError invalid_config if `dim` or a setting is out of
   /// range, or if the scalar does not fit the metric; invalid_metric for a metric that usearch does not have.
   UsearchIndex(std::size_t dim, DistanceMetric metric, const UsearchConfig& config = {})

@@ -2,18 +2,15 @@
 // beside a writer.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <limits>
 #include <optional>
-#include <span>
 #include <string>
 #include <system_error>
 #include <utility>
-#include <vector>
 
 #include "iqdb/persist/bytes/helper_threads.hpp"
 #include "iqdb/persist/bytes/stream.hpp"
@@ -22,6 +19,7 @@
 #include "iqdb/persist/progress.hpp"
 #include "iqdb/persist/snapshot/snapshot.hpp"
 #include "iqdb/persist/snapshot/snapshot_format.hpp"
+#include "iqdb/persist/snapshot/verify.hpp"
 #include "iqdb/persist/storage/file_storage.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/log_end.hpp"
@@ -61,21 +59,7 @@ inline FileStorage::File open_existing(const std::filesystem::path& path) {
 /// `config`. Throws the PersistErrors of load_snapshot that do not depend on the index, and what on_progress throws.
 inline SnapshotReport verify_snapshot(const std::filesystem::path& path, const PersistConfig& config = {}) {
   auto file = inspection::open_existing(path);
-  return naming_file(path, [&] {
-    snapshot::SnapshotFile read(file, std::nullopt, config, snapshot::Verify::while_decoding);
-    read.decode([](Reader& payload, PayloadDecoder& decoder, ProgressMeter& progress) {
-      // Large enough that the helpers share each read.
-      constexpr std::uint64_t most_at_once = std::uint64_t{4} * 1024 * 1024;
-      std::vector<std::byte> piece(static_cast<std::size_t>(std::min(payload.remaining(), most_at_once)));
-      while (payload.remaining() > 0) {
-        payload.read(std::span(piece).first(std::min<std::uint64_t>(piece.size(), payload.remaining())));
-      }
-      decoder.finish();
-      progress.finish();
-      return true;
-    });
-    return read.report();
-  });
+  return naming_file(path, [&] { return snapshot::verified(file, config); });
 }
 
 /// What a log says of itself.
@@ -155,7 +139,7 @@ inline LogReport report_problem(FileStorage::File& file, const std::optional<Fin
                                            const InspectOptions& options = {}) {
   return naming_file(path, [&] {
     try {
-      return read_beside_writer([&] {
+      return read_only::until_they_fit([&] {
         auto file = inspection::open_existing(path);
         return naming_file(path, [&] { return inspection::read_log(file, snapshot, options); });
       });
@@ -197,7 +181,7 @@ inline LogReport report_problem(FileStorage::File& file, const std::optional<Fin
     return report;
   };
   try {
-    return read_beside_writer([&] { return attempt(true); });
+    return read_only::until_they_fit([&] { return attempt(true); });
   } catch (const PersistError& error) {
     if (error.kind() == PersistErrorKind::io) {
       throw;

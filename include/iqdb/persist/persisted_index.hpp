@@ -31,6 +31,8 @@
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/apply_batch.hpp"
 #include "iqdb/persist/wal/apply_mutation.hpp"
+#include "iqdb/persist/wal/backup.hpp"
+#include "iqdb/persist/wal/backup_opened.hpp"
 #include "iqdb/persist/wal/checkpoint_schedule.hpp"
 #include "iqdb/persist/wal/frame_body.hpp"
 #include "iqdb/persist/wal/insert_run.hpp"
@@ -283,15 +285,21 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
     return checkpointed(false);
   }
 
-  /// Stores the index as it is in memory under another path, where there is nothing yet: a snapshot without a log. It
-  /// works whatever is wrong with the files of this object, so also if poisoned().
-  ///
-  /// Throws PersistError invalid_config for the path of this object; would_discard_snapshot or would_discard_log if
-  /// there is a file or a log; poisoned if this was moved from; locked, reentered, io; and what save_to and on_progress
-  /// throw.
+  /// Stores the index as it is in memory under another path, where there is nothing yet: a snapshot without a log. It works
+  /// whatever is wrong with the files of this object, so also if poisoned(). Throws PersistError invalid_config for the path
+  /// of this object; would_discard_snapshot or would_discard_log if there is a file or a log; poisoned if this was moved
+  /// from; locked, reentered, io; and what save_to and on_progress throw.
   SnapshotInfo save_copy(const std::filesystem::path& path) {
     const CallUnderWay call(in_call_);
     return save_copy_at(opened_.index, storage_, storage_.resolve(path), path_, config_);
+  }
+
+  /// Copies the files into `directory`, which is created in one that exists: a backup, durable when this returns, which loads
+  /// by itself and holds every mutation made before. With the log off, it is save_copy() there. Throws PersistError as
+  /// save_copy() does, and unlogged_changes after index_mut().
+  BackupInfo backup(const std::filesystem::path& directory, const BackupOptions& options = {}) {
+    const CallUnderWay call(in_call_);
+    return back_up_opened(opened_, storage_, path_, directory, options, config_, [](auto&& step) { step(); });
   }
 
   /// Ends in order: makes everything durable, marks the log as closed and releases the path. Only the index can be used

@@ -1,6 +1,7 @@
 // A call of a SharedIndex: what its own thread does before it waits for a leader, and what it has behind that.
 #pragma once
 
+#include <algorithm>
 #include <condition_variable>
 #include <cstddef>
 #include <exception>
@@ -17,6 +18,7 @@
 #include "iqdb/persist/wal/commit_queue.hpp"
 #include "iqdb/persist/wal/group_commit.hpp"
 #include "iqdb/persist/wal/mutation.hpp"
+#include "iqdb/persist/wal/wal_format.hpp"
 #include "iqdb/types.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
@@ -75,6 +77,29 @@ class SharedStepCall : public SharedCall {
   Step* step_;
   std::optional<std::conditional_t<std::is_void_v<Result>, std::monostate, Result>> result_ = {};
 };
+
+namespace shared_calls {
+
+// Whether readers may look at an index of type I while these calls are applied. Between the erase and the insert of which
+// an upsert is made a reader would find neither vector: an index without an upsert of its own is kept from readers then.
+template <Index I, class Calls>
+[[nodiscard]] bool may_be_read_meanwhile(const Calls& calls) noexcept {
+  if constexpr (!ConcurrentReads<I>) {
+    return false;
+  } else if constexpr (Upsertable<I>) {
+    return true;
+  } else {
+    const auto is_upsert = [](const auto& mutation) { return mutation.op == FrameOp::upsert; };
+    for (const MutationCall& call : calls) {
+      if (is_upsert(call) || std::ranges::any_of(call.batch, is_upsert)) {
+        return false;
+      }
+    }
+    return true;
+  }
+}
+
+}  // namespace shared_calls
 
 /// A call of mutations, with the memory that it needs until it is done.
 class SharedMutationCall : public SharedCall {

@@ -46,6 +46,12 @@ class SharedCheckpoints {
   /// the program of one that was asked for.
   [[nodiscard]] const PersistConfig& config() const noexcept { return config_; }
 
+  /// The same settings for a copy, of which the program is told. The caller holds state.files().
+  [[nodiscard]] const PersistConfig& config_of_copy() noexcept {
+    is_automatic_ = false;
+    return config_;
+  }
+
   /// Makes a checkpoint now. The caller holds state.files(). Throws as SharedIndex::checkpoint does.
   SnapshotInfo make(bool is_automatic) {
     state_->require_checkpoint_possible();
@@ -111,7 +117,7 @@ class SharedCheckpoints {
 
  private:
   void make_automatic() noexcept {
-    const ThreadInCall mark(state_, false);
+    const ThreadInCall mark = state_->entered(false);
     try {
       const std::lock_guard one_at_a_time(state_->files());
       if (is_still_due()) {

@@ -25,6 +25,7 @@
 #include "iqdb/persist/storage/file_storage.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
+#include "iqdb/persist/wal/backup.hpp"
 #include "iqdb/persist/wal/group_commit.hpp"
 #include "iqdb/persist/wal/load_or_create.hpp"
 #include "iqdb/persist/wal/opening.hpp"
@@ -149,7 +150,7 @@ class SharedIndex : public InsertOverloads<SharedIndex<I, S>>, public UpsertOver
     return search(std::span(query.begin(), query.size()), params);
   }
 
-  /// Returns `look(index)`, beside other readers. The index does not change meanwhile. What `look` returns must not refer to
+  /// Returns `look(index)`, beside other readers. The index does not change meanwhile, unless it states concurrent_reads. What `look` returns must not refer to
   /// the index, which changes again when this returns. Keep `look` short: a mutation waits for it, and readers that come
   /// later wait for that mutation; for an export there is save_copy(). Throws what `look` throws; PersistError reentered.
   template <class Look>
@@ -183,6 +184,12 @@ class SharedIndex : public InsertOverloads<SharedIndex<I, S>>, public UpsertOver
 
   /// As PersistedIndex::save_copy. Readers go on meanwhile; mutations wait.
   SnapshotInfo save_copy(const std::filesystem::path& path) { return state_->save_copy(path); }
+
+  /// As PersistedIndex::backup: it holds every mutation that was committed before the call. Readers and mutations go on
+  /// meanwhile, a checkpoint waits. config.on_progress is called by this thread; close() ends it, and it throws poisoned.
+  BackupInfo backup(const std::filesystem::path& directory, const BackupOptions& options = {}) {
+    return state_->backup(directory, options);
+  }
 
   /// Ends in order, behind every call that was made before; a checkpoint that is under way ends without its snapshot. Only
   /// reads can be made afterwards. Throws PersistError io, poisoned, reentered; the path is released in any case.

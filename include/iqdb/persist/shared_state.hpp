@@ -14,6 +14,7 @@
 #include <future>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <type_traits>
 #include <utility>
 
@@ -24,13 +25,15 @@
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/persistable.hpp"
 #include "iqdb/persist/persisted_index.hpp"
-#include "iqdb/persist/process_mark.hpp"
 #include "iqdb/persist/shared_call.hpp"
 #include "iqdb/persist/shared_checkpoints.hpp"
+#include "iqdb/persist/shared_entry.hpp"
 #include "iqdb/persist/snapshot/snapshot.hpp"
 #include "iqdb/persist/stats.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
+#include "iqdb/persist/wal/backup.hpp"
+#include "iqdb/persist/wal/backup_opened.hpp"
 #include "iqdb/persist/wal/checkpoint_beside.hpp"
 #include "iqdb/persist/wal/checkpoint_schedule.hpp"
 #include "iqdb/persist/wal/commit_queue.hpp"
@@ -46,11 +49,19 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 /// The work of a SharedIndex, whose members say what each call promises. Here, too, every member may be called from any
 /// thread, but for those that say who calls them.
 template <Persistable I, Storage S>
-class SharedState {
+class SharedState : public SharedEntry<S> {
  public:
   using Inner = PersistedIndex<I, S>;  ///< the index and its files
 
   using Call = SharedCall;
+  using Entry = SharedEntry<S>;  ///< who may call
+  using Entry::entered;
+  using Entry::inherited;
+  using Entry::is_logged;
+  using Entry::is_reading;
+  using Entry::log;
+  using Entry::require_not_inherited;
+  using Entry::require_ready;
 
   /// Takes an index that was opened, whose log may be long already.
   SharedState(OpenedIndex<I, S> opened, PersistConfig config, S storage)
@@ -61,29 +72,15 @@ class SharedState {
     }
   }
 
-  explicit SharedState(Inner inner) : inner_(std::move(inner)), log_(inner_.opened_.log.get()) { publish(); }
-
-  /// Whether this process is a fork of the one that made the object.
-  [[nodiscard]] bool inherited() const noexcept {
-    return log_ != nullptr ? log_->lock.inherited() : made_in_.inherited();
-  }
-
-  /// Whether it must not be destroyed: in the child of a fork a thread that does not exist there may have been in the middle of
-  /// anything; a thread that is in a call of it, or is one of its own, would wait for itself.
-  [[nodiscard]] bool must_stay() const noexcept {
-    return inherited() || ThreadInCall::is_in(this) || (log_ != nullptr && log_->writer->is_own_thread());
-  }
-
-  /// Throws PersistError poisoned in a fork, reentered if the thread is in a call of this object.
-  void require_ready() const {
-    require_not_inherited();
-    CallUnderWay::require_none(ThreadInCall::is_in(this));
+  explicit SharedState(Inner inner) : inner_(std::move(inner)) {
+    Entry::is_for(inner_.opened_.log.get(), inner_.path_);
+    publish();
   }
 
   /// Commits a call, by this thread or another.
   void commit(MutationCall&& mutations) {
     require_ready();
-    const ThreadInCall mark(this, false);
+    const ThreadInCall mark = entered(false);
     SharedMutationCall call;
     prepare(call, std::move(mutations));
     wait_or_lead(call, [&](const auto& group) { return commit_calls(group); });
@@ -93,11 +90,11 @@ class SharedState {
   /// Returns `look(index)`, beside other readers.
   template <class Look>
   auto read(Look&& look) const {
-    if (ThreadInCall::is_reading(this)) {
+    if (is_reading()) {
       return std::forward<Look>(look)(index());
     }
     require_ready();
-    const ThreadInCall mark(this, true);
+    const ThreadInCall mark = entered(true);
     const FairMutex::Reading guard(content_);
     return std::forward<Look>(look)(index());
   }
@@ -116,10 +113,7 @@ class SharedState {
   }
 
   SnapshotInfo checkpoint() {
-    require_ready();
-    const ThreadInCall mark(this, false);
-    const std::lock_guard one_at_a_time(files_);
-    return checkpoints_.make(false);
+    return with_files([&] { return checkpoints_.make(false); });
   }
 
   std::future<SnapshotInfo> checkpoint_async() {
@@ -128,10 +122,14 @@ class SharedState {
   }
 
   SnapshotInfo save_copy(const std::filesystem::path& path) {
-    require_ready();
-    const ThreadInCall mark(this, false);
-    const std::lock_guard one_at_a_time(files_);
-    return in_turn([&] { return inner_.save_copy(path); });
+    return with_files([&] { return in_turn([&] { return inner_.save_copy(path); }); });
+  }
+
+  BackupInfo backup(const std::filesystem::path& directory, const BackupOptions& options) {
+    return with_files([&] {
+      return back_up_opened(inner_.opened_, inner_.storage_, inner_.path_, directory, options,
+                            checkpoints_.config_of_copy(), [&](auto&& step) { in_turn(step); });
+    });
   }
 
   void close() {
@@ -141,7 +139,7 @@ class SharedState {
 
   /// Closes as the destructor does: also in a handler of another index's events. The thread must be in no call of this.
   void end() {
-    const ThreadInCall mark(this, false);
+    const ThreadInCall mark = entered(false);
     begin_closing();
     checkpoints_.end();
     const std::lock_guard one_at_a_time(files_);
@@ -149,7 +147,7 @@ class SharedState {
   }
 
   [[nodiscard]] bool poisoned() const noexcept {
-    return log_ != nullptr && (inherited() || is_closed_ || log_->writer->poisoned());
+    return is_logged() && (inherited() || is_closed_ || log().writer->poisoned());
   }
   [[nodiscard]] std::uint64_t lsn() const noexcept { return lsn_; }
   [[nodiscard]] std::uint64_t log_bytes() const noexcept { return log_bytes_; }
@@ -162,8 +160,8 @@ class SharedState {
                 .longest_read_wait = waits.reader,
                 .longest_write_wait = waits.writer,
                 .poisoned = poisoned()};
-    if (log_ != nullptr) {
-      log_->writer->tell(stats);
+    if (is_logged()) {
+      log().writer->tell(stats);
     }
     const std::lock_guard guard(mutex_);
     inner_.schedule_.tell(stats);
@@ -189,7 +187,7 @@ class SharedState {
     if (inner_.config_.read_only) {
       logged_mutation::throw_read_only(inner_.path_);
     }
-    call.prepare(index(), std::move(mutations), log_ != nullptr);
+    call.prepare(index(), std::move(mutations), is_logged());
   }
 
   /// Commits the group that begins with the first call that waits. `guard` holds the queue's mutex, but not while
@@ -227,7 +225,7 @@ class SharedState {
         if (is_closed_) {
           open_log::throw_closed();
         }
-        if (log_ != nullptr) {
+        if (is_logged()) {
           writer = open_log::usable(inner_.opened_.log).writer.get();
           writer->require_not_poisoned();
         }
@@ -237,8 +235,12 @@ class SharedState {
       return {};
     }
     const std::uint64_t whole = queue_.most_mutations();  // only a leader changes it
+    const bool readers_stay = shared_calls::may_be_read_meanwhile<I>(group);
     const auto alone = [&](auto&& apply) {
-      const FairMutex::Writing guard(content_);
+      std::optional<FairMutex::Writing> guard;
+      if (!readers_stay) {
+        guard.emplace(content_);
+      }
       // By the clock, and not by a number of mutations: nobody knows how long the next one takes.
       const auto end = std::chrono::steady_clock::now() + GroupBounds().applying;
       apply([&] { return std::chrono::steady_clock::now() >= end; });
@@ -296,7 +298,7 @@ class SharedState {
   /// Makes a checkpoint. The caller holds files().
   SnapshotInfo checkpoint_files(const PersistConfig& config) {
     return naming_file(inner_.path_, [&] {
-      return log_ == nullptr
+      return !is_logged()
                  ? in_turn([&] { return save_opened(inner_.opened_, inner_.storage_, inner_.path_, config, true); })
                  : checkpoint_in_turns(config, [&](auto&& step) { in_turn(step); });
     });
@@ -310,9 +312,6 @@ class SharedState {
                              std::forward<Alone>(alone));
   }
 
-  /// Whether mutations are logged.
-  [[nodiscard]] bool is_logged() const noexcept { return log_ != nullptr; }
-
   /// Throws PersistError poisoned from the moment at which close() is called.
   void require_not_closing() const {
     if (closing_) {
@@ -323,7 +322,7 @@ class SharedState {
 
   /// Whether an automatic checkpoint is due. The caller holds mutex().
   [[nodiscard]] bool is_checkpoint_due() const {
-    return log_ != nullptr && !log_->writer->poisoned() &&
+    return is_logged() && !log().writer->poisoned() &&
            inner_.schedule_.is_due(log_bytes_, CheckpointSchedule::Clock::now);
   }
 
@@ -341,16 +340,19 @@ class SharedState {
   [[nodiscard]] CommitQueue<Call>& queue() noexcept { return queue_; }
 
  private:
-  void require_not_inherited() const {
-    if (inherited()) {
-      naming_file(inner_.path_, [] { throw_forked(); });
-    }
+  // Returns `step()`, beside which no checkpoint, copy or close is made.
+  template <class Step>
+  std::invoke_result_t<Step> with_files(Step&& step) {
+    require_ready();
+    const ThreadInCall mark = entered(false);
+    const std::lock_guard one_at_a_time(files_);
+    return std::forward<Step>(step)();
   }
 
   template <class Step>
   std::invoke_result_t<Step> alone(Step&& step) {
     require_ready();
-    const ThreadInCall mark(this, false);
+    const ThreadInCall mark = entered(false);
     return in_turn(std::forward<Step>(step));
   }
 
@@ -380,10 +382,8 @@ class SharedState {
   CommitQueue<Call> queue_;
   CommitDelay delay_;                       // under mutex_
   Inner inner_;                             // its index: under content_; everything else: by the leader
-  const OpenLog<S>* log_;                   // null with the log off; lives as long as this object
   std::unique_ptr<OpenLog<S>> closed_log_;  // the same, after close()
-  ProcessMark made_in_;
-  std::atomic<bool> closing_ = false;  // a checkpoint that is under way shall end
+  std::atomic<bool> closing_ = false;       // a checkpoint that is under way shall end
   std::atomic<bool> is_closed_ = false;
   std::atomic<std::uint64_t> lsn_ = 0;
   std::atomic<std::uint64_t> log_bytes_ = 0;

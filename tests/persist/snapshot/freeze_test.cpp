@@ -110,6 +110,20 @@ TEST_CASE("A snapshot by a fork is the one that this process would write", "[fre
   CHECK(written->info.payload_bytes == plain.info.payload_bytes);
 }
 
+TEST_CASE("What is frozen is written while the log is synced all the time", "[freeze]") {
+  Place place;
+  place.config.freezing = GENERATE(Freezing::by_fork, Freezing::by_copy);
+  std::uint64_t syncs = 0;
+  const FlatIndex index = index_of(100'000);
+  iqdb::FrozenSnapshot<FlatIndex, FileStorage> frozen(place.storage, place.lock, place.path, place.config,
+                                                      [&] { return ++syncs; });
+  REQUIRE(frozen.freeze(index));
+  const auto written = frozen.write();
+  REQUIRE(written);
+  CHECK(written->info.vectors == 100'000);
+  CHECK(syncs > 1);  // it has looked
+}
+
 TEST_CASE("A child that dies leaves no file and the caller goes another way", "[freeze]") {
   Place place;
   const Scripted index(GENERATE(static_cast<void (*)()>([] { ::raise(SIGKILL); }),

@@ -136,6 +136,37 @@ TEST_CASE("A child that is silent is not waited for longer than asked and ends w
   CHECK(::kill(number, 0) == -1);  // it was killed and reaped
 }
 
+TEST_CASE("A child is told once for all signs that its parent gave since it last looked", "[posix_child]") {
+  const TemporaryDirectory directory;
+  const OpenFile file(directory / "kept");
+  PosixChild child(file.descriptor(), [](const PosixChild::Report& report) {
+    send(report, report.was_told() ? "told" : "none");
+    while (!report.was_told()) {
+      std::this_thread::yield();
+    }
+    send(report, "told");
+    std::string later = "none";
+    for (int look = 0; look < 100; ++look) {
+      later = report.was_told() ? "told" : later;
+    }
+    send(report, later);
+  });
+  CHECK(received(child, 4) == "none");
+  child.tell();
+  CHECK(received(child, 8) == "toldnone");
+}
+
+TEST_CASE("A parent may give signs that nobody reads", "[posix_child]") {
+  const TemporaryDirectory directory;
+  const OpenFile file(directory / "kept");
+  PosixChild child(file.descriptor(), [](const PosixChild::Report& report) { send(report, "a"); });
+  CHECK(received(child, 2) == "a");  // it has ended
+  constexpr int more_than_fit = 10'000;
+  for (int sign = 0; sign < more_than_fit; ++sign) {
+    child.tell();
+  }
+}
+
 TEST_CASE("A child leaves no descriptor behind in its parent", "[posix_child]") {
   const TemporaryDirectory directory;
   const OpenFile file(directory / "kept");

@@ -11,14 +11,18 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <tuple>
 #include <utility>
 #include <vector>
 
 #include "iqdb/index/flat.hpp"
 #include "iqdb/persist.hpp"
+#include "iqdb/persist/shared_index.hpp"
 #include "support/catch.hpp"
+#include "support/durable.hpp"
 #include "support/expect_error.hpp"
+#include "support/faulty_file_system.hpp"
 #include "support/memory_storage.hpp"
 #include "support/raw_log.hpp"
 
@@ -232,4 +236,37 @@ TEST_CASE("A log that is poisoned while its snapshot is written stays as it is",
   });
   CHECK((writing.files().at(beside_path) == snapshot) == (poisoned_before < 2));
   CHECK(ids_loaded_from(writing.files()) == writing.acknowledged);
+}
+
+TEST_CASE("The old files are not freed before mutations go on", "[checkpoint_beside]") {
+  const iqdb_test::DurableDirectory directory;
+  iqdb_test::FaultyFileSystem system;
+  iqdb::PersistConfig config = directory.config();
+  config.freezing = Freezing::by_copy;
+  using Files = iqdb::SharedIndex<FlatIndex, iqdb_test::FaultyStorage>;
+  auto db = Files::open_with(iqdb_test::index_of({1}), config, iqdb_test::FaultyStorage(system));
+  db.checkpoint();
+  const auto times_open = [](const std::filesystem::path& path) {
+    const std::filesystem::directory_iterator all("/proc/self/fd");
+    return std::count_if(begin(all), end(all), [&](const auto& entry) {
+      std::error_code gone;
+      return std::filesystem::read_symlink(entry.path(), gone) == path;
+    });
+  };
+  std::vector<std::string> renamed;
+  std::vector<std::ptrdiff_t> was_open;
+  system.plan([&](const iqdb_test::CallRecord& call) {
+    if (call.call == iqdb_test::FileCall::rename) {
+      const bool is_log = call.text().find(".wal") != std::string::npos;
+      renamed.emplace_back(is_log ? "log" : "snapshot");
+      was_open.push_back(times_open(is_log ? iqdb::log_path(directory.path()) : directory.path()));
+    }
+    return iqdb_test::Fault{};
+  });
+  iqdb_test::insert_row(db, 2);
+  db.checkpoint();
+  system.plan({});
+  CHECK(renamed == std::vector<std::string>{"snapshot", "log"});
+  CHECK(was_open == std::vector<std::ptrdiff_t>{1, 2});  // of the log the writer has one
+  CHECK(times_open(directory.path()) == 0);
 }

@@ -11,9 +11,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <span>
 #include <system_error>
+#include <thread>
 #include <type_traits>
 #include <utility>
 
@@ -25,6 +27,7 @@
 #include "iqdb/persist/snapshot/snapshot.hpp"
 #include "iqdb/persist/storage/posix_child.hpp"
 #include "iqdb/persist/storage/posix_memory.hpp"
+#include "iqdb/persist/storage/sparing_file.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
 
@@ -80,6 +83,10 @@ inline constexpr std::chrono::seconds patience{30};
 // How often the caller is asked meanwhile whether it still wants the snapshot.
 inline constexpr std::chrono::milliseconds question{100};
 
+// How often the parent looks whether the log is synced, and how long a child remembers that it was told so.
+inline constexpr std::chrono::milliseconds look{5};
+inline constexpr std::chrono::milliseconds remembered{4 * look};
+
 // What a child reports. It runs the same program, so the bytes are those of its memory.
 struct ChildReport {
   bool is_complete = false;
@@ -94,11 +101,13 @@ static_assert(std::is_trivially_copyable_v<ChildReport>);
 template <Persistable I, Storage S>
 class FrozenSnapshot {
  public:
-  /// Prepares a snapshot beside the file at `path`, a resolved name, under its lock; all must outlive this. Throws
-  /// PersistError io.
-  FrozenSnapshot(S& storage, const typename S::Lock& lock, const std::filesystem::path& path,
-                 const PersistConfig& config)
-      : config_(&config), file_(storage.replace(path, lock)) {}
+  /// Prepares a snapshot beside the file at `path`, a resolved name, under its lock; all must outlive this. `syncs()` says
+  /// how often a log was synced so far that shares the disk: for as long as that goes on, it gets the disk for most of the
+  /// time. Throws PersistError io.
+  FrozenSnapshot(
+      S& storage, const typename S::Lock& lock, const std::filesystem::path& path, const PersistConfig& config,
+      std::function<std::uint64_t()> syncs = [] { return std::uint64_t{0}; })
+      : config_(&config), file_(storage.replace(path, lock)), syncs_(std::move(syncs)), syncs_seen_(syncs_()) {}
 
   /// Whether an index of this type can be frozen with these settings, as long as the system goes along.
   [[nodiscard]] static bool is_possible(const PersistConfig& config) noexcept {
@@ -134,7 +143,12 @@ class FrozenSnapshot {
       }
       summary->info.frozen = Freezing::by_fork;
     } else {
-      summary = write_snapshot_into(file_, *copy_, *config_);
+      SparingFile sparing(file_, [this](std::chrono::nanoseconds took) {
+        if (has_synced()) {
+          std::this_thread::sleep_for(pause_behind(took));
+        }
+      });
+      summary = write_snapshot_into(sparing, *copy_, *config_);
       summary->info.frozen = Freezing::by_copy;
       copy_.reset();
     }
@@ -159,11 +173,40 @@ class FrozenSnapshot {
       child_.emplace(file_.descriptor(), [&](const PosixChild::Report& report) {
         const auto send = [&](const freeze::ChildReport& what) { report(std::as_bytes(std::span(&what, 1))); };
         config.on_progress = [&](const Progress& progress) { send({.progress = progress}); };
-        const SnapshotSummary summary = write_snapshot_into(file_, index, config);
+        using Clock = std::chrono::steady_clock;
+        Clock::time_point spare_until = Clock::now();
+        SparingFile sparing(file_, [&](std::chrono::nanoseconds took) {
+          if (report.was_told()) {
+            spare_until = Clock::now() + freeze::remembered;
+          }
+          if (Clock::now() < spare_until) {
+            std::this_thread::sleep_for(pause_behind(took));
+          }
+        });
+        const SnapshotSummary summary = write_snapshot_into(sparing, index, config);
         send({.is_complete = true, .summary = summary});
       });
     } catch (const std::system_error&) {
       return false;  // mutations wait instead
+    }
+    return true;
+  }
+
+  // Whether the log was synced since the last time.
+  [[nodiscard]] bool has_synced() {
+    const std::uint64_t syncs = syncs_();
+    return std::exchange(syncs_seen_, syncs) != syncs;
+  }
+
+  // Whether the child reports nothing until the caller is to be asked. Tells the child of syncs meanwhile.
+  [[nodiscard]] bool is_silent() {
+    for (std::chrono::milliseconds waited{0}; waited < freeze::question; waited += freeze::look) {
+      if (has_synced()) {
+        child_->tell();
+      }
+      if (!child_->is_silent_for(freeze::look)) {
+        return false;
+      }
     }
     return true;
   }
@@ -173,7 +216,7 @@ class FrozenSnapshot {
     freeze::ChildReport report{.progress = {.phase = Progress::Phase::save, .done = 0, .total = 0}};
     std::chrono::milliseconds silent{0};
     while (silent < freeze::patience) {
-      if (child_->is_silent_for(freeze::question)) {
+      if (is_silent()) {
         silent += freeze::question;
       } else if (!child_->receive(std::as_writable_bytes(std::span(&report, 1)), freeze::patience)) {
         break;
@@ -189,6 +232,8 @@ class FrozenSnapshot {
 
   const PersistConfig* config_;
   typename S::Replacement file_;
+  std::function<std::uint64_t()> syncs_;
+  std::uint64_t syncs_seen_;
   std::optional<I> copy_;
   std::optional<PosixChild> child_;  // declared last: it ends before the file that it writes is removed
 };

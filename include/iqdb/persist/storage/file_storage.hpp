@@ -30,6 +30,7 @@
 #include "iqdb/persist/storage/file_rights.hpp"
 #include "iqdb/persist/storage/file_system.hpp"
 #include "iqdb/persist/storage/held_directory.hpp"
+#include "iqdb/persist/storage/inherited_rights.hpp"
 #include "iqdb/persist/storage/posix_file_system.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/storage/stored_file.hpp"
@@ -129,28 +130,56 @@ class BasicFileStorage {
   /// as the system lets it: see TemporaryFile::resemble. Throws PersistError io, also if `path` is not a regular file, or
   /// if the directory or the lock file was exchanged.
   [[nodiscard]] Replacement replace(const std::filesystem::path& path, const Lock& held) {
-    const std::shared_ptr<HeldDirectory<F>>& directory = held.directory();
     // Another process may write a temporary file of this name.
+    held.directory()->require_unchanged(path);
+    return temporary(path, held.directory(), inherited_rights::for_new(fs_, path, *held.directory()));
+  }
+
+  /// The same with the rights of `like`, a file that may lie elsewhere. Throws as replace does.
+  [[nodiscard]] Replacement replace_like(const std::filesystem::path& path, const Lock& held,
+                                         const File& like) requires DuplicatesFiles<F> {
+    held.directory()->require_unchanged(path);
+    return temporary(path, held.directory(), inherited_rights::of_open(fs_, like.handle().get(), path));
+  }
+
+  /// A second name of `file`, which may lie elsewhere: it takes the place of `path` by rename(). Nobody may write into it.
+  /// Returns nothing if the system cannot do that for this file. Throws PersistError io as replace does.
+  [[nodiscard]] std::optional<Replacement> linked(const std::filesystem::path& path, const Lock& held,
+                                                  const File& file) requires DuplicatesFiles<F> {
+    const std::shared_ptr<HeldDirectory<F>>& directory = held.directory();
     directory->require_unchanged(path);
-    const std::optional<FileRights> rights = rights_for(path, *directory);
     TemporaryNames names(path);
-    const std::error_code stale =
-        file_calls::uninterrupted([&] { return fs_.remove(directory->get(), names.temporary_name); });
-    if (stale && stale != std::errc::no_such_file_or_directory) {
-      file_errors::fail("remove the stale temporary file '" + names.temporary.string() + "'", path, stale);
+    remove_stale(names, *directory);
+    if (file_calls::uninterrupted(
+            [&] { return fs_.link_open(file.handle().get(), directory->get(), names.temporary_name); })) {
+      return std::nullopt;
     }
-    constexpr std::uint32_t everyone = 0666;
-    const std::uint32_t permissions = rights ? file_rights::at_first(*rights) : everyone;
-    const auto [handle, error] = file_calls::retried(
-        [&] { return fs_.open(directory->get(), names.temporary_name, OpenMode::create_new, permissions); });
+    const auto [handle, error] =
+        file_calls::retried([&] { return fs_.open(directory->get(), names.temporary_name, OpenMode::read, 0); });
     if (error) {
-      file_errors::fail("create the temporary file '" + names.temporary.string() + "'", path, error);
+      std::ignore = file_calls::uninterrupted([&] { return fs_.remove(directory->get(), names.temporary_name); });
+      return std::nullopt;
     }
-    Replacement replacement(FileHandle<F>(fs_, handle), directory, std::move(names), options_.direct_io);
-    if (rights) {
-      replacement.resemble(*rights);
+    return Replacement(FileHandle<F>(fs_, handle), directory, std::move(names), false);
+  }
+
+  /// See TemporaryFile::append_from.
+  [[nodiscard]] std::size_t append_from(Replacement& replacement, const File& file,
+                                        std::size_t count) requires DuplicatesFiles<F> {
+    return replacement.append_from(file.handle(), count);
+  }
+
+  /// Creates a directory durably, in one that exists. Does nothing if there is a directory. Throws PersistError io.
+  void create_directory(const std::filesystem::path& path) requires DuplicatesFiles<F> {
+    constexpr std::uint32_t everyone = 0777;
+    const std::error_code error = file_calls::uninterrupted([&] { return fs_.make_directory(path, everyone); });
+    if (error && error != std::errc::file_exists) {
+      file_errors::fail("create the directory", path, error);
     }
-    return replacement;
+    if (!error) {
+      // Otherwise a crash could lose the directory with all that is stored in it from now on.
+      HeldDirectory<F>(fs_, path).sync(path);
+    }
   }
 
   /// Removes a file beside the locked one durably. Does nothing if it does not exist. Throws PersistError io, also if the
@@ -223,6 +252,33 @@ class BasicFileStorage {
   }
 
  private:
+  void remove_stale(const TemporaryNames& names, HeldDirectory<F>& directory) {
+    const std::error_code error =
+        file_calls::uninterrupted([&] { return fs_.remove(directory.get(), names.temporary_name); });
+    if (error && error != std::errc::no_such_file_or_directory) {
+      file_errors::fail("remove the stale temporary file '" + names.temporary.string() + "'", names.path, error);
+    }
+  }
+
+  [[nodiscard]] Replacement temporary(const std::filesystem::path& path,
+                                      const std::shared_ptr<HeldDirectory<F>>& directory,
+                                      const std::optional<FileRights>& rights) {
+    TemporaryNames names(path);
+    remove_stale(names, *directory);
+    constexpr std::uint32_t everyone = 0666;
+    const std::uint32_t permissions = rights ? file_rights::at_first(*rights) : everyone;
+    const auto [handle, error] = file_calls::retried(
+        [&] { return fs_.open(directory->get(), names.temporary_name, OpenMode::create_new, permissions); });
+    if (error) {
+      file_errors::fail("create the temporary file '" + names.temporary.string() + "'", path, error);
+    }
+    Replacement replacement(FileHandle<F>(fs_, handle), directory, std::move(names), options_.direct_io);
+    if (rights) {
+      replacement.resemble(*rights);
+    }
+    return replacement;
+  }
+
   [[nodiscard]] std::optional<File> opened(const std::filesystem::path& path, SystemResult<typename F::Handle> result) {
     const auto& [handle, error] = result;
     if (error == std::errc::no_such_file_or_directory) {
@@ -276,49 +332,6 @@ class BasicFileStorage {
                           "file, where other owners of the mount do not see them",
                           {.path = directory.path(), .code = {}, .offset = {}});
     }
-  }
-
-  // The rights for a new file at `path`: those of the locked file, so that its log is no more readable than it; else those
-  // of the file that is replaced; nothing if there is neither.
-  [[nodiscard]] std::optional<FileRights> rights_for(const std::filesystem::path& path, HeldDirectory<F>& directory) {
-    if (path.filename() != directory.path().filename()) {
-      if (std::optional<FileRights> locked = rights_of(directory.path(), path, directory)) {
-        std::ignore = status_if_there(path, path, directory);
-        return locked;
-      }
-    }
-    return rights_of(path, path, directory);
-  }
-
-  // The status of `from`, or nothing if it does not exist. Throws PersistError io, also if it is not a regular file.
-  // Messages name `path`, the file to be replaced.
-  [[nodiscard]] std::optional<FileStatus> status_if_there(const std::filesystem::path& from,
-                                                          const std::filesystem::path& path,
-                                                          HeldDirectory<F>& directory) {
-    const auto [status, error] = file_calls::retried([&] { return status_of(directory, from); });
-    if (error == std::errc::no_such_file_or_directory) {
-      return std::nullopt;
-    }
-    if (error) {
-      file_errors::fail("look at '" + from.string() + "' before it is written", path, error);
-    }
-    file_errors::require_regular(status, from);
-    return status;
-  }
-
-  // The rights of `from`, or nothing if it does not exist. Messages name `path`.
-  [[nodiscard]] std::optional<FileRights> rights_of(const std::filesystem::path& from,
-                                                    const std::filesystem::path& path, HeldDirectory<F>& directory) {
-    const std::optional<FileStatus> status = status_if_there(from, path, directory);
-    if (!status) {
-      return std::nullopt;
-    }
-    auto [acl, acl_error] = file_calls::retried([&] { return fs_.acl(directory.get(), from.filename()); });
-    const bool is_secret = acl_error == std::errc::permission_denied;
-    if (acl_error && !is_secret) {
-      file_errors::fail("read the access control list of '" + from.string() + "'", path, acl_error);
-    }
-    return FileRights{.status = *status, .acl = std::move(acl), .acl_known = !is_secret};
   }
 
   // Whether the answer means that a file cannot have a second name there.

@@ -94,6 +94,22 @@ concept FileSystem = std::copyable<F> &&
   { fs.random() } -> std::same_as<SystemResult<std::uint64_t>>;
 };
 
+/// A file system that can copy a file to another directory faster than by reading and writing it, with its rights. Without
+/// this, a backup is read and written, and gets the rights of a new file.
+template <class F>
+concept DuplicatesFiles = requires(F& fs, typename F::Handle from, typename F::Handle to, typename F::Handle directory,
+                                   const std::filesystem::path& path, std::uint32_t permissions, std::uint64_t offset,
+                                   std::size_t count) {
+  // Creates a directory.
+  { fs.make_directory(path, permissions) } -> std::same_as<std::error_code>;
+  // Gives an open file a name in a directory, which must be free there.
+  { fs.link_open(from, directory, path) } -> std::same_as<std::error_code>;
+  // Copies bytes of one file to the same place in another one. May copy less than requested.
+  { fs.copy_range(from, to, offset, count) } -> std::same_as<SystemResult<std::size_t>>;
+  // The access control list of an open file, as the system stores it; empty if there is none.
+  { fs.acl(from) } -> std::same_as<SystemResult<std::vector<std::byte>>>;
+};
+
 /// `static constexpr bool handles_are_descriptors = true`: a handle is an `int`, and a forked process has the same file
 /// open under it.
 template <class F>

@@ -32,6 +32,9 @@ namespace posix_attributes {
 [[nodiscard]] IQDB_PERSIST_INLINE SystemResult<std::vector<std::byte>> acl(int directory,
                                                                            const std::filesystem::path& name);
 
+// The same for an open file.
+[[nodiscard]] IQDB_PERSIST_INLINE SystemResult<std::vector<std::byte>> acl(int handle);
+
 // Gives a file this list, or takes its list away if `list` is empty.
 IQDB_PERSIST_INLINE std::error_code set_acl(int handle, std::span<const std::byte> list) noexcept;
 
@@ -51,18 +54,29 @@ inline constexpr const char* acl_attribute = "system.posix_acl_access";
 // Whether the answer of the system means that there is no list.
 inline bool means_no_acl(int error) noexcept { return error == ENODATA || error == ENOTSUP || error == ENOSYS; }
 
+inline constexpr std::size_t most_acl_bytes = 4096;  // 500 entries; the usual file systems allow less
+
+inline SystemResult<std::vector<std::byte>> read_acl(int handle, std::vector<std::byte> list) noexcept {
+  const auto [bytes, unreadable] = posix_calls::counted(::fgetxattr(handle, acl_attribute, list.data(), list.size()));
+  list.resize(bytes);
+  return {std::move(list), means_no_acl(unreadable.value()) ? std::error_code() : unreadable};
+}
+
 IQDB_PERSIST_INLINE SystemResult<std::vector<std::byte>> acl(int directory, const std::filesystem::path& name) {
-  std::vector<std::byte> list(4096);  // 500 entries; the usual file systems allow less
+  std::vector<std::byte> list(most_acl_bytes);
   // O_NONBLOCK: opening a pipe must not block.
   const auto [handle, error] =
       posix_calls::opened(::openat(directory, name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   if (error) {
     return {{}, error};
   }
-  auto [bytes, unreadable] = posix_calls::counted(::fgetxattr(handle, acl_attribute, list.data(), list.size()));
+  SystemResult<std::vector<std::byte>> result = read_acl(handle, std::move(list));
   ::close(handle);
-  list.resize(bytes);
-  return {std::move(list), means_no_acl(unreadable.value()) ? std::error_code() : unreadable};
+  return result;
+}
+
+IQDB_PERSIST_INLINE SystemResult<std::vector<std::byte>> acl(int handle) {
+  return read_acl(handle, std::vector<std::byte>(most_acl_bytes));
 }
 
 IQDB_PERSIST_INLINE std::error_code set_acl(int handle, std::span<const std::byte> list) noexcept {
@@ -78,6 +92,8 @@ IQDB_PERSIST_INLINE std::error_code set_acl(int handle, std::span<const std::byt
 IQDB_PERSIST_INLINE SystemResult<std::vector<std::byte>> acl(int /*directory*/, const std::filesystem::path& /*name*/) {
   return {};
 }
+
+IQDB_PERSIST_INLINE SystemResult<std::vector<std::byte>> acl(int /*handle*/) { return {}; }
 
 IQDB_PERSIST_INLINE std::error_code set_acl(int /*handle*/, std::span<const std::byte> list) noexcept {
   return list.empty() ? std::error_code() : std::make_error_code(std::errc::not_supported);

@@ -53,6 +53,12 @@ class PosixChild {
       }
     }
 
+    /// Whether the parent has called tell() since the last time.
+    [[nodiscard]] bool was_told() const noexcept {
+      std::array<char, 64> told{};
+      return ::recv(socket_, told.data(), told.size(), MSG_DONTWAIT) > 0;
+    }
+
    private:
     int socket_;
   };
@@ -114,6 +120,9 @@ class PosixChild {
     auto both = events();
     return poll_until(std::chrono::steady_clock::now() + time, both) == 0;
   }
+
+  /// Gives the child a sign, see Report::was_told. It is lost if the child has too many already, or has ended.
+  void tell() const noexcept { std::ignore = ::send(socket_, "!", 1, MSG_NOSIGNAL | MSG_DONTWAIT); }
 
   /// Fills `into` with what the child has reported. Returns false if it reports less: it has ended, or is silent for
   /// `patience`.
@@ -228,7 +237,10 @@ class PosixChild {
 /// Elsewhere no child is made.
 class PosixChild {
  public:
-  using Report = std::function<void(std::span<const std::byte>)>;
+  struct Report {
+    void operator()(std::span<const std::byte> /*bytes*/) const noexcept {}
+    [[nodiscard]] bool was_told() const noexcept { return false; }
+  };
 
   template <class Work>
   PosixChild(int /*kept*/, Work&& /*work*/) {
@@ -236,6 +248,7 @@ class PosixChild {
   }
 
   [[nodiscard]] bool is_silent_for(std::chrono::milliseconds /*time*/) const noexcept { return false; }
+  void tell() const noexcept {}
   [[nodiscard]] bool receive(std::span<std::byte> /*into*/, std::chrono::milliseconds /*patience*/) noexcept {
     return false;
   }

@@ -15,6 +15,7 @@
 #include "iqdb/persist/storage/file_system.hpp"
 #include "iqdb/persist/storage/posix_attributes.hpp"
 #include "iqdb/persist/storage/posix_calls.hpp"
+#include "iqdb/persist/storage/posix_duplicates.hpp"
 #include "iqdb/persist/storage/posix_locks.hpp"
 #include "iqdb/persist/version.hpp"
 
@@ -172,6 +173,26 @@ class PosixFileSystem {
     return answered(::linkat(directory, from.c_str(), directory, to.c_str(), 0));
   }
 
+  /// Creates a directory. Answers EEXIST if there is something of that name.
+  std::error_code make_directory(const std::filesystem::path& path, std::uint32_t permissions) const noexcept {
+    return answered(::mkdir(path.c_str(), mode_t{permissions}));
+  }
+
+  /// Gives an open file a name in `directory`, which must be free there. Throws std::bad_alloc.
+  std::error_code link_open(Handle file, Handle directory, const std::filesystem::path& name) const {
+    return posix_duplicates::link_open(file, directory, name);
+  }
+
+  /// Copies bytes of one file to the same place in another one, or has the two files share them. May copy less than
+  /// requested; copies nothing only at the end of `from`.
+  [[nodiscard]] SystemResult<std::size_t> copy_range(Handle from, Handle to, std::uint64_t offset,
+                                                     std::size_t count) const noexcept {
+    return posix_duplicates::copy_range(from, to, offset, count);
+  }
+
+  /// Returns the access control list of an open file. Throws std::bad_alloc.
+  [[nodiscard]] SystemResult<std::vector<std::byte>> acl(Handle file) const { return posix_attributes::acl(file); }
+
   /// Removes the name of a file in `directory`.
   std::error_code remove(Handle directory, const std::filesystem::path& name) const noexcept {
     return answered(::unlinkat(directory, name.c_str(), 0));
@@ -241,7 +262,7 @@ IQDB_PERSIST_INLINE SystemResult<std::filesystem::path> PosixFileSystem::resolve
 
 #endif  // IQDB_PERSIST_DEFINITIONS
 
-static_assert(FileSystem<PosixFileSystem>);
+static_assert(FileSystem<PosixFileSystem> && DuplicatesFiles<PosixFileSystem>);
 
 /// The file system of the platform that the program is built for.
 using NativeFileSystem = PosixFileSystem;

@@ -50,6 +50,9 @@ class StoredFile {
     return count;
   }
 
+  /// The open file.
+  [[nodiscard]] const FileHandle<F>& handle() const noexcept { return handle_; }
+
   /// Makes the file's bytes durable, whoever wrote them. Throws PersistError io.
   void sync() {
     if (const std::error_code error =

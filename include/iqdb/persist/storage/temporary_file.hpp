@@ -83,6 +83,16 @@ class TemporaryFile {
     write_through(offset, bytes);
   }
 
+  /// Appends up to `count` bytes of another file, from the place at which this one ends. Copies them, or has the two files
+  /// share them. Returns how many, 0 if the system cannot do that for these files: then append() can.
+  [[nodiscard]] std::size_t append_from(const FileHandle<F>& other, std::size_t count) requires DuplicatesFiles<F> {
+    direct_.turn_off(file_);
+    const auto [copied, error] =
+        file_calls::retried([&] { return fs().copy_range(other.get(), file_.get(), size_, count); });
+    size_ += error ? 0 : copied;
+    return error ? 0 : copied;
+  }
+
   /// The descriptor by which a forked process writes the file, too.
   [[nodiscard]] int descriptor() const noexcept requires HasDescriptors<F> { return file_.get(); }
 

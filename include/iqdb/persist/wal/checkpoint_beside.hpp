@@ -22,6 +22,7 @@
 #include "iqdb/persist/persistable.hpp"
 #include "iqdb/persist/snapshot/freeze.hpp"
 #include "iqdb/persist/snapshot/snapshot.hpp"
+#include "iqdb/persist/stats.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/checkpoint.hpp"
@@ -53,7 +54,11 @@ std::optional<WrittenSnapshot<S>> written_beside(const I& index, S& storage, con
   if (!FrozenSnapshot<I, S>::is_possible(config)) {
     return std::nullopt;
   }
-  FrozenSnapshot<I, S> frozen(storage, log.lock, path, config);
+  FrozenSnapshot<I, S> frozen(storage, log.lock, path, config, [&log] {
+    Stats stats;
+    log.writer->tell(stats);
+    return stats.syncs.count();
+  });
   bool is_frozen = false;
   alone([&] {
     log.writer->require_not_poisoned();
@@ -83,6 +88,23 @@ std::optional<WrittenSnapshot<S>> written_beside(const I& index, S& storage, con
   return written;
 }
 
+// Has a file open, so that it is not freed when another one takes its name: that takes long for a large file, and mutations
+// wait for the rename.
+template <Storage S>
+class KeptFromBeingFreed {
+ public:
+  KeptFromBeingFreed(S& storage, const std::filesystem::path& path, const typename S::Lock& lock) {
+    try {
+      file_ = storage.open(path, lock);
+    } catch (const PersistError&) {
+      // Then the rename takes longer.
+    }
+  }
+
+ private:
+  std::optional<typename S::File> file_;
+};
+
 // The steps, of which `alone` runs those that must have nothing beside them.
 template <Persistable I, Storage S, class Alone>
 SnapshotInfo in_steps(const I& index, S& storage, const std::filesystem::path& path, OpenLog<S>& log,
@@ -97,6 +119,7 @@ SnapshotInfo in_steps(const I& index, S& storage, const std::filesystem::path& p
 
   LogWriter<S>& writer = *log.writer;
   LogPosition settled;
+  const KeptFromBeingFreed<S> old_snapshot(storage, path, log.lock);
   alone([&] {
     put_snapshot_in_place(*written, writer);
     settled = writer.end();
@@ -104,6 +127,7 @@ SnapshotInfo in_steps(const I& index, S& storage, const std::filesystem::path& p
 
   LogTail<S> tail(storage, log_path(path), log.lock, writer.header(), at_freeze, written->fingerprint, config);
   tail.copy_up_to(settled);
+  const KeptFromBeingFreed<S> old_log(storage, log_path(path), log.lock);
   alone([&] {
     writer.require_not_poisoned();
     tail.copy_up_to(writer.end());

@@ -36,7 +36,12 @@ class NewLog {
   /// Throws PersistError io.
   NewLog(S& storage, const std::filesystem::path& path, const typename S::Lock& lock, Fingerprint base,
          std::uint64_t base_lsn, std::optional<std::uint64_t> history_id, const PersistConfig& config)
-      : file_(storage.replace(path, lock)),
+      : NewLog(storage, storage.replace(path, lock), base, base_lsn, history_id, config) {}
+
+  /// The same in a file that the caller has begun.
+  NewLog(S& storage, typename S::Replacement file, Fingerprint base, std::uint64_t base_lsn,
+         std::optional<std::uint64_t> history_id, const PersistConfig& config)
+      : file_(std::move(file)),
         header_{.log_id = storage.new_log_id(),
                 .base_lsn = base_lsn,
                 .base = base,

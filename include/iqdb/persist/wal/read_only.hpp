@@ -59,14 +59,10 @@ template <Persistable I, Storage S>
   return {.index = std::move(snapshot.loaded->index), .report = std::move(replayed.report), .lsn = replayed.last_lsn};
 }
 
-}  // namespace read_only
-
-/// Calls `attempt()`, which opens the log and the snapshot of an index, in this order and without a lock, and returns its
-/// result. If it throws PersistError log_mismatch or log_corrupted, calls it anew, several times, for up to a quarter of a
-/// second: a writer may have put another file in place between the two openings, or be in the middle of a record. Damage
-/// that stays where it is, and what `attempt()` throws otherwise, or at last, reaches the caller.
+// Returns `attempt()`, which opens the log and then the snapshot. If they do not fit, or the log looks damaged, it is called
+// again: a writer may have been between the two, or in the middle of a record. Throws what the last attempt throws.
 template <class Attempt>
-[[nodiscard]] auto read_beside_writer(Attempt&& attempt) {
+auto until_they_fit(Attempt attempt) {
   constexpr int most_tries = 8;
   std::chrono::milliseconds pause{1};
   std::optional<std::uint64_t> damaged_at;
@@ -74,7 +70,7 @@ template <class Attempt>
     try {
       return attempt();
     } catch (const PersistError& error) {
-      // A writer between the two openings, or in the middle of a record: what it wrote meanwhile settles that.
+      // What the writer wrote meanwhile settles that.
       const bool is_damage = error.kind() == PersistErrorKind::log_corrupted;
       const bool stays = is_damage && damaged_at && damaged_at == error.offset();
       if ((error.kind() != PersistErrorKind::log_mismatch && !is_damage) || stays || tries == most_tries) {
@@ -87,12 +83,14 @@ template <class Attempt>
   }
 }
 
+}  // namespace read_only
+
 /// Loads the index of `path`, a resolved name, without a lock. Throws what recover throws, except what only writing can
 /// meet; io if there is no snapshot.
 template <Persistable I, Storage S>
 [[nodiscard]] ReadOnlyState<I> load_read_only(S& storage, const std::filesystem::path& path,
                                               const PersistConfig& config) {
-  return read_beside_writer([&] { return read_only::load_once<I>(storage, path, config); });
+  return read_only::until_they_fit([&] { return read_only::load_once<I>(storage, path, config); });
 }
 
 }  // namespace iqdb

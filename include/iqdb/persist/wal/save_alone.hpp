@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "iqdb/persist/config.hpp"
 #include "iqdb/persist/error.hpp"
@@ -63,6 +64,23 @@ void require_unchanged(S& storage, const std::filesystem::path& path, const std:
                       {.path = path, .code = {}, .offset = {}});
 }
 
+// Throws PersistError would_discard_snapshot or would_discard_log if there is a snapshot or a log where `what` would lie.
+template <Storage S>
+void require_nothing_there(S& storage, const std::filesystem::path& path, const typename S::Lock& lock,
+                           std::string_view what) {
+  const auto refuse = [&](PersistErrorKind kind, const std::string& found) {
+    throw_persist_error(kind,
+                        std::string(what) + " would replace " + found + "; choose a path at which there is nothing",
+                        {.path = path, .code = {}, .offset = {}});
+  };
+  if (storage.open(path, lock)) {
+    refuse(PersistErrorKind::would_discard_snapshot, "a file that is there");
+  }
+  if (storage.open(log_path(path), lock)) {
+    refuse(PersistErrorKind::would_discard_log, "a log that is there");
+  }
+}
+
 }  // namespace save_alone
 
 /// Saves `index` to `path`, a resolved name, where no log is written. Waits 5 seconds for another holder of the lock.
@@ -100,24 +118,17 @@ SnapshotInfo save_without_log(const I& index, S& storage, const std::filesystem:
 template <Persistable I, Storage S>
 SnapshotInfo save_copy_at(const I& index, S& storage, const std::filesystem::path& path,
                           const std::filesystem::path& own, const PersistConfig& config) {
-  const auto refuse = [&path](PersistErrorKind kind, const std::string& found) {
-    throw_persist_error(kind, "the copy would replace " + found + "; choose a path at which there is nothing",
-                        {.path = path, .code = {}, .offset = {}});
-  };
   if (own.empty()) {
     open_log::throw_closed();
   }
   return naming_file(path, [&] {
     if (path == own) {
-      refuse(PersistErrorKind::invalid_config, "the files of this index itself");
+      throw_persist_error(
+          PersistErrorKind::invalid_config,
+          "the copy would replace the files of this index itself; choose a path at which there is nothing");
     }
     const auto lock = storage.lock(path, std::chrono::milliseconds::zero());
-    if (storage.open(path, lock)) {
-      refuse(PersistErrorKind::would_discard_snapshot, "a file that is there");
-    }
-    if (storage.open(log_path(path), lock)) {
-      refuse(PersistErrorKind::would_discard_log, "a log that is there");
-    }
+    save_alone::require_nothing_there(storage, path, lock, "the copy");
     return save_snapshot(index, storage, lock, path, config);
   });
 }
