@@ -100,7 +100,7 @@ class Info(Case):
         self.assertEqual(document["lock"], {"held": False, "holders": []})
         self.assertEqual(document["problems"], [])
         text = run("info", self.path).out
-        self.assertIn("3 behind the snapshot, and 1 aborted ones", text)
+        self.assertIn("3 behind the snapshot, and 1 aborted", text)
         self.assertIn("not in order", text)
 
     def test_a_log_that_was_closed(self):

@@ -105,7 +105,7 @@ void print_log(Output& out, const iqdb::LogReport& report, bool beside_snapshot,
   if (behind.count) {
     mutations = std::to_string(*behind.count) + (beside_snapshot && !report.problem ? " behind the snapshot" : "");
     if (report.scan && report.scan->aborted > 0) {
-      mutations += ", and " + std::to_string(report.scan->aborted) + " aborted ones";
+      mutations += ", and " + std::to_string(report.scan->aborted) + " aborted";
     }
     if (!behind.exact) {
       mutations = "up to " + mutations + ", by their numbers; --full reads the log whole";
