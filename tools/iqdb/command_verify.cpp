@@ -170,7 +170,6 @@ class Verifier {
   }
 
   void verify_snapshot(const fs::path& path, Verified& found) const {
-    iqdb::FileStorage storage;
     auto file = iqdb::inspection::open_existing(path);
     const iqdb::FileHeader header = iqdb::snapshot::read_header_of(file);
     const iqdb::PersistConfig config{
