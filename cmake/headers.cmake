@@ -89,6 +89,7 @@ set(iqdb_persist_headers
     iqdb/persist/wal/torn_tail.hpp
     iqdb/persist/wal/frame_reader.hpp
     iqdb/persist/wal/wal_reader.hpp
+    iqdb/persist/wal/log_end.hpp
     iqdb/persist/wal/new_log.hpp
     iqdb/persist/wal/log_events.hpp
     iqdb/persist/wal/log_poison.hpp

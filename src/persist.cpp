@@ -3,3 +3,4 @@
 #define IQDB_PERSIST_BUILDING
 #include "iqdb/persist.hpp"
 #include "iqdb/persist/compiled.hpp"
+#include "iqdb/persist/snapshot/freeze.hpp"  // which the umbrella leaves to shared_index.hpp

@@ -90,6 +90,34 @@ if(CASE STREQUAL "install")
     endforeach()
   endforeach()
 
+elseif(CASE STREQUAL "tool")
+  # Built alone and installed alone: the program, its manual page, and what completes its options.
+  run(${configure} -S "${SOURCE}" -B build -DBUILD_TESTING=OFF -DIQDB_PERSIST_BUILD_EXAMPLES=OFF -DIQDB_PERSIST_BUILD_TOOL=ON
+      -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG=-O0 -DCMAKE_DISABLE_FIND_PACKAGE_IqdbPersistHnswlib=ON
+      -DCMAKE_DISABLE_FIND_PACKAGE_IqdbPersistFaiss=ON -DCMAKE_DISABLE_FIND_PACKAGE_IqdbPersistUsearch=ON)
+  # Before it is built, the headers can be installed without it.
+  run("${CMAKE_COMMAND}" --install build --prefix "${work}/headers")
+  if(EXISTS "${work}/headers/bin/iqdb" OR NOT EXISTS "${work}/headers/include")
+    message(FATAL_ERROR "an install without the program is not one of headers")
+  endif()
+  run("${CMAKE_COMMAND}" --build build --target iqdb)
+  run("${CMAKE_COMMAND}" --install build --component tool --prefix "${work}/tool")
+  file(GLOB_RECURSE tool_files RELATIVE "${work}/tool" "${work}/tool/*")
+  list(SORT tool_files)
+  set(expected bin/iqdb share/bash-completion/completions/iqdb share/man/man1/iqdb.1 share/zsh/site-functions/_iqdb)
+  if(NOT tool_files STREQUAL expected)
+    message(FATAL_ERROR "expected: ${expected}\ninstalled: ${tool_files}")
+  endif()
+  run("${work}/tool/bin/iqdb" info "${SOURCE}/tests/golden/wal2/batch.iqdb")
+  # Asked for where what it needs is missing, it says what to install; not asked for, it is left out.
+  run_refused("libcli11-dev" ${configure} -S "${SOURCE}" -B refused -DBUILD_TESTING=OFF -DIQDB_PERSIST_BUILD_TOOL=ON
+              -DCMAKE_DISABLE_FIND_PACKAGE_CLI11=ON)
+  run(${configure} -S "${SOURCE}" -B left_out -DBUILD_TESTING=OFF -DIQDB_PERSIST_BUILD_EXAMPLES=OFF
+      -DCMAKE_DISABLE_FIND_PACKAGE_CLI11=ON)
+  if(NOT output MATCHES "Left out: the program iqdb")
+    message(FATAL_ERROR "does not say that the program is left out")
+  endif()
+
 elseif(CASE STREQUAL "find_package")
   consume(1 1 0 -DHOW=find_package "-DWANTED_VERSION=${major_minor}" "-DCMAKE_PREFIX_PATH=${installed}")
 

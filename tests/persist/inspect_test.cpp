@@ -14,6 +14,7 @@
 #include "iqdb/index/flat.hpp"
 #include "iqdb/persist/persisted_index.hpp"
 #include "support/catch.hpp"
+#include "support/durable.hpp"
 #include "support/expect_error.hpp"
 #include "support/files.hpp"
 #include "support/outcome.hpp"
@@ -95,6 +96,20 @@ TEST_CASE("verify_snapshot reports header and sizes and scheme of a whole file",
     CHECK(report.file_bytes == fs::file_size(path));
     payload_bytes = payload_bytes == 0 ? report.file_bytes - 54 : payload_bytes;
     CHECK(report.payload_bytes == payload_bytes);
+  }
+}
+
+TEST_CASE("verify_snapshot reports its progress and can be cancelled", "[inspect]") {
+  const TemporaryDirectory directory;
+  for (const auto& [compression, scheme] : codecs()) {
+    const fs::path path = directory / "vectors.iqdb";
+    save(path, compression);
+    iqdb::Progress last{};
+    const iqdb::SnapshotReport report =
+        iqdb::verify_snapshot(path, {.on_progress = [&](const iqdb::Progress& progress) { last = progress; }});
+    CHECK(last.done == report.payload_bytes);
+    CHECK(last.total == report.payload_bytes);
+    CHECK_THROWS_AS(iqdb::verify_snapshot(path, {.on_progress = [](const iqdb::Progress&) { throw 7; }}), int);
   }
 }
 
@@ -180,4 +195,106 @@ TEST_CASE("Looking follows a symbolic link and writes nothing", "[inspect]") {
   CHECK(iqdb::verify_snapshot(directory / "link").header.vectors == 10);
   CHECK_FALSE(fs::exists(directory / "index.iqdb.lock"));
   CHECK_FALSE(fs::exists(directory / "link.lock"));
+}
+
+// ---- Snapshot and log together --------------------------------------------------------------------------------------
+
+namespace {
+
+using iqdb_test::DurableDirectory;
+using iqdb_test::DurableIndex;
+using iqdb_test::index_of;
+using iqdb_test::insert_row;
+
+// Files of a killed process: a snapshot of the rows 1 and 2, and a log with the rows 3 to 6.
+void put_killed(const DurableDirectory& directory) {
+  iqdb_test::FileSet files;
+  {
+    DurableIndex db = directory.open_with(index_of({1, 2}));
+    for (std::uint64_t id = 3; id <= 6; ++id) {
+      insert_row(db, id);
+    }
+    files = directory.files();
+  }
+  directory.put(files);
+}
+
+}  // namespace
+
+TEST_CASE("inspect_index tells what snapshot and log hold", "[inspect]") {
+  const DurableDirectory directory;
+  put_killed(directory);
+  const iqdb::IndexReport report = iqdb::inspect_index(directory.path());
+  CHECK(report.header == iqdb::read_header(directory.path()));
+  CHECK(report.file_bytes == fs::file_size(directory.path()));
+  REQUIRE(report.log);
+  CHECK_FALSE(report.log->problem);
+  CHECK(report.log->log.version == iqdb::log_version);
+  CHECK(report.log->log.header.base == report.fingerprint);
+  CHECK(report.log->file_bytes == fs::file_size(iqdb::log_path(directory.path())));
+  REQUIRE(report.log->scan);
+  CHECK(report.log->scan->mutations == 4);
+  CHECK(report.log->scan->frames == 4);
+  CHECK(report.log->end->position.next_lsn == 5);
+  CHECK_FALSE(report.log->end->closed);
+
+  const iqdb::IndexReport glance = iqdb::inspect_index(directory.path(), {.most_log_bytes = 100});
+  REQUIRE(glance.log);
+  CHECK_FALSE(glance.log->scan);
+  CHECK(glance.log->end == report.log->end);
+}
+
+TEST_CASE("inspect_index tells of an index without a log, and of none", "[inspect]") {
+  const DurableDirectory directory;
+  put_killed(directory);
+  fs::remove(iqdb::log_path(directory.path()));
+  CHECK_FALSE(iqdb::inspect_index(directory.path()).log);
+  fs::remove(directory.path());
+  CHECK(require_kind(PersistErrorKind::io, [&] { return iqdb::inspect_index(directory.path()); }).path() ==
+        directory.path());
+}
+
+TEST_CASE("inspect_index reports a damaged log up to its damage", "[inspect]") {
+  const DurableDirectory directory;
+  put_killed(directory);
+  const fs::path log = iqdb::log_path(directory.path());
+  const auto frames = iqdb_test::frames_of(iqdb_test::read_bytes(log));
+  change_byte(log, frames.at(1).offset + 30);
+  const iqdb::IndexReport report = iqdb::inspect_index(directory.path());
+  REQUIRE(report.log);
+  REQUIRE(report.log->problem);
+  CHECK(report.log->problem->kind() == PersistErrorKind::log_corrupted);
+  CHECK(report.log->problem->offset() == frames.at(1).offset);
+  CHECK(report.log->problem->path() == log);
+  CHECK(report.log->scan->mutations == 1);
+  CHECK(report.log->end->position.next_lsn == 2);
+
+  const iqdb::LogReport alone = iqdb::inspect_log(log);
+  CHECK(alone.problem->offset() == frames.at(1).offset);
+  CHECK(alone.scan->frames == 1);
+}
+
+TEST_CASE("inspect_index reports a log with a damaged header, and one that is none", "[inspect]") {
+  const DurableDirectory directory;
+  put_killed(directory);
+  const fs::path log = iqdb::log_path(directory.path());
+  change_byte(log, 20);
+  CHECK(iqdb::inspect_index(directory.path()).log->problem->kind() == PersistErrorKind::log_corrupted);
+  CHECK_FALSE(iqdb::inspect_log(log).scan);
+  iqdb_test::write_bytes(log, std::vector<std::byte>(100, std::byte{1}));
+  CHECK(iqdb::inspect_index(directory.path()).log->problem->kind() == PersistErrorKind::bad_magic);
+}
+
+TEST_CASE("inspect_index reports a log of another snapshot", "[inspect]") {
+  const DurableDirectory directory;
+  put_killed(directory);
+  const TemporaryDirectory elsewhere;
+  save(elsewhere / "other.iqdb");
+  fs::copy_file(elsewhere / "other.iqdb", directory.path(), fs::copy_options::overwrite_existing);
+  const iqdb::IndexReport report = iqdb::inspect_index(directory.path());
+  REQUIRE(report.log);
+  CHECK(report.log->problem->kind() == PersistErrorKind::log_mismatch);
+  CHECK(report.log->problem->path() == iqdb::log_path(directory.path()));
+  CHECK(report.log->scan->mutations == 4);
+  CHECK_FALSE(iqdb::inspect_log(iqdb::log_path(directory.path())).problem);
 }

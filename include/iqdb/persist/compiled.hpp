@@ -46,7 +46,7 @@ IQDB_PERSIST_EXTERN template class snapshot::SnapshotFile<FileStorage::File>;
 
 IQDB_PERSIST_EXTERN template class FrameReader<FileStorage::File>;
 IQDB_PERSIST_EXTERN template LogScan scan_log(FileStorage::File&, const Fingerprint&, std::size_t, HelperThreads*,
-                                              BehindTheEnd);
+                                              BehindTheEnd, ProgressMeter*);
 IQDB_PERSIST_EXTERN template class NewLog<FileStorage>;
 IQDB_PERSIST_EXTERN template class LogWriter<FileStorage>;
 IQDB_PERSIST_EXTERN template void begin_new_log(const Fingerprint&, FileStorage&, const std::filesystem::path&,

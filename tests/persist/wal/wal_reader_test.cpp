@@ -110,6 +110,22 @@ TEST_CASE("Every mutation has a number and control frames have none", "[wal_read
   CHECK(seen.mutations == 5);
 }
 
+TEST_CASE("A scan counts frames and aborted mutations, and says whether the log was closed", "[wal_reader]") {
+  RawLog log = new_log(10);
+  CHECK_FALSE(scan(log.bytes()).closed);
+  log.frame(batch_body({erase_body(1), erase_body(2), erase_body(3)}), 3).control(abort_body(12, 13));
+  CHECK(scan(log.bytes()).frames == 2);
+  CHECK(scan(log.bytes()).aborted == 2);
+  CHECK_FALSE(scan(log.bytes()).closed);
+  log.control(close_body());
+  CHECK(scan(log.bytes()).closed);
+  log.frame(erase_body(1), 1);
+  const LogScan seen = scan(log.bytes());
+  CHECK(seen.frames == 4);
+  CHECK(seen.mutations == 2);
+  CHECK_FALSE(seen.closed);
+}
+
 TEST_CASE("The end of the file ends the log", "[wal_reader]") {
   const ByteVector whole = three_erases().bytes();
   for (std::size_t size = 64; size <= whole.size(); ++size) {

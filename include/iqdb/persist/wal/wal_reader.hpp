@@ -10,6 +10,7 @@
 
 #include "iqdb/persist/bytes/helper_threads.hpp"
 #include "iqdb/persist/error.hpp"
+#include "iqdb/persist/progress.hpp"
 #include "iqdb/persist/snapshot/snapshot_format.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
@@ -83,6 +84,9 @@ struct LogScan {
   std::uint64_t dropped_bytes = 0;    ///< bytes behind the end, up to the last one that is not zero
   std::optional<ReplayStart> replay;  ///< nothing if the log continues another snapshot
   std::uint64_t mutations = 0;        ///< not aborted, behind `replay`, or in the whole log if there is no `replay`
+  std::uint64_t frames = 0;           ///< valid frames of the whole log
+  std::uint64_t aborted = 0;          ///< aborted mutations of the whole log
+  bool closed = false;                ///< the last frame says that the log was closed in order
 };
 
 namespace wal_reader {
@@ -122,10 +126,12 @@ enum class BehindTheEnd : std::uint8_t {
 };
 
 /// Reads a log to its end, in pieces of about `piece_bytes`; `helpers` share the work. `snapshot` is the fingerprint of
-/// the snapshot beside the log. Throws PersistError bad_magic, unsupported_version, log_corrupted; io.
+/// the snapshot beside the log. Advances `progress`, unless null, by the frames that it reads. Throws PersistError
+/// bad_magic, unsupported_version, log_corrupted; io; and what `progress` throws.
 template <ReadableFile F>
 [[nodiscard]] LogScan scan_log(F& file, const Fingerprint& snapshot, std::size_t piece_bytes,
-                               HelperThreads* helpers = nullptr, BehindTheEnd behind = BehindTheEnd::examined) {
+                               HelperThreads* helpers = nullptr, BehindTheEnd behind = BehindTheEnd::examined,
+                               ProgressMeter* progress = nullptr) {
   LogScan scan;
   scan.log = identify_log(file);
   if (file.size() < log_header_1_bytes) {
@@ -153,7 +159,10 @@ template <ReadableFile F>
     scan.mutations += body.mutations();
     for (const LsnRange& range : order.aborted()) {
       scan.mutations -= range.count();
+      scan.aborted += range.count();
     }
+    ++scan.frames;
+    scan.closed = body.op() == FrameOp::close;
     reader.advance(body.mutations());
     scan.end = reader.position();
     if (body.op() == FrameOp::time) {
@@ -171,6 +180,9 @@ template <ReadableFile F>
   try {
     while (const auto frame = reader.next()) {
       take(*frame);
+      if (progress != nullptr) {
+        progress->advance(frame->end - frame->position.offset);
+      }
     }
     if (behind == BehindTheEnd::examined) {
       scan.dropped_bytes = reader.torn_bytes();
