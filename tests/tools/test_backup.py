@@ -1,0 +1,80 @@
+"""iqdb backup and iqdb restore: copies of an index, also beside a writer."""
+
+import os
+import unittest
+
+from support import Case, Writer, run
+
+
+class Backup(Case):
+    def index(self) -> Writer:
+        self.path = self.directory / "vectors.iqdb"
+        return Writer(self.path)
+
+    def mutations(self, path) -> list:
+        return [(each["op"], each["id"]) for each in run("log", path, "--json").json_lines if "id" in each]
+
+    def test_a_backup_beside_a_writer_holds_what_it_had_written(self):
+        writer = self.index().do("insert 1", "checkpoint", "insert 2", "insert 3")
+        answer = run("backup", self.path, self.directory / "monday", "--verify", "--json")
+        self.assertEqual((answer.code, answer.err), (0, ""))
+        writer.do("insert 4")
+        made = answer.json
+        self.assertEqual(made["path"], str(self.directory / "monday/vectors.iqdb"))
+        self.assertEqual((made["lsn"], made["linked"], made["verified"]), (3, True, True))
+        self.assertEqual(run("verify", made["path"]).code, 0)
+        self.assertEqual(len(self.mutations(made["path"])), 2)
+        writer.end()
+
+    def test_the_bytes_are_copied_where_that_is_asked_for(self):
+        self.index().do("insert 1", "checkpoint").end()
+        made = run("backup", self.path, self.directory / "copy", "--copy", "--json").json
+        self.assertFalse(made["linked"])
+        self.assertNotEqual(os.stat(made["path"]).st_ino, os.stat(self.path).st_ino)
+
+    def test_nothing_that_is_there_is_replaced(self):
+        self.index().do("insert 1").end()
+        place = self.directory / "place"
+        self.assertEqual(run("backup", self.path, place).code, 0)
+        before = sorted((each.name, each.read_bytes()) for each in place.iterdir())
+        answer = run("backup", self.path, place, "--json")
+        self.assertEqual((answer.code, answer.json["error"]["kind"]), (1, "would_discard_snapshot"))
+        self.assertEqual(sorted((each.name, each.read_bytes()) for each in place.iterdir()), before)
+        self.assertEqual(run("backup", self.path, self.directory).code, 2)
+        self.assertEqual(run("restore", place / "vectors.iqdb", self.path).code, 1)
+
+    def test_an_index_is_restored_up_to_a_mutation(self):
+        self.index().do("insert 1", "insert 2", "insert 3").end()
+        restored = self.directory / "earlier.iqdb"
+        answer = run("restore", self.path, restored, "--up-to", 2, "--json")
+        self.assertEqual((answer.code, answer.json["lsn"]), (0, 2))
+        self.assertEqual([number for _, number in self.mutations(restored)], [number for _, number in self.mutations(self.path)][:2])
+        writer = Writer(restored).do("insert 7")
+        writer.end()
+        self.assertEqual(run("restore", self.path, self.directory / "later", "--up-to", 4).code, 2)
+        self.assertFalse((self.directory / "later").exists())
+
+    def test_a_directory_is_no_place_for_an_index(self):
+        self.index().do("insert 1").end()
+        answer = run("restore", self.path, self.directory)
+        self.assertEqual(answer.code, 2)
+        self.assertIn("name the file", answer.err)
+
+    def test_damage_is_not_passed_on_unseen(self):
+        self.index().do("insert 1", "checkpoint").end()
+        damaged = bytearray(self.path.read_bytes())
+        damaged[-1] ^= 1
+        self.path.write_bytes(damaged)
+        answer = run("backup", self.path, self.directory / "place", "--verify", "--json")
+        self.assertEqual((answer.code, answer.json["error"]["kind"]), (1, "checksum_mismatch"))
+        self.assertEqual([each.name for each in (self.directory / "place").iterdir() if each.suffix != ".lock"], [])
+
+    def test_what_is_no_index_is_refused(self):
+        (self.directory / "text").write_text("no index")
+        self.assertEqual(run("backup", self.directory / "text", self.directory / "place").code, 1)
+        self.assertEqual(run("backup", self.directory / "none", self.directory / "place").code, 3)
+        self.assertFalse((self.directory / "place").exists())
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,134 @@
+// iqdb backup PATH DIRECTORY and iqdb restore BACKUP PATH: a snapshot with its log, copied, also beside a program that
+// writes them.
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <system_error>
+#include <utility>
+
+#include "commands.hpp"
+#include "given_path.hpp"
+#include "iqdb/persist/storage/file_storage.hpp"
+#include "iqdb/persist/wal/backup.hpp"
+#include "progress.hpp"
+
+namespace iqdb_tool {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+struct CopyOptions {
+  std::string from;
+  std::string to;
+  bool copies = false;
+  bool verifies = false;
+  std::optional<std::uint64_t> up_to = {};
+};
+
+// The index that a path of the command line names, by its snapshot or its log.
+fs::path index_at(const std::string& path) {
+  const GivenPath given = look_at(path);
+  const bool names_index = given.kind == FileKind::snapshot || (given.names_log && given.snapshot_exists);
+  if (names_index) {
+    return given.kind == FileKind::snapshot ? given.path : given.snapshot;
+  }
+  switch (given.kind) {
+    case FileKind::missing:
+      throw_missing(given);
+    case FileKind::empty:
+      throw_empty(given);
+    default:
+      throw_unknown(given, "the snapshot of an index, or the log beside one");
+  }
+}
+
+// `path` is where it was made, as the command line has it.
+ExitCode tell(Output& out, const iqdb::BackupInfo& made, const fs::path& path, const std::string& what,
+              const CopyOptions& options) {
+  if (out.json()) {
+    out.document({{"path", path.string()},
+                  {"lsn", made.lsn},
+                  {"snapshot_bytes", made.snapshot_bytes},
+                  {"log_bytes", made.log_bytes},
+                  {"linked", made.linked},
+                  {"verified", options.verifies},
+                  {"seconds", std::chrono::duration<double>(made.elapsed).count()}});
+    return ExitCode::fine;
+  }
+  out.line(out.bold(harmless(path.string())));
+  out.field(what, made.log_bytes == 0 ? "a snapshot without a log" : "up to LSN " + std::to_string(made.lsn));
+  out.field("snapshot", bytes_text(made.snapshot_bytes) + (made.linked ? ", the same file under a second name" : ""));
+  if (made.log_bytes > 0) {
+    out.field("log", bytes_text(made.log_bytes));
+  }
+  if (options.verifies) {
+    out.field("verified", out.good("read again, and its checksums are right"));
+  }
+  return ExitCode::fine;
+}
+
+iqdb::BackupInfo copied(iqdb::FileStorage& storage, const fs::path& from, const fs::path& to,
+                        const CopyOptions& options) {
+  const fs::path source = storage.resolve(from);
+  std::error_code unknown;
+  const std::uint64_t bytes = fs::file_size(source, unknown);
+  const InterruptGuard guard;
+  ProgressBar bar("copy", unknown ? 0 : bytes);
+  iqdb::PersistConfig config{.path = source, .helper_threads = 0};
+  config.on_progress = advancing(bar, unknown ? 0 : bytes);
+  return iqdb::back_up_files(storage, source, to,
+                             {.links = !options.copies, .verifies = options.verifies, .up_to = options.up_to}, config);
+}
+
+ExitCode backup(Output& out, const CopyOptions& options) {
+  iqdb::FileStorage storage;
+  const fs::path from = index_at(options.from);
+  storage.create_directory(options.to);
+  const fs::path to = fs::path(options.to) / from.filename();
+  return tell(out, copied(storage, from, to, options), to, "holds", options);
+}
+
+ExitCode restore(Output& out, const CopyOptions& options) {
+  iqdb::FileStorage storage;
+  const fs::path from = index_at(options.from);
+  if (fs::is_directory(options.to)) {
+    iqdb::throw_persist_error(iqdb::PersistErrorKind::invalid_config,
+                              "this is a directory; name the file that the index gets, e.g. '" +
+                                  (fs::path(options.to) / from.filename()).string() + "'",
+                              {.path = options.to, .code = {}, .offset = {}});
+  }
+  return tell(out, copied(storage, from, options.to, options), options.to, "restored", options);
+}
+
+void add_options(CLI::App& command, CopyOptions& options) {
+  command.add_flag("--copy", options.copies, "Copy the bytes of the snapshot, also where a second name would do");
+  command.add_flag("--verify", options.verifies, "Read the result again and compare its checksums");
+  command.add_option("--up-to", options.up_to, "The last mutation to take, by its LSN")->type_name("LSN");
+}
+
+}  // namespace
+
+void add_backup(Program& program) {
+  auto options = std::make_shared<CopyOptions>();
+  CLI::App& command = program.add("backup", "Copy an index into a directory, also while a program writes it",
+                                  [options](Output& out) { return backup(out, *options); });
+  command.add_option("path", options->from, "The snapshot of the index")->required();
+  command.add_option("directory", options->to, "Where the backup goes; it is created, in a directory that exists")
+      ->required();
+  add_options(command, *options);
+}
+
+void add_restore(Program& program) {
+  auto options = std::make_shared<CopyOptions>();
+  CLI::App& command = program.add("restore", "Make an index of a backup, where there is none yet",
+                                  [options](Output& out) { return restore(out, *options); });
+  command.add_option("backup", options->from, "The snapshot of the backup")->required();
+  command.add_option("path", options->to, "The snapshot of the index to make; nothing may be there")->required();
+  add_options(command, *options);
+}
+
+}  // namespace iqdb_tool
