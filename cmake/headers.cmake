@@ -86,6 +86,7 @@ set(iqdb_persist_headers
     iqdb/persist/wal/frame_encoder.hpp
     iqdb/persist/wal/log_identity.hpp
     iqdb/persist/wal/log_frame.hpp
+    iqdb/persist/wal/frame_marks.hpp
     iqdb/persist/wal/torn_tail.hpp
     iqdb/persist/wal/frame_reader.hpp
     iqdb/persist/wal/wal_reader.hpp

@@ -9,12 +9,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <initializer_list>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <span>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <tuple>
 #include <type_traits>
@@ -28,6 +30,7 @@
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/persistable.hpp"
 #include "iqdb/persist/process_mark.hpp"
+#include "iqdb/persist/progress.hpp"
 #include "iqdb/persist/shared_index.hpp"
 #include "iqdb/persist/snapshot/snapshot_format.hpp"
 #include "iqdb/persist/storage/file_storage.hpp"
@@ -81,13 +84,14 @@ class Follower {
   Follower(const Follower&) = delete;
   Follower& operator=(const Follower&) = delete;
 
-  /// Ends its thread. No other thread may be in a call, or make one.
+  /// Ends its thread; a reload that is under way ends without its result. No other thread may be in a call, or make one.
   ~Follower() {
-    if (state_->made_in.inherited()) {
-      std::ignore = state_.release();  // a thread that does not exist here may have held its locks
+    // A thread that does not exist in the child of a fork may have held its locks; a callback of its own call waits for itself.
+    if (state_->made_in.inherited() || ThreadInCall::is_in(state_.get())) {
+      std::ignore = state_.release();
       return;
     }
-    end_thread();
+    state_->end();
   }
 
   /// Applies what the writer has logged since, and returns the LSN of the last mutation. Readers wait only while mutations
@@ -100,19 +104,17 @@ class Follower {
 
   /// Has a thread of its own call catch_up() every `interval`, until this is destroyed. A failure is told by stats(), and it
   /// tries again. Another call changes the interval. Throws PersistError invalid_config for an interval that is not
-  /// positive, reentered; std::system_error if there is no thread.
+  /// positive or longer than a day, reentered; io if there is no thread.
   void catch_up_every(std::chrono::milliseconds interval) {
     require_ready();
-    if (interval.count() <= 0) {
-      throw_persist_error(PersistErrorKind::invalid_config, "the interval of a follower must be positive",
+    constexpr std::chrono::hours longest{24};
+    if (interval.count() <= 0 || interval > longest) {
+      throw_persist_error(PersistErrorKind::invalid_config,
+                          "a follower cannot look for more every " + std::to_string(interval.count()) +
+                              " ms; choose an interval from 1 ms to a day",
                           {.path = state_->config.path, .code = {}, .offset = {}});
     }
-    const std::lock_guard guard(state_->thread_mutex);
-    state_->interval = interval;
-    if (!thread_.joinable()) {
-      thread_ = std::thread([state = state_.get()] { state->run(); });
-    }
-    state_->wake.notify_one();
+    state_->catch_up_every(interval);
   }
 
   /// Returns `look(index)`, beside other readers. The index does not change meanwhile. What `look` returns must not refer to
@@ -155,15 +157,15 @@ class Follower {
   /// The settings that it was made with.
   [[nodiscard]] const PersistConfig& config() const noexcept { return state_->config; }
 
-  /// Opens the index for writing: takes its lock, and reads what is there. The thread of this object ends; what it shows stays
-  /// as it is, and can be read until it is destroyed. Throws as SharedIndex::load does, e.g. PersistError locked while the
-  /// writer lives; then this can go on.
+  /// Opens the index for writing: takes its lock, and reads what is there. This object goes on, and follows the index that is
+  /// returned, so that both take memory until it is destroyed. Throws as SharedIndex::load does, e.g. PersistError locked
+  /// while the writer lives.
   [[nodiscard]] SharedIndex<I, S> promote() requires std::copy_constructible<S> {
     require_ready();
-    end_thread();
     PersistConfig config = state_->config;
     config.wal_enabled = true;
     config.read_only = false;
+    config.on_progress = state_->on_progress;
     return SharedIndex<I, S>::load(std::move(config), state_->storage);
   }
 
@@ -178,11 +180,19 @@ class Follower {
                             "a follower shows every mutation; leave up_to out, or load the index with read_only",
                             {.path = config.path, .code = {}, .offset = {}});
       }
+      on_progress = std::exchange(config.on_progress, [this](const Progress& progress) {
+        if (is_ending) {
+          throw_persist_error(PersistErrorKind::poisoned,
+                              "the follower is being destroyed, and loads nothing any more");
+        }
+        progress::report(on_progress, progress);
+      });
       path = naming_file(config.path, [&] { return storage.resolve(config.path); });
       load_anew();
     }
 
     std::uint64_t catch_up() {
+      const ThreadInCall mark(this, false);
       const std::lock_guard one_at_a_time(catching_up);
       const auto began = Clock::now();
       if (const Followed followed = go_on(); followed != Followed::to_the_end) {
@@ -206,23 +216,29 @@ class Follower {
       return all;
     }
 
-    void run() noexcept {
-      std::unique_lock guard(thread_mutex);
-      while (!ending) {
-        const std::chrono::milliseconds pause = interval;
-        guard.unlock();
-        std::string why;
+    void catch_up_every(std::chrono::milliseconds time) {
+      const std::lock_guard guard(thread_mutex);
+      interval = time;
+      if (!thread.joinable()) {
         try {
-          catch_up();
-        } catch (...) {
-          why = message_of_current_exception();
+          thread = std::thread([this] { run(); });
+        } catch (const std::system_error& error) {
+          throw_persist_error(PersistErrorKind::io, "cannot start the thread of the follower",
+                              {.path = config.path, .code = error.code(), .offset = {}});
         }
-        {
-          const std::lock_guard told(stats_mutex);
-          stats.why_failing.swap(why);
-        }
-        guard.lock();
-        wake.wait_for(guard, pause, [&] { return ending || interval != pause; });
+      }
+      wake.notify_one();
+    }
+
+    // Called once, by the destructor.
+    void end() {
+      {
+        const std::lock_guard guard(thread_mutex);
+        is_ending = true;
+      }
+      wake.notify_one();
+      if (thread.joinable()) {
+        thread.join();
       }
     }
 
@@ -240,10 +256,8 @@ class Follower {
     std::unique_ptr<I> index;
     std::atomic<std::uint64_t> lsn = 0;
 
-    std::mutex thread_mutex;  // of the three below
-    std::condition_variable wake;
-    std::chrono::milliseconds interval{0};
-    bool ending = false;
+    std::function<void(const Progress&)> on_progress;  // the program's
+    std::atomic<bool> is_ending = false;
 
    private:
     // Applies what the files hold. Says whether they must be loaded anew.
@@ -281,6 +295,31 @@ class Follower {
       lsn = log ? log->lsn() : 0;
     }
 
+    void run() noexcept {
+      std::unique_lock guard(thread_mutex);
+      while (!is_ending) {
+        const std::chrono::milliseconds pause = interval;
+        guard.unlock();
+        std::string why;
+        try {
+          catch_up();
+        } catch (...) {
+          why = message_of_current_exception();
+        }
+        {
+          const std::lock_guard told(stats_mutex);
+          stats.why_failing.swap(why);
+        }
+        guard.lock();
+        wake.wait_for(guard, pause, [&] { return is_ending || interval != pause; });
+      }
+    }
+
+    std::mutex thread_mutex;  // of the three below
+    std::condition_variable wake;
+    std::chrono::milliseconds interval{0};
+    std::thread thread;
+
     std::mutex catching_up;  // one at a time
     std::optional<FollowedLog<I, S>> log;
     Fingerprint snapshot;  // the one that was loaded
@@ -296,23 +335,7 @@ class Follower {
     CallUnderWay::require_none(ThreadInCall::is_in(state_.get()));
   }
 
-  void end_thread() {
-    std::thread ended;
-    {
-      const std::lock_guard guard(state_->thread_mutex);
-      state_->ending = true;
-      ended.swap(thread_);
-    }
-    state_->wake.notify_one();
-    if (ended.joinable()) {
-      ended.join();
-    }
-    const std::lock_guard guard(state_->thread_mutex);
-    state_->ending = false;
-  }
-
   std::unique_ptr<State> state_;  // never null
-  std::thread thread_;            // under state_->thread_mutex
 };
 
 }  // namespace iqdb

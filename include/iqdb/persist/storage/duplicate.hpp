@@ -50,9 +50,9 @@ struct Duplicate {
   bool linked = false;  ///< it is the same file, under a second name: nobody may ever write into it
 };
 
-/// Begins a new file at `path` that holds what `source` holds. With `links` it is the same file under a second name, if the
-/// store can do that. Otherwise calls `advance(bytes)` behind each piece that is copied. Throws PersistError io, and what
-/// `advance` throws.
+/// Begins a new file at `path` that holds what `source` holds. With `links` it is the same file under a second name, or shares
+/// its bytes, if the store can do that; without, it has bytes of its own. Calls `advance(bytes)` behind each piece that
+/// is copied. Throws PersistError io, and what `advance` throws.
 template <Storage S, class Advance>
 [[nodiscard]] Duplicate<S> duplicate(S& storage, typename S::File& source, const std::filesystem::path& path,
                                      const typename S::Lock& lock, bool links, Advance&& advance) {
@@ -71,7 +71,7 @@ template <Storage S, class Advance>
     const std::uint64_t left = source.size() - offset;
     std::size_t count = 0;
     if constexpr (DuplicatesStoredFiles<S>) {
-      if (piece.empty()) {
+      if (links && piece.empty()) {
         count = storage.append_from(copy.file, source,
                                     static_cast<std::size_t>(std::min<std::uint64_t>(left, shared_bytes)));
       }

@@ -169,17 +169,19 @@ class BasicFileStorage {
     return replacement.append_from(file.handle(), count);
   }
 
-  /// Creates a directory durably, in one that exists. Does nothing if there is a directory. Throws PersistError io.
+  /// Creates a directory durably, in one that exists. If there is a directory, makes its name durable. Throws PersistError
+  /// invalid_config if the path holds a zero byte; io.
   void create_directory(const std::filesystem::path& path) requires DuplicatesFiles<F> {
+    // With a slash at its end the path would have no name, and its parent would be the directory itself.
+    const std::filesystem::path resolved = resolve(path.has_filename() ? path : path.parent_path());
     constexpr std::uint32_t everyone = 0777;
-    const std::error_code error = file_calls::uninterrupted([&] { return fs_.make_directory(path, everyone); });
+    const std::error_code error = file_calls::uninterrupted([&] { return fs_.make_directory(resolved, everyone); });
     if (error && error != std::errc::file_exists) {
       file_errors::fail("create the directory", path, error);
     }
-    if (!error) {
-      // Otherwise a crash could lose the directory with all that is stored in it from now on.
-      HeldDirectory<F>(fs_, path).sync(path);
-    }
+    // Otherwise a crash could lose the directory with all that is stored in it from now on. Also if it was there: an earlier
+    // attempt may have ended before its sync.
+    HeldDirectory<F>(fs_, resolved).sync(resolved);
   }
 
   /// Removes a file beside the locked one durably. Does nothing if it does not exist. Throws PersistError io, also if the

@@ -30,7 +30,8 @@ concept ReadableFile = std::movable<F> && requires(F& file, std::uint64_t offset
 /// A file that is read while another one writes to it.
 template <class F>
 concept GrowingFile = ReadableFile<F> && requires(F& file) {
-  file.refresh();  // from now on size() is the size that the file has now
+  // From now on size() is the size that the file has now, and what is cut off meanwhile reads as zeros.
+  file.refresh();
 };
 
 /// A new file that replaces another. It is invisible before rename(), and nothing is left of it if it is destroyed

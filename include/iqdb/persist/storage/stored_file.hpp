@@ -28,8 +28,10 @@ class StoredFile {
   StoredFile(FileHandle<F> handle, std::filesystem::path path, std::uint64_t size)
       : handle_(std::move(handle)), path_(std::move(path)), size_(size) {}
 
-  /// Looks how large the file is now. Nobody may read it meanwhile. Throws PersistError io.
+  /// Looks how large the file is now. Nobody may read it meanwhile. From now on the file may also become shorter while it is
+  /// read: what is gone reads as zeros, as the space that a log has prepared ahead. Throws PersistError io.
   void refresh() {
+    may_shrink_ = true;
     const auto [status, error] = file_calls::retried([&] { return handle_.file_system().status(handle_.get()); });
     if (error) {
       file_errors::fail("find out the file's size", path_, error);
@@ -50,6 +52,10 @@ class StoredFile {
     const auto [count, error] = handle_.read_at(offset, into.first(wanted));
     if (error) {
       file_errors::fail("read the file at byte " + std::to_string(offset), path_, error);
+    }
+    if (count == 0 && may_shrink_) {
+      std::ranges::fill(into.first(wanted), std::byte{0});
+      return wanted;
     }
     if (count == 0) {
       file_errors::fail("read the file at byte " + std::to_string(offset), path_,
@@ -74,6 +80,7 @@ class StoredFile {
   FileHandle<F> handle_;
   std::filesystem::path path_;
   std::uint64_t size_;
+  bool may_shrink_ = false;
 };
 
 }  // namespace iqdb

@@ -40,9 +40,9 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 /// How a backup is made.
 struct BackupOptions {
-  /// Whether the snapshot of the backup may be the same file under a second name, where the file system can do that. It
-  /// costs no time and no space, since no snapshot is ever written into. But it is no second copy of the bytes: false
-  /// makes one, for a disk that may fail.
+  /// Whether the snapshot of the backup may be the same file under a second name, or share its blocks, where the file system
+  /// can do that. It costs no time and no space, since this library never writes into a snapshot. Nobody else may do that
+  /// either: `cp` over one of the two files would change both. And it is no second copy of the bytes: false makes one.
   bool links = true;
   /// Whether the backup is read again, and its checksums are compared, before it is called one.
   bool verifies = false;
@@ -89,8 +89,9 @@ class Place {
   }
 
   // Copies a snapshot, and a log that continues it, from files that are open. With `end`, every frame before it is settled
-  // and the log is copied up to there; otherwise up to its last valid frame. Throws PersistError log_mismatch, log_corrupted,
-  // io, unsupported; then nothing of the backup is left.
+  // and the log is copied up to there; otherwise up to its last valid frame. If it throws, nothing of the backup is left, but
+  // for a backup whose last sync failed. Throws PersistError log_mismatch, log_corrupted,
+  // io, unsupported.
   [[nodiscard]] BackupInfo fill(typename S::File& snapshot_file, typename S::File* log_file,
                                 const std::optional<LogPosition>& end, const BackupOptions& options,
                                 const PersistConfig& config) {
@@ -169,7 +170,7 @@ class Place {
     while (reader.position().offset < last.offset) {
       const auto frame = reader.next();
       if (!frame) {
-        fail(reader.position(), last);
+        fail(reader.position(), last, end.has_value());
       }
       const std::uint64_t copied = log->end().offset;
       reader.advance(copy.take(*frame));
@@ -177,7 +178,7 @@ class Place {
       is_settled = end.has_value() || log->end().offset == copied;
     }
     if (reader.position() != last) {
-      fail(reader.position(), last);
+      fail(reader.position(), last, end.has_value());
     }
     info.lsn = std::min(which.up_to, last.next_lsn - 1);
     if (is_settled && log->end().offset != log_header_bytes) {
@@ -188,11 +189,14 @@ class Place {
     info.log_bytes = log->end().offset;
   }
 
-  [[noreturn, gnu::cold, gnu::noinline]] static void fail(const LogPosition& found, const LogPosition& expected) {
-    throw_persist_error(PersistErrorKind::io, "the log changed while it was copied: it was read up to byte " +
-                                                  std::to_string(found.offset) + ", but it was written up to byte " +
-                                                  std::to_string(expected.offset) +
-                                                  "; the index is as it was: make the backup again");
+  // Who reads without the lock may meet a record that is taken back, and tries again.
+  [[noreturn, gnu::cold, gnu::noinline]] static void fail(const LogPosition& found, const LogPosition& expected,
+                                                          bool is_held) {
+    throw_persist_error(is_held ? PersistErrorKind::io : PersistErrorKind::log_corrupted,
+                        "the log changed while it was copied: it was read up to byte " + std::to_string(found.offset) +
+                            ", but it was written up to byte " + std::to_string(expected.offset) +
+                            "; the index is as it was: make the backup again",
+                        {.path = {}, .code = {}, .offset = found.offset});
   }
 
   // The log first: a snapshot without its log would load as an older state.
@@ -285,6 +289,11 @@ BackupInfo back_up_files(S& storage, const std::filesystem::path& path, const st
     return read_only::until_they_fit([&] {
       std::optional<typename S::File> log = storage.open(log_path(path));
       typename S::File snapshot = backup::opened(storage, path, nullptr);
+      if constexpr (GrowingFile<typename S::File>) {
+        if (log) {
+          log->refresh();  // a writer that ends, or undoes an append, cuts it off
+        }
+      }
       return naming_file(path,
                          [&] { return place.fill(snapshot, log ? &*log : nullptr, std::nullopt, options, config); });
     });

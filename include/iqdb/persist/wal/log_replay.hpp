@@ -24,6 +24,7 @@
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/frame_body.hpp"
+#include "iqdb/persist/wal/frame_marks.hpp"
 #include "iqdb/persist/wal/frame_reader.hpp"
 #include "iqdb/persist/wal/log_identity.hpp"
 #include "iqdb/persist/wal/new_log.hpp"
@@ -87,6 +88,7 @@ struct ReplayEnd {
   LogPosition position = {};                   // behind the last frame
   std::optional<LogPosition> last_frame = {};  // the last one that was read and has mutations
   std::uint32_t last_crc32 = 0;                // its checksum
+  std::vector<LsnRange> last_aborted = {};     // its mutations that an abort behind it names
 };
 
 // What came of a replay.
@@ -107,9 +109,11 @@ template <Persistable I, Storage S>
 class LogReplay {
  public:
   // `base` must be loaded. Writes a new log at `place`, or none. Uses buffer_bytes, helper_threads, on_progress,
-  // skip_rejected, and with read_only also up_to of `config`. All arguments must outlive this object.
-  LogReplay(BaseSnapshot<I, S>& base, const NewLogPlace<S>* place, const PersistConfig& config)
-      : base_(&base), place_(place), config_(&config), helpers_(config.helper_threads) {}
+  // skip_rejected, and with read_only also up_to of `config`. Fills in `marks`, unless it is null. All arguments must outlive
+  // this object.
+  LogReplay(BaseSnapshot<I, S>& base, const NewLogPlace<S>* place, const PersistConfig& config,
+            FrameMarks* marks = nullptr)
+      : base_(&base), place_(place), config_(&config), marks_(marks), helpers_(config.helper_threads) {}
 
   // Replays the log in `file`, in one pass if that is enough. Throws PersistError log_mismatch, log_corrupted,
   // replay_rejected, unsupported, invalid_config; io; std::bad_alloc; and what BaseSnapshot::load throws.
@@ -157,10 +161,11 @@ class LogReplay {
       if (starts_anew && order.covered_lsn() > rules.covered_lsn) {
         return std::nullopt;
       }
-      if (replay.take(*frame, body, reader.abort_behind(*frame, body.mutations())) != Replay<I, S>::Taken::done) {
+      const std::vector<LsnRange> aborted = reader.abort_behind(*frame, body.mutations());
+      if (replay.take(*frame, body, aborted) != Replay<I, S>::Taken::done) {
         return std::nullopt;
       }
-      passed(*frame, body, reader, replayed.end);
+      passed(*frame, body, aborted, reader, replayed.end);
       progress.advance(frame->end - frame->position.offset);
     }
     if (replay.settle() != Replay<I, S>::Taken::done) {
@@ -208,18 +213,28 @@ class LogReplay {
     }
   }
 
-  static void passed(const LogFrame& frame, const FrameBody& body, FrameReader<typename S::File>& reader,
-                     ReplayEnd& end) {
+  void passed(const LogFrame& frame, const FrameBody& body, const std::vector<LsnRange>& aborted,
+              FrameReader<typename S::File>& reader, ReplayEnd& end) {
     reader.advance(body.mutations());
     end.position = reader.position();
     if (body.mutations() > 0) {
       end.last_frame = frame.position;
       end.last_crc32 = frame.crc32;
+      end.last_aborted = aborted;
+    }
+    if (marks_ != nullptr && body.mutations() > 0) {
+      marks_->take(marks_->of(frame, aborted));
+    } else if (marks_ != nullptr && body.op() == FrameOp::checkpoint) {
+      marks_->take_base(body.fingerprint());
     }
   }
 
   [[nodiscard]] Replayed<S> begun(const LogIdentity& identity, std::uint64_t base_lsn) {
     Replayed<S> replayed{.log = nullptr, .report = {.log_found = true, .log_version = identity.version}};
+    if (marks_ != nullptr) {
+      marks_->clear();
+      marks_->take_base(identity.header.base);
+    }
     if (place_ != nullptr) {
       const bool has_history = identity.version >= 3;
       replayed.log = place_->begin(base_->loaded->fingerprint, base_lsn,
@@ -256,10 +271,11 @@ class LogReplay {
                             {.path = {}, .code = {}, .offset = reader.position().offset});
       }
       FrameBody body(frame->body, scan.log.version);
-      if (replay.take(*frame, body, reader.abort_behind(*frame, body.mutations())) != Replay<I, S>::Taken::done) {
+      const std::vector<LsnRange> aborted = reader.abort_behind(*frame, body.mutations());
+      if (replay.take(*frame, body, aborted) != Replay<I, S>::Taken::done) {
         return replay.half_done_lsn();
       }
-      passed(*frame, body, reader, replayed.end);
+      passed(*frame, body, aborted, reader, replayed.end);
       progress.advance(frame->end - frame->position.offset);
     }
     std::ignore = replay.settle();  // it throws, or is done: where the log ends is known
@@ -271,6 +287,7 @@ class LogReplay {
   BaseSnapshot<I, S>* base_;
   const NewLogPlace<S>* place_;
   const PersistConfig* config_;
+  FrameMarks* marks_;
   HelperThreads helpers_;
 };
 

@@ -20,6 +20,7 @@
 #include "iqdb/persist/snapshot/snapshot_format.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
+#include "iqdb/persist/wal/frame_marks.hpp"
 #include "iqdb/persist/wal/log_guard.hpp"
 #include "iqdb/persist/wal/log_paths.hpp"
 #include "iqdb/persist/wal/log_replay.hpp"
@@ -43,6 +44,8 @@ struct ReadFiles {
   std::optional<typename S::File> log = {};  // nothing if there is none
   Fingerprint snapshot = {};
   recovery::ReplayEnd end = {};  // of the log
+  FrameMarks marks = {};         // of the log, from its first frame on or from where the replay began
+  bool tolerated = false;        // a mutation of the last frame was passed over, as the index rejects it
 };
 
 // Fills in `read`, unless it is null.
@@ -59,16 +62,24 @@ template <Persistable I, Storage S>
   recovery::BaseSnapshot<I, S> snapshot{.path = path, .file = std::move(*file)};
   snapshot.load(config);
   recovery::Replayed<S> replayed{};
+  [[maybe_unused]] FrameMarks* const marks = read != nullptr ? &read->marks : nullptr;
   if (log_file) {
+    if constexpr (GrowingFile<typename S::File>) {
+      log_file->refresh();  // a writer that ends, or undoes an append, cuts it off
+    }
     if constexpr (Index<I>) {
-      replayed = naming_file(log_path(path),
-                             [&] { return recovery::LogReplay<I, S>(snapshot, nullptr, config).replayed(*log_file); });
+      replayed = naming_file(log_path(path), [&] {
+        return recovery::LogReplay<I, S>(snapshot, nullptr, config, marks).replayed(*log_file);
+      });
     } else {
       refuse_log(storage, path, snapshot.loaded->fingerprint, config.buffer_bytes);
     }
   }
   if (read != nullptr) {
-    *read = {.log = std::move(log_file), .snapshot = snapshot.loaded->fingerprint, .end = replayed.end};
+    read->log = std::move(log_file);
+    read->snapshot = snapshot.loaded->fingerprint;
+    read->end = replayed.end;
+    read->tolerated = replayed.report.tolerated > 0;
   }
   return {.index = std::move(snapshot.loaded->index), .report = std::move(replayed.report), .lsn = replayed.last_lsn};
 }
@@ -87,7 +98,10 @@ auto until_they_fit(Attempt attempt) {
       // What the writer wrote meanwhile settles that.
       const bool is_damage = error.kind() == PersistErrorKind::log_corrupted;
       const bool stays = is_damage && damaged_at && damaged_at == error.offset();
-      if ((error.kind() != PersistErrorKind::log_mismatch && !is_damage) || stays || tries == most_tries) {
+      // A mutation that the index rejects is aborted by the writer in a moment.
+      const bool may_pass = error.kind() == PersistErrorKind::log_mismatch ||
+                            error.kind() == PersistErrorKind::replay_rejected || is_damage;
+      if (!may_pass || stays || tries == most_tries) {
         throw;
       }
       damaged_at = is_damage ? error.offset() : std::nullopt;
