@@ -168,14 +168,14 @@ class Info(Case):
 
     def test_a_large_log_is_not_read_whole(self):
         writer = Writer(self.path)
-        writer.do("batch 0 200000", "batch 200000 200000", "erase 5")
+        writer.do("batch 0 300000", "batch 300000 300000", "erase 5")
         writer.kill()
         self.assertGreater(self.log.stat().st_size, 16 << 20)
         log = run("info", "--json", self.path).json["log"]
         self.assertEqual((log["lsn"], log["mutations"], log["mutations_exact"], log["read_whole"]),
-                         (400001, 400001, False, False))
+                         (600001, 600001, False, False))
         full = run("info", "--json", "--full", self.path).json["log"]
-        self.assertEqual((full["mutations"], full["mutations_exact"], full["frames"]), (400001, True, 3))
+        self.assertEqual((full["mutations"], full["mutations_exact"], full["frames"]), (600001, True, 3))
 
     def test_version_1_of_a_log(self):
         log = run("info", "--json", GOLDEN / "core/c13.iqdb").json["log"]

@@ -180,7 +180,17 @@ class Verifier {
     } else if (!decode) {
       found.why_not_decoded = "this program does not know the type " + iqdb::printable(header.index_type);
     } else {
-      const iqdb::RegionPreamble preamble = preamble_of(file, header);
+      iqdb::RegionPreamble preamble;
+      try {
+        preamble = preamble_of(file, header);
+      } catch (const iqdb::PersistError& error) {
+        if (error.kind() == iqdb::PersistErrorKind::io) {
+          throw;
+        }
+        // A wrong checksum, if there is one, is the reason, and is what is reported.
+        static_cast<void>(iqdb::verify_snapshot(path, config));
+        throw;
+      }
       const std::uint64_t bytes = memory_for(preamble.payload_bytes, header.vectors);
       if (memory_->take(bytes)) {
         const std::shared_ptr<void> taken(nullptr, [&](void*) { memory_->give_back(bytes); });

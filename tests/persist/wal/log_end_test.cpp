@@ -128,6 +128,15 @@ TEST_CASE("A frame of another log in a vector is not the end of a log", "[log_en
   CHECK(end_of(holding.bytes()) == ends_at(holding.size() - foreign.size(), 4));
 }
 
+TEST_CASE("A frame of another log in the last part, before the frames of this one, is passed over", "[log_end]") {
+  const ByteVector foreign = iqdb_test::raw_frame(end_log_id + 1, 900, 70, erase_body(1).get());
+  RawLog log = log_to_end();
+  // A record that begins before the last part and ends in it: the search meets its contents first.
+  log.frame(Bytes().append(insert_body(1, std::vector<float>(60'000, 2.0F))).append(foreign).get(), 1);
+  log.frame(erase_body(1), 1);
+  CHECK(end_of(log.bytes()) == ends_at(log.size(), 3));
+}
+
 TEST_CASE("Only the last part of a long log is read", "[log_end]") {
   CountingFile file(long_log(20'000).bytes());
   const auto log = iqdb::identify_log(file);
