@@ -494,7 +494,7 @@ TEST_CASE("FaissIndex: a checkpoint beside mutations is written by a forked proc
   iqdb_test::require_checkpoint_by_fork([] { return FaissIndex::hnsw(2, DistanceMetric::euclidean); });
   iqdb_test::require_checkpoint_by_fork([] {
     const std::vector<float> training{0.0F, 1.0F, 30.0F, 1.0F, 60.0F, 1.0F, 90.0F, 1.0F};
-    return FaissIndex::ivf(2, DistanceMetric::euclidean, training, 2, 2);
+    return FaissIndex::ivf(2, DistanceMetric::euclidean, 2, training);
   });
 }
 

@@ -21,6 +21,7 @@
 #include "support/child_process.hpp"
 #include "support/durable.hpp"
 #include "support/expect_error.hpp"
+#include "support/faulty_file_system.hpp"
 #include "support/files.hpp"
 #include "support/raw_log.hpp"
 #include "support/shared_calls.hpp"
@@ -232,6 +233,79 @@ TEST_CASE("A follower never shows a mixture of two histories", "[follower][histo
   CHECK(follower.stats().reloads == 1);
 }
 
+TEST_CASE("A copy of the same history that was put back and went on otherwise is told from it", "[follower][history]") {
+  const DurableDirectory directory;
+  std::optional<DurableIndex> db(directory.open_with());
+  for (std::uint64_t id = 1; id <= 5; ++id) {
+    insert_row(*db, id);
+  }
+  db.reset();
+  const auto copy = directory.files();
+  db.emplace(directory.load());
+  insert_row(*db, 6);
+  insert_row(*db, 7);
+  const bool checkpoints = GENERATE(false, true);
+  auto follower = FlatFollower::load({.path = directory.path()});
+  CHECK(shown_by(follower) == Ids{1, 2, 3, 4, 5, 6, 7});
+  db.reset();
+  for (const auto& [name, bytes] : copy) {  // as cp and mv do: the follower has the old files open
+    iqdb_test::write_bytes(directory.directory() / "new", bytes);
+    std::filesystem::rename(directory.directory() / "new", directory.directory() / name);
+  }
+  db.emplace(directory.load());
+  insert_row(*db, 26);
+  insert_row(*db, 7);  // with the number and the bytes that it had
+  if (checkpoints) {
+    db->checkpoint();
+  } else {
+    insert_row(*db, 8);
+  }
+  follower.catch_up();
+  CHECK(shown_by(follower) == ids_of(db->index()));
+  CHECK(follower.stats().reloads == 1);
+}
+
+TEST_CASE("What a load passed over is shown if the writer takes it", "[follower][taken_back]") {
+  WrittenByHand files;
+  // The first is a duplicate; the second was another caller's.
+  files.log->frame(
+      iqdb_test::batch_body({iqdb_test::insert_body(1, vector_of(1)), iqdb_test::insert_body(2, vector_of(2))}), 2);
+  files.put();
+  auto follower = FlatFollower::load({.path = files.directory.path()});
+  CHECK(shown_by(follower) == Ids{1});  // nobody was told that they are there
+  files.log->control(iqdb_test::abort_body(1));
+  SECTION("nothing stands behind the abort") {}
+  SECTION("more stands behind it") { files.insert(3); }
+  files.put();
+  follower.catch_up();
+  CHECK(shown_by(follower) == ids_of(DurableIndex::load({.path = files.directory.path(), .read_only = true}).index()));
+  CHECK(shown_by(follower).size() >= 2);
+}
+
+TEST_CASE("A failure while mutations are applied loses none of them", "[follower][faults]") {
+  const DurableDirectory directory;
+  iqdb_test::FaultyFileSystem system;
+  using Faulty = iqdb::Follower<iqdb::FlatIndex, iqdb_test::FaultyStorage>;
+  auto db = directory.open_with(empty_index(), iqdb::FsyncPolicy::never());
+  insert_row(db, 1);
+  auto follower = Faulty::load({.path = directory.path()}, iqdb_test::FaultyStorage(system));
+  Ids expected{1};
+  bool failed = true;
+  for (std::size_t call = 0; failed; ++call) {
+    for (int row = 0; row < 500; ++row) {  // more than a piece that is read at once
+      expected.push_back(expected.size() + 1);
+      insert_row(db, expected.back());
+    }
+    system.plan(iqdb_test::fail_call(call, EIO));
+    failed = iqdb_test::word_of([&] { follower.catch_up(); }) != "ok";
+    system.plan({});
+    follower.catch_up();
+    CHECK(follower.lsn() == db.lsn());
+    CHECK(follower.read([](const iqdb::FlatIndex& index) { return ids_of(index); }) == expected);
+  }
+  CHECK(expected.size() > 1000);
+}
+
 TEST_CASE("A follower loads anew what was saved with the log off", "[follower]") {
   const DurableDirectory directory;
   { const auto db = directory.open_with(index_of({1})); }
@@ -335,6 +409,36 @@ TEST_CASE("A follower writes nothing and takes no lock", "[follower]") {
   CHECK(files.directory.files() == before);
 }
 
+TEST_CASE("A standby that asks for the index while the writer lives goes on following", "[follower][promote]") {
+  const DurableDirectory directory;
+  auto db = directory.open_with(index_of({1}));
+  auto follower = FlatFollower::load({.path = directory.path()});
+  follower.catch_up_every(std::chrono::milliseconds(1));
+  std::ignore = require_kind(PersistErrorKind::locked, [&] { std::ignore = follower.promote(); });
+  insert_row(db, 2);
+  iqdb_test::wait_until([&] { return follower.lsn() == 1; });
+  CHECK(shown_by(follower) == Ids{1, 2});
+}
+
+TEST_CASE("A call from on_progress of a follower's own reload is refused", "[follower][reentered]") {
+  const DurableDirectory directory;
+  { const auto db = directory.open_with(index_of({1})); }
+  FlatFollower* follower = nullptr;
+  std::string words;
+  iqdb::PersistConfig config{.path = directory.path()};
+  config.on_progress = [&](const iqdb::Progress& /*progress*/) {
+    if (follower != nullptr && words.empty()) {
+      words = iqdb_test::word_of([&] { follower->catch_up(); }) + " " +
+              iqdb_test::word_of([&] { std::ignore = follower->promote(); });
+    }
+  };
+  auto made = FlatFollower::load(config);
+  follower = &made;
+  std::filesystem::remove(directory.log());  // so that it must load anew
+  made.catch_up();
+  CHECK(words == "reentered reentered");
+}
+
 TEST_CASE("A call of a follower from within a read is refused but for a read", "[follower][reentered]") {
   WrittenByHand files;
   auto follower = FlatFollower::load({.path = files.directory.path()});
@@ -355,15 +459,20 @@ TEST_CASE("What a follower cannot do is refused and told", "[follower]") {
   auto follower = FlatFollower::load({.path = files.directory.path()});
   std::ignore =
       require_kind(PersistErrorKind::invalid_config, [&] { follower.catch_up_every(std::chrono::milliseconds(0)); });
+  std::ignore = require_kind(PersistErrorKind::invalid_config,
+                             [&] { follower.catch_up_every(std::chrono::milliseconds::max()); });
 }
 
-TEST_CASE("In the child of a fork every call of a follower throws poisoned", "[follower][fork]") {
+TEST_CASE("In the child of a fork every call of a follower throws poisoned and its end does nothing",
+          "[follower][fork]") {
   WrittenByHand files;
-  auto follower = FlatFollower::load({.path = files.directory.path()});
-  follower.catch_up_every(std::chrono::milliseconds(1));
+  std::unique_ptr<FlatFollower> follower(new FlatFollower(FlatFollower::load({.path = files.directory.path()})));
+  follower->catch_up_every(std::chrono::milliseconds(1));
   CHECK(iqdb_test::in_child([&]() -> std::string {
-          return iqdb_test::word_of([&] { follower.catch_up(); }) + " " +
-                 iqdb_test::word_of([&] { std::ignore = shown_by(follower); }) + " " +
-                 iqdb_test::word_of([&] { std::ignore = follower.stats(); });
+          const std::string words = iqdb_test::word_of([&] { follower->catch_up(); }) + " " +
+                                    iqdb_test::word_of([&] { std::ignore = shown_by(*follower); }) + " " +
+                                    iqdb_test::word_of([&] { std::ignore = follower->stats(); });
+          follower.reset();
+          return words;
         }) == "poisoned poisoned poisoned");
 }

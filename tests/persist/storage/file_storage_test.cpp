@@ -17,6 +17,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -945,4 +946,44 @@ TEST_CASE("The advice fits what the system answered", "[file_storage][advice]") 
   CHECK(advice(EBUSY).find("mount its directory") != std::string::npos);
   CHECK(advice(ENOLCK).find("locks") != std::string::npos);
   CHECK(advice(ENOSYS).find("another one") != std::string::npos);
+}
+
+TEST_CASE("A file that grows is read to its new end and one that shrinks reads as zeros", "[file_storage]") {
+  const iqdb_test::TemporaryDirectory directory;
+  const std::filesystem::path path = directory / "log";
+  iqdb_test::write_bytes(path, std::vector<std::byte>(10, std::byte{1}));
+  iqdb::FileStorage storage;
+  auto file = storage.open(path).value();
+  iqdb_test::write_bytes(path, std::vector<std::byte>(20, std::byte{1}));
+  CHECK(file.size() == 10);
+  file.refresh();
+  CHECK(file.size() == 20);
+  std::filesystem::resize_file(path, 5);
+  std::vector<std::byte> read(20);
+  std::size_t done = 0;
+  while (done < read.size()) {
+    done += file.read_at(done, std::span(read).subspan(done));
+  }
+  std::vector<std::byte> expected(20);
+  std::fill_n(expected.begin(), 5, std::byte{1});
+  CHECK(read == expected);
+}
+
+TEST_CASE("A directory is created durably whatever slash its path ends with", "[file_storage]") {
+  const iqdb_test::TemporaryDirectory directory;
+  struct CountingFileSystem : iqdb::PosixFileSystem {
+    std::error_code sync(Handle handle) const noexcept {
+      ++*syncs;
+      return iqdb::PosixFileSystem::sync(handle);
+    }
+    std::shared_ptr<int> syncs = std::make_shared<int>(0);
+  };
+  const CountingFileSystem system;
+  iqdb::BasicFileStorage<CountingFileSystem> storage(system);
+  const std::string name = GENERATE("new", "new/");
+  storage.create_directory(directory / name);
+  CHECK(std::filesystem::is_directory(directory / "new"));
+  CHECK(*system.syncs == 1);
+  storage.create_directory(directory / name);  // an earlier attempt may have ended before its sync
+  CHECK(*system.syncs == 2);
 }
