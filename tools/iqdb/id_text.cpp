@@ -90,16 +90,16 @@ Json json_of_metadata(const std::optional<iqdb::Metadata>& metadata) {
     return nullptr;
   }
   Json entries = Json::object();
-  for (const auto& [key, value] : *metadata) {
+  for (const auto& entry : *metadata) {
     std::visit(
-        [&entries, &key = key]<class T>(const T& content) {
+        [&]<class T>(const T& content) {
           if constexpr (std::same_as<T, iqdb::Null>) {
-            entries[key] = nullptr;
+            entries[entry.first] = nullptr;
           } else {
-            entries[key] = content;
+            entries[entry.first] = content;
           }
         },
-        value);
+        entry.second);
   }
   return entries;
 }
