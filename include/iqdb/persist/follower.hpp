@@ -193,52 +193,52 @@ class Follower {
 
     std::uint64_t catch_up() {
       const ThreadInCall mark(this, false);
-      const std::lock_guard one_at_a_time(catching_up);
+      const std::lock_guard one_at_a_time(catching_up_);
       const auto began = Clock::now();
       if (const Followed followed = go_on(); followed != Followed::to_the_end) {
         load_anew();
-        const std::lock_guard guard(stats_mutex);
-        ++stats.reloads;
-        stats.taken_back += followed == Followed::taken_back ? 1 : 0;
+        const std::lock_guard guard(stats_mutex_);
+        ++stats_.reloads;
+        stats_.taken_back += followed == Followed::taken_back ? 1 : 0;
       }
-      const std::lock_guard guard(stats_mutex);
-      ++stats.catch_ups;
-      stats.longest_catch_up = std::max(stats.longest_catch_up, std::chrono::nanoseconds(Clock::now() - began));
-      caught_up = began;
+      const std::lock_guard guard(stats_mutex_);
+      ++stats_.catch_ups;
+      stats_.longest_catch_up = std::max(stats_.longest_catch_up, std::chrono::nanoseconds(Clock::now() - began));
+      caught_up_ = began;
       return lsn;
     }
 
     [[nodiscard]] FollowerStats told() const {
-      const std::lock_guard guard(stats_mutex);
-      FollowerStats all = stats;
+      const std::lock_guard guard(stats_mutex_);
+      FollowerStats all = stats_;
       all.lsn = lsn;
-      all.behind = Clock::now() - caught_up;
+      all.behind = Clock::now() - caught_up_;
       return all;
     }
 
     void catch_up_every(std::chrono::milliseconds time) {
-      const std::lock_guard guard(thread_mutex);
-      interval = time;
-      if (!thread.joinable()) {
+      const std::lock_guard guard(thread_mutex_);
+      interval_ = time;
+      if (!thread_.joinable()) {
         try {
-          thread = std::thread([this] { run(); });
+          thread_ = std::thread([this] { run(); });
         } catch (const std::system_error& error) {
           throw_persist_error(PersistErrorKind::io, "cannot start the thread of the follower",
                               {.path = config.path, .code = error.code(), .offset = {}});
         }
       }
-      wake.notify_one();
+      wake_.notify_one();
     }
 
     // Called once, by the destructor.
     void end() {
       {
-        const std::lock_guard guard(thread_mutex);
+        const std::lock_guard guard(thread_mutex_);
         is_ending = true;
       }
-      wake.notify_one();
-      if (thread.joinable()) {
-        thread.join();
+      wake_.notify_one();
+      if (thread_.joinable()) {
+        thread_.join();
       }
     }
 
@@ -262,18 +262,18 @@ class Follower {
    private:
     // Applies what the files hold. Says whether they must be loaded anew.
     [[nodiscard]] Followed go_on() {
-      if (!log) {
-        const bool is_same = snapshot == log_guard::fingerprint_at(storage, path) && !storage.open(log_path(path));
+      if (!log_) {
+        const bool is_same = snapshot_ == log_guard::fingerprint_at(storage, path) && !storage.open(log_path(path));
         return is_same ? Followed::to_the_end : Followed::lost;
       }
       const Followed followed = naming_file(log_path(path), [&] {
-        return log->go_on(storage, log_path(path), [&](auto&& apply) {
+        return log_->go_on(storage, log_path(path), [&](auto&& apply) {
           const FairMutex::Writing guard(content);
           const auto end = Clock::now() + GroupBounds().applying;
           apply(*index, [&] { return Clock::now() >= end; });
         });
       });
-      lsn = log->lsn();
+      lsn = log_->lsn();
       return followed;
     }
 
@@ -282,7 +282,7 @@ class Follower {
       ReadOnlyState<I> loaded =
           read_only::until_they_fit([&] { return read_only::load_once<I>(storage, path, config, &read); });
       auto fresh = std::make_unique<I>(std::move(loaded.index));
-      snapshot = read.snapshot;
+      snapshot_ = read.snapshot;
       std::optional<FollowedLog<I, S>> followed;
       if (read.log) {
         followed.emplace(std::move(read), std::min(config.buffer_bytes, most_piece_bytes));
@@ -291,14 +291,14 @@ class Follower {
         const FairMutex::Writing guard(content);
         index.swap(fresh);  // the old one is destroyed when readers go on
       }
-      log = std::move(followed);
-      lsn = log ? log->lsn() : 0;
+      log_ = std::move(followed);
+      lsn = log_ ? log_->lsn() : 0;
     }
 
     void run() noexcept {
-      std::unique_lock guard(thread_mutex);
+      std::unique_lock guard(thread_mutex_);
       while (!is_ending) {
-        const std::chrono::milliseconds pause = interval;
+        const std::chrono::milliseconds pause = interval_;
         guard.unlock();
         std::string why;
         try {
@@ -307,25 +307,25 @@ class Follower {
           why = message_of_current_exception();
         }
         {
-          const std::lock_guard told(stats_mutex);
-          stats.why_failing.swap(why);
+          const std::lock_guard told(stats_mutex_);
+          stats_.why_failing.swap(why);
         }
         guard.lock();
-        wake.wait_for(guard, pause, [&] { return is_ending || interval != pause; });
+        wake_.wait_for(guard, pause, [&] { return is_ending || interval_ != pause; });
       }
     }
 
-    std::mutex thread_mutex;  // of the three below
-    std::condition_variable wake;
-    std::chrono::milliseconds interval{0};
-    std::thread thread;
+    std::mutex thread_mutex_;  // of the three below
+    std::condition_variable wake_;
+    std::chrono::milliseconds interval_{0};
+    std::thread thread_;
 
-    std::mutex catching_up;  // one at a time
-    std::optional<FollowedLog<I, S>> log;
-    Fingerprint snapshot;  // the one that was loaded
-    mutable std::mutex stats_mutex;
-    FollowerStats stats;
-    Clock::time_point caught_up = Clock::now();
+    std::mutex catching_up_;  // one at a time
+    std::optional<FollowedLog<I, S>> log_;
+    Fingerprint snapshot_;  // the one that was loaded
+    mutable std::mutex stats_mutex_;
+    FollowerStats stats_;
+    Clock::time_point caught_up_ = Clock::now();
   };
 
   Follower(PersistConfig config, S storage) : state_(std::make_unique<State>(std::move(config), std::move(storage))) {}

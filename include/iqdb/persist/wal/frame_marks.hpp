@@ -1,6 +1,7 @@
 // What tells the mutations of a log from others of the same numbers, in whatever log they stand.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -45,12 +46,7 @@ class FrameMarks {
 
   /// Whether a snapshot was taken.
   [[nodiscard]] bool has_base(const Fingerprint& snapshot) const noexcept {
-    for (const Fingerprint& base : bases_) {
-      if (base == snapshot) {
-        return true;
-      }
-    }
-    return false;
+    return std::ranges::find(bases_, snapshot) != bases_.end();
   }
 
   /// The frames, in order.
