@@ -57,6 +57,18 @@ std::size_t files_of_backup(const std::filesystem::path& directory) {
       std::count_if(begin(all), end(all), [](const auto& entry) { return entry.path().extension() != ".lock"; }));
 }
 
+// An index with the vectors 1 and 2 on files whose calls are counted and may fail, and a place for its backups.
+struct Original {
+  using Faulty = iqdb::PersistedIndex<iqdb::FlatIndex, iqdb_test::FaultyStorage>;
+
+  Original() { insert_row(db, 2); }
+
+  DurableDirectory directory;
+  TemporaryDirectory backups{iqdb_test::memory_directory()};
+  iqdb_test::FaultyFileSystem system;
+  Faulty db = Faulty::open_with(index_of({1}), directory.config(), iqdb_test::FaultyStorage(system));
+};
+
 }  // namespace
 
 TEST_CASE("A backup holds what was there and loads by itself", "[backup]") {
@@ -322,28 +334,23 @@ TEST_CASE("A backup that is under way ends when its index is closed and leaves n
 }
 
 TEST_CASE("Whatever call of a backup fails there is a whole one or no snapshot", "[backup][faults]") {
-  const DurableDirectory directory;
-  const TemporaryDirectory backups(iqdb_test::memory_directory());
-  iqdb_test::FaultyFileSystem system;
-  using Faulty = iqdb::PersistedIndex<iqdb::FlatIndex, iqdb_test::FaultyStorage>;
-  auto db = Faulty::open_with(index_of({1}), directory.config(), iqdb_test::FaultyStorage(system));
-  insert_row(db, 2);
+  Original original;
   bool failed = true;
   std::size_t whole = 0;
   for (std::size_t call = 0; failed; ++call) {
-    const std::filesystem::path place = backups / std::to_string(call);
+    const std::filesystem::path place = original.backups / std::to_string(call);
     std::filesystem::create_directory(place);
-    system.plan(iqdb_test::fail_call(call, EIO));
+    original.system.plan(iqdb_test::fail_call(call, EIO));
     failed = false;
     try {
-      db.backup(place);
+      original.db.backup(place);
     } catch (const iqdb::PersistError& error) {
       CHECK(error.kind() == PersistErrorKind::io);
       failed = true;
     }
-    failed = failed || system.calls().size() > call;  // a call whose failure does not matter
-    system.plan({});
-    const std::filesystem::path snapshot = place / directory.path().filename();
+    failed = failed || original.system.calls().size() > call;  // a call whose failure does not matter
+    original.system.plan({});
+    const std::filesystem::path snapshot = place / original.directory.path().filename();
     if (std::filesystem::exists(snapshot)) {
       CHECK(ids_in_backup(snapshot) == std::vector<std::uint64_t>{1, 2});
       ++whole;
@@ -352,20 +359,16 @@ TEST_CASE("Whatever call of a backup fails there is a whole one or no snapshot",
     CHECK_FALSE(std::filesystem::exists(snapshot.string() + ".wal.tmp"));
   }
   CHECK(whole > 0);
-  insert_row(db, 3);
-  CHECK_FALSE(db.poisoned());
+  insert_row(original.db, 3);
+  CHECK_FALSE(original.db.poisoned());
 }
 
 TEST_CASE("After a crash at any call of a backup there is a whole one or no snapshot", "[backup][crash]") {
-  const DurableDirectory directory;
-  const TemporaryDirectory backups(iqdb_test::memory_directory());
-  iqdb_test::FaultyFileSystem system;
-  using Faulty = iqdb::PersistedIndex<iqdb::FlatIndex, iqdb_test::FaultyStorage>;
-  auto db = Faulty::open_with(index_of({1}), directory.config(), iqdb_test::FaultyStorage(system));
-  insert_row(db, 2);
-  const auto states = iqdb_test::states_during(system, backups.path(), [&] { db.backup(backups.path()); });
+  Original original;
+  const auto states = iqdb_test::states_during(original.system, original.backups.path(),
+                                               [&] { original.db.backup(original.backups.path()); });
   CHECK(states.size() > 4);
-  const std::string name = directory.path().filename().string();
+  const std::string name = original.directory.path().filename().string();
   for (const iqdb_test::CrashState& state : states) {
     INFO(state.when);
     if (state.files.contains(name)) {
@@ -421,15 +424,10 @@ TEST_CASE("After a power cut at any call of a backup there is a whole one or no 
 }
 
 TEST_CASE("A backup syncs its files before their names and the log before the snapshot", "[backup][order]") {
-  const DurableDirectory directory;
-  const TemporaryDirectory backups(iqdb_test::memory_directory());
-  iqdb_test::FaultyFileSystem system;
-  using Faulty = iqdb::PersistedIndex<iqdb::FlatIndex, iqdb_test::FaultyStorage>;
-  auto db = Faulty::open_with(index_of({1}), directory.config(), iqdb_test::FaultyStorage(system));
-  insert_row(db, 2);
-  system.plan({});
-  db.backup(backups.path());
-  CHECK(iqdb_test::changes_in(system.calls()) ==
+  Original original;
+  original.system.plan({});
+  original.db.backup(original.backups.path());
+  CHECK(iqdb_test::changes_in(original.system.calls()) ==
         std::vector<std::string>{"create index.iqdb.wal.tmp", "write index.iqdb.wal.tmp", "create index.iqdb.tmp",
                                  "write index.iqdb.tmp", "sync index.iqdb.wal.tmp", "sync index.iqdb.tmp",
                                  "rename index.iqdb.wal.tmp to index.iqdb.wal", "sync directory",

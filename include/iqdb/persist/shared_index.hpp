@@ -150,9 +150,10 @@ class SharedIndex : public InsertOverloads<SharedIndex<I, S>>, public UpsertOver
     return search(std::span(query.begin(), query.size()), params);
   }
 
-  /// Returns `look(index)`, beside other readers. The index does not change meanwhile, unless it states concurrent_reads. What `look` returns must not refer to
-  /// the index, which changes again when this returns. Keep `look` short: a mutation waits for it, and readers that come
-  /// later wait for that mutation; for an export there is save_copy(). Throws what `look` throws; PersistError reentered.
+  /// Returns `look(index)`, beside other readers. The index does not change meanwhile, unless it states concurrent_reads. What
+  /// `look` returns must not refer to the index, which changes again when this returns. Keep `look` short: a mutation waits
+  /// for it, and readers that come later wait for that mutation; for an export there is save_copy(). Throws what `look`
+  /// throws; PersistError reentered.
   template <class Look>
   auto read(Look&& look) const {
     static_assert(!std::is_reference_v<std::invoke_result_t<Look, const I&>>,
