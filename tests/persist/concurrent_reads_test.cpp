@@ -145,9 +145,9 @@ template <class I, class Mutate>
 std::size_t read_in_the_middle(Mutate mutate) {
   auto db = guarded<I>();
   std::size_t seen = 0;
+  std::atomic<bool> done = false;
   Callers callers;
   I::between = [&] {
-    std::atomic<bool> done = false;
     callers.begin([&] {
       seen = db.read([&](const I& index) { return index.size(); });
       done = true;
