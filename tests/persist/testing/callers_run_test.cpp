@@ -22,6 +22,8 @@
 #include "support/hasty_index.hpp"
 #include "support/wrong_index.hpp"
 
+namespace of_callers_run {
+
 namespace {
 
 namespace callers_tests {
@@ -416,3 +418,5 @@ TEST_CASE("FaultExploration: what many callers were told is true behind every fa
   CHECK(exploration.report().faults > 200);
   CHECK(exploration.report().poisoned > 20);
 }
+
+}  // namespace of_callers_run

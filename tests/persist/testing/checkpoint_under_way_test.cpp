@@ -18,6 +18,8 @@
 #include "support/catch.hpp"
 #include "support/hasty_index.hpp"
 
+namespace of_checkpoint_under_way {
+
 namespace {
 
 namespace beside_tests {
@@ -207,3 +209,5 @@ TEST_CASE("FaultExploration: what others were told beside a checkpoint is true b
     CHECK(exploration.report().checkpoints.tried.at(place) > 0);
   }
 }
+
+}  // namespace of_checkpoint_under_way

@@ -20,6 +20,8 @@
 #include "support/faulty_index.hpp"
 #include "support/sanitized.hpp"
 
+namespace of_conformance {
+
 namespace {
 
 using Catch::Matchers::Contains;
@@ -162,3 +164,5 @@ TEST_CASE("ConformanceReport: adds up") {
   CHECK((sum.mutations == 20 && sum.rejections == 30 && sum.loads == 40));
   CHECK((sum.damaged_payloads == 55 && sum.refused_payloads == 60 && sum.metadata_seen));
 }
+
+}  // namespace of_conformance

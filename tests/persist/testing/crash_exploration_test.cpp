@@ -17,6 +17,8 @@
 #include "support/catch.hpp"
 #include "support/wrong_index.hpp"
 
+namespace of_crash_exploration {
+
 namespace {
 
 using Catch::Matchers::Contains;
@@ -456,3 +458,5 @@ TEST_CASE("CrashExploration: damage that is not noticed is found", "[testing][vi
   CHECK_THAT(finding(life, all_damage(), counting),
              Contains(" is flipped after an orderly end, and a load throws what is no PersistError: no"));
 }
+
+}  // namespace of_crash_exploration

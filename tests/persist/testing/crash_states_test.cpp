@@ -20,6 +20,8 @@
 #include "support/bytes.hpp"
 #include "support/catch.hpp"
 
+namespace of_crash_states {
+
 namespace {
 
 using iqdb::OpenMode;
@@ -383,3 +385,5 @@ TEST_CASE("CrashStates: where the last change was no write there is none", "[tes
   machine.write("/file", "WX").synced("/file");
   CHECK(last() == 0);
 }
+
+}  // namespace of_crash_states

@@ -9,6 +9,8 @@
 #include "support/catch.hpp"
 #include "support/faulty_index.hpp"
 
+namespace of_decoder_check {
+
 namespace {
 
 using Catch::Matchers::Contains;
@@ -114,3 +116,5 @@ TEST_CASE("check_decoder: an index made of a damaged payload is used") {
   static_cast<void>(iqdb::testing::check_decoder(subject));
   CHECK(FaultyIndex::uses == std::set<std::string>{"insert", "erase", "search", "save_to"});
 }
+
+}  // namespace of_decoder_check

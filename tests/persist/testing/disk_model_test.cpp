@@ -16,6 +16,8 @@
 #include "support/bytes.hpp"
 #include "support/catch.hpp"
 
+namespace of_disk_model {
+
 namespace {
 
 using namespace std::string_literals;
@@ -416,3 +418,5 @@ TEST_CASE("FileOutcomes: what a failed sync has lost is visible and in no outcom
   CHECK(text_of(*outcomes.everything()) == "abZ");
   CHECK(all_of(outcomes) == Texts{"abc", "abZ"});
 }
+
+}  // namespace of_disk_model

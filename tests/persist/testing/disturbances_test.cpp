@@ -15,6 +15,8 @@
 #include "iqdb/persist/testing/life_run.hpp"
 #include "support/catch.hpp"
 
+namespace of_disturbances {
+
 namespace {
 
 namespace disturbances_tests {
@@ -205,3 +207,5 @@ TEST_CASE("LifeRun: with the log off no directory and no lock is held", "[testin
   run.run();
   CHECK(run.machine().visible().contains("/index"));
 }
+
+}  // namespace of_disturbances

@@ -13,6 +13,8 @@
 #include "support/catch.hpp"
 #include "support/wrong_index.hpp"
 
+namespace of_fault_exploration {
+
 namespace {
 
 using Catch::Matchers::Contains;
@@ -274,3 +276,5 @@ TEST_CASE("FaultExploration: a violation that the life itself finds is told with
   CHECK_THAT(found, Contains("(in step 1, insert 3)"));
   CHECK_THAT(found, Contains("\n  the fault: call 0, resolve index: " + message_of(EINTR) + ", once"));
 }
+
+}  // namespace of_fault_exploration

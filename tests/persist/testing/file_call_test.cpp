@@ -9,6 +9,8 @@
 
 #include "support/catch.hpp"
 
+namespace of_file_call {
+
 namespace {
 
 using iqdb::testing::changes_disk;
@@ -83,3 +85,5 @@ TEST_CASE("Fault: an error is what a system call would report", "[testing]") {
   CHECK(iqdb::testing::system_error(EIO).value() == EIO);
   CHECK_FALSE(iqdb::testing::system_error(0));
 }
+
+}  // namespace of_file_call

@@ -16,6 +16,8 @@
 #include "support/catch.hpp"
 #include "support/wrong_index.hpp"
 
+namespace of_life_run {
+
 namespace {
 
 using Catch::Matchers::Contains;
@@ -516,3 +518,5 @@ TEST_CASE("LifeRun: a failed mutation that has changed the index is noticed", "[
   CHECK_THAT(finding(with_log(FsyncPolicy::always(), {insert(3), insert(4)}), plan, true, changing),
              Contains("a mutation that failed has changed the index"));
 }
+
+}  // namespace of_life_run

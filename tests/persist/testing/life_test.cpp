@@ -13,6 +13,8 @@
 #include "iqdb/index/flat.hpp"
 #include "support/catch.hpp"
 
+namespace of_life {
+
 namespace {
 
 using iqdb::Compression;
@@ -211,3 +213,5 @@ TEST_CASE("any_life: mutations are taken and rejected for every reason", "[testi
   CHECK(rejected[iqdb::IndexErrorKind::not_found] > 50);
   CHECK(rejected[iqdb::IndexErrorKind::dimension_mismatch] > 10);
 }
+
+}  // namespace of_life

@@ -19,6 +19,8 @@
 #include "iqdb/types.hpp"
 #include "support/catch.hpp"
 
+namespace of_mutation_check {
+
 namespace {
 
 namespace mutation_check {
@@ -365,3 +367,5 @@ TEST_CASE("check_decoder: a type that trusts nothing may not ask for much memory
              Contains("load_from asked for") && Contains("bytes of memory for a payload of"));
   TrustingIndex::has_room = false;
 }
+
+}  // namespace of_mutation_check

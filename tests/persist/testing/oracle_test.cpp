@@ -8,6 +8,8 @@
 
 #include "support/catch.hpp"
 
+namespace of_oracle {
+
 namespace {
 
 using iqdb::testing::Moment;
@@ -131,3 +133,5 @@ TEST_CASE("Oracle: it says what was found and what was expected", "[testing]") {
         "the load gives number 5 with contents that it had at number 2" + expected);
   CHECK(oracle.explain(moment(2, "x"), 1) == "the load gives number 2 with contents that it never had" + expected);
 }
+
+}  // namespace of_oracle

@@ -9,6 +9,8 @@
 #include "support/catch.hpp"
 #include "support/sample_index.hpp"
 
+namespace of_random {
+
 namespace {
 
 using iqdb::testing::Random;
@@ -75,3 +77,5 @@ TEST_CASE("Random: what tests draw by the hand of sample_index is of the same ge
   CHECK(sample.next() == random.next());
   CHECK(sample.vector(3)[0] == random.component());
 }
+
+}  // namespace of_random

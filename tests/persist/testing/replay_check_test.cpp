@@ -7,6 +7,8 @@
 #include "support/catch.hpp"
 #include "support/faulty_index.hpp"
 
+namespace of_replay_check {
+
 namespace {
 
 using Catch::Matchers::Contains;
@@ -123,3 +125,5 @@ TEST_CASE("check_replay: finds a payload that cannot be loaded") {
   CHECK_THAT(replay_finding(Fault::throws_at_every_second_load),
              Contains("what the durable index has saved cannot be loaded") && Contains("once too often"));
 }
+
+}  // namespace of_replay_check

@@ -12,6 +12,8 @@
 #include "support/catch.hpp"
 #include "support/faulty_index.hpp"
 
+namespace of_round_trip_check {
+
 namespace {
 
 using Catch::Matchers::Contains;
@@ -288,3 +290,5 @@ TEST_CASE("check_round_trip: finds a search that throws after a load") {
   CHECK_THAT(round_trip_finding(Fault::throws_at_a_search_after_load),
              Contains("a search throws, as it did not") && Contains("restore everything that a search needs"));
 }
+
+}  // namespace of_round_trip_check

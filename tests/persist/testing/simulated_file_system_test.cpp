@@ -24,6 +24,8 @@
 #include "support/catch.hpp"
 #include "support/temporary_directory.hpp"
 
+namespace of_simulated_file_system {
+
 namespace {
 
 namespace fs = std::filesystem;
@@ -966,3 +968,5 @@ TEST_CASE("after_restore: what is restored by copies was never lost by a sync", 
     CHECK(durable_in(next) == Files{{"/file", "new text"}});
   }
 }
+
+}  // namespace of_simulated_file_system

@@ -10,6 +10,8 @@
 #include "iqdb/index/flat.hpp"
 #include "support/catch.hpp"
 
+namespace of_subject {
+
 namespace {
 
 using iqdb::FlatIndex;
@@ -53,3 +55,5 @@ TEST_CASE("Subject: a vector follows from its number and has the dimension that 
   CHECK(vectors.size() == 100);
   CHECK(subject.vector(1, 0).empty());
 }
+
+}  // namespace of_subject
