@@ -3,6 +3,12 @@
 // the program uses the headers only.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <span>
+
 #include "iqdb/persist/bytes/helper_threads.hpp"
 #include "iqdb/persist/progress.hpp"
 #include "iqdb/persist/snapshot/snapshot.hpp"

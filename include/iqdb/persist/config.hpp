@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/events.hpp"

@@ -22,6 +22,8 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "iqdb/persist/bytes/checksum.hpp"

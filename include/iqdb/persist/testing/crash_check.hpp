@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 #include "iqdb/index.hpp"
 #include "iqdb/persist/persistable.hpp"

@@ -4,6 +4,7 @@
 // invalid one is returned.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>

@@ -1,6 +1,7 @@
 // One frame of a log, as FrameReader returns it.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
