@@ -91,7 +91,7 @@ if(CASE STREQUAL "install")
   endforeach()
 
 elseif(CASE STREQUAL "tool")
-  # Built alone and installed alone: the program, its manual page, and what completes its options.
+  # Installed alone: the program, which the build of the tests has made, its manual page, and what completes its options.
   run(${configure} -S "${SOURCE}" -B build -DBUILD_TESTING=OFF -DIQDB_PERSIST_BUILD_EXAMPLES=OFF -DIQDB_PERSIST_BUILD_TOOL=ON
       -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG=-O0 -DCMAKE_DISABLE_FIND_PACKAGE_IqdbPersistHnswlib=ON
       -DCMAKE_DISABLE_FIND_PACKAGE_IqdbPersistFaiss=ON -DCMAKE_DISABLE_FIND_PACKAGE_IqdbPersistUsearch=ON)
@@ -100,8 +100,7 @@ elseif(CASE STREQUAL "tool")
   if(EXISTS "${work}/headers/bin/iqdb" OR NOT EXISTS "${work}/headers/include")
     message(FATAL_ERROR "an install without the program is not one of headers")
   endif()
-  run("${CMAKE_COMMAND}" --build build --target iqdb)
-  run("${CMAKE_COMMAND}" --install build --component tool --prefix "${work}/tool")
+  run("${CMAKE_COMMAND}" --install "${BINARY}" --component tool --prefix "${work}/tool")
   file(GLOB_RECURSE tool_files RELATIVE "${work}/tool" "${work}/tool/*")
   list(SORT tool_files)
   set(expected bin/iqdb share/bash-completion/completions/iqdb share/man/man1/iqdb.1 share/zsh/site-functions/_iqdb)
@@ -159,7 +158,8 @@ elseif(CASE STREQUAL "pkg_config")
 
 elseif(CASE STREQUAL "compiled")
   # The library that the headers do without: found as a component, and built on demand within another project.
-  run(${configure} -S "${SOURCE}" -B build -DBUILD_TESTING=OFF -DIQDB_PERSIST_BUILD_EXAMPLES=OFF -DIQDB_PERSIST_COMPILED=ON)
+  run(${configure} -S "${SOURCE}" -B build -DBUILD_TESTING=OFF -DIQDB_PERSIST_BUILD_EXAMPLES=OFF -DIQDB_PERSIST_BUILD_TOOL=OFF
+      -DIQDB_PERSIST_COMPILED=ON)
   run("${CMAKE_COMMAND}" --build build)
   run("${CMAKE_COMMAND}" --install build --prefix "${work}/first")
   file(RENAME "${work}/first" "${work}/moved")
