@@ -214,8 +214,8 @@ template <Storage S>
     const auto covered = history::covered_lsn(storage, candidate, up_to, config);
     return covered && *covered <= up_to;
   };
-  if (!holds(path)) {
-    std::vector<HistoryEntry> entries = history::entries(storage, path);
+  std::vector<HistoryEntry> entries = history::entries(storage, path);
+  if (!entries.empty() && !holds(path)) {
     for (auto entry = entries.rbegin(); entry != entries.rend(); ++entry) {
       if (entry->has_snapshot && entry->has_log && holds(entry->path)) {
         return std::move(entry->path);
