@@ -37,6 +37,7 @@ class Operations(Case):
             self.assertEqual((process.returncode, process.stderr), (0, ""), command)
             shown.append(f"$ {command}\n{without_chance(output)}")
             printed.append(f"$ {command}\n{without_chance(process.stdout)}")
+        self.maxDiff = None
         self.assertEqual("".join(printed), "".join(shown))
 
     def test_the_table_has_every_kind_of_error(self):
