@@ -19,6 +19,7 @@ set(iqdb_persist_headers
     iqdb/persist/events.hpp
     iqdb/persist/stats.hpp
     iqdb/persist/call_under_way.hpp
+    iqdb/persist/history_paths.hpp
     iqdb/persist/config.hpp
     iqdb/persist/progress.hpp
     # Bytes: checksums, streams, buffers.
@@ -42,12 +43,14 @@ set(iqdb_persist_headers
     # Storage: what is asked of a store, and how files do it.
     iqdb/persist/storage/storage.hpp
     iqdb/persist/storage/duplicate.hpp
+    iqdb/persist/storage/names.hpp
     iqdb/persist/storage/sparing_file.hpp
     iqdb/persist/storage/file_system.hpp
     iqdb/persist/storage/posix_calls.hpp
     iqdb/persist/storage/posix_locks.hpp
     iqdb/persist/storage/posix_attributes.hpp
     iqdb/persist/storage/posix_duplicates.hpp
+    iqdb/persist/storage/posix_names.hpp
     iqdb/persist/storage/posix_file_system.hpp
     iqdb/persist/storage/posix_child.hpp
     iqdb/persist/storage/posix_memory.hpp
@@ -101,6 +104,7 @@ set(iqdb_persist_headers
     iqdb/persist/wal/log_replay.hpp
     iqdb/persist/wal/recovery.hpp
     iqdb/persist/wal/log_guard.hpp
+    iqdb/persist/wal/history.hpp
     iqdb/persist/wal/read_only.hpp
     iqdb/persist/wal/followed_log.hpp
     iqdb/persist/wal/log_copy.hpp

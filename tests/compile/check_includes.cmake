@@ -35,8 +35,8 @@ set(allowed_in_iqdb/index/usearch/stream_layout.hpp "usearch/index_dense\\.hpp")
 set(allowed_in_iqdb/index/usearch/slot_graph.hpp "usearch/index_dense\\.hpp")
 set(allowed_in_iqdb/persist/bytes/huge_pages.hpp "sys/mman\\.h")
 set(allowed_in_iqdb/persist/posix_process.hpp "(unistd|sys/mman)\\.h")
-foreach(part IN ITEMS attributes duplicates calls child file_system locks memory)
-  set(allowed_in_iqdb/persist/storage/posix_${part}.hpp "(fcntl|poll|unistd|pthread|sys/[a-z]+|linux/[a-z]+)\\.h")
+foreach(part IN ITEMS attributes duplicates names calls child file_system locks memory)
+  set(allowed_in_iqdb/persist/storage/posix_${part}.hpp "(dirent|fcntl|poll|unistd|pthread|sys/[a-z]+|linux/[a-z]+)\\.h")
 endforeach()
 
 # The floors, and what each stands on. A header's floor is its folder. In the folder of the face lie also the names that every
@@ -70,6 +70,7 @@ set(ground
     iqdb/persist/events.hpp
     iqdb/persist/stats.hpp
     iqdb/persist/call_under_way.hpp
+    iqdb/persist/history_paths.hpp
     iqdb/persist/config.hpp
     iqdb/persist/progress.hpp)
 

@@ -3,6 +3,7 @@
 
     tests/mutation/run.py                  all mutants of mutants.toml
     tests/mutation/run.py --seventh today    a seventh of them, others each day
+    tests/mutation/run.py --source FILE    those that a test of this file must notice
     tests/mutation/run.py --only NAME      this one, with the output of its test
     tests/mutation/run.py --check          compiles nothing: does each mutant still apply, and is its test still there?
 
@@ -346,6 +347,7 @@ def seventh(text: str) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", metavar="NAME", help="try this mutant alone")
+    parser.add_argument("--source", metavar="FILE", help="those whose test is in this file, below tests/")
     parser.add_argument("--seventh", metavar="N", type=seventh, help="the seventh of this number, 0 to 6; today: by the date")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many are tried at the same time")
     parser.add_argument("--list", action="store_true", help="list them, and try none")
@@ -357,6 +359,10 @@ def main() -> int:
         mutants = [mutant for mutant in mutants if mutant.name == arguments.only]
         if not mutants:
             parser.error(f"there is no mutant {arguments.only}")
+    if arguments.source is not None:
+        mutants = [mutant for mutant in mutants if mutant.source == arguments.source]
+        if not mutants:
+            parser.error(f"no mutant has its test in {arguments.source}")
     if arguments.seventh is not None:
         mutants = sevenths_of(mutants)[arguments.seventh]
         print(f"seventh {arguments.seventh}: {len(mutants)} mutants")

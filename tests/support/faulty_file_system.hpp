@@ -248,6 +248,13 @@ class FaultyFileSystem {
     return fault.error ? fault.error : real_.remove(directory, name);
   }
 
+  iqdb::SystemResult<std::vector<std::filesystem::path>> names(Handle directory) {
+    if (const Fault fault = before(FileCall::names, directory); fault.error) {
+      return {{}, fault.error};
+    }
+    return real_.names(directory);
+  }
+
   iqdb::SystemResult<std::size_t> name_limit(Handle directory) {
     if (const Fault fault = before(FileCall::name_limit, directory); fault.error) {
       return {0, fault.error};

@@ -174,6 +174,15 @@ class MemoryStorage {
     state().files[aside] = state().files.at(path);
   }
 
+  [[nodiscard]] std::vector<std::filesystem::path> names(const Lock& /*held*/) const { return names_beside({}); }
+  [[nodiscard]] std::vector<std::filesystem::path> names_beside(const std::filesystem::path& /*path*/) const {
+    std::vector<std::filesystem::path> names;
+    for (const auto& [name, bytes] : state().files) {
+      names.push_back(name);
+    }
+    return names;
+  }
+
   /// What is stored, to be looked at and changed.
   [[nodiscard]] std::map<std::filesystem::path, Bytes>& files() { return state().files; }
 

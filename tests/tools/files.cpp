@@ -129,10 +129,12 @@ void obey(Database& db, std::istringstream& line) {
   }
 }
 
-int write(const fs::path& path) {
-  Database db =
-      Database::load_or_create({.path = path, .wal_enabled = true, .checkpoint = iqdb::CheckpointPolicy::manual()},
-                               iqdb::FlatIndex(sample_dim, iqdb::DistanceMetric::euclidean));
+int write(const fs::path& path, std::size_t older_states) {
+  Database db = Database::load_or_create({.path = path,
+                                          .wal_enabled = true,
+                                          .checkpoint = iqdb::CheckpointPolicy::manual(),
+                                          .history = iqdb::HistoryPolicy::keep_last(older_states)},
+                                         iqdb::FlatIndex(sample_dim, iqdb::DistanceMetric::euclidean));
   std::cout << "ready" << std::endl;
   for (std::string text; std::getline(std::cin, text);) {
     std::istringstream line(text);
@@ -161,8 +163,8 @@ int main(int argc, char** argv) {
     if (words.size() == 2 && words[0] == "samples") {
       return make_samples(words[1]);
     }
-    if (words.size() == 2 && words[0] == "write") {
-      return write(words[1]);
+    if (words.size() == 3 && words[0] == "write") {
+      return write(words[1], std::stoul(words[2]));
     }
     if (words.size() == 3 && words[0] == "large") {
       return make_large(words[1], std::stoul(words[2]));
@@ -171,6 +173,6 @@ int main(int argc, char** argv) {
     std::cerr << "files: " << error.what() << "\n";
     return 1;
   }
-  std::cerr << "usage: files samples DIRECTORY | files write PATH | files large PATH MEBIBYTES\n";
+  std::cerr << "usage: files samples DIRECTORY | files write PATH OLDER_STATES | files large PATH MEBIBYTES\n";
   return 2;
 }

@@ -45,9 +45,9 @@ def run(*words, **options) -> Answer:
 class Writer:
     """A process that has an index of the type flat open, and does to it what it is told."""
 
-    def __init__(self, path: pathlib.Path) -> None:
+    def __init__(self, path: pathlib.Path, older_states: int = 0) -> None:
         self.process = subprocess.Popen(
-            [FILES, "write", str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+            [FILES, "write", str(path), str(older_states)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
         self.await_line("ready")
 
     def await_line(self, expected: str) -> None:

@@ -54,6 +54,23 @@ class Backup(Case):
         self.assertEqual(run("restore", self.path, self.directory / "later", "--up-to", 4).code, 2)
         self.assertFalse((self.directory / "later").exists())
 
+    def test_older_states_are_listed_and_restored(self):
+        path = self.directory / "vectors.iqdb"
+        writer = Writer(path, older_states=2)
+        writer.do("insert 1", "insert 2", "checkpoint", "erase 1", "checkpoint", "insert 3")
+        states = run("history", path, "--json").json["states"]
+        self.assertEqual([(each["first_lsn"], each["last_lsn"]) for each in states], [(3, 4), (2, 3), (0, 2)])
+        self.assertEqual([each["replaced_at_ms"] is None for each in states], [True, False, False])
+        self.assertEqual(run("info", path, "--json").json["older_states"], 2)
+        restored = self.directory / "earlier.iqdb"
+        answer = run("restore", path, restored, "--up-to", 1, "--json")
+        self.assertEqual((answer.code, answer.json["lsn"]), (0, 1))
+        self.assertEqual(self.mutations(restored), [("insert", 1)])
+        self.assertEqual(run("verify", states[2]["path"]).code, 0)
+        writer.end()
+        self.assertIn("the index as it is", run("history", path).out)
+        self.assertEqual(run("history", self.directory / "none").code, 3)
+
     def test_a_directory_is_no_place_for_an_index(self):
         self.index().do("insert 1").end()
         answer = run("restore", self.path, self.directory)

@@ -1,9 +1,7 @@
 // iqdb info PATH: what the files of an index are, read as far as it costs next to nothing.
 #include <sys/stat.h>
 
-#include <array>
 #include <cstdint>
-#include <ctime>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -16,6 +14,7 @@
 #include "foreign.hpp"
 #include "given_path.hpp"
 #include "iqdb/persist/inspect.hpp"
+#include "iqdb/persist/wal/history.hpp"
 #include "iqdb/persist/wal/log_paths.hpp"
 #include "lock_holder.hpp"
 #include "log_facts.hpp"
@@ -38,12 +37,7 @@ constexpr std::uint64_t most_log_bytes = std::uint64_t{16} << 20U;
 // When the file was last written, e.g. "2026-11-29 00:34:40 UTC"; nothing if it is not there.
 std::optional<std::string> time_written(const fs::path& path) {
   struct ::stat found {};
-  ::tm broken_down{};
-  if (::stat(path.c_str(), &found) != 0 || ::gmtime_r(&found.st_mtim.tv_sec, &broken_down) == nullptr) {
-    return std::nullopt;
-  }
-  std::array<char, 64> text{};
-  return std::string(text.data(), std::strftime(text.data(), text.size(), "%Y-%m-%d %H:%M:%S UTC", &broken_down));
+  return ::stat(path.c_str(), &found) == 0 ? std::optional(utc_text(found.st_mtim.tv_sec)) : std::nullopt;
 }
 
 // What is known about the files of an index.
@@ -54,6 +48,7 @@ struct IndexFacts {
   std::optional<PayloadHead> payload = {};
   LockState lock = {};
   std::vector<std::pair<fs::path, std::uint64_t>> beside = {};  // other files, with their sizes
+  std::size_t older_states = 0;                                 // in the history
   std::vector<iqdb::PersistError> problems = {};
 };
 
@@ -119,6 +114,7 @@ IndexFacts gather(const fs::path& path, bool full) {
   iqdb::FileStorage storage;
   const fs::path name = storage.resolve(path);
   facts.lock = look_at_lock(name);
+  facts.older_states = iqdb::history::entries(storage, name).size();
   for (const char* const ending : {".tmp", ".wal.tmp", ".wal.torn", ".wal.torn.tmp"}) {
     fs::path other = name;
     other += ending;
@@ -198,6 +194,7 @@ Json json_of(const IndexFacts& facts) {
     document["beside"].push_back(
         {{"path", path.string()}, {"file_bytes", bytes}, {"what", what_beside(path, facts.lock)}});
   }
+  document["older_states"] = facts.older_states;
   document["problems"] = json_of_problems(facts.problems);
   return document;
 }
@@ -243,6 +240,9 @@ void print(Output& out, const IndexFacts& facts) {
   }
   out.line(out.bold("beside"));
   out.field("lock", lock_text(facts.lock));
+  if (facts.older_states > 0) {
+    out.field("older states", std::to_string(facts.older_states) + "; iqdb history lists them");
+  }
   for (const auto& [path, bytes] : facts.beside) {
     out.field(harmless(path.filename().string()), std::to_string(bytes) + " bytes: " + what_beside(path, facts.lock));
   }

@@ -24,6 +24,7 @@ void add_verify(Program& program);
 void add_log(Program& program);
 void add_backup(Program& program);
 void add_restore(Program& program);
+void add_history(Program& program);
 void add_completion(Program& program);
 
 inline void add_commands(Program& program) {
@@ -32,6 +33,7 @@ inline void add_commands(Program& program) {
   add_log(program);
   add_backup(program);
   add_restore(program);
+  add_history(program);
   add_completion(program);
 }
 

@@ -4,9 +4,11 @@
 
 #include <array>
 #include <cerrno>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <system_error>
 
 #include "iqdb/persist/error.hpp"
@@ -64,6 +66,16 @@ std::string bytes_text(std::uint64_t bytes) {
   std::array<char, 32> text{};
   std::snprintf(text.data(), text.size(), "%.1f %s", value, units.at(unit));
   return std::string(text.data()) + " (" + exact + ")";
+}
+
+std::string utc_text(std::int64_t seconds) {
+  const std::time_t time{seconds};
+  ::tm broken_down{};
+  std::array<char, 64> text{};
+  if (::gmtime_r(&time, &broken_down) == nullptr) {
+    return std::to_string(seconds) + " s since 1970 UTC";
+  }
+  return {text.data(), std::strftime(text.data(), text.size(), "%Y-%m-%d %H:%M:%S UTC", &broken_down)};
 }
 
 Json error_document(const Failure& failure) {

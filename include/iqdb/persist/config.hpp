@@ -13,6 +13,7 @@
 
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/events.hpp"
+#include "iqdb/persist/history_paths.hpp"
 #include "iqdb/persist/index_path.hpp"
 #include "iqdb/persist/version.hpp"
 
@@ -96,6 +97,34 @@ class CheckpointPolicy {
   Bounds bounds_;
 };
 
+/// Which older states of an index are kept beside it. A snapshot that a save or a checkpoint replaces gets a second name, and
+/// so does its log: that costs two names and one sync of the directory, and the space of what is kept. With
+/// PersistConfig::up_to the index can then be loaded as it was at any mutation since the oldest of them.
+class HistoryPolicy {
+ public:
+  /// None.
+  [[nodiscard]] static constexpr HistoryPolicy none() noexcept { return {0, {}}; }
+
+  /// The last `count` snapshots that were replaced: 1 to 1,000,000.
+  [[nodiscard]] static constexpr HistoryPolicy keep_last(std::size_t count) noexcept { return {count, {}}; }
+
+  /// What the index was in the last `span`, 1 second to 100 years, by the system's clock. A clock that is set forward gives
+  /// up older states early.
+  [[nodiscard]] static constexpr HistoryPolicy keep_for(std::chrono::seconds span) noexcept { return {0, span}; }
+
+  [[nodiscard]] constexpr bool is_on() const noexcept { return count_ != 0 || span_.count() != 0; }
+  [[nodiscard]] constexpr std::size_t count() const noexcept { return count_; }              ///< 0 unless keep_last()
+  [[nodiscard]] constexpr std::chrono::milliseconds span() const noexcept { return span_; }  ///< 0 unless keep_for()
+
+  friend constexpr bool operator==(const HistoryPolicy&, const HistoryPolicy&) = default;
+
+ private:
+  constexpr HistoryPolicy(std::size_t count, std::chrono::seconds span) noexcept : count_(count), span_(span) {}
+
+  std::size_t count_;
+  std::chrono::seconds span_;
+};
+
 /// How snapshots are compressed. This setting does not affect loading: a program loads every snapshot whose codec it is
 /// built with.
 class Compression {
@@ -155,7 +184,8 @@ enum class Freezing : std::uint8_t {
 /// The settings of a PersistedIndex or a SharedIndex.
 struct PersistConfig {
   /// The snapshot's file. A symbolic link is followed. The log, the lock and temporary files lie beside it, so the name
-  /// must not end with ".wal", ".wal.torn", ".tmp" or ".lock", and must leave room for ".wal.torn.tmp" (13 bytes).
+  /// must not end with ".wal", ".wal.torn", ".tmp" or ".lock", and must leave room for ".wal.torn.tmp" (13 bytes), with a
+  /// history for 32 bytes. A name that ends with ".history" can only be loaded to read.
   std::filesystem::path path = {};
   /// Whether each mutation is logged before it is applied.
   bool wal_enabled = false;
@@ -163,6 +193,9 @@ struct PersistConfig {
   FsyncPolicy fsync_policy = FsyncPolicy::always();
   /// When an index with a log makes a checkpoint by itself.
   CheckpointPolicy checkpoint = CheckpointPolicy::automatic();
+  /// Which older states are kept, as files beside the snapshot whose names end with ".history". None of them is the only
+  /// one of its bytes on another disk: a history is no backup.
+  HistoryPolicy history = HistoryPolicy::none();
   /// How snapshots are compressed.
   Compression compression = Compression::none();
   /// How a checkpoint of a SharedIndex holds the index still. A PersistedIndex has one thread, which waits.
@@ -174,7 +207,7 @@ struct PersistConfig {
   /// to write, and may run beside a writer. Mutations and saves then throw PersistError read_only.
   bool read_only = false;
   /// With `read_only`, the number (LSN) of the last mutation that is loaded; what stands behind it in the log is not
-  /// read. The way to have everything before the damage of a log.
+  /// read. The way to have everything before the damage of a log, and with a history the index as it was.
   std::optional<std::uint64_t> up_to = {};
   /// Whether a load passes over a logged mutation that the index rejects, whatever it throws, instead of throwing
   /// replay_rejected. The mutation is lost; RecoveryReport::tolerated counts it, and the old log is kept.
@@ -223,7 +256,9 @@ IQDB_PERSIST_INLINE void validate(const PersistConfig& config) {
   if (!config.path.has_filename()) {
     refuse(PersistErrorKind::invalid_config, "PersistConfig::path names a directory; set it to the snapshot's file");
   }
-  index_path::require_usable(config.path);
+  if (!config.read_only || !index_path::ends_like(config.path.filename().string(), history_paths::ending)) {
+    index_path::require_usable(config.path);
+  }
   const auto require_from_to = [&refuse](const char* name, auto value, auto least, auto most) {
     if (value < least || value > most) {
       refuse(PersistErrorKind::invalid_config, std::string(name) + " is " + std::to_string(value) + "; it must be " +
@@ -238,6 +273,20 @@ IQDB_PERSIST_INLINE void validate(const PersistConfig& config) {
   if (config.checkpoint.is_automatic()) {
     require_from_to("the recovery_time of CheckpointPolicy::automatic, in milliseconds,",
                     config.checkpoint.bounds().recovery_time.count(), std::chrono::milliseconds::rep{1}, a_day.count());
+  }
+  if (config.history.is_on()) {
+    constexpr std::size_t most_name_bytes = 255;  // the limit of the usual file systems
+    if (config.history.count() != 0) {
+      require_from_to("the count of HistoryPolicy::keep_last", config.history.count(), std::size_t{1},
+                      std::size_t{1000000});
+    } else {
+      constexpr std::chrono::milliseconds century = std::chrono::hours(24) * 36525;
+      require_from_to("the span of HistoryPolicy::keep_for, in milliseconds,", config.history.span().count(),
+                      std::chrono::milliseconds::rep{1000}, century.count());
+    }
+    require_from_to("with PersistConfig::history, the length of the path's file name",
+                    config.path.filename().native().size(), std::size_t{1},
+                    most_name_bytes - history_paths::most_bytes_added);
   }
   require_from_to("PersistConfig::slow_sync, in milliseconds,", config.slow_sync.count(),
                   std::chrono::milliseconds::rep{0}, a_day.count());

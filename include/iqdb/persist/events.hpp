@@ -21,6 +21,7 @@ struct Event {
     checkpoint_done,    ///< `bytes` is the size of the snapshot
     checkpoint_failed,  ///< nothing is lost, but the log grows; an automatic one is tried again when it has doubled
     freezing_failed,    ///< the index could not be held still beside mutations: they wait for this checkpoint
+    sweep_failed,       ///< older states that the history does not keep any more could not be removed
     slow_sync,          ///< a sync of the log took longer than PersistConfig::slow_sync
     poisoned,           ///< nothing can be logged any more
   };
@@ -43,6 +44,8 @@ struct Event {
       return "checkpoint_failed";
     case Event::Kind::freezing_failed:
       return "freezing_failed";
+    case Event::Kind::sweep_failed:
+      return "sweep_failed";
     case Event::Kind::slow_sync:
       return "slow_sync";
     case Event::Kind::poisoned:

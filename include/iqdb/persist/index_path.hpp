@@ -17,7 +17,7 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 namespace index_path {
 
 // The endings of files beside a snapshot. A temporary file replaces each of the others: ".wal.tmp" ends like ".tmp".
-inline constexpr std::array<std::string_view, 4> endings{".wal", ".wal.torn", ".tmp", ".lock"};
+inline constexpr std::array<std::string_view, 5> endings{".wal", ".wal.torn", ".tmp", ".lock", ".history"};
 
 // The longest name that a file beside a snapshot may ever have ends so.
 inline constexpr std::string_view longest_ending = ".wal.torn.tmp";

@@ -217,6 +217,18 @@ class BasicFileStorage {
     return number;
   }
 
+  /// The names of what lies in the directory that the lock holds, in no order. Throws PersistError io.
+  [[nodiscard]] std::vector<std::filesystem::path> names(const Lock& held) requires ListsFiles<F> {
+    return names_in(held.directory()->get(), held.directory()->path());
+  }
+
+  /// The same for the directory of `path`, without a lock.
+  [[nodiscard]] std::vector<std::filesystem::path> names_beside(const std::filesystem::path& path) requires
+      ListsFiles<F> {
+    HeldDirectory<F> directory(fs_, path);
+    return names_in(directory.get(), path);
+  }
+
   /// Makes the bytes of the locked file, or of a file beside it, durable, whoever wrote them. Does nothing if it does not
   /// exist. Throws PersistError io.
   void sync(const std::filesystem::path& path, const Lock& held) {
@@ -254,6 +266,14 @@ class BasicFileStorage {
   }
 
  private:
+  std::vector<std::filesystem::path> names_in(typename F::Handle directory, const std::filesystem::path& path) {
+    auto [names, error] = file_calls::retried([&] { return fs_.names(directory); });
+    if (error) {
+      file_errors::fail("list the files beside it", path, error);
+    }
+    return std::move(names);
+  }
+
   void remove_stale(const TemporaryNames& names, HeldDirectory<F>& directory) {
     const std::error_code error =
         file_calls::uninterrupted([&] { return fs_.remove(directory.get(), names.temporary_name); });

@@ -110,6 +110,13 @@ concept DuplicatesFiles = requires(F& fs, typename F::Handle from, typename F::H
   { fs.acl(from) } -> std::same_as<SystemResult<std::vector<std::byte>>>;
 };
 
+/// A file system that can say which names a directory has. A history needs it.
+template <class F>
+concept ListsFiles = requires(F& fs, typename F::Handle directory) {
+  // The names in an open directory, in no order.
+  { fs.names(directory) } -> std::same_as<SystemResult<std::vector<std::filesystem::path>>>;
+};
+
 /// `static constexpr bool handles_are_descriptors = true`: a handle is an `int`, and a forked process has the same file
 /// open under it.
 template <class F>

@@ -17,6 +17,7 @@
 #include "iqdb/persist/storage/posix_calls.hpp"
 #include "iqdb/persist/storage/posix_duplicates.hpp"
 #include "iqdb/persist/storage/posix_locks.hpp"
+#include "iqdb/persist/storage/posix_names.hpp"
 #include "iqdb/persist/version.hpp"
 
 #include <fcntl.h>
@@ -196,6 +197,11 @@ class PosixFileSystem {
   /// Removes the name of a file in `directory`.
   std::error_code remove(Handle directory, const std::filesystem::path& name) const noexcept {
     return answered(::unlinkat(directory, name.c_str(), 0));
+  }
+
+  /// Returns the names in `directory`, in no order. Throws std::bad_alloc.
+  [[nodiscard]] SystemResult<std::vector<std::filesystem::path>> names(Handle directory) const {
+    return posix_names::in_directory(directory);
   }
 
   /// Returns how many bytes the name of a file in `directory` may have.

@@ -39,6 +39,7 @@ enum class FileCall : std::uint8_t {
   rename,
   link,
   remove,
+  names,           ///< that a directory has
   name_limit,      ///< of a directory
   is_mount_point,  ///< by name
   lock,
@@ -93,6 +94,8 @@ enum class FileCall : std::uint8_t {
       return "link";
     case FileCall::remove:
       return "remove";
+    case FileCall::names:
+      return "list";
     case FileCall::name_limit:
       return "limit of names in";
     case FileCall::is_mount_point:

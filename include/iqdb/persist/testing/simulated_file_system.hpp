@@ -287,6 +287,14 @@ class SimulatedFileSystem {
     return {};
   }
 
+  [[nodiscard]] SystemResult<std::vector<std::filesystem::path>> names(Handle directory) {
+    if (const Fault fault = before(FileCall::names, "."); fault.error) {
+      return {{}, fault.error};
+    }
+    const std::lock_guard guard(state_->mutex);
+    return {state_->names_in(directory), {}};
+  }
+
   [[nodiscard]] SystemResult<Handle> lock(Handle directory, const std::filesystem::path& name) {
     if (const Fault fault = before(FileCall::lock, name.native()); fault.error) {
       return {-1, fault.error};

@@ -73,6 +73,18 @@ struct SimulatedMachine {
     return directories.full_name(*open.at(directory).directory, name.native());
   }
 
+  /// The names of the files in an open directory, but for lock files.
+  [[nodiscard]] std::vector<std::filesystem::path> names_in(Handle directory) const {
+    const std::string place = full_name(directory, "");
+    std::vector<std::filesystem::path> names;
+    for (const auto& [name, file] : disk.visible) {
+      if (name.starts_with(place) && name.find('/', place.size()) == std::string::npos) {
+        names.emplace_back(name.substr(place.size()));
+      }
+    }
+    return names;
+  }
+
   /// The file of a handle.
   [[nodiscard]] SimulatedFile& file_of(Handle handle) const { return *open.at(handle).file; }
 

@@ -27,6 +27,7 @@
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/frame_reader.hpp"
+#include "iqdb/persist/wal/history.hpp"
 #include "iqdb/persist/wal/log_copy.hpp"
 #include "iqdb/persist/wal/log_identity.hpp"
 #include "iqdb/persist/wal/log_paths.hpp"
@@ -287,14 +288,15 @@ BackupInfo back_up_files(S& storage, const std::filesystem::path& path, const st
   return backup::timed([&] {
     backup::Place<S> place(storage, path, to);
     return read_only::until_they_fit([&] {
-      std::optional<typename S::File> log = storage.open(log_path(path));
-      typename S::File snapshot = backup::opened(storage, path, nullptr);
+      const std::filesystem::path from = options.up_to ? path_holding(storage, path, *options.up_to, config) : path;
+      std::optional<typename S::File> log = storage.open(log_path(from));
+      typename S::File snapshot = backup::opened(storage, from, nullptr);
       if constexpr (GrowingFile<typename S::File>) {
         if (log) {
           log->refresh();  // a writer that ends, or undoes an append, cuts it off
         }
       }
-      return naming_file(path,
+      return naming_file(from,
                          [&] { return place.fill(snapshot, log ? &*log : nullptr, std::nullopt, options, config); });
     });
   });

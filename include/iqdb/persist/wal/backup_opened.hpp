@@ -31,6 +31,9 @@ BackupInfo back_up_opened(OpenedIndex<I, S>& opened, S& storage, const std::file
   if (config.read_only) {
     return back_up_files(storage, path, to, options, config);
   }
+  if (options.up_to && path_holding(storage, path, *options.up_to, config) != path) {
+    return back_up_files(storage, path, to, options, config);
+  }
   if (!config.wal_enabled) {
     if (options.up_to) {
       backup::throw_no_log();

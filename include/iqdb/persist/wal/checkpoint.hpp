@@ -18,6 +18,7 @@
 #include "iqdb/persist/snapshot/snapshot_format.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
+#include "iqdb/persist/wal/history.hpp"
 #include "iqdb/persist/wal/log_paths.hpp"
 #include "iqdb/persist/wal/new_log.hpp"
 #include "iqdb/persist/wal/open_log.hpp"
@@ -101,6 +102,7 @@ template <Persistable I, Storage S>
   }
   // Without this sync the checkpoint frame, or the rename, could reach the disk before the snapshot's bytes.
   checkpoint::or_poison(*log.writer, [&] { written.file.sync(); });
+  keep_history(storage, path, log.lock, config, written.fingerprint);
   checkpoint::put_snapshot_in_place(written, *log.writer);
   return written;
 }

@@ -26,6 +26,7 @@
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/checkpoint.hpp"
+#include "iqdb/persist/wal/history.hpp"
 #include "iqdb/persist/wal/log_identity.hpp"
 #include "iqdb/persist/wal/log_paths.hpp"
 #include "iqdb/persist/wal/log_tail.hpp"
@@ -120,6 +121,8 @@ SnapshotInfo in_steps(const I& index, S& storage, const std::filesystem::path& p
   LogWriter<S>& writer = *log.writer;
   LogPosition settled;
   const KeptFromBeingFreed<S> old_snapshot(storage, path, log.lock);
+  // While mutations go on: they are in the log, which keeps both names until a new one takes its place.
+  keep_history(storage, path, log.lock, config, written->fingerprint);
   alone([&] {
     put_snapshot_in_place(*written, writer);
     settled = writer.end();
@@ -160,6 +163,7 @@ SnapshotInfo checkpoint_beside(const I& index, S& storage, const std::filesystem
       });
     });
   });
+  sweep_history(storage, path, log.lock, config);
   info.pause = pause;
   return info;
 }

@@ -12,6 +12,7 @@
 #include "iqdb/persist/snapshot/snapshot.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
+#include "iqdb/persist/wal/history.hpp"
 #include "iqdb/persist/wal/log_guard.hpp"
 #include "iqdb/persist/wal/log_paths.hpp"
 #include "iqdb/persist/wal/new_log.hpp"
@@ -26,10 +27,11 @@ template <Persistable I, Storage S>
 [[nodiscard]] std::unique_ptr<OpenLog<S>> create_files(const I& index, S& storage, const std::filesystem::path& path,
                                                        typename S::Lock lock, const PersistConfig& config) {
   std::ignore = require_replaceable<I>(storage, path, config, &lock);
+  WrittenSnapshot<S> base = write_snapshot(index, storage, lock, path, config);
+  keep_history(storage, path, lock, config, base.fingerprint);
   // Durably, and before the snapshot: a crash must not leave a new snapshot beside a log that continues another one.
   storage.remove(log_path(path), lock);
   // Everything else that may fail comes before the first file is in place.
-  WrittenSnapshot<S> base = write_snapshot(index, storage, lock, path, config);
   NewLog<S> log(storage, log_path(path), lock, base.fingerprint, 0, std::nullopt, config);
   log.finish();
   std::unique_ptr<OpenLog<S>> opened = open_log::prepared<S>(std::move(lock), config);
@@ -37,6 +39,7 @@ template <Persistable I, Storage S>
   put_in_place(base.file);
   put_in_place(log.file());
   opened->writer->go_on_with(storage, log);
+  sweep_history(storage, path, opened->lock, config);
   return opened;
 }
 

@@ -18,6 +18,7 @@
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/creation.hpp"
+#include "iqdb/persist/wal/history.hpp"
 #include "iqdb/persist/wal/log_guard.hpp"
 #include "iqdb/persist/wal/opening.hpp"
 #include "iqdb/persist/wal/recovery_report.hpp"
@@ -69,6 +70,7 @@ template <Persistable I, Storage S, class Otherwise>
                                           Otherwise&& otherwise) {
   const auto started = std::chrono::steady_clock::now();
   check<I>(config, false);
+  require_history_possible<S>(config);
   const std::filesystem::path path = storage.resolve(config.path);
   return naming_file(path, [&]() -> OpenedIndex<I, S> {
     std::optional<typename S::Lock> lock = lock_of(config, storage, path);
@@ -97,6 +99,7 @@ template <Persistable I, Storage S, class Otherwise>
 template <Persistable I, Storage S, class Make>
 [[nodiscard]] OpenedIndex<I, S> created(PersistConfig& config, S& storage, Make&& make) {
   opening::check<I>(config, true);
+  require_history_possible<S>(config);
   const std::filesystem::path path = storage.resolve(config.path);
   return naming_file(path, [&] {
     auto lock = opening::lock_of(config, storage, path);

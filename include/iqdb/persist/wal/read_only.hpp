@@ -21,6 +21,7 @@
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/frame_marks.hpp"
+#include "iqdb/persist/wal/history.hpp"
 #include "iqdb/persist/wal/log_guard.hpp"
 #include "iqdb/persist/wal/log_paths.hpp"
 #include "iqdb/persist/wal/log_replay.hpp"
@@ -111,14 +112,32 @@ auto until_they_fit(Attempt attempt) {
   }
 }
 
+// Throws PersistError invalid_config: the newest older state that could hold `up_to` ends at `last`.
+[[noreturn, gnu::cold, gnu::noinline]] inline void throw_not_in_history(std::uint64_t up_to, std::uint64_t last) {
+  throw_persist_error(PersistErrorKind::invalid_config,
+                      "up_to is " + std::to_string(up_to) + ", but the history has the states up to " +
+                          std::to_string(last) + ", and the snapshot beside it has no log that gives it a number");
+}
+
 }  // namespace read_only
 
-/// Loads the index of `path`, a resolved name, without a lock. Throws what recover throws, except what only writing can
+/// Loads the index of `path`, a resolved name, without a lock; with config.up_to from its history, if only that has the state.
+/// Throws what recover throws, except what only writing can
 /// meet; io if there is no snapshot.
 template <Persistable I, Storage S>
 [[nodiscard]] ReadOnlyState<I> load_read_only(S& storage, const std::filesystem::path& path,
                                               const PersistConfig& config) {
-  return read_only::until_they_fit([&] { return read_only::load_once<I>(storage, path, config); });
+  return read_only::until_they_fit([&] {
+    if (!config.up_to) {
+      return read_only::load_once<I>(storage, path, config);
+    }
+    const std::filesystem::path from = path_holding(storage, path, *config.up_to, config);
+    ReadOnlyState<I> state = read_only::load_once<I>(storage, from, config);
+    if (from != path && state.lsn < *config.up_to) {
+      read_only::throw_not_in_history(*config.up_to, state.lsn);
+    }
+    return state;
+  });
 }
 
 }  // namespace iqdb

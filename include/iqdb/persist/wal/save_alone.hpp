@@ -16,6 +16,7 @@
 #include "iqdb/persist/snapshot/snapshot_format.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
+#include "iqdb/persist/wal/history.hpp"
 #include "iqdb/persist/wal/log_guard.hpp"
 #include "iqdb/persist/wal/log_paths.hpp"
 #include "iqdb/persist/wal/open_log.hpp"
@@ -97,19 +98,22 @@ SnapshotInfo save_without_log(const I& index, S& storage, const std::filesystem:
   if (!on_disk.may_be_anything) {
     save_alone::require_unchanged(storage, path, on_disk.fingerprint, lock);
   }
-  // Before the rename: beside the new snapshot, an old log would be one that continues another snapshot.
   const std::optional<Fingerprint> continued = on_disk.may_be_anything ? std::nullopt : on_disk.fingerprint;
-  if (refuse_log(storage, path, continued, config.buffer_bytes, &lock)) {
-    storage.remove(log_path(path), lock);
-  }
+  const bool has_log = refuse_log(storage, path, continued, config.buffer_bytes, &lock);
   WrittenSnapshot<S> written = write_snapshot(index, storage, lock, path, config);
   // Otherwise the rename could reach the disk before the bytes, and after a crash the name would lead to an empty file.
   written.file.sync();
+  keep_history(storage, path, lock, config, written.fingerprint);
+  if (has_log) {
+    // Before the rename: beside the new snapshot, an old log would be one that continues another snapshot.
+    storage.remove(log_path(path), lock);
+  }
   written.file.rename();
   // Also if the next step fails: the file that is there is the one that this object wrote.
   on_disk = {.fingerprint = written.fingerprint, .may_be_anything = false};
   // Otherwise a crash could undo the rename after the caller was told that the file is there.
   written.file.sync_directory();
+  sweep_history(storage, path, lock, config);
   return written.info;
 }
 

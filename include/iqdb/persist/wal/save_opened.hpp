@@ -13,6 +13,7 @@
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/checkpoint.hpp"
+#include "iqdb/persist/wal/history.hpp"
 #include "iqdb/persist/wal/logged_mutation.hpp"
 #include "iqdb/persist/wal/open_log.hpp"
 #include "iqdb/persist/wal/opening.hpp"
@@ -48,6 +49,7 @@ SnapshotInfo save_opened(OpenedIndex<I, S>& opened, S& storage, const std::files
       if (begins_log) {
         begin_new_log(written.fingerprint, storage, path, *opened.log, config);
       }
+      sweep_history(storage, path, opened.log->lock, config);
       return written.info;
     });
   });

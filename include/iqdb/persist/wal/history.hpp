@@ -1,0 +1,228 @@
+// The history of an index: the snapshots that were replaced, each with the log that continued it, under second names.
+//
+//   keep:   second name of the log -> second name of the snapshot -> sync the directory; then the snapshot may be replaced
+//   sweep:  once its successors are in place, remove an entry that is too old: its snapshot, then its log
+//
+// Invariants: a snapshot is replaced only when it has a second name, durably, and so has the log that leads from it to its
+// successor. So there is no mutation in what is kept at which the index cannot be loaded. A crash leaves at most one entry
+// too many. Nobody writes into an entry: it is a database of its own, which loads to read.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <exception>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "iqdb/persist/config.hpp"
+#include "iqdb/persist/error.hpp"
+#include "iqdb/persist/events.hpp"
+#include "iqdb/persist/history_paths.hpp"
+#include "iqdb/persist/snapshot/snapshot_format.hpp"
+#include "iqdb/persist/storage/names.hpp"
+#include "iqdb/persist/storage/storage.hpp"
+#include "iqdb/persist/version.hpp"
+#include "iqdb/persist/wal/log_guard.hpp"
+#include "iqdb/persist/wal/log_identity.hpp"
+#include "iqdb/persist/wal/log_paths.hpp"
+#include "iqdb/persist/wal/log_replay.hpp"
+#include "iqdb/persist/wal/wal_reader.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+/// A state of an index that was replaced.
+struct HistoryEntry {
+  std::uint64_t replaced_at = 0;  ///< when: milliseconds since 1970 UTC, and more than that of the entry before it
+  std::filesystem::path path =
+      {};                     ///< its snapshot: load it with read_only, or make an index of it with `iqdb restore`
+  bool has_snapshot = false;  ///< false for what a crash left of an entry that was removed
+  bool has_log = false;       ///< whether a log continues it
+};
+
+namespace history {
+
+// The entries of the history of the index at `path`, a resolved name, oldest first; also what is left of some. Reads the
+// directory that `lock` holds, or that of the path. Throws PersistError io.
+template <Storage S>
+[[nodiscard]] std::vector<HistoryEntry> entries(S& storage, const std::filesystem::path& path,
+                                                const typename S::Lock* lock = nullptr) {
+  std::vector<HistoryEntry> found;
+  if constexpr (ListsStoredFiles<S>) {
+    for (const std::filesystem::path& name : lock != nullptr ? storage.names(*lock) : storage.names_beside(path)) {
+      const auto member = history_paths::parsed(name.string(), path.filename().string());
+      if (!member) {
+        continue;
+      }
+      auto entry = std::ranges::find(found, member->replaced_at, &HistoryEntry::replaced_at);
+      if (entry == found.end()) {
+        entry = found.insert(found.end(), HistoryEntry{.replaced_at = member->replaced_at,
+                                                       .path = history_paths::entry(path, member->replaced_at)});
+      }
+      (member->is_log ? entry->has_log : entry->has_snapshot) = true;
+    }
+    std::ranges::sort(found, {}, &HistoryEntry::replaced_at);
+  }
+  return found;
+}
+
+[[nodiscard]] inline std::uint64_t now() {
+  const auto since_1970 = std::chrono::system_clock::now().time_since_epoch();
+  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(since_1970).count());
+}
+
+// Takes from `entries`, oldest first, what `policy` keeps at the time `now`: the rest is given up.
+inline void erase_kept(std::vector<HistoryEntry>& entries, const HistoryPolicy& policy, std::uint64_t now) {
+  std::size_t left = policy.count();
+  const auto span = static_cast<std::uint64_t>(policy.span().count());
+  const std::uint64_t oldest = now - std::min(now, span);
+  // An entry shows the index up to the moment at which it was replaced. A log without its snapshot shows nothing.
+  const auto is_kept = [&](const HistoryEntry& entry) {
+    return entry.has_snapshot && (left > 0 ? left-- > 0 : span > 0 && entry.replaced_at >= oldest);
+  };
+  std::ranges::reverse(entries);  // the newest come first: they are the ones that count
+  std::erase_if(entries, is_kept);
+  std::ranges::reverse(entries);  // a crash in the middle leaves the newer ones
+}
+
+// Removes an entry durably, or what is left of it. Throws PersistError io.
+template <Storage S>
+void remove(S& storage, const HistoryEntry& entry, const typename S::Lock& lock) {
+  // The snapshot first: without its log it would be an entry whose mutations have no numbers.
+  storage.remove(entry.path, lock);
+  storage.remove(log_path(entry.path), lock);
+}
+
+// The fingerprint of a snapshot; nothing if there is none, or what is no snapshot. Throws PersistError io.
+template <Storage S>
+[[nodiscard]] std::optional<Fingerprint> fingerprint_of(S& storage, const std::filesystem::path& path,
+                                                        const typename S::Lock& lock) {
+  try {
+    return log_guard::fingerprint_at(storage, path, &lock);
+  } catch (const PersistError& error) {
+    if (error.kind() == PersistErrorKind::io) {
+      throw;
+    }
+    return std::nullopt;
+  }
+}
+
+}  // namespace history
+
+/// Throws PersistError unsupported if config.history asks for what a store cannot do.
+template <Storage S>
+void require_history_possible(const PersistConfig& config) {
+  if (!ListsStoredFiles<S> && config.history.is_on()) {
+    throw_persist_error(PersistErrorKind::unsupported,
+                        "PersistConfig::history is set, but this store cannot list its files; leave it out",
+                        {.path = config.path, .code = {}, .offset = {}});
+  }
+}
+
+/// Gives the snapshot at `path`, a resolved name, and its log second names, if config.history asks for it: both are about to
+/// be replaced, the snapshot by the one with the fingerprint `successor`. Does nothing if that holds the same. Throws
+/// PersistError io; then the history is as it was, or has one entry too many.
+template <Storage S>
+void keep_history(S& storage, const std::filesystem::path& path, const typename S::Lock& lock,
+                  const PersistConfig& config, const Fingerprint& successor) {
+  if (!config.history.is_on()) {
+    return;
+  }
+  const std::optional<Fingerprint> present = history::fingerprint_of(storage, path, lock);
+  if (!present || *present == successor) {
+    return;
+  }
+  const std::vector<HistoryEntry> entries = history::entries(storage, path, &lock);
+  std::uint64_t number = history::now();
+  if (!entries.empty()) {
+    number = std::max(number, entries.back().replaced_at + 1);
+    if (history::fingerprint_of(storage, entries.back().path, lock) == present) {
+      // From an attempt that did not replace the snapshot. Many of these would push out the older states.
+      history::remove(storage, entries.back(), lock);
+    }
+  }
+  const std::filesystem::path entry = history_paths::entry(path, number);
+  const bool has_log = storage.open(log_path(path), lock).has_value();
+  if (has_log) {
+    storage.keep(log_path(path), log_path(entry), lock);
+  }
+  storage.keep(path, entry, lock);
+  // Without this sync the rename that follows could survive a crash, and the second names not: this state would be gone.
+  storage.sync_directory(lock);
+}
+
+/// Removes what config.history does not ask to keep. A failure is an event, and nothing else: what could not be removed is
+/// tried again the next time. Throws PersistError poisoned in a child that on_event has forked.
+template <Storage S>
+void sweep_history(S& storage, const std::filesystem::path& path, const typename S::Lock& lock,
+                   const PersistConfig& config) {
+  if (!config.history.is_on()) {
+    return;
+  }
+  try {
+    std::vector<HistoryEntry> entries = history::entries(storage, path, &lock);
+    history::erase_kept(entries, config.history, history::now());
+    for (const HistoryEntry& entry : entries) {
+      history::remove(storage, entry, lock);
+    }
+  } catch (const std::exception& error) {
+    events::emit(config.on_event, {.kind = Event::Kind::sweep_failed}, [&] {
+      return "older states of the index could not be removed: " + std::string(error.what()) +
+             "; they take space until a later checkpoint removes them";
+    });
+  }
+}
+
+namespace history {
+
+// The last mutation that the snapshot at `path` holds, by its log; nothing if there is no log, or if it holds mutations
+// over `up_to` in any case. Reads the log only where its header does not say it. Throws PersistError log_mismatch,
+// log_corrupted and others for what is wrong with the two files; io.
+template <Storage S>
+[[nodiscard]] std::optional<std::uint64_t> covered_lsn(S& storage, const std::filesystem::path& path,
+                                                       std::uint64_t up_to, const PersistConfig& config) {
+  std::optional<typename S::File> log = storage.open(log_path(path));
+  const std::optional<Fingerprint> snapshot = log_guard::fingerprint_at(storage, path);
+  if (!log || !snapshot) {
+    return std::nullopt;
+  }
+  return naming_file(log_path(path), [&]() -> std::optional<std::uint64_t> {
+    const LogIdentity identity = identify_log(*log);
+    if (identity.continues(*snapshot) && identity.header.base_lsn > up_to) {
+      return std::nullopt;
+    }
+    const LogScan scan = scan_log(*log, *snapshot, config.buffer_bytes, nullptr, BehindTheEnd::ignored);
+    if (!scan.replay) {
+      recovery::throw_log_mismatch(scan.log, *snapshot, scan.mutations);
+    }
+    return scan.replay->covered_lsn;
+  });
+}
+
+}  // namespace history
+
+/// Where the state of the index at `path`, a resolved name, behind the mutation `up_to` is found: the newest snapshot that
+/// holds none behind that, with its log, be it the index itself or an entry of its history. Returns `path` if there is none.
+/// Needs no lock. Throws PersistError for what is wrong with a snapshot or a log that it looks at; io.
+template <Storage S>
+[[nodiscard]] std::filesystem::path path_holding(S& storage, const std::filesystem::path& path, std::uint64_t up_to,
+                                                 const PersistConfig& config) {
+  const auto holds = [&](const std::filesystem::path& candidate) {
+    const auto covered = history::covered_lsn(storage, candidate, up_to, config);
+    return covered && *covered <= up_to;
+  };
+  std::vector<HistoryEntry> entries = history::entries(storage, path);
+  if (!entries.empty() && !holds(path)) {
+    for (auto entry = entries.rbegin(); entry != entries.rend(); ++entry) {
+      if (entry->has_snapshot && entry->has_log && holds(entry->path)) {
+        return std::move(entry->path);
+      }
+    }
+  }
+  return path;
+}
+
+}  // namespace iqdb
