@@ -2,7 +2,7 @@
 """Takes the defences out of the headers, one at a time, and shows that a test turns red each time.
 
     tests/mutation/run.py                  all mutants of mutants.toml
-    tests/mutation/run.py --seventh today    a seventh of them, others each day
+    tests/mutation/run.py --part today       a fourteenth of them, others each day
     tests/mutation/run.py --source FILE    those that a test of this file must notice
     tests/mutation/run.py --only NAME      this one, with the output of its test
     tests/mutation/run.py --check          compiles nothing: does each mutant still apply, and is its test still there?
@@ -35,7 +35,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 TESTS = HERE.parent
 INCLUDE = TESTS.parent / "include"
 
-SEVENTHS = 7
+PARTS = 14
 PROGRAM_WORK = 5  # to compile and run a program of its own takes about as long as so many tests
 TEST_SECONDS = 60
 PROGRAM_SECONDS = 300  # a program of its own does more than a test
@@ -322,8 +322,8 @@ def print_table(verdicts: list[Verdict]) -> None:
         print(f"| {mutant.defence} | {mutant.header} | {mutant.caught_by} | {outcome} | {verdict.seconds:.1f} |")
 
 
-def sevenths_of(mutants: list[Mutant]) -> list[list[Mutant]]:
-    """Seven parts of about the same work. The mutants of one source stay together: it is compiled without them as well."""
+def parts_of(mutants: list[Mutant]) -> list[list[Mutant]]:
+    """Parts of about the same work. The mutants of one source stay together: it is compiled without them as well."""
 
     def work(part: list[Mutant]) -> int:
         return sum(PROGRAM_WORK if mutant.is_program else 1 for mutant in part)
@@ -331,16 +331,16 @@ def sevenths_of(mutants: list[Mutant]) -> list[list[Mutant]]:
     by_source: dict[str, list[Mutant]] = {}
     for mutant in mutants:
         by_source.setdefault(mutant.source, []).append(mutant)
-    parts: list[list[Mutant]] = [[] for _ in range(SEVENTHS)]
+    parts: list[list[Mutant]] = [[] for _ in range(PARTS)]
     for its_own in sorted(by_source.values(), key=work, reverse=True):
         min(parts, key=work).extend(its_own)
     return parts
 
 
-def seventh(text: str) -> int:
-    number = int(time.time() // 86400) % SEVENTHS if text == "today" else int(text)
-    if not 0 <= number < SEVENTHS:
-        raise argparse.ArgumentTypeError(f"expected 0 to {SEVENTHS - 1}, or today")
+def part(text: str) -> int:
+    number = int(time.time() // 86400) % PARTS if text == "today" else int(text)
+    if not 0 <= number < PARTS:
+        raise argparse.ArgumentTypeError(f"expected 0 to {PARTS - 1}, or today")
     return number
 
 
@@ -348,7 +348,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", metavar="NAME", help="try this mutant alone")
     parser.add_argument("--source", metavar="FILE", help="those whose test is in this file, below tests/")
-    parser.add_argument("--seventh", metavar="N", type=seventh, help="the seventh of this number, 0 to 6; today: by the date")
+    parser.add_argument("--part", metavar="N", type=part, help="the fourteenth of this number, 0 to 13; today: by the date")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many are tried at the same time")
     parser.add_argument("--list", action="store_true", help="list them, and try none")
     parser.add_argument("--check", action="store_true", help="compile nothing")
@@ -363,9 +363,9 @@ def main() -> int:
         mutants = [mutant for mutant in mutants if mutant.source == arguments.source]
         if not mutants:
             parser.error(f"no mutant has its test in {arguments.source}")
-    if arguments.seventh is not None:
-        mutants = sevenths_of(mutants)[arguments.seventh]
-        print(f"seventh {arguments.seventh}: {len(mutants)} mutants")
+    if arguments.part is not None:
+        mutants = parts_of(mutants)[arguments.part]
+        print(f"part {arguments.part} of {PARTS}: {len(mutants)} mutants")
     if arguments.list:
         for mutant in mutants:
             print(f"{mutant.name:32}  {mutant.header:28}  {mutant.defence}")

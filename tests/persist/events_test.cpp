@@ -20,9 +20,9 @@ using std::chrono::nanoseconds;
 
 TEST_CASE("Each kind of event has a name of its own", "[events]") {
   std::set<std::string_view> names;
-  for (const Event::Kind kind :
-       {Event::Kind::recovered, Event::Kind::checkpoint_begun, Event::Kind::checkpoint_done,
-        Event::Kind::checkpoint_failed, Event::Kind::freezing_failed, Event::Kind::sweep_failed, Event::Kind::slow_sync, Event::Kind::poisoned}) {
+  for (const Event::Kind kind : {Event::Kind::recovered, Event::Kind::checkpoint_begun, Event::Kind::checkpoint_done,
+                                 Event::Kind::checkpoint_failed, Event::Kind::freezing_failed,
+                                 Event::Kind::sweep_failed, Event::Kind::slow_sync, Event::Kind::poisoned}) {
     names.insert(to_string(kind));
   }
   CHECK(names.size() == 7);
