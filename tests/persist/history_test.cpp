@@ -178,17 +178,18 @@ TEST_CASE("A state is kept for as long as the index was in it in the span", "[hi
   const auto entry = [](std::uint64_t replaced_at) {
     return HistoryEntry{.replaced_at = replaced_at, .path = {}, .has_snapshot = true, .has_log = true};
   };
-  std::vector<HistoryEntry> entries{entry(1000), entry(50'000), entry(59'999), entry(60'000), entry(100'000)};
-  iqdb::history::erase_kept(entries, HistoryPolicy::keep_for(std::chrono::seconds(60)), 120'000);
+  const auto entries =
+      iqdb::history::given_up({entry(1000), entry(50'000), entry(59'999), entry(60'000), entry(100'000)},
+                              HistoryPolicy::keep_for(std::chrono::seconds(60)), 120'000);
   REQUIRE(entries.size() == 3);
   CHECK(entries[0].replaced_at == 1000);  // the oldest goes first
   CHECK(entries[2].replaced_at == 59'999);
 }
 
 TEST_CASE("What a crash left of an entry is given up and counts for nothing", "[history]") {
-  std::vector<HistoryEntry> entries{{.replaced_at = 1, .path = {}, .has_snapshot = true, .has_log = true},
-                                    {.replaced_at = 2, .path = {}, .has_snapshot = false, .has_log = true}};
-  iqdb::history::erase_kept(entries, HistoryPolicy::keep_last(1), 5);
+  const auto entries = iqdb::history::given_up({{.replaced_at = 1, .path = {}, .has_snapshot = true, .has_log = true},
+                                                {.replaced_at = 2, .path = {}, .has_snapshot = false, .has_log = true}},
+                                               HistoryPolicy::keep_last(1), 5);
   REQUIRE(entries.size() == 1);
   CHECK(entries[0].replaced_at == 2);
 }

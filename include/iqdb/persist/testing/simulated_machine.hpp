@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "iqdb/persist/storage/file_system.hpp"
 #include "iqdb/persist/testing/disk_model.hpp"

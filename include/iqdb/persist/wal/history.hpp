@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <filesystem>
@@ -45,47 +46,78 @@ struct HistoryEntry {
 
 namespace history {
 
-// The entries of the history of the index at `path`, a resolved name, oldest first; also what is left of some. Reads the
-// directory that `lock` holds, or that of the path. Throws PersistError io.
-template <Storage S>
-[[nodiscard]] std::vector<HistoryEntry> entries(S& storage, const std::filesystem::path& path,
-                                                const typename S::Lock* lock = nullptr) {
-  std::vector<HistoryEntry> found;
-  if constexpr (ListsStoredFiles<S>) {
-    for (const std::filesystem::path& name : lock != nullptr ? storage.names(*lock) : storage.names_beside(path)) {
-      const auto member = history_paths::parsed(name.string(), path.filename().string());
-      if (!member) {
-        continue;
-      }
-      auto entry = std::ranges::find(found, member->replaced_at, &HistoryEntry::replaced_at);
-      if (entry == found.end()) {
-        entry = found.insert(found.end(), HistoryEntry{.replaced_at = member->replaced_at,
-                                                       .path = history_paths::entry(path, member->replaced_at)});
-      }
-      (member->is_log ? entry->has_log : entry->has_snapshot) = true;
+// The entries of the history of the index at `path` among the names of its directory, oldest first; also what is left of
+// some.
+[[nodiscard]] IQDB_PERSIST_INLINE std::vector<HistoryEntry> among(const std::vector<std::filesystem::path>& names,
+                                                                  const std::filesystem::path& path);
+
+// Of `entries`, oldest first, those that `policy` gives up at the time `now`.
+[[nodiscard]] IQDB_PERSIST_INLINE std::vector<HistoryEntry> given_up(const std::vector<HistoryEntry>& entries,
+                                                                     const HistoryPolicy& policy, std::uint64_t now);
+
+// The present time: milliseconds since 1970 UTC.
+[[nodiscard]] IQDB_PERSIST_INLINE std::uint64_t now();
+
+#if IQDB_PERSIST_DEFINITIONS
+
+IQDB_PERSIST_INLINE std::vector<HistoryEntry> among(const std::vector<std::filesystem::path>& names,
+                                                    const std::filesystem::path& path) {
+  const std::string index = path.filename().string();
+  std::vector<history_paths::Member> members;
+  for (const std::filesystem::path& name : names) {
+    if (const auto member = history_paths::parsed(name.string(), index)) {
+      members.push_back(*member);
     }
-    std::ranges::sort(found, {}, &HistoryEntry::replaced_at);
   }
-  return found;
+  std::sort(members.begin(), members.end(),
+            [](const auto& one, const auto& other) { return one.replaced_at < other.replaced_at; });
+  std::vector<HistoryEntry> entries;
+  for (const history_paths::Member& member : members) {
+    if (entries.empty() || entries.back().replaced_at != member.replaced_at) {
+      entries.push_back({.replaced_at = member.replaced_at, .path = history_paths::entry(path, member.replaced_at)});
+    }
+    (member.is_log ? entries.back().has_log : entries.back().has_snapshot) = true;
+  }
+  return entries;
 }
 
-[[nodiscard]] inline std::uint64_t now() {
+IQDB_PERSIST_INLINE std::vector<HistoryEntry> given_up(const std::vector<HistoryEntry>& entries,
+                                                       const HistoryPolicy& policy, std::uint64_t now) {
+  const auto span = static_cast<std::uint64_t>(policy.span().count());
+  const std::uint64_t oldest = now - std::min(now, span);
+  std::size_t states = 0;  // a log without its snapshot is none
+  for (const HistoryEntry& entry : entries) {
+    states += entry.has_snapshot ? 1 : 0;
+  }
+  std::vector<HistoryEntry> rest;
+  for (const HistoryEntry& entry : entries) {
+    // An entry shows the index up to the moment at which it was replaced.
+    const bool is_kept = entry.has_snapshot && (states <= policy.count() || (span > 0 && entry.replaced_at >= oldest));
+    states -= entry.has_snapshot ? 1 : 0;
+    if (!is_kept) {
+      rest.push_back(entry);
+    }
+  }
+  return rest;
+}
+
+IQDB_PERSIST_INLINE std::uint64_t now() {
   const auto since_1970 = std::chrono::system_clock::now().time_since_epoch();
   return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(since_1970).count());
 }
 
-// Takes from `entries`, oldest first, what `policy` keeps at the time `now`: the rest is given up.
-inline void erase_kept(std::vector<HistoryEntry>& entries, const HistoryPolicy& policy, std::uint64_t now) {
-  std::size_t left = policy.count();
-  const auto span = static_cast<std::uint64_t>(policy.span().count());
-  const std::uint64_t oldest = now - std::min(now, span);
-  // An entry shows the index up to the moment at which it was replaced. A log without its snapshot shows nothing.
-  const auto is_kept = [&](const HistoryEntry& entry) {
-    return entry.has_snapshot && (left > 0 ? left-- > 0 : span > 0 && entry.replaced_at >= oldest);
-  };
-  std::ranges::reverse(entries);  // the newest come first: they are the ones that count
-  std::erase_if(entries, is_kept);
-  std::ranges::reverse(entries);  // a crash in the middle leaves the newer ones
+#endif  // IQDB_PERSIST_DEFINITIONS
+
+// The entries of the history of the index at `path`, a resolved name. Reads the directory that `lock` holds, or that of the
+// path. Throws PersistError io.
+template <Storage S>
+[[nodiscard]] std::vector<HistoryEntry> entries(S& storage, const std::filesystem::path& path,
+                                                const typename S::Lock* lock = nullptr) {
+  if constexpr (ListsStoredFiles<S>) {
+    return among(lock != nullptr ? storage.names(*lock) : storage.names_beside(path), path);
+  } else {
+    return {};
+  }
 }
 
 // Removes an entry durably, or what is left of it. Throws PersistError io.
@@ -163,9 +195,9 @@ void sweep_history(S& storage, const std::filesystem::path& path, const typename
     return;
   }
   try {
-    std::vector<HistoryEntry> entries = history::entries(storage, path, &lock);
-    history::erase_kept(entries, config.history, history::now());
-    for (const HistoryEntry& entry : entries) {
+    // The oldest goes first, so that a crash leaves the newer ones.
+    for (const HistoryEntry& entry :
+         history::given_up(history::entries(storage, path, &lock), config.history, history::now())) {
       history::remove(storage, entry, lock);
     }
   } catch (const std::exception& error) {
