@@ -16,7 +16,7 @@ import sys
 
 # What is used of each header of the standard library. A name that is in several headers stands in the one that defines it.
 NAMES = {
-    "algorithm": """min max clamp copy copy_n fill equal reverse remove_if for_each find_if any_of all_of push_heap pop_heap
+    "algorithm": """min max clamp sort copy copy_n fill equal reverse remove_if for_each find_if any_of all_of push_heap pop_heap
         sort_heap ranges::find ranges::copy ranges::any_of ranges::all_of ranges::none_of ranges::fill ranges::sort
         ranges::max_element ranges::for_each ranges::equal ranges::binary_search ranges::transform ranges::reverse
         ranges::mismatch ranges::generate ranges::find_if ranges::find_if_not ranges::find_first_of ranges::adjacent_find""",

@@ -59,21 +59,18 @@ State look_at_state(const fs::path& path, std::optional<std::uint64_t> replaced_
 
 Json json_of(const State& state) {
   const auto number = [](const std::optional<std::uint64_t>& value) { return value ? Json(*value) : Json(nullptr); };
-  return {{"path", state.path.string()},
-          {"replaced_at_ms", number(state.replaced_at)},
-          {"first_lsn", number(state.first_lsn)},
-          {"last_lsn", number(state.last_lsn)},
-          {"snapshot_vectors", state.vectors},
-          {"snapshot_bytes", state.snapshot_bytes},
-          {"log_bytes", state.log_bytes},
-          {"problems", json_of_problems(state.problems)}};
+  return {{"path", state.path.string()},          {"replaced_at_ms", number(state.replaced_at)},
+          {"first_lsn", number(state.first_lsn)}, {"last_lsn", number(state.last_lsn)},
+          {"snapshot_vectors", state.vectors},    {"snapshot_bytes", state.snapshot_bytes},
+          {"log_bytes", state.log_bytes},         {"problems", json_of_problems(state.problems)}};
 }
 
 void print(Output& out, const State& state) {
   constexpr std::int64_t in_a_second = 1000;
   out.line(out.bold(harmless(state.path.filename().string())));
-  out.field("state", state.replaced_at ? "replaced at " + utc_text(static_cast<std::int64_t>(*state.replaced_at) / in_a_second)
-                                       : "the index as it is");
+  out.field("state", state.replaced_at
+                         ? "replaced at " + utc_text(static_cast<std::int64_t>(*state.replaced_at) / in_a_second)
+                         : "the index as it is");
   out.field("LSN", state.first_lsn ? std::to_string(*state.first_lsn) + " to " + std::to_string(*state.last_lsn)
                                    : "unknown: no log gives its mutations numbers");
   out.field("snapshot", std::to_string(state.vectors) + " vectors, " + bytes_text(state.snapshot_bytes));
