@@ -53,9 +53,9 @@ std::vector<HistoryEntry> entries_of(const std::filesystem::path& path, S storag
 // What is loaded, without a lock, of the state behind a mutation.
 template <class S = iqdb::FileStorage>
 Ids ids_at(const std::filesystem::path& path, std::uint64_t lsn, S storage = S()) {
-  using Db = iqdb::PersistedIndex<iqdb::FlatIndex, S>;
-  const auto db = Db::load({.path = path, .read_only = true, .up_to = lsn, .buffer_bytes = 4096, .helper_threads = 0},
-                           std::move(storage));
+  using Loaded = iqdb::PersistedIndex<iqdb::FlatIndex, S>;
+  const auto db = Loaded::load(
+      {.path = path, .read_only = true, .up_to = lsn, .buffer_bytes = 4096, .helper_threads = 0}, std::move(storage));
   if (db.lsn() != lsn) {
     throw std::runtime_error("LSN " + std::to_string(db.lsn()) + " was loaded in place of " + std::to_string(lsn));
   }
