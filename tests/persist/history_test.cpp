@@ -138,7 +138,7 @@ TEST_CASE("The index is loaded as it was at every mutation of a random life", "[
   }
   std::size_t different = 0;
   for (std::uint64_t lsn = 0; lsn <= mutations; ++lsn) {
-    different += ids_at(directory.path(), lsn) == states[lsn] ? 0 : 1;
+    different += ids_at(directory.path(), lsn) == states[lsn] ? 0U : 1U;
   }
   CHECK(different == 0);
 }
@@ -413,11 +413,11 @@ struct HistoryFindings {
     try {
       for (std::uint64_t lsn = oldest; lsn <= last; ++lsn) {
         SimulatedFileSystem machine(disk, 1);
-        wrong += ids_at(simulated_history.path, lsn, SimulatedStorage(machine)) == up_to(lsn) ? 0 : 1;
+        wrong += ids_at(simulated_history.path, lsn, SimulatedStorage(machine)) == up_to(lsn) ? 0U : 1U;
       }
       SimulatedFileSystem machine(disk, 1);
       wrong +=
-          ids_of(SimulatedIndex::load(simulated_history, SimulatedStorage(machine)).index()) == up_to(last) ? 0 : 1;
+          ids_of(SimulatedIndex::load(simulated_history, SimulatedStorage(machine)).index()) == up_to(last) ? 0U : 1U;
       const auto entries = entries_of(simulated_history.path, SimulatedStorage(machine));
       most_entries =
           std::max(most_entries, static_cast<std::size_t>(std::ranges::count_if(entries, &HistoryEntry::has_snapshot)));

@@ -87,13 +87,13 @@ IQDB_PERSIST_INLINE std::vector<HistoryEntry> given_up(const std::vector<History
   const std::uint64_t oldest = now - std::min(now, span);
   std::size_t states = 0;  // a log without its snapshot is none
   for (const HistoryEntry& entry : entries) {
-    states += entry.has_snapshot ? 1 : 0;
+    states += entry.has_snapshot ? 1U : 0U;
   }
   std::vector<HistoryEntry> rest;
   for (const HistoryEntry& entry : entries) {
     // An entry shows the index up to the moment at which it was replaced.
     const bool is_kept = entry.has_snapshot && (states <= policy.count() || (span > 0 && entry.replaced_at >= oldest));
-    states -= entry.has_snapshot ? 1 : 0;
+    states -= entry.has_snapshot ? 1U : 0U;
     if (!is_kept) {
       rest.push_back(entry);
     }
