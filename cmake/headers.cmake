@@ -126,6 +126,9 @@ set(iqdb_persist_headers
     iqdb/persist/salvage/flipped_bit.hpp
     iqdb/persist/salvage/log_header.hpp
     iqdb/persist/salvage/log_frames.hpp
+    iqdb/persist/salvage/payload_cursor.hpp
+    iqdb/persist/salvage/exact_rows.hpp
+    iqdb/persist/salvage/adapter_rows.hpp
     iqdb/persist/salvage/payload_rows.hpp
     iqdb/persist/salvage/snapshot_bytes.hpp
     iqdb/persist/salvage/salvaged_index.hpp

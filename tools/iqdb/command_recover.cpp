@@ -96,8 +96,8 @@ void add_problems_of_snapshot(const iqdb::SalvageReport& report, std::vector<Pro
       report.stated_vectors ? ", which says that it holds " + count_text(*report.stated_vectors, "vector") : "";
   switch (report.snapshot) {
     case iqdb::SalvagedSnapshot::missing:
-      problems.push_back({.kind = "snapshot_missing",
-                          .message = "there is no snapshot; which vectors it held cannot be known"});
+      problems.push_back(
+          {.kind = "snapshot_missing", .message = "there is no snapshot; which vectors it held cannot be known"});
       break;
     case iqdb::SalvagedSnapshot::lost:
       problems.push_back({.kind = "snapshot_lost",
@@ -107,9 +107,8 @@ void add_problems_of_snapshot(const iqdb::SalvageReport& report, std::vector<Pro
       break;
     case iqdb::SalvagedSnapshot::rows:
       problems.push_back({.kind = "rows_unchecked",
-                          .message = count_text(report.vectors_taken, "vector") +
-                                     " of the snapshot could be read" + stated +
-                                     "; no checksum vouches for them, and some may be altered"});
+                          .message = count_text(report.vectors_taken, "vector") + " of the snapshot could be read" +
+                                     stated + "; no checksum vouches for them, and some may be altered"});
       break;
     default:
       break;
@@ -125,8 +124,9 @@ void add_problems_of_snapshot(const iqdb::SalvageReport& report, std::vector<Pro
 void add_problems_of_log(const iqdb::SalvageReport& report, std::vector<Problem>& problems) {
   if (report.log == iqdb::SalvagedLogUse::foreign) {
     problems.push_back({.kind = "log_foreign",
-                        .message = "the log continues another snapshot, and nothing was taken of it: one of the two files "
-                                   "is older; recover the log alone by moving the snapshot elsewhere"});
+                        .message =
+                            "the log continues another snapshot, and nothing was taken of it: one of the two files "
+                            "is older; recover the log alone by moving the snapshot elsewhere"});
     return;
   }
   if (report.log == iqdb::SalvagedLogUse::unreadable) {
@@ -134,8 +134,9 @@ void add_problems_of_log(const iqdb::SalvageReport& report, std::vector<Problem>
     return;
   }
   if (report.log_assumed_to_fit) {
-    problems.push_back({.kind = "log_assumed_to_fit",
-                        .message = "nothing says any more which snapshot the log continues; it was taken for this one"});
+    problems.push_back(
+        {.kind = "log_assumed_to_fit",
+         .message = "nothing says any more which snapshot the log continues; it was taken for this one"});
   }
   for (const auto& each : report.damages) {
     const bool known = each.last_lsn.has_value();
@@ -189,7 +190,8 @@ std::string snapshot_text(const iqdb::SalvageReport& report) {
     case iqdb::SalvagedSnapshot::whole:
       return "whole";
     case iqdb::SalvagedSnapshot::corrected:
-      return report.header_rebuilt ? "whole, but its header was lost and made again" : "corrected: " + bits_text(report.snapshot_corrections);
+      return report.header_rebuilt ? "whole, but its header was lost and made again"
+                                   : "corrected: " + bits_text(report.snapshot_corrections);
     case iqdb::SalvagedSnapshot::rows:
       return "damaged; rows taken unchecked";
     case iqdb::SalvagedSnapshot::lost:
@@ -239,8 +241,8 @@ ExitCode tell(Output& out, const iqdb::SalvageReport& report, const std::optiona
     add_problems_of_log(report, problems);
   }
   if (!made) {
-    problems.insert(problems.begin(), {.kind = "nothing_recovered",
-                                       .message = "nothing could be recovered, and no file was written"});
+    problems.insert(problems.begin(),
+                    {.kind = "nothing_recovered", .message = "nothing could be recovered, and no file was written"});
   }
   const bool whole = made && report.is_whole();
   if (out.json()) {
@@ -271,7 +273,9 @@ ExitCode tell(Output& out, const iqdb::SalvageReport& report, const std::optiona
   }
   out.line(out.bold(harmless(to)));
   out.field("recovered", made ? count_text(made->vectors, "vector") : "nothing");
-  out.field("snapshot", snapshot_text(report) + (report.vectors_taken > 0 ? "; " + count_text(report.vectors_taken, "vector") + " taken" : ""));
+  out.field("snapshot",
+            snapshot_text(report) +
+                (report.vectors_taken > 0 ? "; " + count_text(report.vectors_taken, "vector") + " taken" : ""));
   out.field("log", log_text(report));
   if (report.log == iqdb::SalvagedLogUse::taken) {
     std::string text = count_text(report.applied, "mutation") + " made";
@@ -341,10 +345,11 @@ ExitCode recover(Output& out, const RecoverOptions& options) {
   const fs::path to = storage.resolve(options.to);
   std::error_code unknown;
   if (to == source || to == storage.resolve(iqdb::log_path(path)) || fs::is_directory(to, unknown)) {
-    iqdb::throw_persist_error(iqdb::PersistErrorKind::invalid_config,
-                              "the recovered index needs a path of its own, at which there is nothing; the damaged files "
-                              "stay as they are",
-                              {.path = options.to, .code = {}, .offset = {}});
+    iqdb::throw_persist_error(
+        iqdb::PersistErrorKind::invalid_config,
+        "the recovered index needs a path of its own, at which there is nothing; the damaged files "
+        "stay as they are",
+        {.path = options.to, .code = {}, .offset = {}});
   }
 
   // The log first: a checkpoint that replaces both leaves the one that has everything.
@@ -388,8 +393,9 @@ ExitCode recover(Output& out, const RecoverOptions& options) {
     const bool nameless = type.empty();
     iqdb::throw_persist_error(
         nameless && !file ? iqdb::PersistErrorKind::invalid_config : iqdb::PersistErrorKind::unsupported,
-        (nameless ? std::string("no file says of which type this index is; name it by --type, and its metric by --metric")
-                  : "this program cannot make an index of the type " + iqdb::printable(type)) +
+        (nameless
+             ? std::string("no file says of which type this index is; name it by --type, and its metric by --metric")
+             : "this program cannot make an index of the type " + iqdb::printable(type)) +
             "; it knows " + known,
         {.path = path, .code = {}, .offset = {}});
   }
@@ -415,8 +421,9 @@ ExitCode recover(Output& out, const RecoverOptions& options) {
 
 void add_recover(Program& program) {
   auto options = std::make_shared<RecoverOptions>();
-  CLI::App& command = program.add("recover", "Make a new index of what is whole of damaged files, and tell what is lost",
-                                  [options](Output& out) { return recover(out, *options); });
+  CLI::App& command =
+      program.add("recover", "Make a new index of what is whole of damaged files, and tell what is lost",
+                  [options](Output& out) { return recover(out, *options); });
   command.add_option("path", options->path, "The snapshot of the index; it or its log may be missing or damaged")
       ->required();
   command.add_option("-o,--output", options->to, "The snapshot of the index to make; nothing may be there")

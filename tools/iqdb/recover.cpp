@@ -43,9 +43,10 @@ iqdb::DistanceMetric metric_of(const RecoverJob& job, const iqdb::SalvageBasis& 
     return *job.metric;
   }
   if (!basis.metric) {
-    iqdb::throw_persist_error(iqdb::PersistErrorKind::invalid_config,
-                              "no file says how this index measures distances, for the snapshot is missing or its header "
-                              "is lost; name the metric and the type of the index by --metric and --type");
+    iqdb::throw_persist_error(
+        iqdb::PersistErrorKind::invalid_config,
+        "no file says how this index measures distances, for the snapshot is missing or its header "
+        "is lost; name the metric and the type of the index by --metric and --type");
   }
   return *basis.metric;
 }

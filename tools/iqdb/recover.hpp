@@ -17,10 +17,10 @@ namespace iqdb_tool {
 
 /// Damaged files, and where the new index goes.
 struct RecoverJob {
-  iqdb::FileStorage::File* snapshot = nullptr;              ///< null if there is none
+  iqdb::FileStorage::File* snapshot = nullptr;               ///< null if there is none
   std::function<iqdb::salvage::SnapshotBytes&()> in_memory;  ///< reads the snapshot into memory
-  const iqdb::salvage::SalvagedLog* log = nullptr;          ///< null if there is none
-  std::optional<iqdb::DistanceMetric> metric;               ///< that of the command line
+  const iqdb::salvage::SalvagedLog* log = nullptr;           ///< null if there is none
+  std::optional<iqdb::DistanceMetric> metric;                ///< that of the command line
   iqdb::SalvageOptions options;
   iqdb::FileStorage* storage = nullptr;
   const iqdb::FileStorage::Lock* lock = nullptr;  ///< of the new index, where there is nothing

@@ -41,11 +41,11 @@ struct SalvagedFrame {
 
 /// Bytes of a log that hold no whole frame.
 struct LogDamage {
-  std::uint64_t offset = 0;                       ///< where they begin
-  std::uint64_t end = 0;                          ///< where the next whole frame stands, or where they end
-  std::uint64_t first_lsn = 0;                    ///< the number of the first mutation that may have stood here
-  std::optional<std::uint64_t> last_lsn = {};     ///< of the last one, less than first_lsn if none did; nothing if no
-                                                  ///< whole frame behind says it
+  std::uint64_t offset = 0;                    ///< where they begin
+  std::uint64_t end = 0;                       ///< where the next whole frame stands, or where they end
+  std::uint64_t first_lsn = 0;                 ///< the number of the first mutation that may have stood here
+  std::optional<std::uint64_t> last_lsn = {};  ///< of the last one, less than first_lsn if none did; nothing if no
+                                               ///< whole frame behind says it
 };
 
 /// A log as far as it is whole. Holds it in memory.
@@ -187,10 +187,10 @@ class SalvagedLog {
   [[nodiscard]] Raw raw_of(std::uint64_t offset, const FrameHeader& header) const {
     const std::uint64_t body = offset + frame_header_bytes();
     const auto bytes = at(body, header.body_bytes);
-    return {.body = body,
-            .header = header,
-            .computed = is_version_1() ? Crc32(bytes).value()
-                                       : frame_checksum(header_.log.header.log_id, header, bytes)};
+    return {
+        .body = body,
+        .header = header,
+        .computed = is_version_1() ? Crc32(bytes).value() : frame_checksum(header_.log.header.log_id, header, bytes)};
   }
 
   [[nodiscard]] bool may_stand_at(const LogPosition& position, const FrameHeader& header) const noexcept {
@@ -263,7 +263,7 @@ class SalvagedLog {
       }
     }
     // A length says where the frame ends, so that a wrong one leaves nothing to compare with.
-    for (unsigned bit = 0; bit <= 28; ++bit) {
+    for (unsigned bit = 0; bit < 32; ++bit) {
       const auto header = fields_at(position.offset, 1U << bit);
       if (header && may_stand_at(position, *header) && raw_of(position.offset, *header).computed == header->crc32) {
         suspects.push_back({.offset = position.offset + bit / 8, .bit = bit % 8});

@@ -36,8 +36,8 @@ enum class HeaderState : std::uint8_t {
 /// A header, and how much of it is known.
 struct SalvagedHeader {
   HeaderState state = HeaderState::lost;
-  LogIdentity log = {};                         ///< of one that is rebuilt, the base is unknown
-  std::optional<BitPosition> corrected = {};    ///< the bit that was wrong
+  LogIdentity log = {};                           ///< of one that is rebuilt, the base is unknown
+  std::optional<BitPosition> corrected = {};      ///< the bit that was wrong
   std::optional<std::uint64_t> first_frame = {};  ///< where the first readable frame stands, if the header is rebuilt
 };
 
@@ -47,8 +47,7 @@ inline std::optional<LogIdentity> identified(std::span<const std::byte> bytes) {
   try {
     const auto head = bytes.first(std::min<std::size_t>(bytes.size(), log_header_bytes));
     const std::uint32_t version = read_log_version(head);
-    return LogIdentity{.version = version,
-                       .header = version == 1 ? LogHeader{} : read_log_header(head, version)};
+    return LogIdentity{.version = version, .header = version == 1 ? LogHeader{} : read_log_header(head, version)};
   } catch (const PersistError&) {
     return std::nullopt;
   }
@@ -62,7 +61,8 @@ inline bool begins_with_frame_1(std::span<const std::byte> bytes) {
   Reader reader(bytes);
   const auto length = reader.read_le<std::uint32_t>();
   const auto crc32 = reader.read_le<std::uint32_t>();
-  return length > 0 && length <= reader.remaining() && Crc32(bytes.subspan(frame_header_1_bytes, length)).value() == crc32;
+  return length > 0 && length <= reader.remaining() &&
+         Crc32(bytes.subspan(frame_header_1_bytes, length)).value() == crc32;
 }
 
 // A log id that does to checksums what the unknown one does: `effect` is the checksum of its eight bytes.
@@ -125,8 +125,7 @@ inline std::optional<SalvagedHeader> rebuilt(std::span<const std::byte> bytes) {
       LogIdentity log;
       log.header.log_id = log_id_with(effect);
       log.header.base_lsn = first->lsn - 1;
-      return SalvagedHeader{
-          .state = HeaderState::rebuilt, .log = log, .corrected = {}, .first_frame = offset};
+      return SalvagedHeader{.state = HeaderState::rebuilt, .log = log, .corrected = {}, .first_frame = offset};
     }
   }
   return std::nullopt;
@@ -142,9 +141,8 @@ inline std::optional<SalvagedHeader> rebuilt(std::span<const std::byte> bytes) {
   if (const auto log = log_header::identified(bytes)) {
     return {.state = HeaderState::whole, .log = *log, .corrected = {}, .first_frame = {}};
   }
-  std::vector<std::byte> tried(bytes.begin(),
-                               bytes.begin() + static_cast<std::ptrdiff_t>(
-                                                   std::min<std::size_t>(bytes.size(), log_header_bytes)));
+  std::vector<std::byte> tried(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(std::min<std::size_t>(
+                                                                  bytes.size(), log_header_bytes)));
   for (std::uint64_t bit = 0; bit < 8 * tried.size(); ++bit) {
     const BitPosition at{.offset = bit / 8, .bit = static_cast<unsigned>(bit % 8)};
     flip(tried, at);

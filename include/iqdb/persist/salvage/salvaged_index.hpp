@@ -70,28 +70,28 @@ struct RefusedMutation {
 /// What a salvage took, corrected and lost.
 struct SalvageReport {
   SalvagedSnapshot snapshot = SalvagedSnapshot::missing;
-  std::string snapshot_problem = {};                               ///< why it was not decoded, if it was not
-  bool header_rebuilt = false;                                     ///< its header was lost, and made again
-  std::vector<salvage::BitPosition> snapshot_corrections = {};     ///< flipped bits of it that were corrected
-  std::optional<std::uint64_t> stated_vectors = {};                ///< how many vectors it says that it holds
-  std::uint64_t vectors_taken = 0;                                 ///< how many were taken of it
-  std::vector<VectorId> vectors_lost = {};                         ///< those whose identifiers could be read
-  std::vector<VectorId> metadata_lost = {};                        ///< vectors that were taken without their metadata
+  std::string snapshot_problem = {};                            ///< why it was not decoded, if it was not
+  bool header_rebuilt = false;                                  ///< its header was lost, and made again
+  std::vector<salvage::BitPosition> snapshot_corrections = {};  ///< flipped bits of it that were corrected
+  std::optional<std::uint64_t> stated_vectors = {};             ///< how many vectors it says that it holds
+  std::uint64_t vectors_taken = 0;                              ///< how many were taken of it
+  std::vector<VectorId> vectors_lost = {};                      ///< those whose identifiers could be read
+  std::vector<VectorId> metadata_lost = {};                     ///< vectors that were taken without their metadata
 
   SalvagedLogUse log = SalvagedLogUse::missing;
   salvage::HeaderState log_header = salvage::HeaderState::whole;
-  std::vector<salvage::BitPosition> log_corrections = {};     ///< flipped bits of it that were corrected
-  std::vector<salvage::LogDamage> damages = {};               ///< bytes that hold no whole record
-  bool log_assumed_to_fit = false;                            ///< nothing says which snapshot it continues
-  bool log_closed = false;                                    ///< its last record says that it was closed in order
-  std::uint64_t covered = 0;                                  ///< mutations that the snapshot holds already
-  std::uint64_t applied = 0;                                  ///< mutations that were made, of all of the log
-  std::uint64_t applied_behind = 0;                           ///< those of them that stand behind damage
-  std::uint64_t aborted = 0;                                  ///< mutations that their writer had taken back
-  std::uint64_t unknown_erased = 0;                           ///< removals of vectors that were in a snapshot that is lost
-  std::vector<LsnRange> left_out = {};                        ///< whole mutations behind damage that were not made
-  std::vector<LsnRange> unsettled = {};                       ///< made, but damage behind them may have taken them back
-  std::vector<RefusedMutation> refused = {};                  ///< mutations that the index did not take
+  std::vector<salvage::BitPosition> log_corrections = {};  ///< flipped bits of it that were corrected
+  std::vector<salvage::LogDamage> damages = {};            ///< bytes that hold no whole record
+  bool log_assumed_to_fit = false;                         ///< nothing says which snapshot it continues
+  bool log_closed = false;                                 ///< its last record says that it was closed in order
+  std::uint64_t covered = 0;                               ///< mutations that the snapshot holds already
+  std::uint64_t applied = 0;                               ///< mutations that were made, of all of the log
+  std::uint64_t applied_behind = 0;                        ///< those of them that stand behind damage
+  std::uint64_t aborted = 0;                               ///< mutations that their writer had taken back
+  std::uint64_t unknown_erased = 0;                        ///< removals of vectors that were in a snapshot that is lost
+  std::vector<LsnRange> left_out = {};                     ///< whole mutations behind damage that were not made
+  std::vector<LsnRange> unsettled = {};                    ///< made, but damage behind them may have taken them back
+  std::vector<RefusedMutation> refused = {};               ///< mutations that the index did not take
 
   /// Whether nothing is known to be lost, refused, left out or doubtful.
   [[nodiscard]] bool is_whole() const noexcept {
@@ -104,8 +104,8 @@ struct SalvageReport {
 /// What an empty index is made like.
 struct SalvageBasis {
   std::uint64_t dim = 0;
-  std::optional<DistanceMetric> metric = {};        ///< nothing if no file says it
-  const salvage::SalvagedRows* rows = nullptr;      ///< what the payload says, if its rows are taken
+  std::optional<DistanceMetric> metric = {};    ///< nothing if no file says it
+  const salvage::SalvagedRows* rows = nullptr;  ///< what the payload says, if its rows are taken
 };
 
 namespace salvage {
@@ -329,7 +329,11 @@ template <class I, class Make>
     if (rows && rows->dim > 0) {
       basis = {.dim = rows->dim, .metric = rows->metric, .rows = &*rows};
     } else if (snapshot != nullptr && snapshot->header()) {
-      basis = {.dim = snapshot->header()->dim, .metric = snapshot->header()->metric, .rows = nullptr};
+      basis.dim = snapshot->header()->dim;
+      // A wrong metric would change how vectors are kept. No checksum covers the header, but the log may name it.
+      if (log != nullptr && log->header().log.version != 1 && salvage::covered_by(*log, *known_as, false)) {
+        basis.metric = snapshot->header()->metric;
+      }
     }
     if (log != nullptr && rows == std::nullopt) {
       // What a damaged file says of itself has less weight than a record whose checksum is right.

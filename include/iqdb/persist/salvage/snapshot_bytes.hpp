@@ -77,9 +77,14 @@ class SnapshotBytes {
   /// std::bad_alloc.
   SnapshotBytes(std::vector<std::byte> bytes, std::span<const Fingerprint> named,
                 std::span<const std::string_view> types)
-      : bytes_(std::move(bytes)), named_(named.begin(), named.end()), types_(types.begin(), types.end()) {
+      : bytes_(std::move(bytes)),
+        head_(bytes_.begin(), bytes_.begin() + static_cast<std::ptrdiff_t>(std::min<std::size_t>(
+                                                   bytes_.size(), header_bytes(longest_index_type)))),
+        named_(named.begin(), named.end()),
+        types_(types.begin(), types.end()) {
     header_ = header_in(bytes_);
-    right_ = is_right() || header_corrected() || header_rebuilt() || region_corrected();
+    right_ =
+        is_right() || (header_ ? checksum_corrected() : header_corrected()) || header_rebuilt() || region_corrected();
   }
 
   /// The header, as it was read, corrected or made again; nothing if there is none.
@@ -126,7 +131,8 @@ class SnapshotBytes {
     } catch (const std::bad_alloc&) {
       throw;
     } catch (const std::exception& error) {
-      if (rebuilt_ && header_->version != 1) {
+      if (version_is_doubtful_) {
+        version_is_doubtful_ = false;
         header_->version = 1;
         return decoded<I>(why);
       }
@@ -176,7 +182,7 @@ class SnapshotBytes {
       Reader reader(bytes.first(std::min<std::size_t>(bytes.size(), header_bytes(longest_index_type))));
       FileHeader header = read_header(reader);
       return std::ranges::find(types_, header.index_type) != types_.end() ? std::optional(std::move(header))
-                                                                           : std::nullopt;
+                                                                          : std::nullopt;
     } catch (const PersistError&) {
       return std::nullopt;
     }
@@ -192,7 +198,8 @@ class SnapshotBytes {
     if (known != checksums_.end()) {
       return known->second;
     }
-    const std::uint32_t value = Crc32(std::span<const std::byte>(bytes_).subspan(static_cast<std::size_t>(offset))).value();
+    const std::uint32_t value =
+        Crc32(std::span<const std::byte>(bytes_).subspan(static_cast<std::size_t>(offset))).value();
     checksums_.emplace(offset, value);
     return value;
   }
@@ -201,6 +208,20 @@ class SnapshotBytes {
     return checksum_from(header_bytes(header.index_type.size())) == header.crc32;
   }
   [[nodiscard]] bool is_right() { return header_ && is_right(*header_); }
+
+  // One bit of the stored checksum is wrong. No flipped bit of the region would look the same.
+  [[nodiscard]] bool checksum_corrected() {
+    const std::uint64_t begin = header_bytes(header_->index_type.size());
+    const auto bit = flipped_bit_of_checksum(checksum_from(begin) ^ header_->crc32);
+    if (!bit) {
+      return false;
+    }
+    const BitPosition at{.offset = begin - sizeof(std::uint32_t) + bit->offset, .bit = bit->bit};
+    flip(bytes_, at);
+    header_->crc32 = checksum_from(begin);
+    corrections_.push_back(at);
+    return true;
+  }
 
   // One bit of the header is wrong, and the region proves it.
   [[nodiscard]] bool header_corrected() {
@@ -215,7 +236,13 @@ class SnapshotBytes {
       std::optional<FileHeader> header = header_in(bytes_);
       if (header && at.offset < header_bytes(header->index_type.size()) && is_right(*header)) {
         header_ = std::move(header);
-        corrections_.push_back(at);
+        constexpr std::uint64_t version_begin = snapshot_magic.size();
+        if (at.offset >= version_begin && at.offset < version_begin + sizeof(std::uint32_t)) {
+          flip(bytes_, at);
+          doubt_version();
+        } else {
+          corrections_.push_back(at);
+        }
         return true;
       }
       flip(bytes_, at);
@@ -229,7 +256,6 @@ class SnapshotBytes {
       for (const std::string_view type : types_) {
         const std::uint64_t region = header_bytes(type.size());
         if (each.file_bytes == bytes_.size() && region < bytes_.size() && checksum_from(region) == each.region_crc32) {
-          // Only the second version has a preamble, and both may be right. decoded() finds out.
           header_ = FileHeader{.version = snapshot_version,
                                .index_type = std::string(type),
                                .dim = 0,
@@ -237,11 +263,18 @@ class SnapshotBytes {
                                .vectors = 0,
                                .crc32 = each.region_crc32};
           rebuilt_ = true;
+          doubt_version();
           return true;
         }
       }
     }
     return false;
+  }
+
+  // Only the contents say which version it is: decoded() tries both.
+  void doubt_version() noexcept {
+    header_->version = snapshot_version;
+    version_is_doubtful_ = true;
   }
 
   // One bit of the region is wrong.
@@ -264,8 +297,9 @@ class SnapshotBytes {
   // The contents are right, and have the last word.
   void note_header_changes() {
     const std::vector<std::byte> right = bytes_of([&](Writer& writer) { write_header(writer, *header_); });
+    std::erase_if(corrections_, [&](const BitPosition& each) { return each.offset < right.size(); });
     for (std::size_t offset = 0; offset < right.size() && !rebuilt_; ++offset) {
-      const auto change = std::to_integer<unsigned>(right[offset] ^ bytes_[offset]);
+      const auto change = std::to_integer<unsigned>(right[offset] ^ head_[offset]);
       for (unsigned bit = 0; bit < 8; ++bit) {
         if ((change >> bit & 1U) != 0) {
           corrections_.push_back({.offset = offset, .bit = bit});
@@ -276,12 +310,14 @@ class SnapshotBytes {
   }
 
   std::vector<std::byte> bytes_;
+  std::vector<std::byte> head_;  // the first bytes as they were given, no fewer than a header has
   std::vector<Fingerprint> named_;
   std::vector<std::string_view> types_;
   std::map<std::uint64_t, std::uint32_t> checksums_;  // of everything from an offset on
   std::optional<FileHeader> header_;
   std::vector<BitPosition> corrections_;
   bool rebuilt_ = false;
+  bool version_is_doubtful_ = false;
   bool right_ = false;
 };
 
