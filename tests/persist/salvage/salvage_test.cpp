@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -261,4 +262,24 @@ TEST_CASE("Of a log alone an erase of an unknown vector is no error") {
   CHECK(found.report.unknown_erased == 1);
   CHECK(found.report.refused.empty());
   CHECK(found.report.snapshot == SalvagedSnapshot::missing);
+}
+
+TEST_CASE("A snapshot of version 1 whose header is lost is made again as one of version 1") {
+  // Without its preamble, a snapshot of version 2 that is not compressed is one of version 1.
+  const DamagedPair pair = undamaged_pair();
+  constexpr std::size_t header = 41 + 4;
+  constexpr std::size_t preamble = 1 + 8;
+  DamagedBytes first(pair.snapshot.begin(), pair.snapshot.begin() + header);
+  first.insert(first.end(), pair.snapshot.begin() + header + preamble, pair.snapshot.end());
+  const std::vector<std::string_view> types{"flat"};
+  const iqdb::Fingerprint named{.file_bytes = first.size(),
+                                .header_crc32 = 0,
+                                .region_crc32 = iqdb::Crc32(std::span(first).subspan(header)).value()};
+  scramble(first, 0, header);
+  SnapshotBytes bytes(first, std::vector{named}, types);
+  std::string why;
+  const auto index = bytes.decoded<FlatIndex>(why);
+  REQUIRE(index.has_value());
+  CHECK(index->size() == 2);
+  CHECK(bytes.header()->version == 1);
 }
