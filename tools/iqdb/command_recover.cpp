@@ -141,13 +141,15 @@ void add_problems_of_log(const iqdb::SalvageReport& report, std::vector<Problem>
   for (const auto& each : report.damages) {
     const bool known = each.last_lsn.has_value();
     const bool any = !known || *each.last_lsn >= each.first_lsn;
-    Problem problem{.kind = known ? "log_damaged" : "log_end",
+    Problem problem{.kind = each.has_frame_behind ? "log_damaged" : "log_end",
                     .message = "bytes " + std::to_string(each.offset) + " to " + std::to_string(each.end - 1) +
                                " of the log hold no whole record: "};
     if (known) {
       problem.message += any ? "the mutations " + range_text(each.first_lsn, *each.last_lsn) +
                                    " are lost; their identifiers cannot be known"
                              : "no mutation is missing, but one before may have been taken back here";
+    } else if (each.has_frame_behind) {
+      problem.message += "how many mutations stood there cannot be known, for a log of version 1 does not number them";
     } else {
       problem.message += "what a crash leaves of a mutation that was not acknowledged, or damage to mutations from " +
                          std::to_string(each.first_lsn) + " on; how many cannot be known";

@@ -147,6 +147,7 @@ TEST_CASE("A damaged record costs its own mutations and those behind it are made
   REQUIRE(before.report.damages.size() == 1);
   CHECK(before.report.damages[0].first_lsn == 1);
   CHECK(before.report.damages[0].last_lsn == 1);
+  CHECK(before.report.damages[0].has_frame_behind);
   CHECK(before.report.left_out == std::vector<iqdb::LsnRange>{{.first = 2, .last = 4}});
   CHECK_FALSE(before.report.is_whole());
   const SalvagedPair behind = salvaged_pair(&pair.snapshot, &pair.log, {.also_behind = true});
@@ -175,6 +176,7 @@ TEST_CASE("Bytes at the end that are no record are told of") {
   CHECK(found.index->size() == 4);
   REQUIRE(found.report.damages.size() == 1);
   CHECK_FALSE(found.report.damages[0].last_lsn.has_value());
+  CHECK_FALSE(found.report.damages[0].has_frame_behind);
   CHECK_FALSE(found.report.log_closed);
 }
 

@@ -46,6 +46,7 @@ struct LogDamage {
   std::uint64_t first_lsn = 0;                 ///< the number of the first mutation that may have stood here
   std::optional<std::uint64_t> last_lsn = {};  ///< of the last one, less than first_lsn if none did; nothing if no
                                                ///< whole frame behind says it
+  bool has_frame_behind = false;               ///< a whole frame stands behind them: they are not the end of the log
 };
 
 /// A log as far as it is whole. Holds it in memory.
@@ -59,7 +60,7 @@ class SalvagedLog {
     if (header_.state == HeaderState::lost) {
       const std::uint64_t end = end_of_content(0);
       if (end > 0) {
-        damages_.push_back({.offset = 0, .end = end, .first_lsn = 1});
+        damages_.push_back({.offset = 0, .end = end, .first_lsn = 1, .last_lsn = {}});
       }
       return;
     }
@@ -126,7 +127,11 @@ class SalvagedLog {
     bool is_behind_damage = false;
     if (header_.first_frame) {
       if (*header_.first_frame > next.offset) {  // what stood between the header and this frame is lost with the header
-        damages_.push_back({.offset = 0, .end = *header_.first_frame, .first_lsn = 1, .last_lsn = next.next_lsn - 1});
+        damages_.push_back({.offset = 0,
+                            .end = *header_.first_frame,
+                            .first_lsn = 1,
+                            .last_lsn = next.next_lsn - 1,
+                            .has_frame_behind = true});
         is_behind_damage = true;
       }
       next.offset = *header_.first_frame;
@@ -141,7 +146,11 @@ class SalvagedLog {
       const auto found = next_whole_behind(next);
       const std::uint64_t end = found ? found->offset : end_of_content(next.offset);
       if (found || end > next.offset) {
-        damages_.push_back({.offset = next.offset, .end = end, .first_lsn = next.next_lsn, .last_lsn = {}});
+        damages_.push_back({.offset = next.offset,
+                            .end = end,
+                            .first_lsn = next.next_lsn,
+                            .last_lsn = {},
+                            .has_frame_behind = found.has_value()});
       }
       if (!found) {
         return;
