@@ -126,6 +126,16 @@ set(iqdb_persist_headers
     iqdb/persist/wal/commit_queue.hpp
     iqdb/persist/wal/apply_group.hpp
     iqdb/persist/wal/group_commit.hpp
+    # Salvage: what is whole of damaged files.
+    iqdb/persist/salvage/flipped_bit.hpp
+    iqdb/persist/salvage/log_header.hpp
+    iqdb/persist/salvage/log_frames.hpp
+    iqdb/persist/salvage/payload_cursor.hpp
+    iqdb/persist/salvage/exact_rows.hpp
+    iqdb/persist/salvage/adapter_rows.hpp
+    iqdb/persist/salvage/payload_rows.hpp
+    iqdb/persist/salvage/snapshot_bytes.hpp
+    iqdb/persist/salvage/salvaged_index.hpp
     # The face.
     iqdb/persist/inspect.hpp
     iqdb/persist/write_batch.hpp

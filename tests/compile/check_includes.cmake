@@ -42,13 +42,14 @@ endforeach()
 # The floors, and what each stands on. A header's floor is its folder. In the folder of the face lie also the names that every
 # floor uses, since users include them by those paths: they are the ground. What a snapshot asks of an index is a part of the
 # floor of snapshots.
-set(floors ground bytes codec storage snapshot wal face index testing)
+set(floors ground bytes codec storage snapshot wal salvage face index testing)
 set(below_ground "")
 set(below_bytes ground)
 set(below_codec ground bytes)
 set(below_storage ground bytes)
 set(below_snapshot ground bytes codec storage)
 set(below_wal ground bytes storage snapshot)
+set(below_salvage ground bytes codec storage snapshot wal)
 set(below_face ground bytes codec storage snapshot wal)
 set(below_index ground bytes storage snapshot)
 set(below_testing ground bytes codec storage snapshot wal face)

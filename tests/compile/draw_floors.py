@@ -21,11 +21,12 @@ PLACES = {
     "storage": (2, 2, 2),
     "snapshot": (0, 3, 4),
     "wal": (0, 4, 3),
-    "face": (0, 5, 3),
-    "index": (3, 5, 1),
-    "testing": (0, 6, 3),
+    "salvage": (0, 5, 3),
+    "face": (0, 6, 3),
+    "index": (3, 6, 1),
+    "testing": (0, 7, 3),
 }
-ROWS = 7
+ROWS = 8
 COLUMN, ROW, ROOM, LEFT, TOP = 250, 92, 52, 20, 50
 
 

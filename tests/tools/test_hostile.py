@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import subprocess
+import tempfile
 import unittest
 
 from support import GOLDEN, IQDB, SANITIZED, TESTS
@@ -14,7 +15,9 @@ from support import GOLDEN, IQDB, SANITIZED, TESTS
 # kept; a window of zstd takes up to 128 MiB; LZ4's block is decoded whole.
 MOST_KIBIBYTES = 512 * 1024
 
-COMMANDS = (("info",), ("info", "--full"), ("verify",), ("log",), ("log", "--frames"))
+COMMANDS = (
+    ("info",), ("info", "--full"), ("verify",), ("log",), ("log", "--frames"), ("recover",),
+    ("recover", "--also-behind", "--unchecked-rows", "--type", "flat", "--metric", "euclidean"))
 
 
 def measured(command: list) -> tuple[int, bytes, bytes, int]:
@@ -32,9 +35,12 @@ def measured(command: list) -> tuple[int, bytes, bytes, int]:
 
 def problem_with(path: pathlib.Path, command: tuple) -> str:
     """What is wrong with the answer to a command; nothing if it is right."""
-    code, out, err, memory = measured([IQDB, *command, "--json", str(path)])
+    with tempfile.TemporaryDirectory(prefix="iqdb_hostile_") as directory:
+        place = ["-o", directory + "/recovered"] if command[0] == "recover" else []
+        code, out, err, memory = measured([IQDB, *command, "--json", str(path), *place])
     what = f"iqdb {' '.join(command)} {path.relative_to(TESTS)}: "
-    if code not in (0, 1, 3):
+    # Of a log alone nothing says which index it is of.
+    if code not in ((0, 1, 2, 3) if command == ("recover",) else (0, 1, 3)):
         return what + f"ended with {code}: {err.decode(errors='replace')[-500:]}"
     if not SANITIZED and memory > MOST_KIBIBYTES:
         return what + f"took {memory // 1024} MiB"

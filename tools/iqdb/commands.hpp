@@ -22,6 +22,7 @@ namespace iqdb_tool {
 void add_info(Program& program);
 void add_verify(Program& program);
 void add_log(Program& program);
+void add_recover(Program& program);
 void add_backup(Program& program);
 void add_restore(Program& program);
 void add_history(Program& program);
@@ -31,6 +32,7 @@ inline void add_commands(Program& program) {
   add_info(program);
   add_verify(program);
   add_log(program);
+  add_recover(program);
   add_backup(program);
   add_restore(program);
   add_history(program);

@@ -1,0 +1,443 @@
+// iqdb recover PATH -o NEW: a new index of what is whole of damaged files, and a report of what is lost.
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "commands.hpp"
+#include "decode.hpp"
+#include "given_path.hpp"
+#include "id_text.hpp"
+#include "iqdb/persist/storage/parallel_read.hpp"
+#include "iqdb/persist/wal/log_paths.hpp"
+#include "payload_head.hpp"
+#include "progress.hpp"
+#include "recover.hpp"
+
+namespace iqdb_tool {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+using iqdb::salvage::BitPosition;
+
+struct RecoverOptions {
+  std::string path;
+  std::string to;
+  std::string type;
+  std::string metric;
+  bool also_behind = false;
+  bool unchecked_rows = false;
+};
+
+std::vector<std::byte> bytes_of(iqdb::FileStorage::File& file) {
+  std::vector<std::byte> bytes(static_cast<std::size_t>(file.size()));
+  iqdb::read_shared(file, 0, bytes, nullptr);
+  return bytes;
+}
+
+std::string count_text(std::uint64_t count, const std::string& what) {
+  return std::to_string(count) + " " + what + (count == 1 ? "" : "s");
+}
+
+std::string range_text(std::uint64_t first, std::uint64_t last) {
+  return first == last ? std::to_string(first) : std::to_string(first) + " to " + std::to_string(last);
+}
+
+std::string bits_text(const std::vector<BitPosition>& bits) {
+  std::string text;
+  for (const BitPosition& each : bits) {
+    text += (text.empty() ? "bit " : ", bit ") + std::to_string(each.bit) + " of byte " + std::to_string(each.offset);
+  }
+  return text;
+}
+
+Json json_of(const std::vector<BitPosition>& bits) {
+  Json list = Json::array();
+  for (const BitPosition& each : bits) {
+    list.push_back({{"offset", each.offset}, {"bit", each.bit}});
+  }
+  return list;
+}
+
+// What is lost or doubtful, for people and for programs.
+struct Problem {
+  std::string kind;
+  std::string message;
+  Json facts = Json::object();
+};
+
+template <class Ids>
+Problem about_vectors(std::string kind, const std::string& what, const Ids& ids) {
+  constexpr std::size_t most_shown = 20;
+  std::string message = count_text(ids.size(), "vector") + " " + what + ":";
+  Json list = Json::array();
+  for (std::size_t at = 0; at < ids.size(); ++at) {
+    list.push_back(json_of_id(ids[at]));
+    if (at < most_shown) {
+      message += " " + to_string(ids[at]);
+    }
+  }
+  message += ids.size() > most_shown ? " and " + std::to_string(ids.size() - most_shown) + " more" : "";
+  return {.kind = std::move(kind), .message = std::move(message), .facts = {{"vectors", std::move(list)}}};
+}
+
+void add_problems_of_snapshot(const iqdb::SalvageReport& report, std::vector<Problem>& problems) {
+  const std::string stated =
+      report.stated_vectors ? ", which says that it holds " + count_text(*report.stated_vectors, "vector") : "";
+  switch (report.snapshot) {
+    case iqdb::SalvagedSnapshot::missing:
+      problems.push_back(
+          {.kind = "snapshot_missing", .message = "there is no snapshot; which vectors it held cannot be known"});
+      break;
+    case iqdb::SalvagedSnapshot::lost:
+      problems.push_back({.kind = "snapshot_lost",
+                          .message = "nothing was taken of the snapshot" + stated + ": " + report.snapshot_problem +
+                                     "; --unchecked-rows takes the rows that can still be read, of which some may be "
+                                     "altered"});
+      break;
+    case iqdb::SalvagedSnapshot::rows:
+      problems.push_back({.kind = "rows_unchecked",
+                          .message = count_text(report.vectors_taken, "vector") + " of the snapshot could be read" +
+                                     stated + "; no checksum vouches for them, and some may be altered"});
+      break;
+    default:
+      break;
+  }
+  if (!report.vectors_lost.empty()) {
+    problems.push_back(about_vectors("vectors_lost", "of the snapshot could not be read", report.vectors_lost));
+  }
+  if (!report.metadata_lost.empty()) {
+    problems.push_back(about_vectors("metadata_lost", "were taken without their metadata", report.metadata_lost));
+  }
+}
+
+void add_problems_of_log(const iqdb::SalvageReport& report, std::vector<Problem>& problems) {
+  if (report.log == iqdb::SalvagedLogUse::foreign) {
+    problems.push_back({.kind = "log_foreign",
+                        .message =
+                            "the log continues another snapshot, and nothing was taken of it: one of the two files "
+                            "is older; recover the log alone by moving the snapshot elsewhere"});
+    return;
+  }
+  if (report.log == iqdb::SalvagedLogUse::unreadable) {
+    problems.push_back({.kind = "log_lost", .message = "nothing in the log can be read"});
+    return;
+  }
+  if (report.log_assumed_to_fit) {
+    problems.push_back(
+        {.kind = "log_assumed_to_fit",
+         .message = "nothing says any more which snapshot the log continues; it was taken for this one"});
+  }
+  for (const auto& each : report.damages) {
+    const bool known = each.last_lsn.has_value();
+    const bool any = !known || *each.last_lsn >= each.first_lsn;
+    Problem problem{.kind = each.has_frame_behind ? "log_damaged" : "log_end",
+                    .message = "bytes " + std::to_string(each.offset) + " to " + std::to_string(each.end - 1) +
+                               " of the log hold no whole record: "};
+    if (known) {
+      problem.message += any ? "the mutations " + range_text(each.first_lsn, *each.last_lsn) +
+                                   " are lost; their identifiers cannot be known"
+                             : "no mutation is missing, but one before may have been taken back here";
+    } else if (each.has_frame_behind) {
+      problem.message += "how many mutations stood there cannot be known, for a log of version 1 does not number them";
+    } else {
+      problem.message += "what a crash leaves of a mutation that was not acknowledged, or damage to mutations from " +
+                         std::to_string(each.first_lsn) + " on; how many cannot be known";
+    }
+    problem.facts = {{"offset", each.offset},
+                     {"end", each.end},
+                     {"first_lsn", any ? Json(each.first_lsn) : Json(nullptr)},
+                     {"last_lsn", known && any ? Json(*each.last_lsn) : Json(nullptr)}};
+    problems.push_back(std::move(problem));
+  }
+  for (const iqdb::LsnRange& each : report.unsettled) {
+    problems.push_back({.kind = "unsettled",
+                        .message = "whether the mutations " + range_text(each.first, each.last) +
+                                   " were taken back stood in the damaged bytes behind them; they were made",
+                        .facts = {{"first_lsn", each.first}, {"last_lsn", each.last}}});
+  }
+  for (const iqdb::LsnRange& each : report.left_out) {
+    problems.push_back({.kind = "left_out",
+                        .message = "the mutations " + range_text(each.first, each.last) +
+                                   " behind the damage are whole and were not made; --also-behind makes them",
+                        .facts = {{"first_lsn", each.first}, {"last_lsn", each.last}}});
+  }
+  if (report.applied_behind > 0) {
+    problems.push_back({.kind = "behind_damage",
+                        .message = count_text(report.applied_behind, "mutation") +
+                                   " behind the damage were made, of unknown order: what came between is missing"});
+  }
+  for (const iqdb::RefusedMutation& each : report.refused) {
+    problems.push_back({.kind = "refused",
+                        .message = "the index did not take the mutation " + std::to_string(each.lsn) + " of vector " +
+                                   to_string(each.id) + ": " + each.why,
+                        .facts = {{"lsn", each.lsn}, {"id", json_of_id(each.id)}}});
+  }
+}
+
+std::string snapshot_text(const iqdb::SalvageReport& report) {
+  switch (report.snapshot) {
+    case iqdb::SalvagedSnapshot::missing:
+      return "missing";
+    case iqdb::SalvagedSnapshot::whole:
+      return "whole";
+    case iqdb::SalvagedSnapshot::corrected:
+      return report.header_rebuilt ? "whole, but its header was lost and made again"
+                                   : "corrected: " + bits_text(report.snapshot_corrections);
+    case iqdb::SalvagedSnapshot::rows:
+      return "damaged; rows taken unchecked";
+    case iqdb::SalvagedSnapshot::lost:
+      break;
+  }
+  return "lost";
+}
+
+std::string log_text(const iqdb::SalvageReport& report) {
+  switch (report.log) {
+    case iqdb::SalvagedLogUse::missing:
+      return "missing";
+    case iqdb::SalvagedLogUse::foreign:
+      return "continues another snapshot";
+    case iqdb::SalvagedLogUse::unreadable:
+      return "lost";
+    case iqdb::SalvagedLogUse::taken:
+      break;
+  }
+  std::string text = report.damages.empty() ? "whole" : "damaged";
+  if (!report.log_corrections.empty()) {
+    text += ", corrected: " + bits_text(report.log_corrections);
+  }
+  if (report.log_header == iqdb::salvage::HeaderState::rebuilt) {
+    text += ", its header lost";
+  }
+  if (!report.log_closed) {
+    text += "; it was not closed in order, so that records cut off at its end could not be seen";
+  }
+  return text;
+}
+
+constexpr std::string_view word_of(iqdb::SalvagedSnapshot state) {
+  constexpr std::array<std::string_view, 5> words{"missing", "whole", "corrected", "rows", "lost"};
+  return words.at(static_cast<std::size_t>(state));
+}
+constexpr std::string_view word_of(iqdb::SalvagedLogUse state) {
+  constexpr std::array<std::string_view, 4> words{"missing", "taken", "foreign", "unreadable"};
+  return words.at(static_cast<std::size_t>(state));
+}
+
+ExitCode tell(Output& out, const iqdb::SalvageReport& report, const std::optional<iqdb::SnapshotInfo>& made,
+              const std::string& to) {
+  std::vector<Problem> problems;
+  add_problems_of_snapshot(report, problems);
+  if (report.log != iqdb::SalvagedLogUse::missing) {
+    add_problems_of_log(report, problems);
+  }
+  if (!made) {
+    problems.insert(problems.begin(),
+                    {.kind = "nothing_recovered", .message = "nothing could be recovered, and no file was written"});
+  }
+  const bool whole = made && report.is_whole();
+  if (out.json()) {
+    Json document{{"path", made ? Json(to) : Json(nullptr)},
+                  {"ok", whole},
+                  {"vectors", made ? Json(made->vectors) : Json(nullptr)}};
+    document["snapshot"] = {{"state", word_of(report.snapshot)},
+                            {"vectors_taken", report.vectors_taken},
+                            {"vectors_stated", report.stated_vectors ? Json(*report.stated_vectors) : Json(nullptr)},
+                            {"header_rebuilt", report.header_rebuilt},
+                            {"corrected", json_of(report.snapshot_corrections)}};
+    document["log"] = {{"state", word_of(report.log)},
+                       {"mutations_made", report.applied},
+                       {"mutations_behind_damage", report.applied_behind},
+                       {"mutations_in_snapshot", report.covered},
+                       {"aborted", report.aborted},
+                       {"unknown_erased", report.unknown_erased},
+                       {"closed", report.log_closed},
+                       {"corrected", json_of(report.log_corrections)}};
+    document["problems"] = Json::array();
+    for (const Problem& each : problems) {
+      Json problem{{"kind", each.kind}, {"message", each.message}};
+      problem.update(each.facts);
+      document["problems"].push_back(std::move(problem));
+    }
+    out.document(document);
+    return whole ? ExitCode::fine : ExitCode::damaged;
+  }
+  out.line(out.bold(harmless(to)));
+  out.field("recovered", made ? count_text(made->vectors, "vector") : "nothing");
+  out.field("snapshot",
+            snapshot_text(report) +
+                (report.vectors_taken > 0 ? "; " + count_text(report.vectors_taken, "vector") + " taken" : ""));
+  out.field("log", log_text(report));
+  if (report.log == iqdb::SalvagedLogUse::taken) {
+    std::string text = count_text(report.applied, "mutation") + " made";
+    text += report.aborted > 0 ? ", " + std::to_string(report.aborted) + " had been taken back" : "";
+    text += report.unknown_erased > 0
+                ? ", " + std::to_string(report.unknown_erased) + " removed vectors that are lost with the snapshot"
+                : "";
+    out.field("mutations", text);
+  }
+  for (const Problem& each : problems) {
+    out.line("  " + out.bad("LOST") + "   " + harmless(each.message) + " [" + each.kind + "]");
+  }
+  return whole ? ExitCode::fine : ExitCode::damaged;
+}
+
+std::optional<iqdb::DistanceMetric> metric_named(const std::string& name) {
+  if (name.empty()) {
+    return std::nullopt;
+  }
+  for (std::uint8_t tag = 0; iqdb::is_valid(static_cast<iqdb::DistanceMetric>(tag)); ++tag) {
+    if (to_string(static_cast<iqdb::DistanceMetric>(tag)) == name) {
+      return static_cast<iqdb::DistanceMetric>(tag);
+    }
+  }
+  iqdb::throw_persist_error(iqdb::PersistErrorKind::invalid_config,
+                            "there is no metric " + iqdb::printable(name) +
+                                "; expected cosine, dot_product, euclidean, manhattan or hamming");
+}
+
+// The codec of the new snapshot: that of the old one, as far as it says so.
+iqdb::Compression compression_like(iqdb::FileStorage::File& file) {
+  try {
+    switch (preamble_of(file, iqdb::snapshot::read_header_of(file)).scheme) {
+#if IQDB_PERSIST_HAS_ZSTD
+      case iqdb::CompressionScheme::zstd:
+        return iqdb::Compression::zstd();
+#endif
+#if IQDB_PERSIST_HAS_LZ4
+      case iqdb::CompressionScheme::lz4_block:
+      case iqdb::CompressionScheme::lz4_frames:
+        return iqdb::Compression::lz4();
+#endif
+      default:
+        break;
+    }
+  } catch (const iqdb::PersistError& error) {
+    if (error.kind() == iqdb::PersistErrorKind::io) {
+      throw;
+    }
+  }
+  return iqdb::Compression::none();
+}
+
+ExitCode recover(Output& out, const RecoverOptions& options) {
+  const GivenPath given = look_at(options.path);
+  const fs::path path = given.names_log ? given.snapshot : given.path;
+  iqdb::FileStorage storage;
+  const fs::path source = storage.resolve(path);
+  auto log_file = storage.open(storage.resolve(iqdb::log_path(path)));
+  auto file = storage.open(source);
+  if (!file && !log_file) {
+    throw_missing(given);
+  }
+  RecoverJob job;
+  job.metric = metric_named(options.metric);
+  job.options = {.also_behind = options.also_behind, .unchecked_rows = options.unchecked_rows};
+  const fs::path to = storage.resolve(options.to);
+  std::error_code unknown;
+  if (to == source || to == storage.resolve(iqdb::log_path(path)) || fs::is_directory(to, unknown)) {
+    iqdb::throw_persist_error(
+        iqdb::PersistErrorKind::invalid_config,
+        "the recovered index needs a path of its own, at which there is nothing; the damaged files "
+        "stay as they are",
+        {.path = options.to, .code = {}, .offset = {}});
+  }
+
+  // The log first: a checkpoint that replaces both leaves the one that has everything.
+  std::optional<iqdb::salvage::SalvagedLog> log;
+  if (log_file) {
+    log.emplace(bytes_of(*log_file));
+    job.log = &*log;
+  }
+  const auto types = decodable_types();
+  std::optional<iqdb::salvage::SnapshotBytes> in_memory;
+  job.in_memory = [&]() -> iqdb::salvage::SnapshotBytes& {
+    if (!in_memory) {
+      const auto named = log ? log->fingerprints() : std::vector<iqdb::Fingerprint>();
+      in_memory.emplace(bytes_of(*file), named, types);
+    }
+    return *in_memory;
+  };
+  std::string type = options.type;
+  if (file) {
+    job.snapshot = &*file;
+    try {
+      type = iqdb::snapshot::read_header_of(*file).index_type;
+    } catch (const iqdb::PersistError& error) {
+      if (error.kind() == iqdb::PersistErrorKind::io) {
+        throw;
+      }
+    }
+    if (!recoverer_of(type) && job.in_memory().header()) {
+      type = job.in_memory().header()->index_type;
+    }
+  }
+  if (!recoverer_of(type) && !options.type.empty()) {
+    type = options.type;
+  }
+  const Recoverer recoverer = recoverer_of(type);
+  if (!recoverer) {
+    std::string known;
+    for (const std::string_view each : types) {
+      known += (known.empty() ? "" : ", ") + std::string(each);
+    }
+    const bool nameless = type.empty();
+    iqdb::throw_persist_error(
+        nameless && !file ? iqdb::PersistErrorKind::invalid_config : iqdb::PersistErrorKind::unsupported,
+        (nameless
+             ? std::string("no file says of which type this index is; name it by --type, and its metric by --metric")
+             : "this program cannot make an index of the type " + iqdb::printable(type)) +
+            "; it knows " + known,
+        {.path = path, .code = {}, .offset = {}});
+  }
+
+  const InterruptGuard guard;
+  constexpr std::chrono::milliseconds no_patience{0};
+  const iqdb::FileStorage::Lock lock = storage.lock(to, no_patience);
+  iqdb::save_alone::require_nothing_there(storage, to, lock, "the recovered index");
+  job.storage = &storage;
+  job.lock = &lock;
+  job.config.path = to;
+  job.config.helper_threads = 0;
+  if (file) {
+    job.config.compression = compression_like(*file);
+  }
+  ProgressBar bar("recover", file ? file->size() : 0);
+  job.config.on_progress = advancing(bar, file ? file->size() : 0);
+  const auto made = iqdb::naming_file(path, [&] { return recoverer(job); });
+  return tell(out, job.report, made, options.to);
+}
+
+}  // namespace
+
+void add_recover(Program& program) {
+  auto options = std::make_shared<RecoverOptions>();
+  CLI::App& command =
+      program.add("recover", "Make a new index of what is whole of damaged files, and tell what is lost",
+                  [options](Output& out) { return recover(out, *options); });
+  command.add_option("path", options->path, "The snapshot of the index; it or its log may be missing or damaged")
+      ->required();
+  command.add_option("-o,--output", options->to, "The snapshot of the index to make; nothing may be there")
+      ->required()
+      ->option_text("NEW");
+  command.add_flag("--also-behind", options->also_behind,
+                   "Also make the whole mutations behind damage to the log, of unknown order");
+  command.add_flag("--unchecked-rows", options->unchecked_rows,
+                   "Of a snapshot whose checksum is wrong, take the rows that can be read; some may be altered");
+  command.add_option("--type", options->type, "The type of the index, where no file says it")->option_text("TYPE");
+  command.add_option("--metric", options->metric, "The metric of the index, where no file says it")
+      ->option_text("METRIC");
+}
+
+}  // namespace iqdb_tool
