@@ -25,7 +25,7 @@ TEST_CASE("Each kind of event has a name of its own", "[events]") {
                                  Event::Kind::sweep_failed, Event::Kind::slow_sync, Event::Kind::poisoned}) {
     names.insert(to_string(kind));
   }
-  CHECK(names.size() == 7);
+  CHECK(names.size() == 8);
   CHECK(names.count("unknown") == 0);
   CHECK(to_string(Event::Kind::slow_sync) == "slow_sync");
 }
