@@ -21,9 +21,7 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-namespace salvage {
-
-namespace payload_rows {
+namespace salvage::payload_rows {
 
 [[nodiscard]] inline float from_half(std::uint16_t bits) noexcept {
   const int exponent = (bits >> 10U) & 0x1F;
@@ -266,8 +264,6 @@ class AdapterRows {
   std::vector<std::optional<Slot>> slots_;
 };
 
-}  // namespace payload_rows
-
-}  // namespace salvage
+}  // namespace salvage::payload_rows
 
 }  // namespace iqdb

@@ -17,9 +17,7 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-namespace salvage {
-
-namespace payload_rows {
+namespace salvage::payload_rows {
 
 // Reads a payload into its cursor's rows. Throws PersistError where it cannot be read on.
 class ExactRows {
@@ -174,8 +172,6 @@ class ExactRows {
   PayloadCursor* from_;
 };
 
-}  // namespace payload_rows
-
-}  // namespace salvage
+}  // namespace salvage::payload_rows
 
 }  // namespace iqdb

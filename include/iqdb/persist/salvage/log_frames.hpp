@@ -68,6 +68,7 @@ class SalvagedLog {
   }
   SalvagedLog(const SalvagedLog&) = delete;
   SalvagedLog& operator=(const SalvagedLog&) = delete;
+  ~SalvagedLog() = default;
 
   /// The header.
   [[nodiscard]] const SalvagedHeader& header() const noexcept { return header_; }

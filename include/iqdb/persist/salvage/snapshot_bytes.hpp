@@ -82,9 +82,7 @@ class SnapshotBytes {
                                                    bytes_.size(), header_bytes(longest_index_type)))),
         named_(named.begin(), named.end()),
         types_(types.begin(), types.end()) {
-    header_ = header_in(bytes_);
-    right_ =
-        is_right() || (header_ ? checksum_corrected() : header_corrected()) || header_rebuilt() || region_corrected();
+    correct();
   }
 
   /// The header, as it was read, corrected or made again; nothing if there is none.
@@ -177,6 +175,12 @@ class SnapshotBytes {
   }
 
  private:
+  void correct() {
+    header_ = header_in(bytes_);
+    right_ =
+        is_right() || (header_ ? checksum_corrected() : header_corrected()) || header_rebuilt() || region_corrected();
+  }
+
   [[nodiscard]] std::optional<FileHeader> header_in(std::span<const std::byte> bytes) const {
     try {
       Reader reader(bytes.first(std::min<std::size_t>(bytes.size(), header_bytes(longest_index_type))));

@@ -247,11 +247,13 @@ template <Storage S>
     return covered && *covered <= up_to;
   };
   std::vector<HistoryEntry> entries = history::entries(storage, path);
-  if (!entries.empty() && !holds(path)) {
-    for (auto entry = entries.rbegin(); entry != entries.rend(); ++entry) {
-      if (entry->has_snapshot && entry->has_log && holds(entry->path)) {
-        return std::move(entry->path);
-      }
+  if (entries.empty() || holds(path)) {
+    return path;
+  }
+  for (; !entries.empty(); entries.pop_back()) {
+    HistoryEntry& newest = entries.back();
+    if (newest.has_snapshot && newest.has_log && holds(newest.path)) {
+      return std::move(newest.path);
     }
   }
   return path;
