@@ -32,7 +32,7 @@ NAMES = {
     "concepts": """same_as convertible_to derived_from integral floating_point movable copyable copy_constructible
         move_constructible constructible_from invocable""",
     "condition_variable": "condition_variable",
-    "cstddef": "size_t byte ptrdiff_t nullptr_t to_integer",
+    "cstddef": "byte ptrdiff_t nullptr_t to_integer",
     "cstdint": "uint8_t uint16_t uint32_t uint64_t int8_t int16_t int32_t int64_t uintptr_t",
     "cstdlib": "free calloc realloc _Exit",
     "cstring": "memcpy memmove memset memcmp",
@@ -58,13 +58,13 @@ NAMES = {
     "string_view": "string_view",
     "system_error": "error_code errc system_error make_error_code system_category",
     "thread": "thread this_thread::sleep_for this_thread::get_id this_thread::yield",
-    "tuple": "ignore",
     "type_traits": """invoke_result_t remove_cv_t remove_cvref_t remove_reference_t is_void_v is_reference_v conditional_t
         bool_constant is_unsigned_v is_signed_v is_trivially_default_constructible_v is_trivially_copyable_v is_pointer_v
         is_nothrow_move_constructible_v is_nothrow_move_assignable_v is_final_v is_class_v""",
     "unordered_map": "unordered_map",
     "unordered_set": "unordered_set",
-    "utility": "move forward exchange as_const swap pair in_place in_place_type declval",
+    "utility": "move forward exchange as_const pair in_place_type declval",
+    "vector": "vector",
     "variant": "variant get_if monostate visit holds_alternative",
 }
 # Names that several headers give, of which any will do.
@@ -74,7 +74,6 @@ ANY_OF = {
     "erase_if": {"vector", "map", "set", "deque", "unordered_map", "string"},
     "in_place": {"utility", "optional", "variant"},
     "swap": {"utility", "memory", "vector", "string"},
-    "vector": {"vector"},
     "size_t": {"cstddef", "cstring", "cstdlib"},
     "ignore": {"tuple", "utility"},
 }

@@ -224,32 +224,26 @@ class Laboratory {
   }
 
   void flips(std::uint64_t stride) {
-    Counts of_snapshot;
-    Counts of_log;
-    for (std::uint64_t bit = 0; bit < 8 * files_.snapshot.size(); bit += stride) {
-      ByteVector damaged = files_.snapshot;
+    flips_of("snapshot", files_.snapshot, stride,
+             [&](const ByteVector& one) { return salvage(&one, &files_.log, {}); });
+    flips_of("log", files_.log, stride, [&](const ByteVector& one) { return salvage(&files_.snapshot, &one, {}); });
+  }
+
+  template <class Salvage>
+  void flips_of(const std::string& what, const ByteVector& file, std::uint64_t stride, Salvage&& salvage_with) {
+    Counts counts;
+    for (std::uint64_t bit = 0; bit < 8 * file.size(); bit += stride) {
+      ByteVector damaged = file;
       damaged[bit / 8] ^= static_cast<std::byte>(1U << (bit % 8));
-      const std::uint64_t before = of_snapshot.all_back;
-      count(of_snapshot, salvage(&damaged, &files_.log, {}), files_.last);
-      if (of_snapshot.all_back == before) {
-        std::cout << "not corrected: bit " << bit % 8 << " of byte " << bit / 8 << " of the snapshot\n";
+      const std::uint64_t before = counts.all_back;
+      count(counts, salvage_with(damaged), files_.last);
+      if (counts.all_back == before) {
+        std::cout << "not corrected: bit " << bit % 8 << " of byte " << bit / 8 << " of the " << what << "\n";
       }
     }
-    for (std::uint64_t bit = 0; bit < 8 * files_.log.size(); bit += stride) {
-      ByteVector damaged = files_.log;
-      damaged[bit / 8] ^= static_cast<std::byte>(1U << (bit % 8));
-      const std::uint64_t before = of_log.all_back;
-      count(of_log, salvage(&files_.snapshot, &damaged, {}), files_.last);
-      if (of_log.all_back == before) {
-        std::cout << "not corrected: bit " << bit % 8 << " of byte " << bit / 8 << " of the log\n";
-      }
-    }
-    of_snapshot.undamaged = of_snapshot.tried;
-    of_snapshot.back = of_snapshot.all_back;
-    of_log.undamaged = of_log.tried;
-    of_log.back = of_log.all_back;
-    tell("snapshot, one bit", of_snapshot, 1.0);
-    tell("log, one bit", of_log, 1.0);
+    counts.undamaged = counts.tried;
+    counts.back = counts.all_back;
+    tell(what + ", one bit", counts, 1.0);
   }
 
   void cuts(std::uint64_t stride) {

@@ -58,11 +58,14 @@ State look_at_state(const fs::path& path, std::optional<std::uint64_t> replaced_
 }
 
 Json json_of(const State& state) {
-  const auto number = [](const std::optional<std::uint64_t>& value) { return value ? Json(*value) : Json(nullptr); };
-  return {{"path", state.path.string()},          {"replaced_at_ms", number(state.replaced_at)},
-          {"first_lsn", number(state.first_lsn)}, {"last_lsn", number(state.last_lsn)},
-          {"snapshot_vectors", state.vectors},    {"snapshot_bytes", state.snapshot_bytes},
-          {"log_bytes", state.log_bytes},         {"problems", json_of_problems(state.problems)}};
+  return {{"path", state.path.string()},
+          {"replaced_at_ms", number_or_null(state.replaced_at)},
+          {"first_lsn", number_or_null(state.first_lsn)},
+          {"last_lsn", number_or_null(state.last_lsn)},
+          {"snapshot_vectors", state.vectors},
+          {"snapshot_bytes", state.snapshot_bytes},
+          {"log_bytes", state.log_bytes},
+          {"problems", json_of_problems(state.problems)}};
 }
 
 void print(Output& out, const State& state) {

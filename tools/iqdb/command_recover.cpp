@@ -253,7 +253,7 @@ ExitCode tell(Output& out, const iqdb::SalvageReport& report, const std::optiona
                   {"vectors", made ? Json(made->vectors) : Json(nullptr)}};
     document["snapshot"] = {{"state", word_of(report.snapshot)},
                             {"vectors_taken", report.vectors_taken},
-                            {"vectors_stated", report.stated_vectors ? Json(*report.stated_vectors) : Json(nullptr)},
+                            {"vectors_stated", number_or_null(report.stated_vectors)},
                             {"header_rebuilt", report.header_rebuilt},
                             {"corrected", json_of(report.snapshot_corrections)}};
     document["log"] = {{"state", word_of(report.log)},

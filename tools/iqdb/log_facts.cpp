@@ -34,8 +34,6 @@ std::optional<std::uint64_t> last_lsn_of(const iqdb::LogReport& report) {
   return report.end ? std::optional(report.end->position.next_lsn - 1) : std::nullopt;
 }
 
-Json number_or_null(const std::optional<std::uint64_t>& number) { return number ? Json(*number) : Json(nullptr); }
-
 std::string closed_text(const iqdb::LogReport& report, bool in_use) {
   if (!report.end) {
     return "unknown";

@@ -68,6 +68,8 @@ std::string bytes_text(std::uint64_t bytes) {
   return std::string(text.data()) + " (" + exact + ")";
 }
 
+Json number_or_null(const std::optional<std::uint64_t>& number) { return number ? Json(*number) : Json(nullptr); }
+
 std::string utc_text(std::int64_t seconds) {
   const std::time_t time{seconds};
   ::tm broken_down{};

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -23,6 +24,9 @@ enum class Colour { automatic, always, never };
 
 /// `text` with control characters as \xNN, so that a file name or a message cannot steer a terminal.
 [[nodiscard]] std::string harmless(std::string_view text);
+
+/// A number, or null for one that is not known.
+[[nodiscard]] Json number_or_null(const std::optional<std::uint64_t>& number);
 
 /// A number of bytes for people: "1.5 GiB (1610612736 bytes)".
 [[nodiscard]] std::string bytes_text(std::uint64_t bytes);

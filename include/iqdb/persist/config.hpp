@@ -193,8 +193,8 @@ struct PersistConfig {
   FsyncPolicy fsync_policy = FsyncPolicy::always();
   /// When an index with a log makes a checkpoint by itself.
   CheckpointPolicy checkpoint = CheckpointPolicy::automatic();
-  /// Which older states are kept, as files beside the snapshot whose names end with ".history". None of them is the only
-  /// one of its bytes on another disk: a history is no backup.
+  /// Which older states are kept, as files beside the snapshot whose names end with ".history". They lie on the same disk: a
+  /// history is no backup.
   HistoryPolicy history = HistoryPolicy::none();
   /// How snapshots are compressed.
   Compression compression = Compression::none();
