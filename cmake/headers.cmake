@@ -94,6 +94,7 @@ set(iqdb_persist_headers
     iqdb/persist/wal/frame_reader.hpp
     iqdb/persist/wal/wal_reader.hpp
     iqdb/persist/wal/log_end.hpp
+    iqdb/persist/wal/log_clock.hpp
     iqdb/persist/wal/new_log.hpp
     iqdb/persist/wal/log_events.hpp
     iqdb/persist/wal/log_poison.hpp
@@ -105,6 +106,7 @@ set(iqdb_persist_headers
     iqdb/persist/wal/recovery.hpp
     iqdb/persist/wal/log_guard.hpp
     iqdb/persist/wal/history.hpp
+    iqdb/persist/wal/history_search.hpp
     iqdb/persist/wal/read_only.hpp
     iqdb/persist/wal/followed_log.hpp
     iqdb/persist/wal/log_copy.hpp

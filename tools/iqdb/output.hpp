@@ -31,9 +31,6 @@ enum class Colour { automatic, always, never };
 /// A number of bytes for people: "1.5 GiB (1610612736 bytes)".
 [[nodiscard]] std::string bytes_text(std::uint64_t bytes);
 
-/// A time for people: "2026-11-29 00:34:40 UTC". `seconds` counts from 1970 UTC.
-[[nodiscard]] std::string utc_text(std::int64_t seconds);
-
 /// The document that tells of an error: {"error": {"kind", "message", "path", "offset"}}.
 [[nodiscard]] Json error_document(const Failure& failure);
 
