@@ -216,6 +216,7 @@ set(iqdb_persist_headers
     iqdb/persist/testing/replay_check.hpp
     iqdb/persist/testing/oracle.hpp
     iqdb/persist/testing/simulated_index.hpp
+    iqdb/persist/testing/history_check.hpp
     iqdb/persist/testing/disturbances.hpp
     iqdb/persist/testing/life_machine.hpp
     iqdb/persist/testing/expected_group.hpp
