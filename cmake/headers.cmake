@@ -228,6 +228,7 @@ set(iqdb_persist_headers
     iqdb/persist/testing/life_run.hpp
     iqdb/persist/testing/crash_exploration.hpp
     iqdb/persist/testing/fault_exploration.hpp
+    iqdb/persist/testing/follower_exploration.hpp
     iqdb/persist/testing/crash_check.hpp
     iqdb/persist/testing/conformance.hpp)
 

@@ -5,9 +5,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <system_error>
 #include <utility>
 
+#include "iqdb/persist/history_paths.hpp"
 #include "iqdb/persist/testing/checkpoints_beside.hpp"
 #include "iqdb/persist/testing/disk_model.hpp"
 #include "iqdb/persist/testing/file_call.hpp"
@@ -39,7 +41,16 @@ class LifeMachine {
       if (repeats_failed_sync_ && is_sync(call.call)) {
         fault.error = system_error(EIO);
       }
-      sync_failed_ = sync_failed_ || (is_sync(call.call) && fault.error && fault.error != std::errc::interrupted);
+      // Where only second names of older states are at stake, a sync that fails leaves nothing unknown: nothing is replaced
+      // then, and the next attempt makes other names, or removes again.
+      if (call.call == FileCall::rename) {
+        history_changed_ = false;
+      } else if (call.call == FileCall::link || call.call == FileCall::remove) {
+        history_changed_ = history_changed_ || call.text().find(history_paths::ending) != std::string::npos;
+      }
+      const bool is_of_history = call.call == FileCall::sync_directory && std::exchange(history_changed_, false);
+      sync_failed_ = sync_failed_ ||
+                     (is_sync(call.call) && !is_of_history && fault.error && fault.error != std::errc::interrupted);
       return fault;
     });
   }
@@ -78,6 +89,7 @@ class LifeMachine {
   std::size_t calls_ = 0;
   bool is_unplanned_ = false;
   bool sync_failed_ = false;
+  bool history_changed_ = false;  // by second names, since the last sync of the directory
   bool repeats_failed_sync_ = false;
 };
 

@@ -51,6 +51,9 @@ class SimulatedFileSystem {
   /// this file system. With an empty `plan` every call is made.
   void plan(FaultPlan plan) { state_->planned.plan(std::move(plan)); }
 
+  /// Whether `other` is a copy of this, and shares its files.
+  [[nodiscard]] bool is(const SimulatedFileSystem& other) const noexcept { return state_ == other.state_; }
+
   /// The number of calls since plan().
   [[nodiscard]] std::size_t calls() const { return state_->planned.calls(); }
 

@@ -174,7 +174,8 @@ void keep_history(S& storage, const std::filesystem::path& path, const typename 
     storage.keep(log_path(path), log_path(entry), lock);
   }
   storage.keep(path, entry, lock);
-  // Without this sync the rename that follows could survive a crash, and the second names not: this state would be gone.
+  // Without this sync the rename that follows could survive a crash, and the second names not: this state would be gone. If
+  // it fails, nothing is renamed, and nothing that was acknowledged rests on it: the index need not be poisoned.
   storage.sync_directory(lock);
 }
 
