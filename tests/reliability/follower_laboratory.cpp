@@ -1,5 +1,5 @@
-// Lives of a durable index beside a follower, which catches up before each call that the writer makes of the file system: it
-// must show a moment of the life each time. Each life is also lived with calls that fail. The lives are those of laboratory.hpp
+// Lives of a durable index beside a follower, which catches up before all or some of the calls that the writer makes of the file
+// system: it must show a moment of the life each time. Each life is also lived with calls that fail. The lives are those of laboratory.hpp
 // with one caller.
 //
 //   follower_laboratory [looks N | seconds N | life N]
