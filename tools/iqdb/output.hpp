@@ -31,6 +31,9 @@ enum class Colour { automatic, always, never };
 /// A number of bytes for people: "1.5 GiB (1610612736 bytes)".
 [[nodiscard]] std::string bytes_text(std::uint64_t bytes);
 
+/// How many there are of something: "1 vector", "2 vectors".
+[[nodiscard]] std::string count_text(std::uint64_t count, const std::string& what);
+
 /// A time for people: "2026-11-29 00:34:40 UTC". `seconds` counts from 1970 UTC.
 [[nodiscard]] std::string utc_text(std::int64_t seconds);
 
