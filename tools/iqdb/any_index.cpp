@@ -48,6 +48,20 @@ const IndexType* find_index_type(std::string_view name) {
   return found == index_types().end() ? nullptr : &*found;
 }
 
+NamedKind kind_named(std::string_view name) {
+  std::string known;
+  for (const IndexType& type : index_types()) {
+    for (const IndexKind& kind : type.kinds) {
+      if (kind.name == name || (type.kinds.size() == 1 && type.name == name)) {
+        return {.type = &type, .kind = &kind};
+      }
+      known += (known.empty() ? "" : ", ") + std::string(kind.name);
+    }
+  }
+  iqdb::throw_persist_error(iqdb::PersistErrorKind::invalid_config,
+                            "this program has no type of index " + iqdb::printable(name) + "; it has " + known);
+}
+
 const IndexType* find_type_of_library(std::string_view library) {
   const auto found = std::ranges::find(index_types(), library, &IndexType::library);
   return found == index_types().end() ? nullptr : &*found;

@@ -15,9 +15,11 @@
 #include <string_view>
 #include <vector>
 
+#include "iqdb/persist/bytes/helper_threads.hpp"
 #include "iqdb/persist/config.hpp"
 #include "iqdb/persist/snapshot/snapshot.hpp"
 #include "iqdb/persist/storage/file_storage.hpp"
+#include "iqdb/persist/wal/insert_run.hpp"
 #include "iqdb/persist/wal/recovery_report.hpp"
 #include "iqdb/types.hpp"
 
@@ -47,9 +49,9 @@ class AnyIndex {
   [[nodiscard]] virtual std::vector<iqdb::Hit> search(std::span<const float> query,
                                                       const iqdb::SearchParams& params) const = 0;
 
-  /// Throws IndexError for a vector that the index does not take, also for an identifier that is there already.
-  virtual void insert(const iqdb::VectorId& id, std::span<const float> vector,
-                      const std::optional<iqdb::Metadata>& metadata) = 0;
+  /// Adds the vectors of a run, in the threads of `helpers` where the type can do that. Throws IndexError, which names the
+  /// vector, for one that the index does not take, also for an identifier that is there already.
+  virtual void insert(const iqdb::InsertRun& run, iqdb::HelperThreads& helpers) = 0;
 
   /// Writes a snapshot at `config.path`, a resolved name, under its lock. A log that is there is removed just before: it
   /// continues another snapshot. Throws as iqdb::save_snapshot does.
@@ -96,6 +98,15 @@ struct IndexType {
 
 /// The type of this name on disk, or null.
 [[nodiscard]] const IndexType* find_index_type(std::string_view name);
+
+/// A kind, and its type.
+struct NamedKind {
+  const IndexType* type = nullptr;
+  const IndexKind* kind = nullptr;
+};
+
+/// The kind of this name. Throws PersistError invalid_config, with those that there are.
+[[nodiscard]] NamedKind kind_named(std::string_view name);
 
 /// The type whose library this is, or null.
 [[nodiscard]] const IndexType* find_type_of_library(std::string_view library);

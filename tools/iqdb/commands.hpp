@@ -27,6 +27,7 @@ void add_backup(Program& program);
 void add_restore(Program& program);
 void add_history(Program& program);
 void add_search(Program& program);
+void add_convert(Program& program);
 void add_checkpoint(Program& program);
 void add_completion(Program& program);
 
@@ -39,6 +40,7 @@ inline void add_commands(Program& program) {
   add_restore(program);
   add_history(program);
   add_search(program);
+  add_convert(program);
   add_checkpoint(program);
   add_completion(program);
 }

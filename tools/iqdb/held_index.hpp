@@ -41,12 +41,26 @@ class HeldIndex final : public AnyIndex {
     return index_.search(query, params);
   }
 
-  void insert(const iqdb::VectorId& id, std::span<const float> vector,
-              const std::optional<iqdb::Metadata>& metadata) override {
-    if (index_.contains(id)) {  // an index of the type iqdb-core would replace its vector
-      throw iqdb::IndexError(iqdb::IndexErrorKind::duplicate, "two vectors have the identifier " + to_string(id));
+  void insert(const iqdb::InsertRun& run, iqdb::HelperThreads& helpers) override {
+    if constexpr (iqdb::InsertsMany<I>) {
+      if (iqdb::insert_run(index_, run, helpers)) {
+        return;
+      }
     }
-    index_.insert(id, vector, metadata);
+    const iqdb::InsertedRows rows = run.rows();
+    for (std::size_t row = 0; row < rows.size(); ++row) {
+      const iqdb::VectorId& id = rows.ids[row];
+      if (index_.contains(id)) {  // an index of the type iqdb-core would replace its vector
+        throw iqdb::IndexError(iqdb::IndexErrorKind::duplicate, "two vectors have the identifier " + to_string(id));
+      }
+      try {
+        index_.insert(id, rows.vectors.subspan(row * dim(), dim()), rows.metadata[row]);
+      } catch (const iqdb::IndexError& error) {
+        throw iqdb::IndexError(error.kind(), "the vector " + to_string(id) +
+                                                 " cannot be kept by an index of the type " + std::string(type()) +
+                                                 ": " + error.what());
+      }
+    }
   }
 
   iqdb::SnapshotInfo save(iqdb::FileStorage& storage, const iqdb::FileStorage::Lock& lock,
@@ -54,7 +68,8 @@ class HeldIndex final : public AnyIndex {
     auto written = iqdb::write_snapshot(index_, storage, lock, config.path, config);
     written.file.sync();
     storage.remove(iqdb::log_path(config.path), lock);
-    iqdb::put_in_place(written.file);
+    written.file.rename();
+    written.file.sync_directory();
     return written.info;
   }
 
