@@ -29,6 +29,7 @@ void add_history(Program& program);
 void add_search(Program& program);
 void add_convert(Program& program);
 void add_checkpoint(Program& program);
+void add_bench(Program& program);
 void add_completion(Program& program);
 
 inline void add_commands(Program& program) {
@@ -42,6 +43,7 @@ inline void add_commands(Program& program) {
   add_search(program);
   add_convert(program);
   add_checkpoint(program);
+  add_bench(program);
   add_completion(program);
 }
 
