@@ -234,7 +234,7 @@ Measured measure(const BenchOptions& options) {
   const InterruptGuard guard;
   const PassingDirectory directory(options.path);
   std::vector<std::byte> piece = random_bytes(mebibyte);
-  // Four files of this size would be a quarter of the space.
+  // There are up to three files of this size at a time, and the log: a quarter of the space.
   const std::uint64_t most = std::min(256 * mebibyte, free_bytes / 16);
   const std::uint64_t bytes = bytes_to_write(directory.path(), options.seconds, most, piece);
   measure_files(directory.path(), options.seconds * share_of_files, bytes, piece, measured);
@@ -248,8 +248,9 @@ void print_row(Output& out, const std::string& what, const Pair& pair, double un
   std::array<char, 128> text{};
   constexpr double few = 100;
   const auto decimals = [&](double value) { return value / unit < few ? 1 : 0; };
-  std::snprintf(text.data(), text.size(), "  %-34s %12.*f %12.*f %8.2f", what.c_str(), decimals(pair.raw),
-                pair.raw / unit, decimals(pair.library), pair.library / unit, pair.ratio());
+  static_cast<void>(std::snprintf(text.data(), text.size(), "  %-34s %12.*f %12.*f %8.2f", what.c_str(),
+                                  decimals(pair.raw), pair.raw / unit, decimals(pair.library), pair.library / unit,
+                                  pair.ratio()));
   out.line(text.data());
 }
 
@@ -268,7 +269,8 @@ ExitCode bench(Output& out, const BenchOptions& options) {
   }
   constexpr double microsecond = 1e-6;
   std::array<char, 128> head{};
-  std::snprintf(head.data(), head.size(), "  %-34s %12s %12s %8s", "", "disk alone", "library", "ratio");
+  static_cast<void>(
+      std::snprintf(head.data(), head.size(), "  %-34s %12s %12s %8s", "", "disk alone", "library", "ratio"));
   out.line(out.bold(harmless(options.path)));
   out.line(head.data());
   print_row(out, "write, save a snapshot: MiB/s", measured.write, static_cast<double>(mebibyte));

@@ -1,5 +1,4 @@
 // iqdb convert IN OUT: the vectors of an index or of another file, as an index of another type or as another file.
-#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -13,7 +12,6 @@
 #include "index_settings.hpp"
 #include "iqdb/persist/storage/file_storage.hpp"
 #include "iqdb/persist/wal/log_paths.hpp"
-#include "lock_holder.hpp"
 #include "progress.hpp"
 
 namespace iqdb_tool {
@@ -32,15 +30,18 @@ struct Converted {
   std::uint64_t without_id = 0;        // vectors whose identifier is not the number of the row
 };
 
+[[noreturn]] void refuse(const std::string& path, const std::string& why) {
+  iqdb::throw_persist_error(iqdb::PersistErrorKind::invalid_config, why, {.path = path, .code = {}, .offset = {}});
+}
+
 iqdb::DistanceMetric metric_for(const ConvertSource& source, const ConvertOptions& options) {
   if (!options.metric.empty()) {
     return metric_named(options.metric);
   }
   if (source.index() == nullptr) {
-    iqdb::throw_persist_error(iqdb::PersistErrorKind::invalid_config,
-                              "rows do not say how their distances are measured; name the metric by --metric: cosine, "
-                              "dot_product, euclidean, manhattan or hamming",
-                              {.path = options.from, .code = {}, .offset = {}});
+    refuse(options.from,
+           "rows do not say how their distances are measured; name the metric by --metric: cosine, dot_product, "
+           "euclidean, manhattan or hamming");
   }
   return source.index()->metric();
 }
@@ -59,9 +60,7 @@ const IndexKind* kind_to_build(const ConvertSource& source, const ConvertTarget&
     return target.kind;
   }
   if (wanted == own && own != nullptr && own->kinds.size() > 1) {
-    iqdb::throw_persist_error(iqdb::PersistErrorKind::invalid_config,
-                              "for another metric the index is built anew; name its kind by --type",
-                              {.path = options.from, .code = {}, .offset = {}});
+    refuse(options.from, "for another metric the index is built anew; name its kind by --type");
   }
   return wanted != nullptr ? &wanted->kinds.front() : kind_named("flat").kind;
 }
@@ -79,14 +78,17 @@ void count_losses(ConvertSource& source, Converted& made) {
   });
 }
 
-Converted convert_to(const fs::path& to, const ConvertTarget& target, ConvertSource& source, iqdb::FileStorage& storage,
-                     std::optional<iqdb::FileStorage::Lock>& lock, const ConvertOptions& options) {
+Converted convert_to(ConvertPlace place, const ConvertTarget& target, ConvertSource& source, iqdb::FileStorage& storage,
+                     const ConvertOptions& options) {
   Converted made;
   if (target.form == Form::rows) {
-    lock.reset();  // it is taken again for the file
-    write_rows(source, target.format, to, source.index() != nullptr ? options.ids : std::string());
     count_losses(source, made);
     made.what = "rows of vectors";
+    std::optional<ConvertPlace> ids;
+    if (!options.ids.empty()) {
+      ids.emplace(locked_place(storage, options.ids, Form::rows, options));
+    }
+    write_rows(source, target.format, storage, place, ids ? &*ids : nullptr);
     return made;
   }
   made.metric = metric_for(source, options);
@@ -94,19 +96,19 @@ Converted convert_to(const fs::path& to, const ConvertTarget& target, ConvertSou
   const std::unique_ptr<AnyIndex> built = kind != nullptr ? build_index(source, *kind, *made.metric) : nullptr;
   const AnyIndex& index = built ? *built : *source.index();
   if (target.form == Form::library) {
-    lock.reset();
-    index.export_to(to);
     count_losses(source, made);
     made.without_id = 0;
     made.what = "a file of " + std::string(target.type->library);
+    { const ConvertPlace released = std::move(place); }  // the export locks it itself
+    index.export_to(options.to);
     return made;
   }
-  iqdb::PersistConfig config{.path = to};
+  iqdb::PersistConfig config{.path = place.path};
   config.compression = options.compression.empty() ? source.compression().value_or(iqdb::Compression::none())
                                                    : compression_named(options.compression);
   ProgressBar bar("save", index.size() * index.dim() * sizeof(float));
   config.on_progress = advancing(bar, index.size() * index.dim() * sizeof(float));
-  iqdb::naming_file(to, [&] { index.save(storage, *lock, config); });
+  iqdb::naming_file(place.path, [&] { index.save(storage, place.lock, config); });
   made.what = "an index of the type " + std::string(index.type());
   return made;
 }
@@ -141,10 +143,6 @@ ExitCode tell(Output& out, const ConvertSource& source, const Converted& made, c
   return ExitCode::fine;
 }
 
-[[noreturn]] void refuse(const std::string& path, iqdb::PersistErrorKind kind, const std::string& why) {
-  iqdb::throw_persist_error(kind, why, {.path = path, .code = {}, .offset = {}});
-}
-
 // Throws what can be told before anything is read: a file to write that is another one of the command line, or that is
 // there. Whether it is there is asked again under its lock.
 void require_free_path(iqdb::FileStorage& storage, const std::string& path, const ConvertOptions& options) {
@@ -152,12 +150,10 @@ void require_free_path(iqdb::FileStorage& storage, const std::string& path, cons
   const fs::path from = storage.resolve(options.from);
   std::error_code unknown;
   if (name == from || iqdb::log_path(name) == from || name == iqdb::log_path(from) || fs::is_directory(name, unknown)) {
-    refuse(path, iqdb::PersistErrorKind::invalid_config,
-           "what is made needs a file of its own, which is no directory; '" + options.from + "' stays as it is");
+    refuse(path, "what is made needs a file of its own, which is no directory; '" + options.from + "' stays as it is");
   }
   if (!options.force && fs::exists(name, unknown)) {
-    refuse(path, iqdb::PersistErrorKind::would_discard_snapshot,
-           "there is a file already; choose another path, or replace the file by --force");
+    throw_there_already(path);
   }
 }
 
@@ -169,14 +165,14 @@ void require_ids_useful(iqdb::FileStorage& storage, const ConvertTarget& target,
   const bool are_read = source.index() == nullptr;
   if (are_read == (target.form == Form::rows)) {
     refuse(
-        options.ids, iqdb::PersistErrorKind::invalid_config,
+        options.ids,
         "--ids names the identifiers of rows of which no rows are made, or of an index of which rows are made; leave "
         "it out");
   }
   if (!are_read) {
     require_free_path(storage, options.ids, options);
     if (storage.resolve(options.ids) == storage.resolve(options.to)) {
-      refuse(options.ids, iqdb::PersistErrorKind::invalid_config, "--ids needs a file of its own");
+      refuse(options.ids, "--ids needs a file of its own");
     }
   }
 }
@@ -184,18 +180,15 @@ void require_ids_useful(iqdb::FileStorage& storage, const ConvertTarget& target,
 ExitCode convert(Output& out, const ConvertOptions& options) {
   const ConvertTarget target = target_of(options);
   iqdb::FileStorage storage;
-  const fs::path to = storage.resolve(options.to);
   require_free_path(storage, options.to, options);
   if (!options.compression.empty()) {
-    iqdb::validate({.path = to, .compression = compression_named(options.compression)});
+    iqdb::validate({.path = options.to, .compression = compression_named(options.compression)});
   }
   const InterruptGuard guard;
   ConvertSource source(options);
   require_ids_useful(storage, target, source, options);
-  constexpr std::chrono::milliseconds no_patience{0};
-  std::optional<iqdb::FileStorage::Lock> lock = naming_holder(to, [&] { return storage.lock(to, no_patience); });
-  require_place(storage, to, *lock, options.force);
-  const Converted made = convert_to(to, target, source, storage, lock, options);
+  ConvertPlace place = locked_place(storage, options.to, target.form, options);
+  const Converted made = convert_to(std::move(place), target, source, storage, options);
   return tell(out, source, made, options);
 }
 

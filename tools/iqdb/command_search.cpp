@@ -63,7 +63,7 @@ std::vector<float> row_of(const AnyIndex& index, const iqdb::VectorId& id, const
 std::string distance_text(float distance) {
   constexpr std::size_t most_characters = 32;
   std::array<char, most_characters> text{};
-  std::snprintf(text.data(), text.size(), "%g", static_cast<double>(distance));
+  static_cast<void>(std::snprintf(text.data(), text.size(), "%g", static_cast<double>(distance)));
   return text.data();
 }
 

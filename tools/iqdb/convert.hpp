@@ -83,14 +83,24 @@ struct ConvertTarget {
 [[nodiscard]] std::unique_ptr<AnyIndex> build_index(ConvertSource& source, const IndexKind& kind,
                                                     iqdb::DistanceMetric metric);
 
-/// Writes the vectors of `source` to `path` as rows, and, unless `ids` is empty, their identifiers to that file. Throws
-/// PersistError as write_foreign_file does, and unsupported for what the format does not have.
-void write_rows(ConvertSource& source, RowFormat format, const std::filesystem::path& path, const std::string& ids);
+/// Where something is written: a resolved name, and its lock.
+struct ConvertPlace {
+  std::filesystem::path path;
+  iqdb::FileStorage::Lock lock;
+};
 
-/// Throws PersistError would_discard_snapshot if there is a file at `path`, a resolved name, and it may not be replaced;
-/// with `force` only if older states of an index lie beside it; would_discard_log if there is a log that holds mutations,
-/// or may not be removed.
-void require_place(iqdb::FileStorage& storage, const std::filesystem::path& path, const iqdb::FileStorage::Lock& lock,
-                   bool force);
+/// Writes the vectors of `source` as rows, and their identifiers to `ids`, unless that is null. Both appear, or none. Throws
+/// PersistError io, and unsupported for what the format does not have; Interrupted.
+void write_rows(ConvertSource& source, RowFormat format, iqdb::FileStorage& storage, const ConvertPlace& place,
+                const ConvertPlace* ids);
+
+/// Throws PersistError would_discard_snapshot: there is a file at `path`, and it may not be replaced.
+[[noreturn]] void throw_there_already(const std::filesystem::path& path);
+
+/// Locks the name that `path` leads to. Throws PersistError locked; would_discard_snapshot if there is a file, and no
+/// options.force, or if older states of an index lie beside it; would_discard_log if there is a log, unless it holds no
+/// mutation, an index is to be written and options.force is set.
+[[nodiscard]] ConvertPlace locked_place(iqdb::FileStorage& storage, const std::string& path, ConvertTarget::Form form,
+                                        const ConvertOptions& options);
 
 }  // namespace iqdb_tool

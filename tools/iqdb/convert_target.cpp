@@ -1,5 +1,6 @@
 // What iqdb convert writes.
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <string>
 #include <system_error>
@@ -15,6 +16,7 @@
 #include "iqdb/persist/wal/log_guard.hpp"
 #include "iqdb/persist/wal/log_paths.hpp"
 #include "iqdb/text.hpp"
+#include "lock_holder.hpp"
 #include "output.hpp"
 #include "progress.hpp"
 
@@ -53,6 +55,32 @@ std::vector<float> training_rows(ConvertSource& source) {
   return rows;
 }
 
+// A file that appears whole or not at all.
+class NewFile {
+ public:
+  NewFile(iqdb::FileStorage& storage, const ConvertPlace& place)
+      : file_(storage.replace(place.path, place.lock)), sink_(file_), writer_(sink_) {}
+  NewFile(const NewFile&) = delete;
+  NewFile& operator=(const NewFile&) = delete;
+  ~NewFile() = default;
+
+  [[nodiscard]] iqdb::Writer& writer() noexcept { return writer_; }
+
+  // Makes what was written durable.
+  void finish() {
+    writer_.flush();
+    file_.sync();
+  }
+
+  // Then gives the file its name.
+  void appear() { iqdb::put_in_place(file_); }
+
+ private:
+  iqdb::FileStorage::Replacement file_;
+  iqdb::foreign_file::ReplacementSink sink_;
+  iqdb::Writer writer_;
+};
+
 }  // namespace
 
 ConvertTarget target_of(const ConvertOptions& options) {
@@ -87,33 +115,40 @@ ConvertTarget target_of(const ConvertOptions& options) {
   return target;
 }
 
-void require_place(iqdb::FileStorage& storage, const fs::path& path, const iqdb::FileStorage::Lock& lock, bool force) {
+void throw_there_already(const fs::path& path) {
+  iqdb::throw_persist_error(PersistErrorKind::would_discard_snapshot,
+                            "there is a file already; choose another path, or replace the file by --force",
+                            {.path = path, .code = {}, .offset = {}});
+}
+
+ConvertPlace locked_place(iqdb::FileStorage& storage, const std::string& path, ConvertTarget::Form form,
+                          const ConvertOptions& options) {
+  const fs::path name = storage.resolve(path);
+  constexpr std::chrono::milliseconds no_patience{0};
+  ConvertPlace place{.path = name, .lock = naming_holder(name, [&] { return storage.lock(name, no_patience); })};
   const auto refuse = [&](PersistErrorKind kind, const std::string& why) {
-    iqdb::throw_persist_error(kind, why, {.path = path, .code = {}, .offset = {}});
+    iqdb::throw_persist_error(kind, why, {.path = name, .code = {}, .offset = {}});
   };
-  const bool has_log = storage.open(iqdb::log_path(path), lock).has_value();
-  if (!force) {
-    if (storage.open(path, lock)) {
-      refuse(PersistErrorKind::would_discard_snapshot,
-             "there is a file already; choose another path, or replace the file by --force");
-    }
-    if (has_log) {
-      refuse(PersistErrorKind::would_discard_log, "there is a log already; choose another path");
-    }
-    return;
+  if (!options.force && storage.open(name, place.lock)) {
+    throw_there_already(name);
+  }
+  const bool replaces_index = options.force && form == ConvertTarget::Form::index;
+  if (!replaces_index && storage.open(iqdb::log_path(name), place.lock)) {
+    refuse(PersistErrorKind::would_discard_log, "there is a log of an index already; choose another path");
   }
   constexpr std::size_t piece_bytes = std::size_t{256} * 1024;
-  if (const auto log = iqdb::log_guard::scan_of_log(storage, path, {}, piece_bytes, &lock); log && log->mutations > 0) {
+  const auto log = iqdb::log_guard::scan_of_log(storage, name, {}, piece_bytes, &place.lock);
+  if (log && log->mutations > 0) {
     refuse(PersistErrorKind::would_discard_log,
            "there is a log that holds " + count_text(log->mutations, "mutation") +
                ", which even --force does not give up; make a checkpoint, or move snapshot and log elsewhere");
   }
-  if (!iqdb::history::entries(storage, path, &lock).empty()) {
-    refuse(
-        PersistErrorKind::would_discard_snapshot,
-        "older states of the index lie beside it, which 'iqdb history' lists and which would become those of the new "
-        "one; choose another path, or move them elsewhere");
+  if (!iqdb::history::entries(storage, name, &place.lock).empty()) {
+    refuse(PersistErrorKind::would_discard_snapshot,
+           "older states of an index lie beside it, which 'iqdb history' lists and which would become those of what is "
+           "made; choose another path, or move them elsewhere");
   }
+  return place;
 }
 
 std::unique_ptr<AnyIndex> build_index(ConvertSource& source, const IndexKind& kind, iqdb::DistanceMetric metric) {
@@ -145,28 +180,36 @@ std::unique_ptr<AnyIndex> build_index(ConvertSource& source, const IndexKind& ki
   return index;
 }
 
-void write_rows(ConvertSource& source, RowFormat format, const fs::path& path, const std::string& ids) {
+void write_rows(ConvertSource& source, RowFormat format, iqdb::FileStorage& storage, const ConvertPlace& place,
+                const ConvertPlace* ids) {
   if (source.size() == 0 && format != RowFormat::npy) {
     iqdb::throw_persist_error(PersistErrorKind::unsupported,
                               "there is no vector, and a file of this format without one would not say how many "
                               "components its vectors have; write .npy",
-                              {.path = path, .code = {}, .offset = {}});
+                              {.path = place.path, .code = {}, .offset = {}});
   }
-  if (!ids.empty()) {
-    iqdb::write_foreign_file(ids, [&](iqdb::Writer& writer) {
-      source.each([&](const iqdb::VectorId& id, std::span<const float> /*vector*/, const auto& /*metadata*/) {
-        writer.write_array(std::string_view(to_string(id) + "\n"));
-      });
-    });
+  NewFile rows(storage, place);
+  std::optional<NewFile> numbers;
+  if (ids != nullptr) {
+    numbers.emplace(storage, *ids);
   }
-  iqdb::write_foreign_file(path, [&](iqdb::Writer& writer) {
+  iqdb::naming_file(place.path, [&] {
     ProgressBar bar("convert", source.size() * source.dim() * sizeof(float));
-    RowWriter rows(writer, format, source.size(), source.dim());
-    source.each([&](const iqdb::VectorId& /*id*/, std::span<const float> vector, const auto& /*metadata*/) {
-      rows.write(vector);
+    RowWriter writer(rows.writer(), format, source.size(), source.dim());
+    source.each([&](const iqdb::VectorId& id, std::span<const float> vector, const auto& /*metadata*/) {
+      writer.write(vector);
+      if (numbers) {
+        numbers->writer().write_array(std::string_view(to_string(id) + "\n"));
+      }
       bar.advance(vector.size() * sizeof(float));
     });
   });
+  rows.finish();
+  if (numbers) {
+    numbers->finish();
+    numbers->appear();
+  }
+  rows.appear();
 }
 
 }  // namespace iqdb_tool
