@@ -1,6 +1,6 @@
 // An index of any type that this program was built with, for commands that do not care which.
 //
-// Each type is compiled in a file of its own, because the library of a type may be missing: decode.cpp has those of this
+// Each type is compiled in a file of its own, because the library of a type may be missing: any_index.cpp has those of this
 // library, decode_NAME.cpp the adapter to NAME.
 #pragma once
 

@@ -93,6 +93,6 @@ void RawFile::sync() {
   }
 }
 
-void RawFile::forget() noexcept { static_cast<void>(::posix_fadvise(file_, 0, 0, POSIX_FADV_DONTNEED)); }
+void RawFile::forget() const noexcept { static_cast<void>(::posix_fadvise(file_, 0, 0, POSIX_FADV_DONTNEED)); }
 
 }  // namespace iqdb_tool

@@ -43,7 +43,7 @@ class RawFile {
   /// Makes the bytes durable: fdatasync.
   void sync();
   /// Asks the system to forget what it keeps of the file in memory. It may keep some.
-  void forget() noexcept;
+  void forget() const noexcept;
 
  private:
   RawFile(const std::filesystem::path& path, int flags);
