@@ -94,6 +94,7 @@ set(iqdb_persist_headers
     iqdb/persist/wal/frame_reader.hpp
     iqdb/persist/wal/wal_reader.hpp
     iqdb/persist/wal/log_end.hpp
+    iqdb/persist/wal/log_clock.hpp
     iqdb/persist/wal/new_log.hpp
     iqdb/persist/wal/log_events.hpp
     iqdb/persist/wal/log_poison.hpp
@@ -105,6 +106,7 @@ set(iqdb_persist_headers
     iqdb/persist/wal/recovery.hpp
     iqdb/persist/wal/log_guard.hpp
     iqdb/persist/wal/history.hpp
+    iqdb/persist/wal/history_search.hpp
     iqdb/persist/wal/read_only.hpp
     iqdb/persist/wal/followed_log.hpp
     iqdb/persist/wal/log_copy.hpp
@@ -214,6 +216,7 @@ set(iqdb_persist_headers
     iqdb/persist/testing/replay_check.hpp
     iqdb/persist/testing/oracle.hpp
     iqdb/persist/testing/simulated_index.hpp
+    iqdb/persist/testing/history_check.hpp
     iqdb/persist/testing/disturbances.hpp
     iqdb/persist/testing/life_machine.hpp
     iqdb/persist/testing/expected_group.hpp

@@ -26,7 +26,8 @@ NAMES = {
     "bitset": "bitset",
     "charconv": "to_chars from_chars chars_format",
     "chrono": """chrono::nanoseconds chrono::microseconds chrono::milliseconds chrono::seconds chrono::hours
-        chrono::steady_clock chrono::system_clock chrono::duration_cast chrono::ceil""",
+        chrono::steady_clock chrono::system_clock chrono::duration_cast chrono::ceil chrono::floor
+        chrono::sys_time chrono::days chrono::year_month_day chrono::hh_mm_ss""",
     "cmath": "sqrt isnan isfinite ldexp log",
     "compare": "strong_ordering",
     "concepts": """same_as convertible_to derived_from integral floating_point movable copyable copy_constructible

@@ -23,6 +23,7 @@
 #include "support/expect_error.hpp"
 #include "support/faulty_file_system.hpp"
 #include "support/files.hpp"
+#include "support/history.hpp"
 #include "support/sample_index.hpp"
 #include "support/temporary_directory.hpp"
 
@@ -34,42 +35,15 @@ using iqdb::PersistErrorKind;
 using iqdb_test::DurableDirectory;
 using iqdb_test::DurableIndex;
 using iqdb_test::empty_index;
+using iqdb_test::entries_of;
 using iqdb_test::Ids;
+using iqdb_test::ids_at;
 using iqdb_test::ids_of;
 using iqdb_test::index_of;
 using iqdb_test::insert_row;
 using iqdb_test::require_kind;
-
-iqdb::PersistConfig with_history(iqdb::PersistConfig config, const HistoryPolicy& policy) {
-  config.history = policy;
-  return config;
-}
-
-template <class S = iqdb::FileStorage>
-std::vector<HistoryEntry> entries_of(const std::filesystem::path& path, S storage = S()) {
-  return iqdb::history::entries(storage, path);
-}
-
-// What is loaded, without a lock, of the state behind a mutation.
-template <class S = iqdb::FileStorage>
-Ids ids_at(const std::filesystem::path& path, std::uint64_t lsn, S storage = S()) {
-  using Loaded = iqdb::PersistedIndex<iqdb::FlatIndex, S>;
-  const auto db = Loaded::load(
-      {.path = path, .read_only = true, .up_to = lsn, .buffer_bytes = 4096, .helper_threads = 0}, std::move(storage));
-  if (db.lsn() != lsn) {
-    throw std::runtime_error("LSN " + std::to_string(db.lsn()) + " was loaded in place of " + std::to_string(lsn));
-  }
-  return ids_of(db.index());
-}
-
-// 1 to `last`: what an index holds behind so many insertions of ascending numbers.
-Ids up_to(std::uint64_t last) {
-  Ids ids;
-  for (std::uint64_t id = 1; id <= last; ++id) {
-    ids.push_back(id);
-  }
-  return ids;
-}
+using iqdb_test::up_to;
+using iqdb_test::with_history;
 
 }  // namespace
 

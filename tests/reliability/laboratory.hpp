@@ -113,6 +113,20 @@ struct Examination {
     lives.push_back({.log_extent_bytes = 5000, .direct_io = true, .steps = script});
     lives.push_back({.wal_enabled = false, .steps = script});
   }
+  // With a history: more snapshots than it keeps, and loads between them.
+  const std::vector<std::vector<Step>> with_history = {
+      {insert(1), just(Step::Kind::checkpoint), insert(2), just(Step::Kind::checkpoint), insert(3),
+       just(Step::Kind::checkpoint), insert(4)},
+      {insert(1), just(Step::Kind::save), insert(2), just(Step::Kind::kill), insert(3), just(Step::Kind::checkpoint),
+       erase(3), just(Step::Kind::power_cut), just(Step::Kind::checkpoint), just(Step::Kind::save)},
+  };
+  for (const std::vector<Step>& script : with_history) {
+    for (const iqdb::FsyncPolicy policy : {iqdb::FsyncPolicy::always(), iqdb::FsyncPolicy::never()}) {
+      for (const std::size_t states : {std::size_t{1}, std::size_t{2}}) {
+        lives.push_back({.policy = policy, .older_states = states, .steps = script});
+      }
+    }
+  }
   return lives;
 }
 
@@ -126,6 +140,16 @@ inline void disturb(Life& life, const FlatSubject& subject, std::size_t dim, Ran
   }
   const auto place = static_cast<std::ptrdiff_t>(random.below(life.steps.size() + 1));
   life.steps.insert(life.steps.begin() + place, std::move(step));
+}
+
+/// Gives one of three lives a history. Older states are not put in place as unsynced copies: a load syncs only what it loads.
+inline void keep_older_states(Life& life, Random& random) {
+  if (random.one_in(3)) {
+    life.older_states = static_cast<std::size_t>(1 + random.below(3));
+    for (Step& step : life.steps) {
+      step.kind = step.kind == Step::Kind::restore ? Step::Kind::kill : step.kind;
+    }
+  }
 }
 
 /// The life with this number: the stories come first, then others without end.
@@ -145,6 +169,7 @@ inline void disturb(Life& life, const FlatSubject& subject, std::size_t dim, Ran
   if (random.one_in(2)) {
     disturb(life, subject, dim, random);
   }
+  keep_older_states(life, random);
   return {.subject = subject, .life = std::move(life), .told = false};
 }
 

@@ -190,7 +190,9 @@ template <class Tell, class Any>
   const std::size_t dim = dims[random.below(std::size(dims))];
   const HastySubject subject = hasty_subject(dim);
   Life life = std::forward<Any>(any)(subject, dim, random);
-  return {{.subject = subject, .life = std::move(life), .told = false}, !random.one_in(3)};
+  const bool checks = !random.one_in(3);
+  keep_older_states(life, random);
+  return {{.subject = subject, .life = std::move(life), .told = false}, checks};
 }
 
 /// The life of many callers with this number, from first_of_callers on.

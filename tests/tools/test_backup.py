@@ -1,6 +1,7 @@
 """iqdb backup and iqdb restore: copies of an index, also beside a writer."""
 
 import os
+import time
 import unittest
 
 from support import Case, Writer, run
@@ -70,6 +71,27 @@ class Backup(Case):
         writer.end()
         self.assertIn("the index as it is", run("history", path).out)
         self.assertEqual(run("history", self.directory / "none").code, 3)
+
+    def test_an_index_is_restored_up_to_a_second(self):
+        path = self.directory / "vectors.iqdb"
+        Writer(path, older_states=2).do("insert 1", "checkpoint", "insert 2").end()
+        states = run("history", path, "--json").json["states"]
+        first, last = states[-1]["first_time_ms"], states[0]["last_time_ms"]
+        self.assertLessEqual(first, last)
+        self.assertIn(time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(first // 1000)), run("history", path).out)
+        for number, form in enumerate(["%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M:%S UTC"]):
+            to = self.directory / f"now-{number}.iqdb"
+            text = time.strftime(form, time.gmtime(last // 1000))
+            answer = run("restore", path, to, "--up-to-time", text, "--json")
+            self.assertEqual((answer.code, answer.json["lsn"]), (0, 2))
+        earlier = run("restore", path, self.directory / "earlier", "--up-to-time", "2001-02-03 04:05:06", "--json")
+        self.assertEqual((earlier.code, earlier.json["error"]["kind"]), (2, "invalid_config"))
+        self.assertIn("2001-02-03 04:05:06 UTC", earlier.json["error"]["message"])
+        for text in ["yesterday", "2026-13-01 00:00:00", "2026-02-30 00:00:00", "2026-02-03 04:05:06 CET", ""]:
+            self.assertEqual(run("restore", path, self.directory / "earlier", "--up-to-time", text).code, 2, text)
+        both = run("restore", path, self.directory / "earlier", "--up-to-time", "2099-02-03 04:05:06", "--up-to", 1)
+        self.assertEqual(both.code, 2)
+        self.assertFalse((self.directory / "earlier").exists())
 
     def test_a_directory_is_no_place_for_an_index(self):
         self.index().do("insert 1").end()

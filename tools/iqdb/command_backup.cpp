@@ -14,6 +14,7 @@
 #include "iqdb/persist/storage/file_storage.hpp"
 #include "iqdb/persist/wal/backup.hpp"
 #include "progress.hpp"
+#include "utc_time.hpp"
 
 namespace iqdb_tool {
 
@@ -27,6 +28,7 @@ struct CopyOptions {
   bool copies = false;
   bool verifies = false;
   std::optional<std::uint64_t> up_to = {};
+  std::optional<std::chrono::system_clock::time_point> up_to_time = {};
 };
 
 // `path` is where it was made, as the command line has it.
@@ -64,7 +66,11 @@ iqdb::BackupInfo copied(iqdb::FileStorage& storage, const fs::path& from, const 
   iqdb::PersistConfig config{.path = source, .helper_threads = 0};
   config.on_progress = advancing(bar, unknown ? 0 : bytes);
   return iqdb::back_up_files(storage, source, to,
-                             {.links = !options.copies, .verifies = options.verifies, .up_to = options.up_to}, config);
+                             {.links = !options.copies,
+                              .verifies = options.verifies,
+                              .up_to = options.up_to,
+                              .up_to_time = options.up_to_time},
+                             config);
 }
 
 ExitCode backup(Output& out, const CopyOptions& options) {
@@ -91,6 +97,12 @@ void add_options(CLI::App& command, CopyOptions& options) {
   command.add_flag("--copy", options.copies, "Copy the bytes of the snapshot, also where a second name would do");
   command.add_flag("--verify", options.verifies, "Read the result again and compare its checksums");
   command.add_option("--up-to", options.up_to, "The last mutation to take, by its LSN")->type_name("LSN");
+  command
+      .add_option_function<std::string>(
+          "--up-to-time", [&options](const std::string& text) { options.up_to_time = end_of_second(text); },
+          "The last second to take, in UTC, where a history was kept")
+      ->type_name("TIME")
+      ->excludes("--up-to");
 }
 
 }  // namespace

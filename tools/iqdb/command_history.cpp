@@ -12,6 +12,7 @@
 #include "iqdb/persist/inspect.hpp"
 #include "iqdb/persist/storage/file_storage.hpp"
 #include "iqdb/persist/wal/history.hpp"
+#include "iqdb/persist/wal/log_clock.hpp"
 #include "log_facts.hpp"
 
 namespace iqdb_tool {
@@ -29,6 +30,8 @@ struct State {
   std::uint64_t log_bytes = 0;
   std::optional<std::uint64_t> first_lsn = {};  // the last mutation that the snapshot holds; nothing without a log
   std::optional<std::uint64_t> last_lsn = {};   // the last one in the log
+  std::optional<std::int64_t> first_time = {};  // the first one that the log notes, in milliseconds since 1970 UTC
+  std::optional<std::int64_t> last_time = {};   // the last one
   std::vector<iqdb::PersistError> problems = {};
 };
 
@@ -46,6 +49,8 @@ State look_at_state(const fs::path& path, std::optional<std::uint64_t> replaced_
       if (report.log->scan && report.log->scan->replay) {
         state.first_lsn = report.log->scan->replay->covered_lsn;
         state.last_lsn = report.log->scan->end.next_lsn - 1;
+        state.first_time = report.log->scan->first_time;
+        state.last_time = report.log->scan->last_time;
       }
     }
   } catch (const iqdb::PersistError& error) {
@@ -62,6 +67,8 @@ Json json_of(const State& state) {
           {"replaced_at_ms", number_or_null(state.replaced_at)},
           {"first_lsn", number_or_null(state.first_lsn)},
           {"last_lsn", number_or_null(state.last_lsn)},
+          {"first_time_ms", number_or_null(state.first_time)},
+          {"last_time_ms", number_or_null(state.last_time)},
           {"snapshot_vectors", state.vectors},
           {"snapshot_bytes", state.snapshot_bytes},
           {"log_bytes", state.log_bytes},
@@ -69,13 +76,14 @@ Json json_of(const State& state) {
 }
 
 void print(Output& out, const State& state) {
-  constexpr std::int64_t in_a_second = 1000;
   out.line(out.bold(harmless(state.path.filename().string())));
-  out.field("state", state.replaced_at
-                         ? "replaced at " + utc_text(static_cast<std::int64_t>(*state.replaced_at) / in_a_second)
-                         : "the index as it is");
+  out.field("state", state.replaced_at ? "replaced at " + iqdb::utc_text(static_cast<std::int64_t>(*state.replaced_at))
+                                       : "the index as it is");
   out.field("LSN", state.first_lsn ? std::to_string(*state.first_lsn) + " to " + std::to_string(*state.last_lsn)
                                    : "unknown: no log gives its mutations numbers");
+  if (state.first_time) {
+    out.field("time", iqdb::utc_text(*state.first_time) + " to " + iqdb::utc_text(*state.last_time));
+  }
   out.field("snapshot", std::to_string(state.vectors) + " vectors, " + bytes_text(state.snapshot_bytes));
   if (state.log_bytes > 0) {
     out.field("log", bytes_text(state.log_bytes));

@@ -15,6 +15,7 @@
 #include "given_path.hpp"
 #include "iqdb/persist/inspect.hpp"
 #include "iqdb/persist/wal/history.hpp"
+#include "iqdb/persist/wal/log_clock.hpp"
 #include "iqdb/persist/wal/log_paths.hpp"
 #include "lock_holder.hpp"
 #include "log_facts.hpp"
@@ -36,8 +37,10 @@ constexpr std::uint64_t most_log_bytes = std::uint64_t{16} << 20U;
 
 // When the file was last written, e.g. "2026-11-29 00:34:40 UTC"; nothing if it is not there.
 std::optional<std::string> time_written(const fs::path& path) {
+  constexpr std::int64_t in_a_second = 1000;
   struct ::stat found {};
-  return ::stat(path.c_str(), &found) == 0 ? std::optional(utc_text(found.st_mtim.tv_sec)) : std::nullopt;
+  return ::stat(path.c_str(), &found) == 0 ? std::optional(iqdb::utc_text(found.st_mtim.tv_sec * in_a_second))
+                                           : std::nullopt;
 }
 
 // What is known about the files of an index.

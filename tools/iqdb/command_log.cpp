@@ -26,6 +26,7 @@
 #include "iqdb/persist/bytes/row_format.hpp"
 #include "iqdb/persist/wal/frame_body.hpp"
 #include "iqdb/persist/wal/frame_reader.hpp"
+#include "iqdb/persist/wal/log_clock.hpp"
 #include "iqdb/persist/wal/log_identity.hpp"
 #include "iqdb/persist/wal/log_paths.hpp"
 #include "iqdb/persist/wal/wal_reader.hpp"
@@ -274,7 +275,7 @@ class Listing {
         return "a snapshot of " + std::to_string(body.fingerprint().file_bytes) + " bytes with the checksum " +
                iqdb::hexadecimal(body.fingerprint().region_crc32) + " holds those up to " + std::to_string(covered_lsn);
       case FrameOp::time:
-        return std::to_string(body.time()) + " ms since 1970 UTC";
+        return iqdb::utc_text(body.time());
       default:
         return "in order";
     }

@@ -8,7 +8,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <ctime>
 #include <system_error>
 
 #include "iqdb/persist/error.hpp"
@@ -73,16 +72,6 @@ std::string count_text(std::uint64_t count, const std::string& what) {
 }
 
 Json number_or_null(const std::optional<std::uint64_t>& number) { return number ? Json(*number) : Json(nullptr); }
-
-std::string utc_text(std::int64_t seconds) {
-  const std::time_t time{seconds};
-  ::tm broken_down{};
-  std::array<char, 64> text{};
-  if (::gmtime_r(&time, &broken_down) == nullptr) {
-    return std::to_string(seconds) + " s since 1970 UTC";
-  }
-  return {text.data(), std::strftime(text.data(), text.size(), "%Y-%m-%d %H:%M:%S UTC", &broken_down)};
-}
 
 Json error_document(const Failure& failure) {
   Json error{{"kind", failure.kind}, {"message", failure.message}};

@@ -34,9 +34,6 @@ enum class Colour { automatic, always, never };
 /// How many there are of something: "1 vector", "2 vectors".
 [[nodiscard]] std::string count_text(std::uint64_t count, const std::string& what);
 
-/// A time for people: "2026-11-29 00:34:40 UTC". `seconds` counts from 1970 UTC.
-[[nodiscard]] std::string utc_text(std::int64_t seconds);
-
 /// The document that tells of an error: {"error": {"kind", "message", "path", "offset"}}.
 [[nodiscard]] Json error_document(const Failure& failure);
 

@@ -209,6 +209,9 @@ struct PersistConfig {
   /// With `read_only`, the number (LSN) of the last mutation that is loaded; what stands behind it in the log is not
   /// read. The way to have everything before the damage of a log, and with a history the index as it was.
   std::optional<std::uint64_t> up_to = {};
+  /// With `read_only`, in place of `up_to`: what was logged up to this time is loaded, to the second. A writer notes the times
+  /// while it keeps a history, by the system's clock; where that is set back, they stand still until it has caught up.
+  std::optional<std::chrono::system_clock::time_point> up_to_time = {};
   /// Whether a load passes over a logged mutation that the index rejects, whatever it throws, instead of throwing
   /// replay_rejected. The mutation is lost; RecoveryReport::tolerated counts it, and the old log is kept.
   bool skip_rejected = false;
@@ -273,6 +276,16 @@ IQDB_PERSIST_INLINE void validate(const PersistConfig& config) {
   if (config.checkpoint.is_automatic()) {
     require_from_to("the recovery_time of CheckpointPolicy::automatic, in milliseconds,",
                     config.checkpoint.bounds().recovery_time.count(), std::chrono::milliseconds::rep{1}, a_day.count());
+  }
+  if (!config.read_only && (config.up_to || config.up_to_time)) {
+    refuse(
+        PersistErrorKind::invalid_config,
+        "PersistConfig::up_to or up_to_time is set without read_only: who goes on writing behind an older state gives "
+        "up "
+        "what follows it; set read_only to look at that state, or make an index of it with backup or `iqdb restore`");
+  }
+  if (config.up_to && config.up_to_time) {
+    refuse(PersistErrorKind::invalid_config, "both PersistConfig::up_to and up_to_time are set; set one of them");
   }
   if (config.history.is_on()) {
     constexpr std::size_t most_name_bytes = 255;  // the limit of the usual file systems

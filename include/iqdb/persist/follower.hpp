@@ -175,10 +175,11 @@ class Follower {
     State(PersistConfig given, S store) : config(std::move(given)), storage(std::move(store)) {
       config.wal_enabled = false;
       config.read_only = true;
-      if (config.up_to) {
-        throw_persist_error(PersistErrorKind::invalid_config,
-                            "a follower shows every mutation; leave up_to out, or load the index with read_only",
-                            {.path = config.path, .code = {}, .offset = {}});
+      if (config.up_to || config.up_to_time) {
+        throw_persist_error(
+            PersistErrorKind::invalid_config,
+            "a follower shows every mutation; leave up_to and up_to_time out, or load the index with read_only",
+            {.path = config.path, .code = {}, .offset = {}});
       }
       on_progress = std::exchange(config.on_progress, [this](const Progress& progress) {
         if (is_ending) {

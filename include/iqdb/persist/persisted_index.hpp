@@ -164,7 +164,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
   [[nodiscard]] std::uint64_t lsn() const noexcept { return opened_.log ? opened_.log->writer->lsn() : opened_.lsn; }
 
   /// The size of the log in bytes, without space prepared ahead; 0 with the log off. A checkpoint makes it small again.
-  [[nodiscard]] std::uint64_t log_bytes() const noexcept { return opened_.log ? opened_.log->writer->bytes() : 0; }
+  [[nodiscard]] std::uint64_t log_bytes() const noexcept { return opened_.log ? opened_.log->writer->end().offset : 0; }
 
   /// What it has done since it was opened, and how it stands. What is about the log is empty after close().
   [[nodiscard]] Stats stats() const {
@@ -359,7 +359,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
   // on_event tells of a failure, which is none of the mutation or the load before it. Throws PersistError poisoned in a child
   // that a callback has forked.
   void checkpoint_if_due() {
-    if (opened_.log && schedule_.is_due(opened_.log->writer->bytes(), CheckpointSchedule::Clock::now)) {
+    if (opened_.log && schedule_.is_due(opened_.log->writer->end().offset, CheckpointSchedule::Clock::now)) {
       std::function<void(const Progress&)> on_progress;
       on_progress.swap(config_.on_progress);  // it is not told of this one
       try {

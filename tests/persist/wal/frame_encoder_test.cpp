@@ -55,6 +55,18 @@ TEST_CASE("What is left of a body whose encoding failed is not in the next frame
   CHECK(hex(encoder.finish(3, 4, 5)) == hex(iqdb_test::raw_frame(3, 4, 5, iqdb_test::erase_body(2))));
 }
 
+TEST_CASE("Frames that stand behind one another are encoded into one piece", "[frame_encoder]") {
+  FrameEncoder encoder;
+  for (int round = 0; round < 2; ++round) {
+    iqdb::write_time(encoder.begin(), 1000);
+    std::ignore = encoder.finish(3, 4, 5);
+    iqdb::write_erase(encoder.begin(true), 2);
+    const ByteVector time_body = Bytes().u8(9).u64(1000);
+    CHECK(hex(encoder.finish(3, 4, 5)) == hex(iqdb_test::raw_frame(3, 4, 5, time_body)) + " " +
+                                              hex(iqdb_test::raw_frame(3, 4, 5, iqdb_test::erase_body(2))));
+  }
+}
+
 TEST_CASE("Encoding allocates nothing once a frame as large was encoded", "[frame_encoder]") {
   FrameEncoder encoder;
   const std::vector<float> vector(1000, 0.25F);

@@ -16,6 +16,7 @@
 namespace {
 
 using iqdb::LsnRange;
+using iqdb_test::hex;
 using iqdb_test::MemoryStorage;
 
 const std::filesystem::path tail_path = "/index.iqdb.wal";
@@ -24,7 +25,8 @@ const std::filesystem::path tail_path = "/index.iqdb.wal";
 class TailSource {
  public:
   // In a store in which `logs_before` logs have been made.
-  explicit TailSource(int logs_before = 0) : lock_(storage_.lock("/index.iqdb")), writer_({.path = "/index.iqdb"}) {
+  explicit TailSource(int logs_before = 0, iqdb::HistoryPolicy history = iqdb::HistoryPolicy::none())
+      : lock_(storage_.lock("/index.iqdb")), writer_({.path = "/index.iqdb", .history = history}) {
     for (int log = 0; log < logs_before; ++log) {
       std::ignore = storage_.new_log_id();
     }
@@ -39,6 +41,9 @@ class TailSource {
   }
 
   [[nodiscard]] iqdb::LogTail<MemoryStorage> tail(const iqdb::LogPosition& from) {
+    return tail({.end = from, .clock = writer_.clock()});
+  }
+  [[nodiscard]] iqdb::LogTail<MemoryStorage> tail(const iqdb::LogMoment& from) {
     return {storage_, tail_path, lock_, writer_.header(), from, base_, config_};
   }
 
@@ -101,6 +106,19 @@ TEST_CASE("A tail without a mutation is an empty log", "[log_tail]") {
   source.erase(1);
   auto tail = source.tail(source.writer().end());
   CHECK(source.completed(tail).empty());
+}
+
+TEST_CASE("A tail begins with the time that the log had noted before it", "[log_tail]") {
+  TailSource source(0, iqdb::HistoryPolicy::keep_last(1));
+  source.erase(1);
+  const iqdb::LogMoment from{.end = source.writer().end(), .clock = source.writer().clock()};
+  const auto first_frame = [&] { return iqdb_test::frames_of(source.storage().files().at(tail_path)).at(0); };
+  const auto noted = first_frame().body;
+  source.erase(2);
+  auto tail = source.tail(from);
+  tail.copy_up_to(source.writer().end());
+  CHECK(source.completed(tail).starts_with("te"));
+  CHECK(hex(first_frame().body) == hex(noted));
 }
 
 TEST_CASE("Aborts are copied behind their frames and checkpoints are not copied", "[log_tail]") {

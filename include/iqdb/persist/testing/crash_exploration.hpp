@@ -27,6 +27,7 @@
 #include "iqdb/persist/testing/checkpoints_beside.hpp"
 #include "iqdb/persist/testing/crash_states.hpp"
 #include "iqdb/persist/testing/file_call.hpp"
+#include "iqdb/persist/testing/history_check.hpp"
 #include "iqdb/persist/testing/life.hpp"
 #include "iqdb/persist/testing/life_run.hpp"
 #include "iqdb/persist/testing/oracle.hpp"
@@ -179,6 +180,7 @@ class CrashExploration {
       return;
     }
     ++report_.points[depth];
+    const std::optional<std::uint64_t> oldest = oldest_kept(life, machine);
     const auto at = [&](std::string_view what) { return "crash " + where + ": " + std::string(what); };
 
     const auto lay_out = [&](const DiskState& disk, const std::string& which) {
@@ -187,14 +189,14 @@ class CrashExploration {
       }
       ++report_.states[depth];
       trail_.push_back(at("the power is cut, " + which));
-      examine(SimulatedFileSystem(disk, random_.next()), life, oracle, oracle.durable(),
+      examine(SimulatedFileSystem(disk, random_.next()), life, oracle, oracle.durable(), oldest,
               depth + 1 < most_crashes ? options_.depths[depth + 1].one_in : 0);
       trail_.pop_back();
     };
     const CrashStates states(machine, options_.seed);
     if (states.count() > 1) {  // or else a kill leaves what a power cut leaves
       trail_.push_back(at("the process is killed"));
-      examine(machine.after_kill(), life, oracle, oracle.acknowledged(),
+      examine(machine.after_kill(), life, oracle, oracle.acknowledged(), oldest,
               depth + 1 < most_crashes ? options_.depths[depth + 1].one_in_kills : 0);
       trail_.pop_back();
     }
@@ -235,9 +237,10 @@ class CrashExploration {
     return key;
   }
 
-  // Loads what `machine` holds and goes on with it. One in `one_in` of these recoveries is stopped in turn; 0: none.
+  // Loads what `machine` holds and goes on with it. Before the crash a history reached back to the mutation `oldest`. One in
+  // `one_in` of these recoveries is stopped in turn; 0: none.
   void examine(SimulatedFileSystem machine, const Life& life, const Oracle& outer, std::size_t first,
-               std::uint64_t one_in) {
+               std::optional<std::uint64_t> oldest, std::uint64_t one_in) {
     std::optional<Oracle> oracle;
     if (one_in != 0 && random_.one_in(one_in)) {
       oracle = outer;
@@ -252,7 +255,7 @@ class CrashExploration {
       });
     }
     try {
-      load_and_go_on(machine, life, outer, first, oracle);
+      load_and_go_on(machine, life, outer, first, oldest, oracle);
     } catch (const std::exception& error) {
       note(error.what());
     }
@@ -260,7 +263,7 @@ class CrashExploration {
   }
 
   void load_and_go_on(const SimulatedFileSystem& machine, const Life& life, const Oracle& outer, std::size_t first,
-                      std::optional<Oracle>& oracle) {
+                      std::optional<std::uint64_t> oldest, std::optional<Oracle>& oracle) {
     PersistConfig config = simulated_config(life);
     config.fsync_policy = FsyncPolicy::always();
     SimulatedIndex<I> index = open_index(*subject_, life, config, machine);
@@ -268,6 +271,9 @@ class CrashExploration {
     const auto which = outer.find(moment, first);
     if (!which) {
       throw Violation(outer.explain(moment, first));
+    }
+    if (oldest) {
+      require_history(*subject_, life, outer, *which, *oldest, machine, random_);
     }
     if (oracle) {
       life.wal_enabled ? oracle->settle(*which) : oracle->read(*which);

@@ -90,6 +90,7 @@ struct Life {
   Compression compression = Compression::none();  ///< of snapshots
   std::size_t log_extent_bytes = 0;               ///< as in PersistConfig
   bool direct_io = false;                         ///< as in FileStorageOptions
+  std::size_t older_states = 0;                   ///< how many a history keeps; 0 for none
   std::vector<Step> steps = {};                   ///< the steps
 };
 
@@ -188,6 +189,7 @@ struct Life {
            : life.compression.codec() == Compression::Codec::zstd ? ", zstd"
                                                                   : ", lz4";
   words += ", extents of " + std::to_string(life.log_extent_bytes) + " bytes";
+  words += life.older_states > 0 ? ", " + std::to_string(life.older_states) + " older states kept" : "";
   words += life.direct_io ? ", direct I/O:" : ":";
   for (const Step& step : life.steps) {
     words += (&step == life.steps.data() ? " " : "; ") + to_string(step);

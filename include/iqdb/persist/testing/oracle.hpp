@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -46,6 +47,10 @@ class Oracle {
   /// A load found the moment `which`. The other moments are no longer possible, and this one is durable, because a load
   /// makes it so.
   void settle(std::size_t which) {
+    past_.erase(past_.upper_bound(moments_[which].lsn), past_.end());
+    for (std::size_t at = 0; at < which; ++at) {
+      past_[moments_[at].lsn] = std::move(moments_[at].contents);
+    }
     moments_ = {std::move(moments_[which])};
     acknowledged_ = durable_ = 0;
   }
@@ -64,6 +69,18 @@ class Oracle {
       }
     }
     return std::nullopt;
+  }
+
+  /// What the index held behind the mutation `lsn`, as seen from the moment `which`, whether or not loads came between. Nothing
+  /// if the life had no moment there.
+  [[nodiscard]] const std::string* contents_at(std::uint64_t lsn, std::size_t which) const {
+    for (std::size_t at = which + 1; at > 0; --at) {
+      if (moments_[at - 1].lsn == lsn) {
+        return &moments_[at - 1].contents;
+      }
+    }
+    const auto found = past_.find(lsn);
+    return found == past_.end() ? nullptr : &found->second;
   }
 
   /// Whether the index held these contents at any moment from `first` on.
@@ -100,6 +117,7 @@ class Oracle {
            std::to_string(moments_.back().lsn) + ", with what the index held then";
   }
 
+  std::map<std::uint64_t, std::string> past_;  // contents at the moments before the last load, by number
   std::vector<Moment> moments_;
   std::size_t acknowledged_ = 0;
   std::size_t durable_ = 0;

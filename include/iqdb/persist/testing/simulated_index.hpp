@@ -26,6 +26,7 @@ using SimulatedIndex = PersistedIndex<I, BasicFileStorage<SimulatedFileSystem>>;
   return {.path = "/index",
           .wal_enabled = life.wal_enabled,
           .fsync_policy = life.policy,
+          .history = life.older_states > 0 ? HistoryPolicy::keep_last(life.older_states) : HistoryPolicy::none(),
           .compression = life.compression,
           .freezing = Freezing::by_copy,
           .buffer_bytes = 4096,

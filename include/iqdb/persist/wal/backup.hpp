@@ -27,7 +27,7 @@
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/frame_reader.hpp"
-#include "iqdb/persist/wal/history.hpp"
+#include "iqdb/persist/wal/history_search.hpp"
 #include "iqdb/persist/wal/log_copy.hpp"
 #include "iqdb/persist/wal/log_identity.hpp"
 #include "iqdb/persist/wal/log_paths.hpp"
@@ -49,6 +49,8 @@ struct BackupOptions {
   bool verifies = false;
   /// The last mutation that the backup holds, by its LSN; all of them without it.
   std::optional<std::uint64_t> up_to = {};
+  /// In place of `up_to`: the backup holds what was logged up to this time, to the second, as a history says.
+  std::optional<std::chrono::system_clock::time_point> up_to_time = {};
 };
 
 /// What a backup holds.
@@ -279,7 +281,7 @@ template <Storage S>
 }  // namespace backup
 
 /// Copies the index at `path`, a resolved name, to `to`, without a lock and beside a writer. Throws PersistError
-/// invalid_config if that is the same path or for an up_to that the files do not hold; would_discard_snapshot or
+/// invalid_config if that is the same path or for an up_to or an up_to_time that the files do not hold; would_discard_snapshot or
 /// would_discard_log if there is an index; locked, log_mismatch, log_corrupted, unsupported, io; and what
 /// config.on_progress throws.
 template <Storage S>
@@ -288,7 +290,10 @@ BackupInfo back_up_files(S& storage, const std::filesystem::path& path, const st
   return backup::timed([&] {
     backup::Place<S> place(storage, path, to);
     return read_only::until_they_fit([&] {
-      const std::filesystem::path from = options.up_to ? path_holding(storage, path, *options.up_to, config) : path;
+      const std::optional<FoundState> state = state_asked_for(storage, path, options.up_to, options.up_to_time, config);
+      const std::filesystem::path& from = state ? state->path : path;
+      BackupOptions up_to_there = options;
+      up_to_there.up_to = state ? std::optional(state->lsn) : std::nullopt;
       std::optional<typename S::File> log = storage.open(log_path(from));
       typename S::File snapshot = backup::opened(storage, from, nullptr);
       if constexpr (GrowingFile<typename S::File>) {
@@ -296,8 +301,8 @@ BackupInfo back_up_files(S& storage, const std::filesystem::path& path, const st
           log->refresh();  // a writer that ends, or undoes an append, cuts it off
         }
       }
-      return naming_file(from,
-                         [&] { return place.fill(snapshot, log ? &*log : nullptr, std::nullopt, options, config); });
+      return naming_file(
+          from, [&] { return place.fill(snapshot, log ? &*log : nullptr, std::nullopt, up_to_there, config); });
     });
   });
 }

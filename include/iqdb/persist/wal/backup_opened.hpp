@@ -25,14 +25,17 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 /// PersistedIndex::backup does.
 template <Persistable I, Storage S, class Alone>
 BackupInfo back_up_opened(OpenedIndex<I, S>& opened, S& storage, const std::filesystem::path& path,
-                          const std::filesystem::path& directory, const BackupOptions& options,
-                          const PersistConfig& config, Alone&& alone) {
+                          const std::filesystem::path& directory, BackupOptions options, const PersistConfig& config,
+                          Alone&& alone) {
   const std::filesystem::path to = backup::path_in(storage, directory, path);
   if (config.read_only) {
     return back_up_files(storage, path, to, options, config);
   }
-  if (options.up_to && path_holding(storage, path, *options.up_to, config) != path) {
-    return back_up_files(storage, path, to, options, config);
+  if (const auto state = state_asked_for(storage, path, options.up_to, options.up_to_time, config)) {
+    if (state->path != path) {
+      return back_up_files(storage, path, to, options, config);
+    }
+    options.up_to = state->lsn;
   }
   if (!config.wal_enabled) {
     if (options.up_to) {

@@ -114,6 +114,7 @@ void begin_new_log(const Fingerprint& base, S& storage, const std::filesystem::p
                    const PersistConfig& config) {
   NewLog<S> created(storage, log_path(path), log.lock, base, log.writer->lsn(), log.writer->header().history_id,
                     config);
+  created.append_time_so_far(log.writer->clock());
   checkpoint::go_on_in(created, storage, *log.writer);
 }
 

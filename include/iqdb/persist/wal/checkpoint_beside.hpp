@@ -50,8 +50,8 @@ SnapshotInfo at_once(const I& index, S& storage, const std::filesystem::path& pa
 // that needs mutations to wait.
 template <Persistable I, Storage S, class Alone>
 std::optional<WrittenSnapshot<S>> written_beside(const I& index, S& storage, const std::filesystem::path& path,
-                                                 OpenLog<S>& log, const PersistConfig& config, LogPosition& at_freeze,
-                                                 Alone&& alone) {
+                                                 OpenLog<S>& log, const PersistConfig& config,
+                                                 std::optional<LogMoment>& at_freeze, Alone&& alone) {
   if (!FrozenSnapshot<I, S>::is_possible(config)) {
     return std::nullopt;
   }
@@ -63,7 +63,7 @@ std::optional<WrittenSnapshot<S>> written_beside(const I& index, S& storage, con
   bool is_frozen = false;
   alone([&] {
     log.writer->require_not_poisoned();
-    at_freeze = log.writer->end();
+    at_freeze = LogMoment{.end = log.writer->end(), .clock = log.writer->clock()};
     is_frozen = frozen.freeze(index);
   });
   const auto tell_of_failure = [&config] {
@@ -79,7 +79,7 @@ std::optional<WrittenSnapshot<S>> written_beside(const I& index, S& storage, con
   }
   std::optional<WrittenSnapshot<S>> written = frozen.write();
   if (written) {
-    written->info.lsn = at_freeze.next_lsn - 1;
+    written->info.lsn = at_freeze->end.next_lsn - 1;
     // Without this sync the checkpoint frame, or the rename, could reach the disk before the snapshot's bytes. If it
     // fails, the file is thrown away, and nothing has changed.
     written->file.sync();
@@ -110,7 +110,7 @@ class KeptFromBeingFreed {
 template <Persistable I, Storage S, class Alone>
 SnapshotInfo in_steps(const I& index, S& storage, const std::filesystem::path& path, OpenLog<S>& log,
                       const PersistConfig& config, Alone&& alone) {
-  LogPosition at_freeze;
+  std::optional<LogMoment> at_freeze;
   std::optional<WrittenSnapshot<S>> written = written_beside(index, storage, path, log, config, at_freeze, alone);
   if (!written) {
     SnapshotInfo info;
@@ -128,7 +128,7 @@ SnapshotInfo in_steps(const I& index, S& storage, const std::filesystem::path& p
     settled = writer.end();
   });
 
-  LogTail<S> tail(storage, log_path(path), log.lock, writer.header(), at_freeze, written->fingerprint, config);
+  LogTail<S> tail(storage, log_path(path), log.lock, writer.header(), *at_freeze, written->fingerprint, config);
   tail.copy_up_to(settled);
   const KeptFromBeingFreed<S> old_log(storage, log_path(path), log.lock);
   alone([&] {

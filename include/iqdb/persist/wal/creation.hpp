@@ -13,6 +13,7 @@
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/history.hpp"
+#include "iqdb/persist/wal/log_clock.hpp"
 #include "iqdb/persist/wal/log_guard.hpp"
 #include "iqdb/persist/wal/log_paths.hpp"
 #include "iqdb/persist/wal/new_log.hpp"
@@ -33,6 +34,7 @@ template <Persistable I, Storage S>
   storage.remove(log_path(path), lock);
   // Everything else that may fail comes before the first file is in place.
   NewLog<S> log(storage, log_path(path), lock, base.fingerprint, 0, std::nullopt, config);
+  log.append_time_so_far(LogClock(config));
   log.finish();
   std::unique_ptr<OpenLog<S>> opened = open_log::prepared<S>(std::move(lock), config);
   // The base snapshot, then the log: between the two there is no log, which means an empty one.

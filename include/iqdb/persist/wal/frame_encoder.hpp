@@ -17,21 +17,23 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// Encodes frames into one buffer that is reused.
+/// Encodes frames, one or several that follow one another, into one buffer that is reused.
 class FrameEncoder {
  public:
-  /// Begins a frame. The caller writes its body to the returned Writer.
-  [[nodiscard]] Writer& begin() {
+  /// Begins a frame, in place of those that were encoded before, or `behind` them. The caller writes its body to the returned
+  /// Writer.
+  [[nodiscard]] Writer& begin(bool behind = false) {
     writer_.flush();  // what is left of a body whose encoding failed
-    body_.clear_to(FrameHeader::bytes);
+    start_ = behind ? frames_.bytes().size() : 0;
+    frames_.resize(start_ + FrameHeader::bytes);
     return writer_;
   }
 
-  /// Ends the frame and returns its bytes, which are valid until the next begin(). Throws PersistError record_too_large
-  /// if the body is larger than a reader of the log accepts (largest_frame_body).
+  /// Ends the frame. Returns its bytes, with those of the frames before it if it stands behind some; they are valid until the next begin(). Throws PersistError
+  /// record_too_large if the body is larger than a reader of the log accepts (largest_frame_body).
   [[nodiscard]] std::span<const std::byte> finish(std::uint64_t log_id, std::uint64_t lsn, std::uint64_t durable) {
     writer_.flush();
-    const std::span<std::byte> frame = body_.bytes();
+    const std::span<std::byte> frame = frames_.bytes().subspan(start_);
     const std::span<const std::byte> body = frame.subspan(FrameHeader::bytes);
     if (body.size() > largest_frame_body) {
       throw_persist_error(PersistErrorKind::record_too_large,
@@ -43,13 +45,13 @@ class FrameEncoder {
     header.crc32 = frame_checksum(log_id, header, body);
     const auto fields = encoded(header);
     std::copy(fields.begin(), fields.end(), frame.begin());
-    return frame;
+    return frames_.bytes();
   }
 
  private:
   class Buffer final : public ByteSink {
    public:
-    void clear_to(std::size_t size) { bytes_.resize(size); }
+    void resize(std::size_t size) { bytes_.resize(size); }
     void write(std::span<const std::byte> bytes) override { bytes_.insert(bytes_.end(), bytes.begin(), bytes.end()); }
     [[nodiscard]] std::span<std::byte> bytes() noexcept { return bytes_; }
 
@@ -59,8 +61,9 @@ class FrameEncoder {
 
   static constexpr std::size_t writer_buffer_bytes = 4096;
 
-  Buffer body_;
-  Writer writer_{body_, writer_buffer_bytes};
+  Buffer frames_;
+  std::size_t start_ = 0;  // of the frame that is being encoded
+  Writer writer_{frames_, writer_buffer_bytes};
 };
 
 }  // namespace iqdb

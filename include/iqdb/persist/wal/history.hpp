@@ -9,7 +9,6 @@
 #pragma once
 
 #include <algorithm>
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -27,11 +26,9 @@
 #include "iqdb/persist/storage/names.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
+#include "iqdb/persist/wal/log_clock.hpp"
 #include "iqdb/persist/wal/log_guard.hpp"
-#include "iqdb/persist/wal/log_identity.hpp"
 #include "iqdb/persist/wal/log_paths.hpp"
-#include "iqdb/persist/wal/log_replay.hpp"
-#include "iqdb/persist/wal/wal_reader.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
@@ -56,7 +53,7 @@ namespace history {
                                                                      const HistoryPolicy& policy, std::uint64_t now);
 
 // The present time: milliseconds since 1970 UTC.
-[[nodiscard]] IQDB_PERSIST_INLINE std::uint64_t now();
+[[nodiscard]] inline std::uint64_t now() { return static_cast<std::uint64_t>(milliseconds_now()); }
 
 #if IQDB_PERSIST_DEFINITIONS
 
@@ -99,11 +96,6 @@ IQDB_PERSIST_INLINE std::vector<HistoryEntry> given_up(const std::vector<History
     }
   }
   return rest;
-}
-
-IQDB_PERSIST_INLINE std::uint64_t now() {
-  const auto since_1970 = std::chrono::system_clock::now().time_since_epoch();
-  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(since_1970).count());
 }
 
 #endif  // IQDB_PERSIST_DEFINITIONS
@@ -206,57 +198,6 @@ void sweep_history(S& storage, const std::filesystem::path& path, const typename
              "; they take space until a later checkpoint removes them";
     });
   }
-}
-
-namespace history {
-
-// The last mutation that the snapshot at `path` holds, by its log; nothing if there is no log, or if it holds mutations
-// over `up_to` in any case. Reads the log only where its header does not say it. Throws PersistError log_mismatch,
-// log_corrupted and others for what is wrong with the two files; io.
-template <Storage S>
-[[nodiscard]] std::optional<std::uint64_t> covered_lsn(S& storage, const std::filesystem::path& path,
-                                                       std::uint64_t up_to, const PersistConfig& config) {
-  std::optional<typename S::File> log = storage.open(log_path(path));
-  const std::optional<Fingerprint> snapshot = log_guard::fingerprint_at(storage, path);
-  if (!log || !snapshot) {
-    return std::nullopt;
-  }
-  return naming_file(log_path(path), [&]() -> std::optional<std::uint64_t> {
-    const LogIdentity identity = identify_log(*log);
-    if (identity.continues(*snapshot) && identity.header.base_lsn > up_to) {
-      return std::nullopt;
-    }
-    const LogScan scan = scan_log(*log, *snapshot, config.buffer_bytes, nullptr, BehindTheEnd::ignored);
-    if (!scan.replay) {
-      recovery::throw_log_mismatch(scan.log, *snapshot, scan.mutations);
-    }
-    return scan.replay->covered_lsn;
-  });
-}
-
-}  // namespace history
-
-/// Where the state of the index at `path`, a resolved name, behind the mutation `up_to` is found: the newest snapshot that
-/// holds none behind that, with its log, be it the index itself or an entry of its history. Returns `path` if there is none.
-/// Needs no lock. Throws PersistError for what is wrong with a snapshot or a log that it looks at; io.
-template <Storage S>
-[[nodiscard]] std::filesystem::path path_holding(S& storage, const std::filesystem::path& path, std::uint64_t up_to,
-                                                 const PersistConfig& config) {
-  const auto holds = [&](const std::filesystem::path& candidate) {
-    const auto covered = history::covered_lsn(storage, candidate, up_to, config);
-    return covered && *covered <= up_to;
-  };
-  std::vector<HistoryEntry> entries = history::entries(storage, path);
-  if (entries.empty() || holds(path)) {
-    return path;
-  }
-  for (; !entries.empty(); entries.pop_back()) {
-    HistoryEntry& newest = entries.back();
-    if (newest.has_snapshot && newest.has_log && holds(newest.path)) {
-      return std::move(newest.path);
-    }
-  }
-  return path;
 }
 
 }  // namespace iqdb

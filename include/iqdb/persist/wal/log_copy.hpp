@@ -67,7 +67,7 @@ class LogCopy {
       frame.fail("a checkpoint names the mutation " + std::to_string(which_.covered_lsn) + " within it");
     }
     if (time_) {
-      into_->append_body(0, [this](Writer& writer) { write_time(writer, *time_); });
+      into_->append_time(*time_);
       time_.reset();
     }
     if (last <= which_.up_to) {

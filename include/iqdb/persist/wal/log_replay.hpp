@@ -26,6 +26,7 @@
 #include "iqdb/persist/wal/frame_body.hpp"
 #include "iqdb/persist/wal/frame_marks.hpp"
 #include "iqdb/persist/wal/frame_reader.hpp"
+#include "iqdb/persist/wal/log_clock.hpp"
 #include "iqdb/persist/wal/log_identity.hpp"
 #include "iqdb/persist/wal/new_log.hpp"
 #include "iqdb/persist/wal/recovery_report.hpp"
@@ -108,7 +109,7 @@ template <Persistable I, Storage S>
   requires Index<I>
 class LogReplay {
  public:
-  // `base` must be loaded. Writes a new log at `place`, or none. Uses buffer_bytes, helper_threads, on_progress,
+  // `base` must be loaded. Writes a new log at `place`, or none. Uses buffer_bytes, helper_threads, history, on_progress,
   // skip_rejected, and with read_only also up_to of `config`. Fills in `marks`, unless it is null. All arguments must outlive
   // this object.
   LogReplay(BaseSnapshot<I, S>& base, const NewLogPlace<S>* place, const PersistConfig& config,
@@ -175,7 +176,7 @@ class LogReplay {
     replayed.last_lsn = reader.position().next_lsn - 1;
     if (reader.position().offset > first.offset) {
       progress.finish();
-      replay.finish();
+      replay.finish(LogClock(*config_));
     }
     return replayed;
   }
@@ -280,7 +281,7 @@ class LogReplay {
     }
     std::ignore = replay.settle();  // it throws, or is done: where the log ends is known
     progress.finish();
-    replay.finish();
+    replay.finish(LogClock(*config_));
     return std::nullopt;
   }
 

@@ -16,11 +16,18 @@
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/frame_body.hpp"
 #include "iqdb/persist/wal/frame_reader.hpp"
+#include "iqdb/persist/wal/log_clock.hpp"
 #include "iqdb/persist/wal/log_identity.hpp"
 #include "iqdb/persist/wal/new_log.hpp"
 #include "iqdb/persist/wal/wal_format.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
+
+/// Where a log ends between two settled frames, and what its clock says there.
+struct LogMoment {
+  LogPosition end;
+  LogClock clock;
+};
 
 /// Copies what a log holds behind a snapshot into a new log, which continues that snapshot. One thread uses it; another
 /// one may append to the old log meanwhile.
@@ -28,18 +35,20 @@ template <Storage S>
 class LogTail {
  public:
   /// Begins a new log beside the log at `path`, whose header is `header`. `from` is where that log ended when the snapshot
-  /// `base` was taken, between two settled frames: the snapshot holds the mutations before it. `storage` and `lock` must
+  /// `base` was taken: the snapshot holds the mutations before it. `storage` and `lock` must
   /// outlive this. Throws PersistError io.
   LogTail(S& storage, const std::filesystem::path& path, const typename S::Lock& lock, const LogHeader& header,
-          const LogPosition& from, const Fingerprint& base, const PersistConfig& config)
+          const LogMoment& from, const Fingerprint& base, const PersistConfig& config)
       : storage_(&storage),
         path_(path),
         lock_(&lock),
         // Frames of another log that took the name are then no frames of this one.
         source_{.header = header},
         piece_bytes_(config.buffer_bytes),
-        copied_(from),
-        log_(storage, path, lock, base, from.next_lsn - 1, header.history_id, config) {}
+        copied_(from.end),
+        log_(storage, path, lock, base, from.end.next_lsn - 1, header.history_id, config) {
+    log_.append_time_so_far(from.clock);
+  }
 
   /// Copies what stands between the end of the last copy and `end`, where a settled frame ended. Checkpoint frames are not
   /// taken over: they speak of older snapshots. Throws PersistError io, also if the file does not show what was written:
@@ -61,7 +70,9 @@ class LogTail {
       }
       const FrameBody body = frame->decoded([&] { return FrameBody(frame->body, log_version); });
       reader.advance(body.mutations());
-      if (body.op() != FrameOp::checkpoint) {
+      if (body.op() == FrameOp::time) {
+        log_.append_time(body.time());
+      } else if (body.op() != FrameOp::checkpoint) {
         log_.append(*frame, body.mutations());
       }
     }

@@ -21,6 +21,7 @@
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/frame_body.hpp"
+#include "iqdb/persist/wal/log_clock.hpp"
 #include "iqdb/persist/wal/log_frame.hpp"
 #include "iqdb/persist/wal/log_identity.hpp"
 #include "iqdb/persist/wal/wal_format.hpp"
@@ -77,6 +78,24 @@ class NewLog {
     append_body(0, [&](Writer& writer) { write_abort(writer, ranges); });
   }
 
+  /// Appends a time frame: the mutations behind it were logged at this time, in milliseconds since 1970 UTC. Throws
+  /// PersistError io.
+  void append_time(std::int64_t milliseconds) {
+    append_body(0, [&](Writer& writer) { write_time(writer, milliseconds); });
+    last_time_ = milliseconds;
+  }
+
+  /// Appends a time frame that says when the last mutation so far was logged, if `clock` notes times. So a load up to a time
+  /// knows whether the snapshot is too new for it. Throws PersistError io.
+  void append_time_so_far(const LogClock& clock) {
+    if (const auto time = clock.so_far(milliseconds_now)) {
+      append_time(*time);
+    }
+  }
+
+  /// What the last time frame says; nothing if there is none.
+  [[nodiscard]] std::optional<std::int64_t> last_time() const noexcept { return last_time_; }
+
   /// Appends a close frame behind the frames copied from an older log. Throws PersistError io.
   void append_close() { append_body(0, write_close); }
 
@@ -129,6 +148,7 @@ class NewLog {
   typename S::Replacement file_;
   LogHeader header_;
   LogPosition end_;
+  std::optional<std::int64_t> last_time_ = {};
   bool header_changed_ = false;
   Crc32Rebaser rebaser_;
   // Writes large blocks, in another thread: one system call for each frame would cost more than all other work.

@@ -22,7 +22,7 @@
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/frame_marks.hpp"
-#include "iqdb/persist/wal/history.hpp"
+#include "iqdb/persist/wal/history_search.hpp"
 #include "iqdb/persist/wal/log_guard.hpp"
 #include "iqdb/persist/wal/log_paths.hpp"
 #include "iqdb/persist/wal/log_replay.hpp"
@@ -122,22 +122,34 @@ auto until_they_fit(Attempt attempt) {
 
 }  // namespace read_only
 
-/// Loads the index of `path`, a resolved name, without a lock; with config.up_to from its history, if only that has the state.
-/// Throws what recover throws, except what only writing can
-/// meet; io if there is no snapshot.
+/// Loads the index of `path`, a resolved name, without a lock; with config.up_to or config.up_to_time from its history, if only
+/// that has the state. Throws what recover throws, except what only writing can meet; io if there is no snapshot; and
+/// invalid_config for a state that is not there.
 template <Persistable I, Storage S>
 [[nodiscard]] ReadOnlyState<I> load_read_only(S& storage, const std::filesystem::path& path,
                                               const PersistConfig& config) {
+  const auto asked_for = [&] { return state_asked_for(storage, path, config.up_to, config.up_to_time, config); };
   return read_only::until_they_fit([&] {
-    if (!config.up_to) {
-      return read_only::load_once<I>(storage, path, config);
+    for (;;) {
+      const std::optional<FoundState> from = asked_for();
+      if (!from) {
+        return read_only::load_once<I>(storage, path, config);
+      }
+      PersistConfig up_to_there = config;
+      up_to_there.up_to = from->lsn;
+      try {
+        ReadOnlyState<I> state = read_only::load_once<I>(storage, from->path, up_to_there);
+        if (from->path != path && state.lsn < from->lsn) {
+          read_only::throw_not_in_history(from->lsn, state.lsn);
+        }
+        return state;
+      } catch (const PersistError&) {
+        // A checkpoint may have moved the state into the history.
+        if (asked_for()->path == from->path) {
+          throw;
+        }
+      }
     }
-    const std::filesystem::path from = path_holding(storage, path, *config.up_to, config);
-    ReadOnlyState<I> state = read_only::load_once<I>(storage, from, config);
-    if (from != path && state.lsn < *config.up_to) {
-      read_only::throw_not_in_history(*config.up_to, state.lsn);
-    }
-    return state;
   });
 }
 

@@ -18,6 +18,7 @@
 #include "iqdb/persist/persistable.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
+#include "iqdb/persist/wal/log_clock.hpp"
 #include "iqdb/persist/wal/log_paths.hpp"
 #include "iqdb/persist/wal/log_replay.hpp"
 #include "iqdb/persist/wal/new_log.hpp"
@@ -59,6 +60,9 @@ template <Persistable I, Storage S>
     if (renewed.lost_mutations()) {
       // Who reads beside this process must not take the mutations that will get these numbers for those it has seen.
       log->begin_history(storage.new_log_id());
+    }
+    if (log->end().offset == log_header_bytes) {
+      log->append_time_so_far(LogClock(config));
     }
     log->finish();
     if (renewed.lost_mutations()) {

@@ -28,6 +28,7 @@
 #include "iqdb/persist/wal/apply_mutation.hpp"
 #include "iqdb/persist/wal/frame_body.hpp"
 #include "iqdb/persist/wal/insert_run.hpp"
+#include "iqdb/persist/wal/log_clock.hpp"
 #include "iqdb/persist/wal/log_frame.hpp"
 #include "iqdb/persist/wal/mutation.hpp"
 #include "iqdb/persist/wal/new_log.hpp"
@@ -114,10 +115,13 @@ class Replay {
   // throws.
   [[nodiscard]] Taken settle() { return apply_run() == Outcome::undecided ? Taken::undecided : Taken::done; }
 
-  // Ends the new log in order. Call it behind settle().
-  void finish() {
+  // Ends the new log in order, and says when the last mutation was logged if `clock` notes times. Call it behind settle().
+  void finish(const LogClock& clock) {
     if (log_ != nullptr) {
       write_time();
+      if (!log_->last_time()) {
+        log_->append_time_so_far(clock);
+      }
       log_->append_close();
     }
   }
@@ -145,7 +149,7 @@ class Replay {
 
   void write_time() {
     if (time_) {
-      log_->append_body(0, [this](Writer& writer) { iqdb::write_time(writer, *time_); });
+      log_->append_time(*time_);
       time_.reset();
     }
   }

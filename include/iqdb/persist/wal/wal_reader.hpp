@@ -87,6 +87,8 @@ struct LogScan {
   std::uint64_t frames = 0;           ///< valid frames of the whole log
   std::uint64_t aborted = 0;          ///< aborted mutations of the whole log
   bool closed = false;                ///< the last frame says that the log was closed in order
+  std::optional<std::int64_t> first_time = {};  ///< what its first time frame says, in milliseconds since 1970 UTC
+  std::optional<std::int64_t> last_time = {};   ///< what its last time frame says
 };
 
 namespace wal_reader {
@@ -146,7 +148,6 @@ template <ReadableFile F>
   FrameReader reader(file, scan.log, scan.end, piece_bytes, helpers);
   FrameOrder order(scan.log);
   Mutation mutation;
-  std::optional<std::int64_t> time;
   bool counted = true;  // whether scan.mutations begins behind the mutations that the snapshot holds
   const auto take = [&](const LogFrame& frame) {
     FrameBody body = order.take(frame);
@@ -166,14 +167,15 @@ template <ReadableFile F>
     reader.advance(body.mutations());
     scan.end = reader.position();
     if (body.op() == FrameOp::time) {
-      time = body.time();
+      scan.last_time = body.time();
+      scan.first_time = scan.first_time ? scan.first_time : scan.last_time;
     }
     if (body.op() == FrameOp::checkpoint && body.fingerprint() == snapshot) {
       // Where writers went on while the snapshot was written, mutations that it lacks stand before this frame.
       counted = order.covered_lsn() + 1 == frame.position.next_lsn;
       scan.replay = ReplayStart{.from = counted ? scan.end : scan.log.first_frame(),
                                 .covered_lsn = order.covered_lsn(),
-                                .time_before = counted ? time : std::nullopt};
+                                .time_before = counted ? scan.last_time : std::nullopt};
       scan.mutations = 0;
     }
   };

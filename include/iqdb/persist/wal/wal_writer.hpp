@@ -30,6 +30,7 @@
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/frame_body.hpp"
 #include "iqdb/persist/wal/frame_encoder.hpp"
+#include "iqdb/persist/wal/log_clock.hpp"
 #include "iqdb/persist/wal/log_events.hpp"
 #include "iqdb/persist/wal/log_identity.hpp"
 #include "iqdb/persist/wal/log_poison.hpp"
@@ -45,10 +46,10 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 template <Storage S>
 class LogWriter {
  public:
-  /// Uses fsync_policy, log_extent_bytes, on_event and slow_sync of `config`. Call go_on_with() before any other member.
-  /// Throws PersistError io if the thread cannot be started.
+  /// Uses fsync_policy, log_extent_bytes, history, on_event and slow_sync of `config`. Call go_on_with() first. Throws
+  /// PersistError io if the thread cannot be started.
   explicit LogWriter(const PersistConfig& config)
-      : policy_(config.fsync_policy), extent_bytes_(config.log_extent_bytes), events_(config) {
+      : policy_(config.fsync_policy), extent_bytes_(config.log_extent_bytes), clock_(config), events_(config) {
     if (policy_.is_periodic()) {
       try {
         flusher_ = std::thread([this] { flush_periodically(); });
@@ -71,6 +72,7 @@ class LogWriter {
                               .extent_bytes = extent_bytes_});
     header_ = log.header();
     end_ = log.end();
+    clock_.noted(log.last_time());
     state_.begin_log(end_);
   }
 
@@ -182,14 +184,14 @@ class LogWriter {
   /// The LSN of the last mutation appended; the base LSN if none was.
   [[nodiscard]] std::uint64_t lsn() const noexcept { return end_.next_lsn - 1; }
 
-  /// The bytes of the log, without space ahead.
-  [[nodiscard]] std::uint64_t bytes() const noexcept { return end_.offset; }
-
   /// The header of the log.
   [[nodiscard]] const LogHeader& header() const noexcept { return header_; }
 
-  /// Where the log ends.
+  /// Where the log ends: space ahead stands behind that.
   [[nodiscard]] const LogPosition& end() const noexcept { return end_; }
+
+  /// When mutations were logged. Not while another thread appends.
+  [[nodiscard]] const LogClock& clock() const noexcept { return clock_; }
 
   /// Makes every later append and sync throw poisoned, since `what` failed with `error`. The first reason stays. Does nothing
   /// in the child of a fork, where they throw poisoned in any case.
@@ -201,7 +203,7 @@ class LogWriter {
     try {
       tell_of_poison();
     } catch (...) {
-      // A child that on_event has forked, which meets the poison of every fork next.
+      // A child that on_event has forked meets the poison of every fork next.
     }
   }
 
@@ -272,26 +274,29 @@ class LogWriter {
     return poison_.advice(policy_, end_.next_lsn - 1, state_.durable().next_lsn - 1);
   }
 
-  // Whether a mutation that is not known to be durable is older than the interval of a periodic policy. Called with mutex_
-  // held.
+  // Whether a mutation has not been durable for longer than a periodic policy allows. Called with mutex_ held.
   [[nodiscard]] bool is_overdue() const {
     return state_.oldest() && SyncState::Clock::now() - *state_.oldest() > policy_.interval();
   }
 
-  // Encodes a frame for the end of the log; valid until the next one. Called with mutex_ held, or when no other
-  // thread runs.
+  // Encodes a frame for the end of the log, alone or `behind` the one that was encoded last; valid until the next one. Called
+  // with mutex_ held, or when no other thread runs.
   template <class WriteBody>
-  [[nodiscard]] std::span<const std::byte> encoded(WriteBody&& write_body) {
-    write_body(encoder_.begin());
+  [[nodiscard]] std::span<const std::byte> encoded(WriteBody&& write_body, bool behind = false) {
+    write_body(encoder_.begin(behind));
     return encoder_.finish(header_.log_id, end_.next_lsn, state_.durable().offset);
   }
 
   // Called with mutex_ held, or when no other thread runs.
   template <class WriteBody>
   void append_frame(WriteBody&& write_body, std::uint64_t mutations) {
-    const std::span<const std::byte> frame = encoded(std::forward<WriteBody>(write_body));
+    const std::optional<std::int64_t> time = mutations > 0 ? clock_.due(milliseconds_now) : std::nullopt;
+    if (time) {
+      std::ignore = encoded([&](Writer& writer) { write_time(writer, *time); });
+    }
+    const std::span<const std::byte> frames = encoded(std::forward<WriteBody>(write_body), time.has_value());
     try {
-      log_->append(frame);
+      log_->append(frames);
     } catch (...) {
       if (log_->usable()) {
         state_.undone();
@@ -300,9 +305,10 @@ class LogWriter {
       }
       throw;
     }
-    end_.offset += frame.size();
+    clock_.noted(time);
+    end_.offset += frames.size();
     end_.next_lsn += mutations;
-    counts_.bytes += frame.size();
+    counts_.bytes += frames.size();
     counts_.mutations += mutations;
     counts_.frames += mutations > 0 ? 1 : 0;
     state_.appended(SyncState::Clock::now);
@@ -340,20 +346,17 @@ class LogWriter {
     std::unique_lock guard(mutex_);
     for (;;) {
       wake_.wait(guard, [this] { return stopping_ || (state_.unsynced_since() && !poison_.is_set()); });
-      if (stopping_) {
-        return;
+      if (!stopping_) {
+        // Sync after half of the interval: the sync itself may take the other half.
+        wake_.wait_until(guard, *state_.unsynced_since() + policy_.interval() / 2, [this] { return stopping_; });
       }
-      // Sync after half of the interval: the sync itself may take the other half.
-      const auto due = *state_.unsynced_since() + policy_.interval() / 2;
-      wake_.wait_until(guard, due, [this] { return stopping_; });
       if (stopping_) {
         return;
       }
       guard.unlock();
       try {
         sync();
-      } catch (...) {
-        // It is poisoned now: the next call says so.
+      } catch (...) {  // it is poisoned now: the next call says so
       }
       if (made_in_.inherited()) {
         std::_Exit(EXIT_FAILURE);  // a child that on_event has forked: it has no other thread
@@ -381,6 +384,7 @@ class LogWriter {
   SyncState state_;
   FsyncPolicy policy_;
   std::size_t extent_bytes_;
+  LogClock clock_;
   LogEvents events_;
   LogCounts counts_;
   std::optional<typename S::Log> log_;
