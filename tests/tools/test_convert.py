@@ -193,7 +193,7 @@ class Rows(Convert):
                     continue  # any text will do there
                 data = bytearray(content)
                 data[at] ^= 0xFF
-                for hostile in (bytes(data), content[:at]):
+                for hostile in (bytes(data), content[:at]) if at % 4 == 0 else (bytes(data),):
                     answer = run("convert", self.put(name, hostile), self.directory / "out.npy", "--force")
                     self.assertIn(answer.code, (0, 1), answer.err)
         self.assertEqual([name for name in self.names() if name.endswith(".tmp")], [])
@@ -255,10 +255,10 @@ class Safety(Convert):
         self.assertNotIn("new.iqdb", self.names())
 
     def test_an_interrupted_conversion_leaves_nothing(self):
-        subprocess.run([FILES, "large", self.path, "160"], check=True)
+        subprocess.run([FILES, "large", self.path, "96"], check=True)
         before = self.names()
         for target, *words in (["new.iqdb", "--metric", "manhattan"], ["new.npy", "--ids", self.directory / "ids"]):
-            for wait in (0.05, 0.3, 0.6, 0.9):
+            for wait in (0.05, 0.3, 0.6):
                 process = subprocess.Popen([IQDB, "convert", self.path, self.directory / target, *words],
                                            stdout=subprocess.PIPE)
                 time.sleep(wait)
