@@ -63,18 +63,18 @@ std::unique_ptr<AnyIndex> make_ivf(std::size_t dim, iqdb::DistanceMetric metric,
   return held_faiss(FaissIndex::ivf(dim, metric, lists, training));
 }
 
-// faiss says L2 or inner product, and the second means the cosine where all vectors have length 1.
-std::unique_ptr<AnyIndex> import_faiss(const std::filesystem::path& path, std::size_t /*dim*/,
-                                       std::optional<iqdb::DistanceMetric> metric) {
-  if (metric) {
-    return held_faiss(iqdb::faiss_import(path, *metric));
-  }
+// What a file of faiss says: L2 or inner product, which means the cosine where all vectors have length 1.
+iqdb::DistanceMetric metric_in(const std::filesystem::path& path) {
   iqdb::FileStorage storage;
   auto file = storage.open(storage.resolve(path));
   const auto found = file ? recognise_foreign(*file) : std::nullopt;
-  return held_faiss(iqdb::faiss_import(path, found && found->metric == "inner product"
-                                                 ? iqdb::DistanceMetric::dot_product
-                                                 : iqdb::DistanceMetric::euclidean));
+  return found && found->metric == "inner product" ? iqdb::DistanceMetric::dot_product
+                                                   : iqdb::DistanceMetric::euclidean;
+}
+
+std::unique_ptr<AnyIndex> import_faiss(const std::filesystem::path& path, std::size_t /*dim*/,
+                                       std::optional<iqdb::DistanceMetric> metric) {
+  return held_faiss(iqdb::faiss_import(path, metric ? *metric : metric_in(path)));
 }
 
 }  // namespace
