@@ -31,23 +31,6 @@ struct CopyOptions {
   std::optional<std::chrono::system_clock::time_point> up_to_time = {};
 };
 
-// The index that a path of the command line names, by its snapshot or its log.
-fs::path index_at(const std::string& path) {
-  const GivenPath given = look_at(path);
-  const bool names_index = given.kind == FileKind::snapshot || (given.names_log && given.snapshot_exists);
-  if (names_index) {
-    return given.kind == FileKind::snapshot ? given.path : given.snapshot;
-  }
-  switch (given.kind) {
-    case FileKind::missing:
-      throw_missing(given);
-    case FileKind::empty:
-      throw_empty(given);
-    default:
-      throw_unknown(given, "the snapshot of an index, or the log beside one");
-  }
-}
-
 // `path` is where it was made, as the command line has it.
 ExitCode tell(Output& out, const iqdb::BackupInfo& made, const fs::path& path, const std::string& what,
               const CopyOptions& options) {

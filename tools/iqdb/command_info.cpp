@@ -148,12 +148,8 @@ std::string lock_text(const LockState& lock) {
   if (!*lock.held) {
     return "free, as far as this machine shows";
   }
-  std::string text = "held";
-  for (const LockHolder& holder : lock.holders) {
-    text += (text == "held" ? " by process " : ", ") + std::to_string(holder.process) +
-            (holder.name.empty() ? "" : " (" + harmless(holder.name) + ")");
-  }
-  return lock.holders.empty() ? text + ", by a process that this system does not name" : text;
+  return lock.holders.empty() ? "held, by a process that this system does not name"
+                              : "held by " + harmless(holders_text(lock));
 }
 
 Json json_of(const LockState& lock) {

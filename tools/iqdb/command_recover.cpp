@@ -16,9 +16,9 @@
 #include "decode.hpp"
 #include "given_path.hpp"
 #include "id_text.hpp"
+#include "index_settings.hpp"
 #include "iqdb/persist/storage/parallel_read.hpp"
 #include "iqdb/persist/wal/log_paths.hpp"
-#include "payload_head.hpp"
 #include "progress.hpp"
 #include "recover.hpp"
 
@@ -43,10 +43,6 @@ std::vector<std::byte> bytes_of(iqdb::FileStorage::File& file) {
   std::vector<std::byte> bytes(static_cast<std::size_t>(file.size()));
   iqdb::read_shared(file, 0, bytes, nullptr);
   return bytes;
-}
-
-std::string count_text(std::uint64_t count, const std::string& what) {
-  return std::to_string(count) + " " + what + (count == 1 ? "" : "s");
 }
 
 std::string range_text(std::uint64_t first, std::uint64_t last) {
@@ -293,44 +289,6 @@ ExitCode tell(Output& out, const iqdb::SalvageReport& report, const std::optiona
   return whole ? ExitCode::fine : ExitCode::damaged;
 }
 
-std::optional<iqdb::DistanceMetric> metric_named(const std::string& name) {
-  if (name.empty()) {
-    return std::nullopt;
-  }
-  for (std::uint8_t tag = 0; iqdb::is_valid(static_cast<iqdb::DistanceMetric>(tag)); ++tag) {
-    if (to_string(static_cast<iqdb::DistanceMetric>(tag)) == name) {
-      return static_cast<iqdb::DistanceMetric>(tag);
-    }
-  }
-  iqdb::throw_persist_error(iqdb::PersistErrorKind::invalid_config,
-                            "there is no metric " + iqdb::printable(name) +
-                                "; expected cosine, dot_product, euclidean, manhattan or hamming");
-}
-
-// The codec of the new snapshot: that of the old one, as far as it says so.
-iqdb::Compression compression_like(iqdb::FileStorage::File& file) {
-  try {
-    switch (preamble_of(file, iqdb::snapshot::read_header_of(file)).scheme) {
-#if IQDB_PERSIST_HAS_ZSTD
-      case iqdb::CompressionScheme::zstd:
-        return iqdb::Compression::zstd();
-#endif
-#if IQDB_PERSIST_HAS_LZ4
-      case iqdb::CompressionScheme::lz4_block:
-      case iqdb::CompressionScheme::lz4_frames:
-        return iqdb::Compression::lz4();
-#endif
-      default:
-        break;
-    }
-  } catch (const iqdb::PersistError& error) {
-    if (error.kind() == iqdb::PersistErrorKind::io) {
-      throw;
-    }
-  }
-  return iqdb::Compression::none();
-}
-
 ExitCode recover(Output& out, const RecoverOptions& options) {
   const GivenPath given = look_at(options.path);
   const fs::path path = given.names_log ? given.snapshot : given.path;
@@ -342,7 +300,9 @@ ExitCode recover(Output& out, const RecoverOptions& options) {
     throw_missing(given);
   }
   RecoverJob job;
-  job.metric = metric_named(options.metric);
+  if (!options.metric.empty()) {
+    job.metric = metric_named(options.metric);
+  }
   job.options = {.also_behind = options.also_behind, .unchecked_rows = options.unchecked_rows};
   const fs::path to = storage.resolve(options.to);
   std::error_code unknown;

@@ -26,6 +26,10 @@ void add_recover(Program& program);
 void add_backup(Program& program);
 void add_restore(Program& program);
 void add_history(Program& program);
+void add_search(Program& program);
+void add_convert(Program& program);
+void add_checkpoint(Program& program);
+void add_bench(Program& program);
 void add_completion(Program& program);
 
 inline void add_commands(Program& program) {
@@ -36,6 +40,10 @@ inline void add_commands(Program& program) {
   add_backup(program);
   add_restore(program);
   add_history(program);
+  add_search(program);
+  add_convert(program);
+  add_checkpoint(program);
+  add_bench(program);
   add_completion(program);
 }
 

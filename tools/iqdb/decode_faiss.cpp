@@ -1,4 +1,9 @@
+#include <algorithm>
+
+#include "any_index.hpp"
 #include "decode.hpp"
+#include "foreign.hpp"
+#include "held_index.hpp"
 #include "iqdb/index/faiss.hpp"
 #include "iqdb/persist/compiled.hpp"
 #include "iqdb/persist/snapshot/snapshot.hpp"
@@ -33,6 +38,56 @@ std::optional<iqdb::SnapshotInfo> recover_faiss(RecoverJob& job) {
         }
         return iqdb::FaissIndex::flat(dim, metric);
       });
+}
+
+namespace {
+
+using iqdb::FaissIndex;
+
+std::unique_ptr<AnyIndex> held_faiss(FaissIndex index) {
+  return held<FaissIndex>(std::move(index), iqdb::faiss_export);
+}
+
+std::unique_ptr<AnyIndex> make_flat(std::size_t dim, iqdb::DistanceMetric metric, std::span<const float> /*training*/) {
+  return held_faiss(FaissIndex::flat(dim, metric));
+}
+
+std::unique_ptr<AnyIndex> make_hnsw(std::size_t dim, iqdb::DistanceMetric metric, std::span<const float> /*training*/) {
+  return held_faiss(FaissIndex::hnsw(dim, metric));
+}
+
+// A list for every 64 rows to train with, which is more than the 40 that faiss asks for.
+std::unique_ptr<AnyIndex> make_ivf(std::size_t dim, iqdb::DistanceMetric metric, std::span<const float> training) {
+  constexpr std::size_t rows_of_a_list = 64;
+  const std::size_t lists = std::max<std::size_t>(1, training.size() / dim / rows_of_a_list);
+  return held_faiss(FaissIndex::ivf(dim, metric, lists, training));
+}
+
+// What a file of faiss says: L2 or inner product, which means the cosine where all vectors have length 1.
+iqdb::DistanceMetric metric_in(const std::filesystem::path& path) {
+  iqdb::FileStorage storage;
+  auto file = storage.open(storage.resolve(path));
+  const auto found = file ? recognise_foreign(*file) : std::nullopt;
+  return found && found->metric == "inner product" ? iqdb::DistanceMetric::dot_product
+                                                   : iqdb::DistanceMetric::euclidean;
+}
+
+std::unique_ptr<AnyIndex> import_faiss(const std::filesystem::path& path, std::size_t /*dim*/,
+                                       std::optional<iqdb::DistanceMetric> metric) {
+  return held_faiss(iqdb::faiss_import(path, metric ? *metric : metric_in(path)));
+}
+
+}  // namespace
+
+IndexType faiss_type() {
+  return {.name = FaissIndex::index_type,
+          .library = "faiss",
+          .kinds = {{.name = "faiss-flat", .make = make_flat},
+                    {.name = "faiss-hnsw", .make = make_hnsw},
+                    {.name = "faiss-ivf", .make = make_ivf, .learns = true}},
+          .load = load_as<FaissIndex, iqdb::faiss_export>,
+          .checkpoint = checkpoint_as<FaissIndex>,
+          .import = import_faiss};
 }
 
 }  // namespace iqdb_tool

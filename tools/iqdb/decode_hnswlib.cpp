@@ -1,4 +1,6 @@
+#include "any_index.hpp"
 #include "decode.hpp"
+#include "held_index.hpp"
 #include "iqdb/index/hnswlib.hpp"
 #include "iqdb/persist/compiled.hpp"
 #include "iqdb/persist/snapshot/snapshot.hpp"
@@ -27,6 +29,28 @@ std::optional<iqdb::SnapshotInfo> recover_hnswlib(RecoverJob& job) {
         }
         return iqdb::HnswIndex(dim, metric);
       });
+}
+
+IndexType hnswlib_type() {
+  using iqdb::HnswIndex;
+  return {.name = HnswIndex::index_type,
+          .library = "hnswlib",
+          .kinds = {{.name = "hnsw",
+                     .make =
+                         [](std::size_t dim, iqdb::DistanceMetric metric, std::span<const float> /*training*/) {
+                           return held<HnswIndex>(HnswIndex(dim, metric), iqdb::hnswlib_export);
+                         }}},
+          .load = load_as<HnswIndex, iqdb::hnswlib_export>,
+          .checkpoint = checkpoint_as<HnswIndex>,
+          .import = [](const std::filesystem::path& path, std::size_t dim, std::optional<iqdb::DistanceMetric> metric) {
+            if (!metric) {
+              iqdb::throw_persist_error(iqdb::PersistErrorKind::invalid_config,
+                                        "a file of hnswlib does not say how it measures distances; name the metric by "
+                                        "--metric: euclidean, dot_product or cosine",
+                                        {.path = path, .code = {}, .offset = {}});
+            }
+            return held<HnswIndex>(iqdb::hnswlib_import(path, dim, *metric), iqdb::hnswlib_export);
+          }};
 }
 
 }  // namespace iqdb_tool

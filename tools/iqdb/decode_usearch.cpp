@@ -1,4 +1,6 @@
+#include "any_index.hpp"
 #include "decode.hpp"
+#include "held_index.hpp"
 #include "iqdb/index/usearch.hpp"
 #include "iqdb/persist/compiled.hpp"
 #include "iqdb/persist/snapshot/snapshot.hpp"
@@ -27,6 +29,23 @@ std::optional<iqdb::SnapshotInfo> recover_usearch(RecoverJob& job) {
         }
         return iqdb::UsearchIndex(dim, metric);
       });
+}
+
+IndexType usearch_type() {
+  using iqdb::UsearchIndex;
+  return {.name = UsearchIndex::index_type,
+          .library = "usearch",
+          .kinds = {{.name = "usearch",
+                     .make =
+                         [](std::size_t dim, iqdb::DistanceMetric metric, std::span<const float> /*training*/) {
+                           return held<UsearchIndex>(UsearchIndex(dim, metric), iqdb::usearch_export);
+                         }}},
+          .load = load_as<UsearchIndex, iqdb::usearch_export>,
+          .checkpoint = checkpoint_as<UsearchIndex>,
+          .import = [](const std::filesystem::path& path, std::size_t /*dim*/,
+                       std::optional<iqdb::DistanceMetric> /*metric*/) {
+            return held<UsearchIndex>(iqdb::usearch_import(path), iqdb::usearch_export);
+          }};
 }
 
 }  // namespace iqdb_tool

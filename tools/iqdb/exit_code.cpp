@@ -5,6 +5,8 @@
 #include <stdexcept>
 #include <system_error>
 
+#include "iqdb/index_error.hpp"
+
 namespace iqdb_tool {
 
 ExitCode exit_code_for(iqdb::PersistErrorKind kind) noexcept {
@@ -31,6 +33,12 @@ Failure Failure::current() {
     throw;
   } catch (const iqdb::PersistError& error) {
     return of(error);
+  } catch (const iqdb::IndexError& error) {
+    return {.code = ExitCode::damaged,
+            .kind = std::string(to_string(error.kind())),
+            .message = error.what(),
+            .path = {},
+            .offset = {}};
   } catch (const std::bad_alloc&) {
     return {.code = ExitCode::io,
             .kind = "out_of_memory",

@@ -28,7 +28,7 @@ enum class ExitCode : int {
 /// What went wrong, in the words that text and JSON share.
 struct Failure {
   ExitCode code = ExitCode::io;
-  std::string kind;     ///< a PersistErrorKind, or "out_of_memory", or "internal"
+  std::string kind;     ///< a PersistErrorKind, an IndexErrorKind, or "out_of_memory", or "internal"
   std::string message;  ///< names the file
   std::string path;     ///< empty if no file is concerned
   std::optional<std::uint64_t> offset;

@@ -72,6 +72,24 @@ GivenPath look_at(const std::string& path) {
   return given;
 }
 
+std::filesystem::path index_at(const std::string& path) {
+  const GivenPath given = look_at(path);
+  if (given.kind == FileKind::snapshot) {
+    return given.path;
+  }
+  if (given.names_log && given.snapshot_exists) {
+    return given.snapshot;
+  }
+  switch (given.kind) {
+    case FileKind::missing:
+      throw_missing(given);
+    case FileKind::empty:
+      throw_empty(given);
+    default:
+      throw_unknown(given, "the snapshot of an index, or the log beside one");
+  }
+}
+
 void throw_missing(const GivenPath& given) {
   std::string message = "there is no such file; check the path";
   if (is_there(iqdb::log_path(given.path))) {

@@ -32,6 +32,10 @@ struct GivenPath {
 /// a directory and other things that are no files.
 [[nodiscard]] GivenPath look_at(const std::string& path);
 
+/// The snapshot of the index that a path of the command line names, by its snapshot or its log. Throws PersistError as
+/// look_at, throw_missing, throw_empty and throw_unknown do.
+[[nodiscard]] std::filesystem::path index_at(const std::string& path);
+
 /// Throws PersistError io: there is no such file. The message says what lies beside it, if anything does.
 [[noreturn]] void throw_missing(const GivenPath& given);
 

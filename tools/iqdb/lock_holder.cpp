@@ -137,4 +137,13 @@ LockState look_at_lock(const std::filesystem::path& path) {
   return state;
 }
 
+std::string holders_text(const LockState& lock) {
+  std::string text;
+  for (const LockHolder& holder : lock.holders) {
+    text += (text.empty() ? "process " : ", ") + std::to_string(holder.process) +
+            (holder.name.empty() ? "" : " (" + holder.name + ")");
+  }
+  return text;
+}
+
 }  // namespace iqdb_tool

@@ -67,6 +67,10 @@ std::string bytes_text(std::uint64_t bytes) {
   return std::string(text.data()) + " (" + exact + ")";
 }
 
+std::string count_text(std::uint64_t count, const std::string& what) {
+  return std::to_string(count) + " " + what + (count == 1 ? "" : "s");
+}
+
 Json number_or_null(const std::optional<std::uint64_t>& number) { return number ? Json(*number) : Json(nullptr); }
 
 Json error_document(const Failure& failure) {

@@ -31,6 +31,9 @@ enum class Colour { automatic, always, never };
 /// A number of bytes for people: "1.5 GiB (1610612736 bytes)".
 [[nodiscard]] std::string bytes_text(std::uint64_t bytes);
 
+/// How many there are of something: "1 vector", "2 vectors".
+[[nodiscard]] std::string count_text(std::uint64_t count, const std::string& what);
+
 /// The document that tells of an error: {"error": {"kind", "message", "path", "offset"}}.
 [[nodiscard]] Json error_document(const Failure& failure);
 

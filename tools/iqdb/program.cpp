@@ -51,7 +51,8 @@ bool asks_for_json(int argc, const char* const* argv) {
 
 }  // namespace
 
-Program::Program() : app_("Looks into the files of vector indexes that iqdb-persist keeps, and repairs them.", "iqdb") {
+Program::Program()
+    : app_("Looks into the files of vector indexes that iqdb-persist keeps, repairs and converts them.", "iqdb") {
   app_.set_version_flag("--version", version_text, "Print the version, formats, codecs and indexes, and exit");
   app_.set_help_flag("-h,--help", "Print this help and exit");
   app_.require_subcommand(1);

@@ -1,0 +1,206 @@
+// iqdb search PATH: the vectors of an index that are nearest to others, also beside a program that writes it.
+#include <array>
+#include <cstdint>
+#include <cstdio>
+#include <filesystem>
+#include <iostream>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "any_index.hpp"
+#include "commands.hpp"
+#include "given_path.hpp"
+#include "id_text.hpp"
+#include "number_list.hpp"
+#include "progress.hpp"
+#include "row_file.hpp"
+
+namespace iqdb_tool {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+struct SearchOptions {
+  std::string path;
+  std::optional<std::string> row = {};
+  std::optional<std::string> vector = {};
+  std::optional<std::string> file = {};
+  std::uint64_t count = 10;
+  std::optional<std::uint64_t> effort = {};
+  bool metadata = false;
+};
+
+std::unique_ptr<AnyIndex> loaded(const fs::path& path) {
+  std::error_code unknown;
+  const std::uint64_t bytes = fs::file_size(path, unknown);
+  ProgressBar bar("load", unknown ? 0 : bytes);
+  iqdb::PersistConfig config{.path = path, .read_only = true, .helper_threads = 0};
+  config.on_progress = advancing(bar, unknown ? 0 : bytes);
+  return index_type_at(path).load(config);
+}
+
+std::vector<float> row_of(const AnyIndex& index, const iqdb::VectorId& id, const fs::path& path) {
+  std::optional<std::vector<float>> found;
+  if (index.contains(id)) {
+    index.each([&](const iqdb::VectorId& each, std::span<const float> vector, const auto& /*metadata*/) {
+      if (each == id) {
+        found.emplace(vector.begin(), vector.end());
+      }
+    });
+  }
+  if (!found) {
+    throw iqdb::IndexError(iqdb::IndexErrorKind::not_found, "the index '" + path.string() + "' holds no vector " +
+                                                                to_string(id) + "; name another by --row");
+  }
+  return std::move(*found);
+}
+
+std::string distance_text(float distance) {
+  constexpr std::size_t most_characters = 32;
+  std::array<char, most_characters> text{};
+  static_cast<void>(std::snprintf(text.data(), text.size(), "%g", static_cast<double>(distance)));
+  return text.data();
+}
+
+std::string padded(std::string text, std::size_t width) {
+  text.append(text.size() < width ? width - text.size() : 0, ' ');
+  return text;
+}
+
+// Answers one query after another.
+class Answers {
+ public:
+  Answers(Output& out, const AnyIndex& index, const SearchOptions& options, bool several)
+      : out_(&out), index_(&index), options_(&options), several_(several) {}
+
+  // `what` names the query in the message.
+  void answer(std::span<const float> query, const std::string& what) {
+    if (query.size() != index_->dim()) {
+      throw iqdb::IndexError(iqdb::IndexErrorKind::dimension_mismatch,
+                             what + " has " + count_text(query.size(), "component") +
+                                 ", and the vectors of the index '" + options_->path + "' have " +
+                                 std::to_string(index_->dim()));
+    }
+    iqdb::SearchParams params{.k = static_cast<std::size_t>(options_->count)};
+    if (options_->effort) {
+      params.ef = static_cast<std::size_t>(*options_->effort);
+    }
+    const std::vector<iqdb::Hit> hits = index_->search(query, params);
+    out_->json() ? print_document(hits) : print_lines(hits);
+    ++number_;
+  }
+
+ private:
+  void print_document(const std::vector<iqdb::Hit>& hits) {
+    Json list = Json::array();
+    for (const iqdb::Hit& hit : hits) {
+      Json entry{{"id", json_of_id(hit.id)}, {"distance", hit.distance}};
+      if (options_->metadata) {
+        entry["metadata"] = json_of_metadata(hit.metadata);
+      }
+      list.push_back(std::move(entry));
+    }
+    out_->json_line({{"query", number_}, {"hits", std::move(list)}});
+  }
+
+  void print_lines(const std::vector<iqdb::Hit>& hits) {
+    constexpr std::size_t width = 12;
+    for (const iqdb::Hit& hit : hits) {
+      std::string line = several_ ? padded(std::to_string(number_), width) + "  " : "";
+      line += padded(to_string(hit.id), width) + "  ";
+      const std::string distance = distance_text(hit.distance);
+      line += options_->metadata && hit.metadata
+                  ? padded(distance, width) + "  " +
+                        harmless(json_of_metadata(hit.metadata).dump(-1, ' ', false, Json::error_handler_t::replace))
+                  : distance;
+      out_->line(line);
+    }
+  }
+
+  Output* out_;
+  const AnyIndex* index_;
+  const SearchOptions* options_;
+  bool several_;
+  std::uint64_t number_ = 0;
+};
+
+void answer_standard_input(Output& out, Answers& answers) {
+  std::uint64_t number = 0;
+  for (std::string line; std::getline(std::cin, line);) {
+    const std::string what = "line " + std::to_string(++number) + " of standard input";
+    const std::vector<float> query = parse_numbers(line, what);
+    if (query.empty()) {
+      continue;
+    }
+    answers.answer(query, what);
+    out.flush();  // whoever writes the queries may wait for the answers
+  }
+  if (std::cin.bad()) {
+    iqdb::throw_persist_error(iqdb::PersistErrorKind::io, "cannot read the queries from standard input");
+  }
+}
+
+ExitCode search(Output& out, const SearchOptions& options) {
+  const fs::path path = index_at(options.path);
+  out.answer_in_lines();
+  // What is wrong with a query is told before an index is loaded for it.
+  const std::vector<float> written = options.vector ? parse_numbers(*options.vector, "--vector") : std::vector<float>();
+  std::optional<iqdb::VectorId> id;
+  if (options.row) {
+    id = parse_id(*options.row);
+  }
+  std::optional<RowFile> file;
+  if (options.file) {
+    file.emplace(*options.file);
+  }
+  const std::unique_ptr<AnyIndex> index = loaded(path);
+  Answers answers(out, *index, options, !options.row && !options.vector);
+  if (id) {
+    answers.answer(row_of(*index, *id, path), "the row");
+  } else if (options.vector) {
+    answers.answer(written, "--vector");
+  } else if (file) {
+    file->each([&](std::uint64_t number, std::span<const float> row) {
+      answers.answer(row, "the vector " + std::to_string(number) + " of '" + *options.file + "'");
+    });
+  } else {
+    answer_standard_input(out, answers);
+  }
+  return ExitCode::fine;
+}
+
+}  // namespace
+
+void add_search(Program& program) {
+  auto options = std::make_shared<SearchOptions>();
+  CLI::App& command =
+      program.add("search", "Find the vectors that are nearest to others, also while a program writes the index",
+                  [options](Output& out) { return search(out, *options); });
+  command.add_option("path", options->path, "The snapshot of the index")->required();
+  CLI::Option* const row =
+      command.add_option("--row", options->row, "The vector of this identifier in the index")->type_name("ID");
+  CLI::Option* const vector =
+      command.add_option("--vector", options->vector, "A vector: numbers with commas between them")
+          ->type_name("NUMBERS");
+  CLI::Option* const file =
+      command
+          .add_option("--file", options->file,
+                      "The vectors of a file: .npy, .fvecs or .ivecs; else standard input has one a line")
+          ->type_name("FILE");
+  row->excludes(vector)->excludes(file);
+  vector->excludes(file);
+  command.add_option("-k", options->count, "How many vectors to find for each; 10 by default")
+      ->check(CLI::PositiveNumber)
+      ->option_text("K");
+  command.add_option("--ef", options->effort, "How widely an approximate index searches")
+      ->check(CLI::PositiveNumber)
+      ->option_text("EF");
+  command.add_flag("--metadata", options->metadata, "Also print the metadata of what is found");
+}
+
+}  // namespace iqdb_tool
