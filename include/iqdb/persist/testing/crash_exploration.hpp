@@ -59,6 +59,8 @@ struct CrashOptions {
   std::uint64_t seed = 1;  ///< repeats an exploration exactly
   /// One in so many synced bits is flipped; 0: none.
   std::uint64_t one_in_bits = 1;
+  /// How many older states a crash may leave beside those that a history keeps.
+  std::size_t older_states_too_many = 1;
   /// How thoroughly each crash is explored.
   CrashDepths depths = {{{},
                          {.most_states = 64, .one_in = 500, .one_in_kills = 8},
@@ -273,7 +275,7 @@ class CrashExploration {
       throw Violation(outer.explain(moment, first));
     }
     if (oldest) {
-      require_history(*subject_, life, outer, *which, *oldest, machine, random_);
+      require_history(*subject_, life, outer, *which, *oldest, options_.older_states_too_many, machine, random_);
     }
     if (oracle) {
       life.wal_enabled ? oracle->settle(*which) : oracle->read(*which);

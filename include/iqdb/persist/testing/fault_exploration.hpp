@@ -159,8 +159,10 @@ class FaultExploration {
   FaultExploration(const Subject<I>& subject, const FaultOptions& options)
       : subject_(&subject),
         seed_(options.seed),
-        crashes_(subject, {.seed = options.seed, .depths = options.crashes}),
-        crashes_after_failed_sync_(subject, {.seed = options.seed, .depths = options.crashes_after_failed_sync}) {}
+        crashes_(subject, {.seed = options.seed, .older_states_too_many = one_not_removed, .depths = options.crashes}),
+        crashes_after_failed_sync_(subject, {.seed = options.seed,
+                                             .older_states_too_many = one_not_removed,
+                                             .depths = options.crashes_after_failed_sync}) {}
 
   /// Runs `life` once for every fault of every call. Throws Violation; the message contains the life and the fault.
   void explore(const Life& life) {
@@ -271,6 +273,9 @@ class FaultExploration {
     left -= fault.failing_calls == FaultKind::for_good ? 0U : 1U;
     return {.error = system_error(fault.error), .failed_sync = fault.failed_sync};
   }
+
+  // An older state that a call could not remove is there until the next checkpoint, beside the one of a crash.
+  static constexpr std::size_t one_not_removed = 2;
 
   const Subject<I>* subject_;
   std::uint64_t seed_;

@@ -1,6 +1,7 @@
 // What a history must hold after a crash: every state since the oldest one that it kept before.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -49,11 +50,12 @@ namespace testing {
 }
 
 /// Loads some states of the history on `machine`, where a load has found the moment `which`: those behind random mutations since
-/// `oldest`, and those of the entries themselves. Each must be what the index held then, and no more entries may be there than
-/// one too many. Throws Violation; PersistError where a state cannot be loaded.
+/// `oldest`, and those of the entries themselves. Each must be what the index held then. As many entries as the history keeps
+/// must be there, once so many snapshots were replaced, and no more than `too_many` beside those. Throws Violation; PersistError
+/// where a state cannot be loaded.
 template <Persistable I>
 void require_history(const Subject<I>& subject, const Life& life, const Oracle& oracle, std::size_t which,
-                     std::uint64_t oldest, const SimulatedFileSystem& machine, Random& random) {
+                     std::uint64_t oldest, std::size_t too_many, const SimulatedFileSystem& machine, Random& random) {
   PersistConfig config = simulated_config(life);
   config.read_only = true;
   using SimulatedStorage = BasicFileStorage<SimulatedFileSystem>;
@@ -80,17 +82,23 @@ void require_history(const Subject<I>& subject, const Life& life, const Oracle& 
       require(index, lsn);
     }
   }
-  std::size_t entries = 0;
+  std::size_t snapshots = 0;
+  std::size_t whole = 0;
   for (const HistoryEntry& entry : history::entries(storage, index)) {
-    entries += entry.has_snapshot ? 1U : 0U;
+    snapshots += entry.has_snapshot ? 1U : 0U;
     // A crash may keep the second name of a snapshot and lose that of its log.
-    if (entry.has_snapshot && entry.has_log && random.one_in(2)) {
-      require(entry.path, std::nullopt);
+    if (entry.has_snapshot && entry.has_log) {
+      ++whole;
+      if (random.one_in(2)) {
+        require(entry.path, std::nullopt);
+      }
     }
   }
-  if (entries > life.older_states + 1) {
-    throw Violation("the history has " + std::to_string(entries) + " states; expected at most " +
-                    std::to_string(life.older_states + 1));
+  const std::size_t least = std::min(life.older_states, oracle.replaced());
+  if (whole < least || snapshots > life.older_states + too_many) {
+    throw Violation("the history has " + std::to_string(whole) + " states, and " + std::to_string(snapshots - whole) +
+                    " without a log; expected " + std::to_string(least) + " to " +
+                    std::to_string(life.older_states + too_many));
   }
 }
 

@@ -1,6 +1,5 @@
-// Runs a life on a simulated machine, with an oracle that knows at each call what a load may find.
-//
-// An index in memory gets the same mutations as the durable index. Its content is the expected content.
+// Runs a life on a simulated machine, with an oracle that knows at each call what a load may find: an index in memory gets the
+// same mutations as the durable index.
 #pragma once
 
 #include <cstddef>
@@ -339,6 +338,7 @@ class LifeRun {
       oracle_.expect({.lsn = 0, .contents = subject_->contents(index_->index())});
     }
     if (unchanged_by(std::forward<Action>(action)) == Answer::done) {
+      oracle_.saved();
       oracle_.acknowledge();
       oracle_.make_durable();
     }

@@ -27,7 +27,7 @@ struct Moment {
 /// never reached.
 class Oracle {
  public:
-  explicit Oracle(Moment first) { moments_.push_back(std::move(first)); }
+  explicit Oracle(Moment first) : saved_(first.contents) { moments_.push_back(std::move(first)); }
 
   /// From now on a load may find `moment` as well.
   void expect(Moment moment) { moments_.push_back(std::move(moment)); }
@@ -40,6 +40,15 @@ class Oracle {
 
   /// The power was cut: what was acknowledged but not durable is no longer promised.
   void forget_volatile() noexcept { acknowledged_ = durable_; }
+
+  /// A save or a checkpoint of what is expected now was acknowledged.
+  void saved() {
+    replaced_ += moments_.back().contents == saved_ ? 0U : 1U;
+    saved_ = moments_.back().contents;
+  }
+
+  /// How many snapshots were replaced by others, at least.
+  [[nodiscard]] std::size_t replaced() const noexcept { return replaced_; }
 
   /// What was expected but not acknowledged has failed and left nothing.
   void withdraw() { moments_.resize(acknowledged_ + 1); }
@@ -117,6 +126,8 @@ class Oracle {
            std::to_string(moments_.back().lsn) + ", with what the index held then";
   }
 
+  std::string saved_;  // contents of the last snapshot that was acknowledged
+  std::size_t replaced_ = 0;
   std::map<std::uint64_t, std::string> past_;  // contents at the moments before the last load, by number
   std::vector<Moment> moments_;
   std::size_t acknowledged_ = 0;
