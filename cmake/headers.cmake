@@ -153,6 +153,7 @@ set(iqdb_persist_headers
     iqdb/index/support/distance.hpp
     iqdb/index/support/argument_checks.hpp
     iqdb/index/support/direction.hpp
+    iqdb/index/support/drawn_number.hpp
     iqdb/index/support/slot_table.hpp
     iqdb/index/support/nearest.hpp
     iqdb/index/support/payload.hpp
@@ -166,6 +167,7 @@ set(iqdb_persist_headers
     iqdb/index/hnswlib/library.hpp
     iqdb/index/hnswlib/graph.hpp
     iqdb/index/hnswlib/graph_reader.hpp
+    iqdb/index/hnswlib/search.hpp
     iqdb/index/hnswlib/insertion.hpp
     iqdb/index/hnswlib/joint_insertion.hpp
     iqdb/index/hnswlib/file.hpp

@@ -23,6 +23,7 @@
 #include "support/earlier_index.hpp"
 #include "support/expect_error.hpp"
 #include "support/files.hpp"
+#include "support/hnsw_graph_bytes.hpp"
 #include "support/sample_index.hpp"
 #include "support/sanitized.hpp"
 #include "support/temporary_directory.hpp"
@@ -291,6 +292,47 @@ TEST_CASE("HnswIndex: a loaded index finds the same as the one that was saved an
   CHECK(iqdb_test::payload_of(again) == iqdb_test::payload_of(index));
   again.insert(1000, random_vectors(1, 8, 8).front());
   CHECK(again.size() == index.size() + 1);
+}
+
+TEST_CASE("HnswIndex: insertions with loads between them make the graph that they make without", "[hnswlib][payload]") {
+  const HnswConfig config{.links = 4, .ef_construction = 20};
+  const auto vectors = random_vectors(300, 4, 1);
+  HnswIndex expected(4, DistanceMetric::euclidean, config);
+  insert_all(expected, vectors);
+  HnswIndex index(4, DistanceMetric::euclidean, config);
+  for (std::size_t number = 0; number < vectors.size(); ++number) {
+    index.insert(number, std::span<const float>(vectors[number]));
+    if (number % 10 == 9) {
+      index = loaded(index);
+    }
+  }
+  CHECK(iqdb_test::graph_bytes_of(index) == iqdb_test::graph_bytes_of(expected));
+}
+
+TEST_CASE("HnswIndex: of as many nodes as there are links, one reaches the next level", "[hnswlib]") {
+  hnswlib::L2Space space(1);
+  const Native graph(&space, 1, 4);
+  std::array<std::size_t, 3> reached = {};
+  for (unsigned node = 0; node < 10'000; ++node) {
+    const int level = iqdb::hnswlib_graph::level_of(graph, node, 100);
+    for (std::size_t each = 0; each < reached.size(); ++each) {
+      reached.at(each) += static_cast<std::size_t>(level >= static_cast<int>(each));
+    }
+  }
+  CHECK(reached[0] == 10'000);
+  CHECK(reached[1] == Approx(2500).epsilon(0.1));
+  CHECK(reached[2] == Approx(625).epsilon(0.2));
+}
+
+TEST_CASE("HnswIndex: another seed makes other levels", "[hnswlib]") {
+  hnswlib::L2Space space(1);
+  const Native graph(&space, 1, 4);
+  std::size_t different = 0;
+  for (unsigned node = 0; node < 1000; ++node) {
+    different += static_cast<std::size_t>(iqdb::hnswlib_graph::level_of(graph, node, 1) !=
+                                          iqdb::hnswlib_graph::level_of(graph, node, 2));
+  }
+  CHECK(different > 250);
 }
 
 TEST_CASE("HnswIndex: the capacity of a payload is believed only so far as it is little", "[hnswlib][payload]") {

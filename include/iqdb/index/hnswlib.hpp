@@ -21,6 +21,7 @@
 #include "iqdb/index/hnswlib/graph_reader.hpp"
 #include "iqdb/index/hnswlib/insertion.hpp"
 #include "iqdb/index/hnswlib/joint_insertion.hpp"
+#include "iqdb/index/hnswlib/search.hpp"
 #include "iqdb/index/support/argument_checks.hpp"
 #include "iqdb/index/support/direction.hpp"
 #include "iqdb/index/support/foreign_file.hpp"
@@ -46,9 +47,8 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 /// are euclidean, dot_product and cosine; for the cosine the index keeps the direction of a vector and not its length.
 /// Several threads may search at the same time. insert_many links new vectors in the threads that it is lent.
 ///
-/// The levels of vectors are random, and the state of the generator is not saved: vectors inserted after a load get
-/// other levels than they would have without it. No promise depends on levels, but the approximate neighbours that the
-/// two indexes find may differ.
+/// The levels of vectors are random, but depend on the seed and the place of the vector alone. The same mutations make the
+/// same graph, with or without loads between them, unless insert_many was lent more than one thread.
 class HnswIndex : public index_support::SlotIndex<HnswIndex> {
  public:
   /// The identity on disk.
@@ -119,14 +119,15 @@ class HnswIndex : public index_support::SlotIndex<HnswIndex> {
       hnswlib_graph::replace_node(*graph_, addition.slot(), vector);
     } else {
       graph_.make_room_for(1, dim(), metric(), config_);
-      hnswlib_graph::add_node(graph_, addition, vector);
+      hnswlib_graph::add_node(*graph_, addition, vector, config_.seed);
     }
   }
 
   void place_many(SlotTable::Additions& additions, std::span<const float> vectors, LentThreads& threads) {
     graph_.make_room_for(additions.size() - additions.reused(), dim(), metric(), config_);
     hnswlib_graph::place_rows(
-        graph_, additions, [&](std::size_t row) { return kept_form(vectors.subspan(row * dim(), dim())); }, threads);
+        graph_, additions, [&](std::size_t row) { return kept_form(vectors.subspan(row * dim(), dim())); },
+        config_.seed, threads);
   }
 
   void check_remove(std::size_t /*slot*/) const noexcept {}
@@ -144,16 +145,19 @@ class HnswIndex : public index_support::SlotIndex<HnswIndex> {
 
   [[nodiscard]] std::vector<Found> near(std::span<const float> query, std::size_t most,
                                         const SearchParams& params) const {
-    const std::size_t candidates = std::max(params.k, params.ef.value_or(config_.ef));
-    auto queue = graph_->searchKnn(query.data(), std::min<std::size_t>(candidates, graph_->cur_element_count));
-    while (queue.size() > most) {
-      queue.pop();
+    using hnswlib_graph::Beside;
+    const std::size_t width =
+        std::min<std::size_t>(std::max(params.k, params.ef.value_or(config_.ef)), graph_->cur_element_count);
+    const Node entry =
+        hnswlib_graph::descend<Beside::searches>(*graph_, query.data(), graph_->enterpoint_node_, graph_->maxlevel_, 0);
+    auto candidates = hnswlib_graph::nearest_in_level<Beside::searches>(*graph_, query.data(), entry, 0, width);
+    while (candidates.size() > most) {
+      candidates.pop();
     }
-    std::vector<Found> found(queue.size());
-    // The farthest comes first. NOLINTNEXTLINE(modernize-loop-convert): Clang 14 cannot reverse a range
-    for (auto each = found.rbegin(); each != found.rend(); ++each) {
-      each->slot = queue.top().second;
-      queue.pop();
+    std::vector<Found> found;
+    found.reserve(candidates.size());
+    for (; !candidates.empty(); candidates.pop()) {
+      found.push_back({.slot = candidates.top().second});
     }
     return found;
   }

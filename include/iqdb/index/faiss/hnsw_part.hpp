@@ -22,6 +22,7 @@
 #include "iqdb/index/faiss/native.hpp"
 #include "iqdb/index/faiss/part.hpp"
 #include "iqdb/index/faiss/stream.hpp"
+#include "iqdb/index/support/drawn_number.hpp"
 #include "iqdb/index/support/slot_table.hpp"
 #include "iqdb/index_error.hpp"
 #include "iqdb/insert_many.hpp"
@@ -138,11 +139,7 @@ class HnswPart final : public Part {
   }
 
   [[nodiscard]] int level_of(std::size_t node) const {
-    std::uint64_t bits = node + 0x9E3779B97F4A7C15U;  // the generator SplitMix64
-    bits = (bits ^ bits >> 30U) * 0xBF58476D1CE4E5B9U;
-    bits = (bits ^ bits >> 27U) * 0x94D049BB133111EBU;
-    bits ^= bits >> 31U;
-    double draw = static_cast<double>(bits >> 11U) * 0x1p-53;
+    double draw = index_support::drawn_number(node);
     int level = 0;
     for (const double probability : index_->hnsw.assign_probas) {
       if (draw < probability) {
