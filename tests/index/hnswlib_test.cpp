@@ -176,6 +176,10 @@ TEST_CASE("HnswIndex: ef widens the one search it is given to", "[hnswlib][searc
   iqdb_test::require_wider_by(index, exact, 1000);
 }
 
+TEST_CASE("HnswIndex: what is nearest is found beside vectors whose distances are no numbers", "[hnswlib][search]") {
+  iqdb_test::require_nearest_beside_no_numbers(HnswIndex(2, DistanceMetric::dot_product));
+}
+
 TEST_CASE("HnswIndex: searches at the same time find what each finds alone", "[hnswlib][search]") {
   const HnswIndex index = index_of(2000, 8);
   iqdb_test::require_same_beside_each_other(index, 200);

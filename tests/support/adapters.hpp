@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "iqdb/index/flat.hpp"
 #include "iqdb/index_error.hpp"
 #include "iqdb/persist/bytes/stream.hpp"
 #include "iqdb/persist/config.hpp"
@@ -173,6 +174,31 @@ void require_wider_by(const Index& index, const Exact& exact, std::size_t ef) {
   const std::size_t narrow = hits_of_all(std::nullopt);
   CHECK(hits_of_all(ef) > narrow);
   CHECK(hits_of_all(std::nullopt) == narrow);
+}
+
+/// Requires that what is nearest is found in an index of dot products where the library's distance of every fourth vector
+/// is not a number: the difference of two products that overflow a float. An earlier version took such vectors. `index` is
+/// empty and of dimension 2.
+template <class Index>
+void require_nearest_beside_no_numbers(Index index) {
+  iqdb::FlatIndex exact(2, iqdb::DistanceMetric::dot_product);
+  Random random(1);
+  const auto one_to_two = [&random] { return 1.0F + static_cast<float>(random.below(1000)) / 1000.0F; };
+  for (std::uint64_t id = 0; id < 400; ++id) {
+    const float component = one_to_two();
+    const std::vector<float> vector = id % 4 == 0 ? std::vector<float>{1e25F * component, -1e25F * component}
+                                                  : std::vector<float>{component, one_to_two()};
+    index.insert_logged(id, vector, {});
+    exact.insert(id, vector);
+  }
+  for (int searches = 0; searches < 20; ++searches) {
+    const float component = 1e14F * one_to_two();
+    const std::vector<float> query = {component, component};
+    const std::vector<iqdb::Hit> hits = index.search(query);
+    const std::vector<iqdb::Hit> expected = exact.search(query);
+    CHECK(ids_of(hits) == ids_of(expected));
+    CHECK(std::ranges::is_sorted(hits, {}, &iqdb::Hit::distance));
+  }
 }
 
 /// Requires that so many searches find beside each other what they find alone.

@@ -148,9 +148,13 @@ class HnswIndex : public index_support::SlotIndex<HnswIndex> {
     using hnswlib_graph::Beside;
     const std::size_t width =
         std::min<std::size_t>(std::max(params.k, params.ef.value_or(config_.ef)), graph_->cur_element_count);
+    hnswlib_graph::Distances distance_of(*graph_, query.data());
     const Node entry =
-        hnswlib_graph::descend<Beside::searches>(*graph_, query.data(), graph_->enterpoint_node_, graph_->maxlevel_, 0);
-    auto candidates = hnswlib_graph::nearest_in_level<Beside::searches>(*graph_, query.data(), entry, 0, width);
+        hnswlib_graph::descend<Beside::searches>(*graph_, distance_of, graph_->enterpoint_node_, graph_->maxlevel_, 0);
+    auto candidates = hnswlib_graph::nearest_in_level<Beside::searches>(*graph_, distance_of, entry, 0, width);
+    if (!distance_of.all_numbers()) {
+      return {};
+    }
     while (candidates.size() > most) {
       candidates.pop();
     }

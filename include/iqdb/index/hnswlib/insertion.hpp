@@ -62,6 +62,7 @@ inline void enter_at_first(Graph& graph) noexcept {
 /// Preconditions: no node is erased, and one is the entry node.
 inline void link_node(Graph& graph, Node node) {
   const char* const vector = graph.getDataByInternalId(node);
+  Distances distance_of(graph, vector);
   const int levels = graph.element_levels_[node];
   // Who reaches the node waits until it has all its links. Nodes that wait for each other do not stand in a circle: one
   // waits only for those that were reachable in a level before it was itself.
@@ -73,9 +74,9 @@ inline void link_node(Graph& graph, Node node) {
   if (levels <= highest) {
     entry_lock.unlock();
   }
-  Node nearest = descend<Beside::insertions>(graph, vector, entry, highest, levels);
+  Node nearest = descend<Beside::insertions>(graph, distance_of, entry, highest, levels);
   for (int level = std::min(levels, highest); level >= 0; --level) {
-    auto candidates = nearest_in_level<Beside::insertions>(graph, vector, nearest, level, graph.ef_construction_);
+    auto candidates = nearest_in_level<Beside::insertions>(graph, distance_of, nearest, level, graph.ef_construction_);
     nearest = graph.mutuallyConnectNewElement(vector, node, candidates, level, false);
   }
   if (levels > highest) {

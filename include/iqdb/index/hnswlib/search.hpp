@@ -96,24 +96,42 @@ class LinksLock {
   std::unique_lock<std::mutex> lock_;
 };
 
-/// hnswlib's distance of a node from a vector. One that is not a number, as the product of huge vectors may be, is the
-/// greatest there is: to compare with it would leave no order.
-[[nodiscard]] inline float distance_to(const Graph& graph, const void* vector, Node node) {
-  const float distance = graph.fstdistfunc_(vector, graph.getDataByInternalId(node), graph.dist_func_param_);
-  return std::isnan(distance) ? std::numeric_limits<float>::infinity() : distance;
-}
+/// hnswlib's distances of nodes from a vector, in an order: one that is not a number, as the product of huge vectors may
+/// be, is the greatest there is.
+class Distances {
+ public:
+  Distances(const Graph& graph, const void* vector) noexcept : graph_(&graph), vector_(vector) {}
 
-/// The node nearest to a vector that links lead to from `entry` through the levels from `highest` down to above `lowest`.
+  [[nodiscard]] float operator()(Node node) {
+    const float distance = graph_->fstdistfunc_(vector_, graph_->getDataByInternalId(node), graph_->dist_func_param_);
+    if (std::isnan(distance)) {
+      all_numbers_ = false;
+      return std::numeric_limits<float>::infinity();
+    }
+    return distance;
+  }
+
+  /// Whether each distance was a number. Where one was not, hnswlib does not know what is near.
+  [[nodiscard]] bool all_numbers() const noexcept { return all_numbers_; }
+
+ private:
+  const Graph* graph_;
+  const void* vector_;
+  bool all_numbers_ = true;
+};
+
+/// The node of the least distance that links lead to from `entry` through the levels from `highest` down to above
+/// `lowest`.
 template <Beside beside>
-[[nodiscard]] Node descend(Graph& graph, const void* vector, Node entry, int highest, int lowest) {
+[[nodiscard]] Node descend(Graph& graph, Distances& distance_of, Node entry, int highest, int lowest) {
   Node nearest = entry;
-  float least = distance_to(graph, vector, nearest);
+  float least = distance_of(nearest);
   for (int level = highest; level > lowest; --level) {
     for (bool moved = true; moved;) {
       moved = false;
       const LinksLock<beside> lock(graph, nearest);
       for (const Node linked : links_of(graph, nearest, level)) {
-        if (const float distance = distance_to(graph, vector, linked); distance < least) {
+        if (const float distance = distance_of(linked); distance < least) {
           least = distance;
           nearest = linked;
           moved = true;
@@ -128,16 +146,17 @@ template <Beside beside>
 using Candidates =
     std::priority_queue<std::pair<float, Node>, std::vector<std::pair<float, Node>>, Graph::CompareByFirst>;
 
-/// Up to `width` nodes near a vector that links lead to from `entry` in one level, none of them erased. Throws
+/// Up to `width` nodes of small distances that links lead to from `entry` in one level, none of them erased. Throws
 /// std::bad_alloc.
 template <Beside beside>
-[[nodiscard]] Candidates nearest_in_level(Graph& graph, const void* vector, Node entry, int level, std::size_t width) {
+[[nodiscard]] Candidates nearest_in_level(Graph& graph, Distances& distance_of, Node entry, int level,
+                                          std::size_t width) {
   VisitedNodes visited(graph);
   Candidates nearest;
   Candidates ahead;                                         // by negated distances, so that the least is on top
   float farthest = std::numeric_limits<float>::infinity();  // of the nearest
   const auto meet = [&](Node node) {
-    const float distance = distance_to(graph, vector, node);
+    const float distance = distance_of(node);
     if (nearest.size() >= width && distance >= farthest) {
       return;
     }

@@ -174,8 +174,7 @@ class SlotIndex : public InsertOverloads<SlotIndex<Derived>>, public UpsertOverl
       // No link or list leads to the other vectors any more, or they are too far away for a float.
       nearest = every_vector(slots_);
     }
-    rank(nearest, metric_, kept, derived().vectors());
-    nearest.resize(most);
+    rank(nearest, most, metric_, kept, derived().vectors());
     return hits_of(nearest, slots_);
   }
 

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -130,14 +131,19 @@ class SlotGraph {
     try_to_finish_erasures();
   }
 
-  /// Returns up to `most` vectors that are nearest by usearch's own distances. Looks at `candidates` vectors, or at all
-  /// if `exact`. Precondition: the graph holds at least one vector.
+  /// Returns up to `most` vectors that are nearest by usearch's own distances, or none if one of these is not a number.
+  /// Looks at `candidates` vectors, or at all if `exact`. Precondition: the graph holds at least one vector.
   [[nodiscard]] std::vector<index_support::Found> search(std::span<const float> query, std::size_t most,
                                                          std::size_t candidates, bool exact) const {
     const Workplace workplace(*workplaces_);
     const auto result =
         accepted("search", [&] { return graph_->search(query.data(), candidates, workplace.number(), exact); });
     std::vector<index_support::Found> found;
+    for (std::size_t at = 0; at < result.size(); ++at) {
+      if (std::isnan(result[at].distance)) {
+        return found;
+      }
+    }
     found.reserve(std::min<std::size_t>(most, result.size()));
     for (std::size_t at = 0; at < result.size() && found.size() < most; ++at) {
       const std::uint64_t key = result[at].member.key;
