@@ -150,6 +150,7 @@ set(iqdb_persist_headers
     iqdb/persist/compiled.hpp
     iqdb/persist.hpp
     # Indexes.
+    iqdb/index/support/dimension.hpp
     iqdb/index/support/distance.hpp
     iqdb/index/support/argument_checks.hpp
     iqdb/index/support/direction.hpp

@@ -269,6 +269,10 @@ TEST_CASE("HnswIndex: an index that was moved goes on", "[hnswlib]") {
   CHECK(third.search({1.0F, 3.0F}, {.k = 1}).at(0).id == 101);
 }
 
+TEST_CASE("HnswIndex: an index that was moved from refuses what it is given", "[hnswlib]") {
+  iqdb_test::require_refusals_when_moved_from(index_of(10, 2));
+}
+
 TEST_CASE("HnswIndex: settings come back with the payload", "[hnswlib][payload]") {
   const HnswConfig config{.links = 5, .ef_construction = 33, .ef = 44, .capacity = 100, .seed = 66};
   for (const std::size_t count : {0U, 20U}) {

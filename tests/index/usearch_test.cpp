@@ -368,6 +368,10 @@ TEST_CASE("UsearchIndex: an index that was moved goes on", "[usearch]") {
   CHECK(third.search({1.0F, 1.0F, 1.0F}).at(0).id == VectorId(100));
 }
 
+TEST_CASE("UsearchIndex: an index that was moved from refuses what it is given", "[usearch]") {
+  iqdb_test::require_refusals_when_moved_from(index_of(10, 3));
+}
+
 TEST_CASE("UsearchIndex: settings come back with the payload", "[usearch][payload]") {
   const UsearchConfig config{.connectivity = 5,
                              .connectivity_base = 9,

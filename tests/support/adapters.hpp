@@ -12,10 +12,12 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "iqdb/index/flat.hpp"
 #include "iqdb/index_error.hpp"
+#include "iqdb/insert_many.hpp"
 #include "iqdb/persist/bytes/stream.hpp"
 #include "iqdb/persist/config.hpp"
 #include "iqdb/persist/error.hpp"
@@ -25,6 +27,7 @@
 #include "support/catch.hpp"
 #include "support/expect_error.hpp"
 #include "support/files.hpp"
+#include "support/lent_threads.hpp"
 #include "support/sample_index.hpp"
 #include "support/sanitized.hpp"
 #include "support/streams.hpp"
@@ -199,6 +202,36 @@ void require_nearest_beside_no_numbers(Index index) {
     CHECK(ids_of(hits) == ids_of(expected));
     CHECK(std::ranges::is_sorted(hits, {}, &iqdb::Hit::distance));
   }
+}
+
+/// Requires that an index that was moved from holds nothing, refuses what it is given, and goes on where it is assigned
+/// another one.
+template <class Index>
+void require_refusals_when_moved_from(Index index) {
+  using iqdb::IndexErrorKind;
+  const std::vector<float> vector(index.dim(), 1.0F);
+  const std::string before = contents_of(index);
+  Index other = std::move(index);
+  // NOLINTBEGIN(bugprone-use-after-move): that is what is examined
+  CHECK(index.dim() == 0);
+  CHECK(index.size() == 0);
+  CHECK(!index.contains(1000));
+  CHECK(mentions(require_kind(IndexErrorKind::invalid_config, [&] { index.insert(1000, vector); }), "moved"));
+  require_kind(IndexErrorKind::invalid_config, [&] { index.insert(1000, std::span<const float>()); });
+  require_kind(IndexErrorKind::invalid_config, [&] { index.upsert(1000, vector); });
+  require_kind(IndexErrorKind::invalid_config, [&] { return index.search(vector); });
+  require_kind(IndexErrorKind::invalid_config, [&] { return payload_of(index); });
+  if constexpr (iqdb::InsertsMany<Index>) {
+    Threads one(1);
+    const std::vector<iqdb::VectorId> ids = {1000};
+    const std::vector<std::optional<iqdb::Metadata>> metadata(1);
+    require_kind(IndexErrorKind::invalid_config, [&] { index.insert_many({ids, vector, metadata}, one); });
+  }
+  index = std::move(other);
+  // NOLINTEND(bugprone-use-after-move)
+  CHECK(contents_of(index) == before);
+  index.insert(1000, vector);
+  CHECK(index.contains(1000));
 }
 
 /// Requires that so many searches find beside each other what they find alone.

@@ -243,6 +243,7 @@ class HnswIndex : public index_support::SlotIndex<HnswIndex> {
   }
 
   void export_to(const std::filesystem::path& path) const {
+    index_support::require_not_moved_from(dim());
     index_support::check_exportable(slots_, std::numeric_limits<std::uint64_t>::max(), "hnswlib", "labels");
     write_foreign_file(path,
                        [this](Writer& writer) { hnswlib_graph::write_file(writer, dim(), config_, graph_, slots_); });

@@ -223,6 +223,7 @@ class UsearchIndex : public index_support::SlotIndex<UsearchIndex> {
   }
 
   void export_to(const std::filesystem::path& path) const {
+    index_support::require_not_moved_from(dim());
     index_support::check_exportable(slots_, usearch_stream::erased_key - 1, "usearch", "keys");
     write_foreign_file(path, [this](Writer& writer) {
       graph_.write(writer, [this](std::size_t slot) { return slots_.id(slot).integer(); });

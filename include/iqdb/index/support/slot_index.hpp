@@ -15,6 +15,7 @@
 
 #include "iqdb/index.hpp"
 #include "iqdb/index/support/argument_checks.hpp"
+#include "iqdb/index/support/dimension.hpp"
 #include "iqdb/index/support/nearest.hpp"
 #include "iqdb/index/support/payload.hpp"
 #include "iqdb/index/support/slot_table.hpp"
@@ -56,7 +57,8 @@ class SlotIndex : public InsertOverloads<SlotIndex<Derived>>, public UpsertOverl
   /// The number of vectors.
   [[nodiscard]] std::size_t size() const noexcept { return slots_.size(); }
 
-  /// The number of components of each vector.
+  /// The number of components of each vector; 0 if the index was moved from. It then holds nothing, and refuses every
+  /// vector, query and save with an IndexError invalid_config.
   [[nodiscard]] std::size_t dim() const noexcept { return dim_; }
 
   /// How distances are measured.
@@ -213,6 +215,7 @@ class SlotIndex : public InsertOverloads<SlotIndex<Derived>>, public UpsertOverl
   }
 
   void check_rows(const InsertedRows& rows) const {
+    require_not_moved_from(dim_);
     if (rows.metadata.size() != rows.size()) {
       throw IndexError(IndexErrorKind::invalid_config, std::to_string(rows.size()) + " identifiers are given with " +
                                                            std::to_string(rows.metadata.size()) + " metadata");
@@ -263,7 +266,7 @@ class SlotIndex : public InsertOverloads<SlotIndex<Derived>>, public UpsertOverl
   [[nodiscard]] Derived& derived() noexcept { return static_cast<Derived&>(*this); }
   [[nodiscard]] const Derived& derived() const noexcept { return static_cast<const Derived&>(*this); }
 
-  std::size_t dim_;
+  Dimension dim_;
   DistanceMetric metric_;
   SlotTable slots_;
 };
