@@ -159,6 +159,7 @@ set(iqdb_persist_headers
     iqdb/index/support/nearest.hpp
     iqdb/index/support/payload.hpp
     iqdb/index/support/rows.hpp
+    iqdb/index/support/graph_wear.hpp
     iqdb/index/support/slot_index.hpp
     iqdb/index/support/foreign_file.hpp
     iqdb/index/support/foreign_index.hpp

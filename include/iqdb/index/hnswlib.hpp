@@ -26,6 +26,7 @@
 #include "iqdb/index/support/direction.hpp"
 #include "iqdb/index/support/foreign_file.hpp"
 #include "iqdb/index/support/foreign_index.hpp"
+#include "iqdb/index/support/graph_wear.hpp"
 #include "iqdb/index/support/nearest.hpp"
 #include "iqdb/index/support/payload.hpp"
 #include "iqdb/index/support/slot_index.hpp"
@@ -66,6 +67,24 @@ class HnswIndex : public index_support::SlotIndex<HnswIndex> {
 
   /// How the index is built and searched.
   [[nodiscard]] const HnswConfig& config() const noexcept { return config_; }
+
+  /// What erasures and replacements have left in the graph. Several threads may ask at the same time.
+  [[nodiscard]] GraphWear wear() const noexcept { return graph_wear(); }
+
+  /// Builds the graph anew from the vectors that the index holds: searches are as fast, and find as much, as if nothing had
+  /// been erased or replaced. It takes as long as to insert all vectors, and meanwhile the memory of a second graph. The
+  /// content stays as it is, so that a log has nothing to say of it: `db.tune([](auto& index) { index.compact(); })`. If it
+  /// throws, nothing has changed: std::bad_alloc, IndexError invalid_config for an index that was moved from. It is a
+  /// mutation: no other call may run at the same time.
+  void compact() {
+    HnswIndex fresh(dim(), metric(), config_);
+    if (size() > 0) {
+      fresh.graph_.make_room_for(size(), dim(), metric(), config_);
+    }
+    become(std::move(fresh), [this](HnswIndex& into, SlotTable::Addition& addition, std::size_t slot) {
+      into.place(addition, hnswlib_graph::vector_of(*graph_, static_cast<Node>(slot)));
+    });
+  }
 
   /// Writes the payload: layout version 1 | dim 8 | metric 1 | links, ef_construction, ef, capacity, seed 8 each |
   /// SlotTable
@@ -136,6 +155,7 @@ class HnswIndex : public index_support::SlotIndex<HnswIndex> {
     if (size() == 1) {
       // A graph whose nodes are all erased is useless to the next vector: no link would lead to it.
       slots_ = SlotTable();
+      replaced_ = 0;
       graph_.reset();
       return;
     }
