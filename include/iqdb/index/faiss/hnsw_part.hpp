@@ -82,8 +82,9 @@ class HnswPart final : public Part {
 
   void remove(SlotTable& /*slots*/, std::size_t /*slot*/) override {}
 
-  // Does what IndexHNSW::search does for one query, with two differences. A shortage of memory throws, while in faiss'
+  // Does what IndexHNSW::search does for one query, with three differences. A shortage of memory throws, while in faiss'
   // parallel region it would end the process. faiss' statistics of all searches, which have no lock, stay as they are.
+  // Nothing is found where a distance is not a number.
   [[nodiscard]] std::vector<Id> search(std::span<const float> query, std::size_t most,
                                        std::optional<std::size_t> width) const override {
     const auto nodes = static_cast<std::size_t>(index_->ntotal);
