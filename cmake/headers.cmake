@@ -152,13 +152,16 @@ set(iqdb_persist_headers
     iqdb/persist/compiled.hpp
     iqdb/persist.hpp
     # Indexes.
+    iqdb/index/support/dimension.hpp
     iqdb/index/support/distance.hpp
     iqdb/index/support/argument_checks.hpp
     iqdb/index/support/direction.hpp
+    iqdb/index/support/drawn_number.hpp
     iqdb/index/support/slot_table.hpp
     iqdb/index/support/nearest.hpp
     iqdb/index/support/payload.hpp
     iqdb/index/support/rows.hpp
+    iqdb/index/support/graph_wear.hpp
     iqdb/index/support/slot_index.hpp
     iqdb/index/support/foreign_file.hpp
     iqdb/index/support/foreign_index.hpp
@@ -168,6 +171,7 @@ set(iqdb_persist_headers
     iqdb/index/hnswlib/library.hpp
     iqdb/index/hnswlib/graph.hpp
     iqdb/index/hnswlib/graph_reader.hpp
+    iqdb/index/hnswlib/search.hpp
     iqdb/index/hnswlib/insertion.hpp
     iqdb/index/hnswlib/joint_insertion.hpp
     iqdb/index/hnswlib/file.hpp

@@ -18,6 +18,7 @@ import sys
 NAMES = {
     "algorithm": """min max clamp sort copy copy_n fill equal reverse remove_if for_each find_if any_of all_of push_heap pop_heap
         sort_heap ranges::find ranges::copy ranges::any_of ranges::all_of ranges::none_of ranges::fill ranges::sort
+        ranges::partial_sort
         ranges::max_element ranges::for_each ranges::equal ranges::binary_search ranges::transform ranges::reverse
         ranges::mismatch ranges::generate ranges::find_if ranges::find_if_not ranges::find_first_of ranges::adjacent_find""",
     "array": "array",
@@ -50,6 +51,7 @@ NAMES = {
     "mutex": "mutex unique_lock lock_guard",
     "new": "bad_alloc bad_array_new_length align_val_t",
     "optional": "optional nullopt",
+    "queue": "priority_queue",
     "random": "random_device mt19937_64",
     "set": "set",
     "shared_mutex": "shared_mutex shared_lock",
@@ -72,6 +74,7 @@ NAMES = {
 ANY_OF = {
     "abs": {"cmath", "cstdlib"},
     "basic_ostream": {"iosfwd", "ostream"},
+    "erase": {"vector", "deque", "string"},
     "erase_if": {"vector", "map", "set", "deque", "unordered_map", "string"},
     "in_place": {"utility", "optional", "variant"},
     "swap": {"utility", "memory", "vector", "string"},

@@ -279,6 +279,10 @@ TEST_CASE("CoreIndex: a mutation that is refused is refused by its check too and
 
 // ---- The payload -----------------------------------------------------------------------------------------------------
 
+TEST_CASE("CoreIndex: an index that was moved from refuses what it is given", "[core]") {
+  iqdb_test::require_refusals_when_moved_from(core_tests::of_numbers(3));
+}
+
 TEST_CASE("CoreIndex: the bytes of a payload", "[core][payload]") {
   using namespace core_tests;
   CoreIndex index(2, DistanceMetric::euclidean);

@@ -412,6 +412,13 @@ TEST_CASE("FaissIndex: an index that was moved goes on", "[faiss]") {
   }
 }
 
+TEST_CASE("FaissIndex: an index that was moved from refuses what it is given", "[faiss]") {
+  for (const FaissKind kind : {FaissKind::flat, FaissKind::ivf}) {
+    INFO(name_of(kind));
+    iqdb_test::require_refusals_when_moved_from(index_of(kind, 10, 2));
+  }
+}
+
 TEST_CASE("FaissIndex: settings come back with the payload", "[faiss][payload]") {
   const FaissIndex graph = loaded(FaissIndex::hnsw(3, DistanceMetric::cosine, 5, 33, 44));
   const auto& native_graph = dynamic_cast<const faiss::IndexHNSWFlat&>(graph.native()).hnsw;

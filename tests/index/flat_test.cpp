@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "support/adapters.hpp"
 #include "support/allocations.hpp"
 #include "support/bytes.hpp"
 #include "support/catch.hpp"
@@ -270,6 +271,12 @@ TEST_CASE("FlatIndex: a mutation that is refused names its kind and changes noth
   CHECK(index.size() == 10);
   CHECK_FALSE(index.contains(100));
   CHECK(payload_of(index) == before);
+}
+
+TEST_CASE("FlatIndex: an index that was moved from refuses what it is given", "[flat]") {
+  FlatIndex index(2, DistanceMetric::euclidean);
+  index.insert(1, {1.0F, 2.0F});
+  iqdb_test::require_refusals_when_moved_from(std::move(index));
 }
 
 TEST_CASE("FlatIndex: the checks throw what the mutations throw", "[flat]") {

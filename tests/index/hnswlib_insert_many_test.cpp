@@ -1,5 +1,4 @@
 // HnswIndex: insertion of many vectors in one call, in several threads.
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -11,6 +10,7 @@
 #include "support/adapters.hpp"
 #include "support/allocations.hpp"
 #include "support/catch.hpp"
+#include "support/hnsw_graph_bytes.hpp"
 #include "support/insert_many.hpp"
 #include "support/lent_threads.hpp"
 #include "support/operator_new.hpp"
@@ -27,10 +27,6 @@ iqdb::HnswIndex graph_with(std::size_t links, std::size_t vectors = 0,
   iqdb_test::insert_one_by_one(index, iqdb_test::SampleRows(0, vectors, many_dim));
   return index;
 }
-
-// Where memory is short, hnswlib forgets a list of visited nodes or what its constructor has allocated. A sanitizer would
-// call that a leak.
-constexpr bool memory_can_be_short = !iqdb_test::sanitized;
 
 // The calling thread, which takes the last row first. One of its allocations at a row is refused.
 class Backwards final : public iqdb::LentThreads {
@@ -71,12 +67,7 @@ TEST_CASE("HnswIndex: rows inserted in one thread make the graph that insertions
     iqdb_test::Threads one(1);
     index.insert_many(iqdb_test::SampleRows(0, 1, many_dim).rows(), one);
     index.insert_many(samples.rows(), one);
-    const auto payload = iqdb_test::payload_of(index);
-    const auto expected_payload = iqdb_test::payload_of(expected);
-    // The capacity, behind the head, may differ.
-    constexpr std::size_t head = 1 + 8 + 1 + 3 * 8;
-    REQUIRE(payload.size() == expected_payload.size());
-    CHECK(std::equal(payload.begin() + head + 8, payload.end(), expected_payload.begin() + head + 8));
+    CHECK(iqdb_test::graph_bytes_of(index) == iqdb_test::graph_bytes_of(expected));
   }
 }
 
@@ -111,27 +102,21 @@ TEST_CASE("HnswIndex: rows inserted in several threads are found as well as thos
 }
 
 TEST_CASE("HnswIndex: rows for which memory is short change nothing", "[hnswlib][many]") {
-  if (!memory_can_be_short) {
-    return;
-  }
   for (const std::size_t vectors : {0U, 1U, 12U}) {
+    if (iqdb_test::sanitized && vectors == 0) {
+      continue;  // a constructor of hnswlib's that finds no memory forgets what it has, which a sanitizer calls a leak
+    }
     CAPTURE(vectors);
     iqdb_test::require_nothing_without_memory([vectors] { return graph_with(4, vectors); }, 8);
   }
 }
 
 TEST_CASE("HnswIndex: rows for which memory is short while the graph grows change nothing", "[hnswlib][many]") {
-  if (!memory_can_be_short) {
-    return;
-  }
   iqdb_test::require_nothing_without_memory([] { return graph_with(4, 60); }, 8);
 }
 
 TEST_CASE("HnswIndex: rows for which memory is short behind those that take erased places change nothing",
           "[hnswlib][many]") {
-  if (!memory_can_be_short) {
-    return;
-  }
   iqdb_test::require_nothing_without_memory(
       [] {
         iqdb::HnswIndex index = graph_with(4, 12);
@@ -144,9 +129,6 @@ TEST_CASE("HnswIndex: rows for which memory is short behind those that take eras
 }
 
 TEST_CASE("HnswIndex: rows for which memory is short in one of several threads change nothing", "[hnswlib][many]") {
-  if (!memory_can_be_short) {
-    return;
-  }
   for (const std::size_t number : {0U, 5U}) {
     CAPTURE(number);
     iqdb_test::require_nothing_without_memory([] { return graph_with(4, 12); }, 8,
@@ -159,9 +141,6 @@ TEST_CASE("HnswIndex: rows for which memory is short in one of several threads c
 
 TEST_CASE("HnswIndex: a node for which memory is short between two levels is no dead end for other rows",
           "[hnswlib][many]") {
-  if (!memory_can_be_short) {
-    return;
-  }
   for (std::size_t row = 0; row < 16; ++row) {
     CAPTURE(row);
     iqdb_test::require_nothing_without_memory([] { return graph_with(4, 3); }, 16,

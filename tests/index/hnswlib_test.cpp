@@ -23,6 +23,7 @@
 #include "support/earlier_index.hpp"
 #include "support/expect_error.hpp"
 #include "support/files.hpp"
+#include "support/hnsw_graph_bytes.hpp"
 #include "support/sample_index.hpp"
 #include "support/sanitized.hpp"
 #include "support/temporary_directory.hpp"
@@ -175,6 +176,10 @@ TEST_CASE("HnswIndex: ef widens the one search it is given to", "[hnswlib][searc
   iqdb_test::require_wider_by(index, exact, 1000);
 }
 
+TEST_CASE("HnswIndex: what is nearest is found beside vectors whose distances are no numbers", "[hnswlib][search]") {
+  iqdb_test::require_nearest_beside_no_numbers(HnswIndex(2, DistanceMetric::dot_product));
+}
+
 TEST_CASE("HnswIndex: searches at the same time find what each finds alone", "[hnswlib][search]") {
   const HnswIndex index = index_of(2000, 8);
   iqdb_test::require_same_beside_each_other(index, 200);
@@ -264,6 +269,10 @@ TEST_CASE("HnswIndex: an index that was moved goes on", "[hnswlib]") {
   CHECK(third.search({1.0F, 3.0F}, {.k = 1}).at(0).id == 101);
 }
 
+TEST_CASE("HnswIndex: an index that was moved from refuses what it is given", "[hnswlib]") {
+  iqdb_test::require_refusals_when_moved_from(index_of(10, 2));
+}
+
 TEST_CASE("HnswIndex: settings come back with the payload", "[hnswlib][payload]") {
   const HnswConfig config{.links = 5, .ef_construction = 33, .ef = 44, .capacity = 100, .seed = 66};
   for (const std::size_t count : {0U, 20U}) {
@@ -291,6 +300,47 @@ TEST_CASE("HnswIndex: a loaded index finds the same as the one that was saved an
   CHECK(iqdb_test::payload_of(again) == iqdb_test::payload_of(index));
   again.insert(1000, random_vectors(1, 8, 8).front());
   CHECK(again.size() == index.size() + 1);
+}
+
+TEST_CASE("HnswIndex: insertions with loads between them make the graph that they make without", "[hnswlib][payload]") {
+  const HnswConfig config{.links = 4, .ef_construction = 20};
+  const auto vectors = random_vectors(300, 4, 1);
+  HnswIndex expected(4, DistanceMetric::euclidean, config);
+  insert_all(expected, vectors);
+  HnswIndex index(4, DistanceMetric::euclidean, config);
+  for (std::size_t number = 0; number < vectors.size(); ++number) {
+    index.insert(number, std::span<const float>(vectors[number]));
+    if (number % 10 == 9) {
+      index = loaded(index);
+    }
+  }
+  CHECK(iqdb_test::graph_bytes_of(index) == iqdb_test::graph_bytes_of(expected));
+}
+
+TEST_CASE("HnswIndex: of as many nodes as there are links, one reaches the next level", "[hnswlib]") {
+  hnswlib::L2Space space(1);
+  const Native graph(&space, 1, 4);
+  std::array<std::size_t, 3> reached = {};
+  for (unsigned node = 0; node < 10'000; ++node) {
+    const int level = iqdb::hnswlib_graph::level_of(graph, node, 100);
+    for (std::size_t each = 0; each < reached.size(); ++each) {
+      reached.at(each) += static_cast<std::size_t>(level >= static_cast<int>(each));
+    }
+  }
+  CHECK(reached[0] == 10'000);
+  CHECK(reached[1] == Approx(2500).epsilon(0.1));
+  CHECK(reached[2] == Approx(625).epsilon(0.2));
+}
+
+TEST_CASE("HnswIndex: another seed makes other levels", "[hnswlib]") {
+  hnswlib::L2Space space(1);
+  const Native graph(&space, 1, 4);
+  std::size_t different = 0;
+  for (unsigned node = 0; node < 1000; ++node) {
+    different += static_cast<std::size_t>(iqdb::hnswlib_graph::level_of(graph, node, 1) !=
+                                          iqdb::hnswlib_graph::level_of(graph, node, 2));
+  }
+  CHECK(different > 250);
 }
 
 TEST_CASE("HnswIndex: the capacity of a payload is believed only so far as it is little", "[hnswlib][payload]") {

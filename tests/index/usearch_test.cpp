@@ -245,6 +245,10 @@ TEST_CASE("UsearchIndex: ef widens the one search it is given to", "[usearch][se
   CHECK(recall(index, exact, {.k = 1}) == narrow);
 }
 
+TEST_CASE("UsearchIndex: what is nearest is found beside vectors whose distances are no numbers", "[usearch][search]") {
+  iqdb_test::require_nearest_beside_no_numbers(UsearchIndex(2, DistanceMetric::dot_product));
+}
+
 TEST_CASE("UsearchIndex: searches at the same time find what each finds alone", "[usearch][search]") {
   for (const UsearchScalar scalar : scalars) {
     const UsearchIndex index = index_of(500, 8, DistanceMetric::cosine, {.scalar = scalar});
@@ -327,6 +331,19 @@ TEST_CASE("UsearchIndex: a search for as many as there are finds every one after
   CHECK(index.size() == 40);
 }
 
+TEST_CASE("UsearchIndex: as many as were asked for are found when nearly all others were erased", "[usearch][search]") {
+  UsearchIndex index = index_of(2000, 4, DistanceMetric::euclidean,
+                                {.connectivity = 2, .connectivity_base = 2, .expansion_add = 4, .expansion_search = 1});
+  for (std::uint64_t id = 0; id < 2000; ++id) {
+    if (id % 100 != 0) {
+      index.erase(id);
+    }
+  }
+  for (const auto& query : random_vectors(20, 4, 2)) {
+    CHECK(index.search(query, {.k = 10}).size() == 10);
+  }
+}
+
 TEST_CASE("UsearchIndex: for_each gives the vectors as they were inserted", "[usearch]") {
   const auto vectors = random_vectors(10, 5, 1);
   UsearchIndex index = index_of(10, 5);
@@ -349,6 +366,10 @@ TEST_CASE("UsearchIndex: an index that was moved goes on", "[usearch]") {
   third.erase(4);
   CHECK(third.size() == 10);
   CHECK(third.search({1.0F, 1.0F, 1.0F}).at(0).id == VectorId(100));
+}
+
+TEST_CASE("UsearchIndex: an index that was moved from refuses what it is given", "[usearch]") {
+  iqdb_test::require_refusals_when_moved_from(index_of(10, 3));
 }
 
 TEST_CASE("UsearchIndex: settings come back with the payload", "[usearch][payload]") {

@@ -34,6 +34,7 @@ from collections.abc import Iterator
 HERE = pathlib.Path(__file__).resolve().parent
 TESTS = HERE.parent
 INCLUDE = TESTS.parent / "include"
+USEARCH = TESTS.parent / "build/node_modules/usearch/include"  # where the README has it installed
 
 PARTS = 14
 PROGRAM_WORK = 5  # to compile and run a program of its own takes about as long as so many tests
@@ -43,6 +44,12 @@ TEST_MEMORY_BYTES = 8 * 1024**3  # of addresses: a mutant that allocates without
 
 FLAGS = ["-std=c++20", "-w", "-D_GLIBCXX_ASSERTIONS", "-DIQDB_PERSIST_HAS_ZSTD=1", "-DIQDB_PERSIST_HAS_LZ4=1", "-pthread"]
 LIBRARIES = ["-lrapidcheck", "-lzstd", "-llz4", "-lz"]
+
+# What the tests of an adapter need beside that, by the beginning of their paths, and the file that shows it is installed.
+ADAPTERS = {
+    "index/faiss": (pathlib.Path("/usr/include/faiss/Index.h"), ["-lfaiss", "-llapack", "-lblas", "-lgomp"]),
+    "index/usearch": (USEARCH / "usearch/index_dense.hpp", [f"-isystem{USEARCH}"]),
+}
 
 
 class Failure(Exception):
@@ -72,6 +79,16 @@ class Mutant:
     @property
     def is_program(self) -> bool:
         return not self.source.endswith("_test.cpp")
+
+    @property
+    def adapter(self) -> tuple[pathlib.Path | None, list[str]]:
+        """The file without which its test cannot be compiled, and the flags with which it is."""
+        return next((needs for path, needs in ADAPTERS.items() if self.source.startswith(path)), (None, []))
+
+    @property
+    def can_be_tried(self) -> bool:
+        file, _ = self.adapter
+        return file is None or file.is_file()
 
     @property
     def caught_by(self) -> str:
@@ -243,7 +260,7 @@ class Laboratory:
             arguments = ["-O0", "-include", str(self.precompiled), str(source), *self.catch_main]
             if '"support/operator_new.hpp"' not in source.read_text():
                 arguments.append(str(self.operator_new))
-        self.compile([*arguments, "-o", str(program), *LIBRARIES], overlay)
+        self.compile([*arguments, "-o", str(program), *mutant.adapter[1], *LIBRARIES], overlay)
         return program
 
     def run_test(self, mutant: Mutant, program: pathlib.Path) -> tuple[int | None, str]:
@@ -383,10 +400,14 @@ def main() -> int:
         print(f"{len(mutants) - len(stale)} of {len(mutants)} mutants apply")
         return 1 if stale else 0
 
+    for mutant in mutants:
+        if not mutant.can_be_tried:
+            print(f"{mutant.name}: not tried: the library of {mutant.source} is not installed")
+    mutants = [mutant for mutant in mutants if mutant.can_be_tried]
     began = time.monotonic()
     with scratch_directory() as scratch:
         verdicts = try_all(Laboratory(pathlib.Path(scratch)), mutants, arguments.jobs)
-    if arguments.only is not None:
+    if arguments.only is not None and verdicts:
         print(verdicts[0].output)
     print_table(verdicts)
     failed = [verdict for verdict in verdicts if verdict.failure]

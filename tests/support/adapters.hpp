@@ -12,9 +12,12 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "iqdb/index/flat.hpp"
 #include "iqdb/index_error.hpp"
+#include "iqdb/insert_many.hpp"
 #include "iqdb/persist/bytes/stream.hpp"
 #include "iqdb/persist/config.hpp"
 #include "iqdb/persist/error.hpp"
@@ -24,6 +27,7 @@
 #include "support/catch.hpp"
 #include "support/expect_error.hpp"
 #include "support/files.hpp"
+#include "support/lent_threads.hpp"
 #include "support/sample_index.hpp"
 #include "support/sanitized.hpp"
 #include "support/streams.hpp"
@@ -173,6 +177,61 @@ void require_wider_by(const Index& index, const Exact& exact, std::size_t ef) {
   const std::size_t narrow = hits_of_all(std::nullopt);
   CHECK(hits_of_all(ef) > narrow);
   CHECK(hits_of_all(std::nullopt) == narrow);
+}
+
+/// Requires that what is nearest is found in an index of dot products where the library's distance of every fourth vector
+/// is not a number: the difference of two products that overflow a float. An earlier version took such vectors. `index` is
+/// empty and of dimension 2.
+template <class Index>
+void require_nearest_beside_no_numbers(Index index) {
+  iqdb::FlatIndex exact(2, iqdb::DistanceMetric::dot_product);
+  Random random(1);
+  const auto one_to_two = [&random] { return 1.0F + static_cast<float>(random.below(1000)) / 1000.0F; };
+  for (std::uint64_t id = 0; id < 400; ++id) {
+    const float component = one_to_two();
+    const std::vector<float> vector = id % 4 == 0 ? std::vector<float>{1e25F * component, -1e25F * component}
+                                                  : std::vector<float>{component, one_to_two()};
+    index.insert_logged(id, vector, {});
+    exact.insert(id, vector);
+  }
+  for (int searches = 0; searches < 20; ++searches) {
+    const float component = 1e14F * one_to_two();
+    const std::vector<float> query = {component, component};
+    const std::vector<iqdb::Hit> hits = index.search(query);
+    const std::vector<iqdb::Hit> expected = exact.search(query);
+    CHECK(ids_of(hits) == ids_of(expected));
+    CHECK(std::ranges::is_sorted(hits, {}, &iqdb::Hit::distance));
+  }
+}
+
+/// Requires that an index that was moved from holds nothing, refuses what it is given, and goes on where it is assigned
+/// another one.
+template <class Index>
+void require_refusals_when_moved_from(Index index) {
+  using iqdb::IndexErrorKind;
+  const std::vector<float> vector(index.dim(), 1.0F);
+  const std::string before = contents_of(index);
+  Index other = std::move(index);
+  // NOLINTBEGIN(bugprone-use-after-move): that is what is examined
+  CHECK(index.dim() == 0);
+  CHECK(index.size() == 0);
+  CHECK(!index.contains(1000));
+  CHECK(mentions(require_kind(IndexErrorKind::invalid_config, [&] { index.insert(1000, vector); }), "moved"));
+  require_kind(IndexErrorKind::invalid_config, [&] { index.insert(1000, std::span<const float>()); });
+  require_kind(IndexErrorKind::invalid_config, [&] { index.upsert(1000, vector); });
+  require_kind(IndexErrorKind::invalid_config, [&] { return index.search(vector); });
+  require_kind(IndexErrorKind::invalid_config, [&] { return payload_of(index); });
+  if constexpr (iqdb::InsertsMany<Index>) {
+    Threads one(1);
+    const std::vector<iqdb::VectorId> ids = {1000};
+    const std::vector<std::optional<iqdb::Metadata>> metadata(1);
+    require_kind(IndexErrorKind::invalid_config, [&] { index.insert_many({ids, vector, metadata}, one); });
+  }
+  index = std::move(other);
+  // NOLINTEND(bugprone-use-after-move)
+  CHECK(contents_of(index) == before);
+  index.insert(1000, vector);
+  CHECK(index.contains(1000));
 }
 
 /// Requires that so many searches find beside each other what they find alone.

@@ -66,7 +66,8 @@ class CoreIndex : public InsertOverloads<CoreIndex>, public UpsertOverloads<Core
   /// The number of vectors.
   [[nodiscard]] std::size_t size() const noexcept { return rows_.size(); }
 
-  /// The number of components of each vector.
+  /// The number of components of each vector; 0 if the index was moved from. It then holds nothing, and refuses every
+  /// vector, query and save with an IndexError invalid_config.
   [[nodiscard]] std::size_t dim() const noexcept { return rows_.dim(); }
 
   /// How distances are measured.
@@ -161,6 +162,7 @@ class CoreIndex : public InsertOverloads<CoreIndex>, public UpsertOverloads<Core
   /// Writes the payload: magic "IQDC" | version 4 | kind 1 and its settings | dim 8 | metric 1 | rows 8 | of each row:
   /// identifier, vector, metadata. Numbers are little-endian.
   void save_to(Writer& writer) const {
+    index_support::require_not_moved_from(dim());
     writer.write_array(magic);
     writer.write_le(layout_version);
     writer.write_le(static_cast<std::uint8_t>(settings_.kind));

@@ -237,6 +237,7 @@ class FaissIndex : public index_support::SlotIndex<FaissIndex> {
   }
 
   void export_to(const std::filesystem::path& path) const {
+    index_support::require_not_moved_from(dim());
     index_support::check_exportable(slots_, std::numeric_limits<Id>::max(), "faiss", "numbers");
     write_foreign_file(path, [this](Writer& writer) {
       part_->export_to(writer, [this](std::size_t slot) { return static_cast<Id>(slots_.id(slot).integer()); });

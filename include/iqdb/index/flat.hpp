@@ -53,7 +53,8 @@ class FlatIndex : public InsertOverloads<FlatIndex>, public UpsertOverloads<Flat
   /// The number of vectors.
   [[nodiscard]] std::size_t size() const noexcept { return rows_.size(); }
 
-  /// The number of components of each vector.
+  /// The number of components of each vector; 0 if the index was moved from. It then holds nothing, and refuses every
+  /// vector, query and save with an IndexError invalid_config.
   [[nodiscard]] std::size_t dim() const noexcept { return rows_.dim(); }
 
   /// How distances are measured.
@@ -150,6 +151,7 @@ class FlatIndex : public InsertOverloads<FlatIndex>, public UpsertOverloads<Flat
 
   /// Writes the payload.
   void save_to(Writer& writer) const {
+    index_support::require_not_moved_from(dim());
     writer.write_le(std::uint64_t{dim()});
     writer.write_le(static_cast<std::uint8_t>(metric_));
     writer.write_le(std::uint64_t{size()});

@@ -12,6 +12,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "iqdb/index.hpp"
@@ -21,10 +22,12 @@
 #include "iqdb/index/hnswlib/graph_reader.hpp"
 #include "iqdb/index/hnswlib/insertion.hpp"
 #include "iqdb/index/hnswlib/joint_insertion.hpp"
+#include "iqdb/index/hnswlib/search.hpp"
 #include "iqdb/index/support/argument_checks.hpp"
 #include "iqdb/index/support/direction.hpp"
 #include "iqdb/index/support/foreign_file.hpp"
 #include "iqdb/index/support/foreign_index.hpp"
+#include "iqdb/index/support/graph_wear.hpp"
 #include "iqdb/index/support/nearest.hpp"
 #include "iqdb/index/support/payload.hpp"
 #include "iqdb/index/support/slot_index.hpp"
@@ -46,9 +49,8 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 /// are euclidean, dot_product and cosine; for the cosine the index keeps the direction of a vector and not its length.
 /// Several threads may search at the same time. insert_many links new vectors in the threads that it is lent.
 ///
-/// The levels of vectors are random, and the state of the generator is not saved: vectors inserted after a load get
-/// other levels than they would have without it. No promise depends on levels, but the approximate neighbours that the
-/// two indexes find may differ.
+/// The levels of vectors are random, but depend on the seed and the place of the vector alone. The same mutations make the
+/// same graph, with or without loads between them, unless insert_many was lent more than one thread.
 class HnswIndex : public index_support::SlotIndex<HnswIndex> {
  public:
   /// The identity on disk.
@@ -66,6 +68,24 @@ class HnswIndex : public index_support::SlotIndex<HnswIndex> {
 
   /// How the index is built and searched.
   [[nodiscard]] const HnswConfig& config() const noexcept { return config_; }
+
+  /// What erasures and replacements have left in the graph. Several threads may ask at the same time.
+  [[nodiscard]] GraphWear wear() const noexcept { return graph_wear(); }
+
+  /// Builds the graph anew from the vectors that the index holds: searches are as fast, and find as much, as if nothing had
+  /// been erased or replaced. It takes as long as to insert all vectors, and meanwhile the memory of a second graph. The
+  /// content stays as it is, so that a log has nothing to say of it: `db.tune([](auto& index) { index.compact(); })`. If it
+  /// throws, nothing has changed: std::bad_alloc, IndexError invalid_config for an index that was moved from. It is a
+  /// mutation: no other call may run at the same time.
+  void compact() {
+    HnswIndex fresh(dim(), metric(), config_);
+    if (size() > 0) {
+      fresh.graph_.make_room_for(size(), dim(), metric(), config_);
+    }
+    become(std::move(fresh), [this](HnswIndex& into, SlotTable::Addition& addition, std::size_t slot) {
+      into.place(addition, hnswlib_graph::vector_of(*graph_, static_cast<Node>(slot)));
+    });
+  }
 
   /// Writes the payload: layout version 1 | dim 8 | metric 1 | links, ef_construction, ef, capacity, seed 8 each |
   /// SlotTable
@@ -119,14 +139,15 @@ class HnswIndex : public index_support::SlotIndex<HnswIndex> {
       hnswlib_graph::replace_node(*graph_, addition.slot(), vector);
     } else {
       graph_.make_room_for(1, dim(), metric(), config_);
-      hnswlib_graph::add_node(graph_, addition, vector);
+      hnswlib_graph::add_node(*graph_, addition, vector, config_.seed);
     }
   }
 
   void place_many(SlotTable::Additions& additions, std::span<const float> vectors, LentThreads& threads) {
     graph_.make_room_for(additions.size() - additions.reused(), dim(), metric(), config_);
     hnswlib_graph::place_rows(
-        graph_, additions, [&](std::size_t row) { return kept_form(vectors.subspan(row * dim(), dim())); }, threads);
+        graph_, additions, [&](std::size_t row) { return kept_form(vectors.subspan(row * dim(), dim())); },
+        config_.seed, threads);
   }
 
   void check_remove(std::size_t /*slot*/) const noexcept {}
@@ -135,6 +156,7 @@ class HnswIndex : public index_support::SlotIndex<HnswIndex> {
     if (size() == 1) {
       // A graph whose nodes are all erased is useless to the next vector: no link would lead to it.
       slots_ = SlotTable();
+      replaced_ = 0;
       graph_.reset();
       return;
     }
@@ -144,16 +166,23 @@ class HnswIndex : public index_support::SlotIndex<HnswIndex> {
 
   [[nodiscard]] std::vector<Found> near(std::span<const float> query, std::size_t most,
                                         const SearchParams& params) const {
-    const std::size_t candidates = std::max(params.k, params.ef.value_or(config_.ef));
-    auto queue = graph_->searchKnn(query.data(), std::min<std::size_t>(candidates, graph_->cur_element_count));
-    while (queue.size() > most) {
-      queue.pop();
+    using hnswlib_graph::Beside;
+    const std::size_t width =
+        std::min<std::size_t>(std::max(params.k, params.ef.value_or(config_.ef)), graph_->cur_element_count);
+    hnswlib_graph::Distances distance_of(*graph_, query.data());
+    const Node entry =
+        hnswlib_graph::descend<Beside::searches>(*graph_, distance_of, graph_->enterpoint_node_, graph_->maxlevel_, 0);
+    auto candidates = hnswlib_graph::nearest_in_level<Beside::searches>(*graph_, distance_of, entry, 0, width);
+    if (!distance_of.all_numbers()) {
+      return {};
     }
-    std::vector<Found> found(queue.size());
-    // The farthest comes first. NOLINTNEXTLINE(modernize-loop-convert): Clang 14 cannot reverse a range
-    for (auto each = found.rbegin(); each != found.rend(); ++each) {
-      each->slot = queue.top().second;
-      queue.pop();
+    while (candidates.size() > most) {
+      candidates.pop();
+    }
+    std::vector<Found> found;
+    found.reserve(candidates.size());
+    for (; !candidates.empty(); candidates.pop()) {
+      found.push_back({.slot = candidates.top().second});
     }
     return found;
   }
@@ -235,6 +264,7 @@ class HnswIndex : public index_support::SlotIndex<HnswIndex> {
   }
 
   void export_to(const std::filesystem::path& path) const {
+    index_support::require_not_moved_from(dim());
     index_support::check_exportable(slots_, std::numeric_limits<std::uint64_t>::max(), "hnswlib", "labels");
     write_foreign_file(path,
                        [this](Writer& writer) { hnswlib_graph::write_file(writer, dim(), config_, graph_, slots_); });

@@ -13,6 +13,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "iqdb/index.hpp"
@@ -20,6 +21,7 @@
 #include "iqdb/index/support/direction.hpp"
 #include "iqdb/index/support/foreign_file.hpp"
 #include "iqdb/index/support/foreign_index.hpp"
+#include "iqdb/index/support/graph_wear.hpp"
 #include "iqdb/index/support/nearest.hpp"
 #include "iqdb/index/support/payload.hpp"
 #include "iqdb/index/support/slot_index.hpp"
@@ -68,6 +70,19 @@ class UsearchIndex : public index_support::SlotIndex<UsearchIndex> {
 
   /// How the index is built and searched.
   [[nodiscard]] const UsearchConfig& config() const noexcept { return graph_.config(); }
+
+  /// What erasures and replacements have left in the graph. Several threads may ask at the same time.
+  [[nodiscard]] GraphWear wear() const noexcept { return graph_wear(); }
+
+  /// Builds the graph anew from the vectors that the index holds, as HnswIndex::compact does: the content stays as it is, and
+  /// if it throws, nothing has changed: std::bad_alloc, IndexError resource_limit if usearch refuses, invalid_config for an
+  /// index that was moved from. It is a mutation: no other call may run at the same time.
+  void compact() {
+    UsearchIndex fresh(dim(), metric(), config());
+    become(std::move(fresh), [this](UsearchIndex& into, const SlotTable::Addition& addition, std::size_t slot) {
+      into.graph_.add_copy(addition.slot(), graph_, slot);
+    });
+  }
 
   /// Writes the payload: layout version 1 | dim 8 | metric 1 | scalar 1 | connectivity, connectivity_base,
   /// expansion_add, expansion_search 8 each | SlotTable | whether a graph follows 1 | usearch's stream if so.
@@ -223,6 +238,7 @@ class UsearchIndex : public index_support::SlotIndex<UsearchIndex> {
   }
 
   void export_to(const std::filesystem::path& path) const {
+    index_support::require_not_moved_from(dim());
     index_support::check_exportable(slots_, usearch_stream::erased_key - 1, "usearch", "keys");
     write_foreign_file(path, [this](Writer& writer) {
       graph_.write(writer, [this](std::size_t slot) { return slots_.id(slot).integer(); });

@@ -65,10 +65,18 @@ TEST_CASE("rank: orders by the distances of the metric whatever was measured bef
   const std::array vectors = {5.0F, 1.0F, -2.0F};
   std::vector<Found> found = {
       {.slot = 0, .distance = 0.0F}, {.slot = 1, .distance = 7.0F}, {.slot = 2, .distance = 3.0F}};
-  rank(found, DistanceMetric::euclidean, std::array{0.0F},
+  rank(found, 3, DistanceMetric::euclidean, std::array{0.0F},
        [&](std::size_t slot) { return std::span(vectors).subspan(slot, 1); });
   CHECK(slots_of(found) == std::vector<std::size_t>{1, 2, 0});
   CHECK(found.at(2).distance == 5.0F);
+}
+
+TEST_CASE("rank: keeps the nearest and no more", "[adapters]") {
+  const std::array vectors = {5.0F, 1.0F, -2.0F, 4.0F};
+  std::vector<Found> found = {{.slot = 0}, {.slot = 1}, {.slot = 2}, {.slot = 3}};
+  rank(found, 2, DistanceMetric::euclidean, std::array{0.0F},
+       [&](std::size_t slot) { return std::span(vectors).subspan(slot, 1); });
+  CHECK(slots_of(found) == std::vector<std::size_t>{1, 2});
 }
 
 TEST_CASE("hits_of: each hit has the identifier and the metadata of its slot", "[adapters]") {

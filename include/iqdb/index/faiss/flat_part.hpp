@@ -66,7 +66,7 @@ class FlatPart final : public Part {
 
   [[nodiscard]] std::vector<Id> search(std::span<const float> query, std::size_t most,
                                        std::optional<std::size_t> /*width*/) const override {
-    return labels_of(*index_, query, most, nullptr);
+    return labels_of(*index_, query, most);
   }
 
   void take_slots(const Reader& reader, std::size_t slots, const std::function<std::size_t(Id)>& slot_of) override {

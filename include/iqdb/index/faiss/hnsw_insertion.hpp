@@ -1,5 +1,5 @@
-// What an insertion into faiss' HNSW graph needs beside the graph: locks of the nodes, and distances that also work for
-// the inner product.
+// What insertions into faiss' HNSW graph and searches in it need beside the graph: locks of the nodes, and distances that
+// also work for the inner product.
 #pragma once
 
 #include <faiss/Index.h>
@@ -8,7 +8,9 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -47,22 +49,32 @@ class NodeLocks {
   std::vector<omp_lock_t> locks_;
 };
 
-/// How far vectors are from the one that is added. For the inner product the sign is changed, because a smaller product
-/// is farther.
+/// How far vectors are from another one. For the inner product the sign is changed, because a smaller product is farther.
+/// A distance that is not a number, as the product of huge vectors may be, is the greatest there is: to compare with it
+/// would leave no order.
 class Farness final : public ::faiss::DistanceComputer {
  public:
   explicit Farness(const ::faiss::IndexFlat& vectors)
       : similarity_(vectors.metric_type == ::faiss::METRIC_INNER_PRODUCT), inner_(vectors.get_distance_computer()) {}
 
   void set_query(const float* query) override { inner_->set_query(query); }
-  float operator()(Id node) override { return similarity_ ? -(*inner_)(node) : (*inner_)(node); }
-  float symmetric_dis(Id one, Id other) override {
-    const float distance = inner_->symmetric_dis(one, other);
+  float operator()(Id node) override { return in_order((*inner_)(node)); }
+  float symmetric_dis(Id one, Id other) override { return in_order(inner_->symmetric_dis(one, other)); }
+
+  /// Whether each distance was a number. Where one was not, faiss does not know what is near.
+  [[nodiscard]] bool all_numbers() const noexcept { return all_numbers_; }
+
+ private:
+  [[nodiscard]] float in_order(float distance) noexcept {
+    if (std::isnan(distance)) {
+      all_numbers_ = false;
+      return std::numeric_limits<float>::infinity();
+    }
     return similarity_ ? -distance : distance;
   }
 
- private:
   bool similarity_;
+  bool all_numbers_ = true;
   std::unique_ptr<::faiss::DistanceComputer> inner_;
 };
 

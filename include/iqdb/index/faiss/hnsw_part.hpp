@@ -4,6 +4,7 @@
 #include <faiss/Index.h>
 #include <faiss/IndexFlat.h>
 #include <faiss/IndexHNSW.h>
+#include <faiss/utils/Heap.h>
 #include <omp.h>
 
 #include <algorithm>
@@ -14,6 +15,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -22,6 +24,7 @@
 #include "iqdb/index/faiss/native.hpp"
 #include "iqdb/index/faiss/part.hpp"
 #include "iqdb/index/faiss/stream.hpp"
+#include "iqdb/index/support/drawn_number.hpp"
 #include "iqdb/index/support/slot_table.hpp"
 #include "iqdb/index_error.hpp"
 #include "iqdb/insert_many.hpp"
@@ -79,6 +82,9 @@ class HnswPart final : public Part {
 
   void remove(SlotTable& /*slots*/, std::size_t /*slot*/) override {}
 
+  // Does what IndexHNSW::search does for one query, with three differences. A shortage of memory throws, while in faiss'
+  // parallel region it would end the process. faiss' statistics of all searches, which have no lock, stay as they are.
+  // Nothing is found where a distance is not a number.
   [[nodiscard]] std::vector<Id> search(std::span<const float> query, std::size_t most,
                                        std::optional<std::size_t> width) const override {
     const auto nodes = static_cast<std::size_t>(index_->ntotal);
@@ -87,7 +93,22 @@ class HnswPart final : public Part {
     ::faiss::SearchParametersHNSW parameters;
     parameters.efSearch = static_cast<int>(candidates);
     // faiss 1.7.3 keeps as many candidates as the index's own setting or the number of results, whichever is more.
-    std::vector<Id> labels = labels_of(*index_, query, candidates > usual ? candidates : most, &parameters);
+    const std::size_t results = candidates > usual ? candidates : most;
+    std::vector<float> distances(results);
+    std::vector<Id> labels(results);
+    ::faiss::maxheap_heapify(results, distances.data(), labels.data());
+    ::faiss::VisitedTable visited(static_cast<int>(nodes));
+    Farness farness(storage());
+    farness.set_query(query.data());
+    guarded([&] {
+      std::ignore = index_->hnsw.search(farness, static_cast<int>(results), labels.data(), distances.data(), visited,
+                                        &parameters);
+    });
+    if (!farness.all_numbers()) {
+      return {};
+    }
+    ::faiss::maxheap_reorder(results, distances.data(), labels.data());
+    std::erase(labels, no_label);
     labels.resize(std::min(labels.size(), most));
     return labels;
   }
@@ -138,11 +159,7 @@ class HnswPart final : public Part {
   }
 
   [[nodiscard]] int level_of(std::size_t node) const {
-    std::uint64_t bits = node + 0x9E3779B97F4A7C15U;  // the generator SplitMix64
-    bits = (bits ^ bits >> 30U) * 0xBF58476D1CE4E5B9U;
-    bits = (bits ^ bits >> 27U) * 0x94D049BB133111EBU;
-    bits ^= bits >> 31U;
-    double draw = static_cast<double>(bits >> 11U) * 0x1p-53;
+    double draw = index_support::drawn_number(node);
     int level = 0;
     for (const double probability : index_->hnsw.assign_probas) {
       if (draw < probability) {

@@ -6,6 +6,7 @@
 #include <faiss/IndexIVF.h>
 #include <faiss/IndexIVFFlat.h>
 #include <faiss/invlists/InvertedLists.h>
+#include <faiss/utils/Heap.h>
 
 #include <algorithm>
 #include <cstddef>
@@ -123,11 +124,28 @@ class IvfPart final : public Part {
     slots.remove(slot);
   }
 
+  // Scans lists as IndexIVF::search does, except that faiss' statistics of all searches, which have no lock, stay as they
+  // are.
   [[nodiscard]] std::vector<Id> search(std::span<const float> query, std::size_t most,
                                        std::optional<std::size_t> width) const override {
-    ::faiss::SearchParametersIVF parameters;
-    parameters.nprobe = std::clamp<std::size_t>(width.value_or(index_->nprobe), 1, index_->nlist);
-    return labels_of(*index_, query, most, &parameters);
+    const std::vector<Id> probed = lists_near(query, most, width.value_or(index_->nprobe));
+    const std::unique_ptr<::faiss::InvertedListScanner> scanner(index_->get_InvertedListScanner(false, nullptr));
+    scanner->set_query(query.data());
+    std::vector<float> distances(most);
+    std::vector<Id> labels(most);
+    if (index_->metric_type == ::faiss::METRIC_INNER_PRODUCT) {
+      ::faiss::minheap_heapify(most, distances.data(), labels.data());
+    } else {
+      ::faiss::maxheap_heapify(most, distances.data(), labels.data());
+    }
+    for (const Id list : probed) {
+      const std::vector<Id>& ids = lists().ids[static_cast<std::size_t>(list)];
+      scanner->set_list(list, 0.0F);  // the distance of a centroid matters only where vectors are kept relative to it
+      scanner->scan_codes(ids.size(), lists().codes[static_cast<std::size_t>(list)].data(), ids.data(),
+                          distances.data(), labels.data(), most);
+    }
+    std::erase(labels, no_label);
+    return labels;
   }
 
   void take_slots(const Reader& reader, std::size_t slots, const std::function<std::size_t(Id)>& slot_of) override {
@@ -206,6 +224,21 @@ class IvfPart final : public Part {
   // faiss compares so few queries with the centroids one by one, and more of them by a product of matrices, which rounds
   // otherwise: a vector between two lists would get into another list than if it were inserted alone.
   static constexpr std::size_t rows_at_once = 16;
+
+  // The lists nearest to a query: `width` of them, or as many more as it takes to hold `most` vectors.
+  [[nodiscard]] std::vector<Id> lists_near(std::span<const float> query, std::size_t most, std::size_t width) const {
+    for (std::size_t probes = std::clamp<std::size_t>(width, 1, index_->nlist);;
+         probes = std::min(2 * probes, index_->nlist)) {
+      std::vector<Id> probed = labels_of(*index_->quantizer, query, probes);
+      std::size_t held = 0;
+      for (const Id list : probed) {
+        held += lists().ids[static_cast<std::size_t>(list)].size();
+      }
+      if (held >= most || probes == index_->nlist) {
+        return probed;
+      }
+    }
+  }
 
   void make_places(std::size_t slots) {
     if (places_.size() < slots) {

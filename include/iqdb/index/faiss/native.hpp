@@ -28,8 +28,11 @@ namespace faiss_parts {
 
 static_assert(std::endian::native == std::endian::little, "faiss writes its memory as it lies");
 
-/// faiss' numbers of vectors; -1 means no vector.
+/// faiss' numbers of vectors.
 using Id = std::int64_t;
+
+/// What faiss returns where it has found no vector.
+inline constexpr Id no_label = -1;
 
 inline constexpr std::size_t most_dim = std::size_t{1} << 24U;
 inline constexpr std::size_t most_vectors = std::numeric_limits<std::int32_t>::max();
@@ -104,14 +107,15 @@ class OneThread {
   int before_ = omp_get_max_threads();
 };
 
-/// The labels that faiss' search finds, nearest first, without -1, which means that faiss found no vector.
-[[nodiscard]] inline std::vector<Id> labels_of(const ::faiss::Index& index, std::span<const float> query,
-                                               std::size_t most, const ::faiss::SearchParameters* parameters) {
+/// The labels that the search of a flat index finds, nearest first, without no_label. A distance that is not a number, as
+/// the product of huge vectors may be, is none to faiss, so that fewer may be found.
+[[nodiscard]] inline std::vector<Id> labels_of(const ::faiss::Index& flat, std::span<const float> query,
+                                               std::size_t most) {
   std::vector<float> distances(most);
-  std::vector<Id> labels(most, -1);
+  std::vector<Id> labels(most, no_label);
   const OneThread one_thread;
-  guarded([&] { index.search(1, query.data(), static_cast<Id>(most), distances.data(), labels.data(), parameters); });
-  std::erase_if(labels, [](Id label) { return label < 0; });
+  guarded([&] { flat.search(1, query.data(), static_cast<Id>(most), distances.data(), labels.data()); });
+  std::erase(labels, no_label);
   return labels;
 }
 

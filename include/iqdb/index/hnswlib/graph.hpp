@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
+#include <mutex>
 #include <new>
 #include <span>
 #include <stdexcept>
@@ -14,6 +15,7 @@
 #include <string_view>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "iqdb/index/hnswlib/config.hpp"
 #include "iqdb/index/hnswlib/library.hpp"
@@ -149,25 +151,37 @@ class OwnedGraph {
   void reset() noexcept { graph_.reset(); }
 
  private:
-  // hnswlib 0.6.2 destroys its lists of visited nodes before it makes larger ones, and keeps the pointer if that fails.
+  // What hnswlib's resizeIndex does, but it destroys its lists of visited nodes before it makes larger ones. If this
+  // throws, the graph is as it was.
   void resize(std::size_t capacity) {
-    decltype(Graph::visited_list_pool_) lists = std::exchange(graph_->visited_list_pool_, nullptr);
-    const auto keep_one = [&] {
-      if (graph_->visited_list_pool_ == nullptr) {
-        std::swap(graph_->visited_list_pool_, lists);
-      }
-      destroy(lists);
-    };
-    undone_if_it_throws(keep_one, [&] { graph_->resizeIndex(capacity); });
-    keep_one();
+    // Searches make lists as they need them.
+    auto lists = std::make_unique<::hnswlib::VisitedListPool>(0, static_cast<int>(capacity));
+    std::vector<std::mutex> locks(capacity);
+    graph_->element_levels_.resize(capacity);
+    grow(graph_->data_level0_memory_, capacity * graph_->size_data_per_element_);
+    grow(graph_->linkLists_, capacity * sizeof(char*));
+    graph_->link_list_locks_.swap(locks);
+    replace(graph_->visited_list_pool_, std::move(lists));
+    graph_->max_elements_ = capacity;
   }
 
   // Version 0.8 owns its lists by a std::unique_ptr.
   template <class Lists>
-  static void destroy(Lists& lists) noexcept {
+  static void replace(Lists& kept, std::unique_ptr<::hnswlib::VisitedListPool> lists) noexcept {
     if constexpr (std::is_pointer_v<Lists>) {
-      delete lists;  // NOLINT(*-owning-memory)
+      delete std::exchange(kept, lists.release());  // NOLINT(*-owning-memory)
+    } else {
+      kept = std::move(lists);
     }
+  }
+
+  template <class Item>
+  static void grow(Item*& memory, std::size_t bytes) {
+    void* const larger = std::realloc(memory, bytes);  // NOLINT(*-no-malloc): hnswlib frees it
+    if (larger == nullptr) {
+      throw std::bad_alloc();
+    }
+    memory = static_cast<Item*>(larger);
   }
 
   std::unique_ptr<Space> space_;  // outlives the graph

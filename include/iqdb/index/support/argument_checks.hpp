@@ -79,9 +79,18 @@ enum class VectorRole : std::uint8_t { stored, logged, query };
   return role == VectorRole::query ? "query" : "vector";
 }
 
-/// Throws IndexError dimension_mismatch unless the number of components is the index's dimension. `what` says what has
-/// the components: "vector", "query".
+/// Throws IndexError invalid_config for the dimension 0, which an index has that was moved from.
+inline void require_not_moved_from(std::size_t dim) {
+  if (dim == 0) {
+    throw IndexError(IndexErrorKind::invalid_config,
+                     "the index was moved to another object; use that one, or assign an index to this one");
+  }
+}
+
+/// Throws IndexError dimension_mismatch unless the number of components is the index's dimension, and what
+/// require_not_moved_from throws. `what` says what has the components: "vector", "query".
 inline void check_dimension(std::size_t components, std::size_t dim, std::string_view what) {
+  require_not_moved_from(dim);
   if (components != dim) {
     throw IndexError(IndexErrorKind::dimension_mismatch,
                      "the " + std::string(what) + " has " + std::to_string(components) +

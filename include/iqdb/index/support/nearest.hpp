@@ -44,14 +44,16 @@ struct Found {
   return found;
 }
 
-/// Measures the distances of `found` with distance() and orders `found` by them. A library's own distances have other
-/// formulas and other rounding. `vector_in(slot)` is the vector in a slot.
+/// Measures the distances of `found` with distance() and keeps the nearest `most`, in order. A library's own distances have
+/// other formulas and other rounding. `vector_in(slot)` is the vector in a slot. Precondition: most <= found.size().
 template <class VectorIn>
-void rank(std::vector<Found>& found, DistanceMetric metric, std::span<const float> query, VectorIn&& vector_in) {
+void rank(std::vector<Found>& found, std::size_t most, DistanceMetric metric, std::span<const float> query,
+          VectorIn&& vector_in) {
   for (Found& each : found) {
     each.distance = distance(metric, query, vector_in(each.slot));
   }
-  std::ranges::sort(found, nearer);
+  std::ranges::partial_sort(found, found.begin() + static_cast<std::ptrdiff_t>(most), nearer);
+  found.resize(most);
 }
 
 /// The hits for `nearest`, with the identifiers and metadata of `slots`.

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <utility>
 
+#include "iqdb/index/support/argument_checks.hpp"
 #include "iqdb/index_error.hpp"
 #include "iqdb/persist/bytes/row_format.hpp"
 #include "iqdb/persist/bytes/stream.hpp"
@@ -29,7 +30,9 @@ struct PayloadHead {
 /// The version of the layouts that the adapters write and read.
 inline constexpr std::uint8_t layout_version = 1;
 
+/// Throws what require_not_moved_from throws, and what the writer throws.
 inline void write_head(Writer& writer, const PayloadHead& head) {
+  require_not_moved_from(static_cast<std::size_t>(head.dim));
   writer.write_le(layout_version);
   writer.write_le(head.dim);
   writer.write_le(static_cast<std::uint8_t>(head.metric));

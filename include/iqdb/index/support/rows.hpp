@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "iqdb/index/support/argument_checks.hpp"
+#include "iqdb/index/support/dimension.hpp"
 #include "iqdb/index/support/distance.hpp"
 #include "iqdb/index/support/nearest.hpp"
 #include "iqdb/index_error.hpp"
@@ -234,7 +235,7 @@ class Rows {
     vectors_.resize(kept * dim_);
   }
 
-  std::size_t dim_;
+  Dimension dim_;
   std::vector<Row> rows_;                             // with gaps where rows were erased in order
   Components vectors_;                                // row after row
   std::unordered_map<VectorId, std::size_t> row_of_;  // the rows that are not erased

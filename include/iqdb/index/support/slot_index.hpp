@@ -15,6 +15,8 @@
 
 #include "iqdb/index.hpp"
 #include "iqdb/index/support/argument_checks.hpp"
+#include "iqdb/index/support/dimension.hpp"
+#include "iqdb/index/support/graph_wear.hpp"
 #include "iqdb/index/support/nearest.hpp"
 #include "iqdb/index/support/payload.hpp"
 #include "iqdb/index/support/slot_table.hpp"
@@ -56,7 +58,8 @@ class SlotIndex : public InsertOverloads<SlotIndex<Derived>>, public UpsertOverl
   /// The number of vectors.
   [[nodiscard]] std::size_t size() const noexcept { return slots_.size(); }
 
-  /// The number of components of each vector.
+  /// The number of components of each vector; 0 if the index was moved from. It then holds nothing, and refuses every
+  /// vector, query and save with an IndexError invalid_config.
   [[nodiscard]] std::size_t dim() const noexcept { return dim_; }
 
   /// How distances are measured.
@@ -119,6 +122,7 @@ class SlotIndex : public InsertOverloads<SlotIndex<Derived>>, public UpsertOverl
     }
     SlotTable::Additions additions(slots_, rows.ids, rows.metadata);
     derived().place_many(additions, rows.vectors, threads);
+    replaced_ += additions.reused();
     additions.keep();
   }
 
@@ -174,8 +178,7 @@ class SlotIndex : public InsertOverloads<SlotIndex<Derived>>, public UpsertOverl
       // No link or list leads to the other vectors any more, or they are too far away for a float.
       nearest = every_vector(slots_);
     }
-    rank(nearest, metric_, kept, derived().vectors());
-    nearest.resize(most);
+    rank(nearest, most, metric_, kept, derived().vectors());
     return hits_of(nearest, slots_);
   }
 
@@ -214,6 +217,7 @@ class SlotIndex : public InsertOverloads<SlotIndex<Derived>>, public UpsertOverl
   }
 
   void check_rows(const InsertedRows& rows) const {
+    require_not_moved_from(dim_);
     if (rows.metadata.size() != rows.size()) {
       throw IndexError(IndexErrorKind::invalid_config, std::to_string(rows.size()) + " identifiers are given with " +
                                                            std::to_string(rows.metadata.size()) + " metadata");
@@ -250,6 +254,7 @@ class SlotIndex : public InsertOverloads<SlotIndex<Derived>>, public UpsertOverl
     SlotTable::Addition addition = slots_.add(std::move(id), std::move(metadata));
     derived().place(addition, kept);
     addition.keep();
+    replaced_ += static_cast<std::size_t>(addition.reused());
   }
 
   // Replaces the vector in the slot `old` by one that was checked.
@@ -258,15 +263,37 @@ class SlotIndex : public InsertOverloads<SlotIndex<Derived>>, public UpsertOverl
     SlotTable::Addition addition = slots_.replace(std::move(id), std::move(metadata));
     derived().place(addition, kept);
     addition.keep();
+    replaced_ += static_cast<std::size_t>(addition.reused());
     derived().remove(old);
+  }
+
+  // For adapters of graphs.
+  [[nodiscard]] GraphWear graph_wear() const noexcept {
+    return {.erased = slots_.slots() - slots_.size(), .replaced = replaced_};
+  }
+
+  // Makes `fresh`, an empty index, one of the vectors of this index, in the order of their slots and without gaps between
+  // them, and then makes it this one. `place_copy(fresh, addition, slot)` puts the vector in a slot of this index into `fresh`,
+  // as it is kept. If it throws, nothing has changed.
+  template <class PlaceCopy>
+  void become(Derived fresh, PlaceCopy place_copy) {
+    for (std::size_t slot = 0; slot < slots_.slots(); ++slot) {
+      if (!slots_.is_free(slot)) {
+        SlotTable::Addition addition = fresh.slots_.add(slots_.id(slot), copied(slots_.metadata(slot)));
+        place_copy(fresh, addition, slot);
+        addition.keep();
+      }
+    }
+    derived() = std::move(fresh);
   }
 
   [[nodiscard]] Derived& derived() noexcept { return static_cast<Derived&>(*this); }
   [[nodiscard]] const Derived& derived() const noexcept { return static_cast<const Derived&>(*this); }
 
-  std::size_t dim_;
+  Dimension dim_;
   DistanceMetric metric_;
   SlotTable slots_;
+  std::size_t replaced_ = 0;  // vectors that took the slot of an erased one
 };
 
 }  // namespace index_support

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -87,11 +88,19 @@ class SlotGraph {
   [[nodiscard]] std::size_t nodes() const noexcept { return graph_ ? get_slot(graph_->cend()) : 0; }
 
   /// Adds a vector. If it throws, nothing has changed.
-  void add(std::size_t slot, std::span<const float> vector) {
-    finish_erasures();
-    make_room_for(1);
-    unfinished_.reserve(1);
-    accepted("insert a vector", [&] { return graph_->add(key_of(slot), vector.data(), writing_thread); });
+  void add(std::size_t slot, std::span<const float> vector) { add_scalars(slot, vector.data()); }
+
+  /// Adds the vector in a slot of another graph of this shape, in the scalars in which it is kept: to convert them would
+  /// round them once more. If it throws, nothing has changed.
+  void add_copy(std::size_t slot, const SlotGraph& other, std::size_t its_slot) {
+    switch (shape_.scalar) {
+      case UsearchScalar::f32:
+        return add_scalars<float>(slot, other, its_slot);
+      case UsearchScalar::f16:
+        return add_scalars<unum::usearch::f16_t>(slot, other, its_slot);
+      case UsearchScalar::i8:
+        return add_scalars<unum::usearch::i8_t>(slot, other, its_slot);
+    }
   }
 
   /// Adds the vectors of rows: `vector_of(row)` to the slot `slot_of(row)`. If it throws, it has erased again what it had
@@ -130,14 +139,19 @@ class SlotGraph {
     try_to_finish_erasures();
   }
 
-  /// Returns up to `most` vectors that are nearest by usearch's own distances. Looks at `candidates` vectors, or at all
-  /// if `exact`. Precondition: the graph holds at least one vector.
+  /// Returns up to `most` vectors that are nearest by usearch's own distances, or none if one of these is not a number.
+  /// Looks at `candidates` vectors, or at all if `exact`. Precondition: the graph holds at least one vector.
   [[nodiscard]] std::vector<index_support::Found> search(std::span<const float> query, std::size_t most,
                                                          std::size_t candidates, bool exact) const {
     const Workplace workplace(*workplaces_);
     const auto result =
         accepted("search", [&] { return graph_->search(query.data(), candidates, workplace.number(), exact); });
     std::vector<index_support::Found> found;
+    for (std::size_t at = 0; at < result.size(); ++at) {
+      if (std::isnan(result[at].distance)) {
+        return found;
+      }
+    }
     found.reserve(std::min<std::size_t>(most, result.size()));
     for (std::size_t at = 0; at < result.size() && found.size() < most; ++at) {
       const std::uint64_t key = result[at].member.key;
@@ -194,6 +208,21 @@ class SlotGraph {
   using Graph = unum::usearch::index_dense_t;
 
   static constexpr std::size_t writing_thread = 0;
+
+  template <class Scalar>
+  void add_scalars(std::size_t slot, const Scalar* vector) {
+    finish_erasures();
+    make_room_for(1);
+    unfinished_.reserve(1);
+    accepted("insert a vector", [&] { return graph_->add(key_of(slot), vector, writing_thread); });
+  }
+
+  template <class Scalar>
+  void add_scalars(std::size_t slot, const SlotGraph& other, std::size_t its_slot) {
+    std::vector<Scalar> vector(shape_.dim);
+    other.graph_->get(key_of(its_slot), vector.data());
+    add_scalars(slot, vector.data());
+  }
 
   static std::size_t search_threads() noexcept { return std::max(1U, std::thread::hardware_concurrency()); }
 
