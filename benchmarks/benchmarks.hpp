@@ -11,6 +11,7 @@ void add_log_anchors(const Options& options);
 void add_iqdb_inserts(const Options& options);
 void add_concurrent_log(const Options& options);
 void add_concurrent_use(const Options& options);
+void add_beside_writer(const Options& options);
 void add_sqlite(const Options& options);
 void add_rocksdb(const Options& options);
 void add_leveldb(const Options& options);

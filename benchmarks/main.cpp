@@ -20,6 +20,7 @@ void add_all(const Options& options) {
   add_iqdb_inserts(options);
   add_concurrent_log(options);
   add_concurrent_use(options);
+  add_beside_writer(options);
   // What is not there is not linked either: the call is discarded.
   if constexpr (IQDB_BENCHMARKS_HAS_SQLITE != 0) {
     add_sqlite(options);
