@@ -66,9 +66,12 @@ class HeldIndex final : public AnyIndex {
   iqdb::SnapshotInfo save(iqdb::FileStorage& storage, const iqdb::FileStorage::Lock& lock,
                           const iqdb::PersistConfig& config) const override {
     auto written = iqdb::write_snapshot(index_, storage, lock, config.path, config);
+    // Otherwise the rename could reach the disk before the bytes, and after a crash the name would lead to an empty file.
     written.file.sync();
+    // Before the rename: beside the new snapshot, the old log would be one that continues another snapshot.
     storage.remove(iqdb::log_path(config.path), lock);
     written.file.rename();
+    // Otherwise a crash could undo the rename after the command said that the index is there.
     written.file.sync_directory();
     return written.info;
   }
