@@ -81,3 +81,22 @@ TEST_CASE("The disk is left to others for longer than a piece took but not for e
   CHECK(iqdb::pause_behind(1ms) == 6ms);
   CHECK(iqdb::pause_behind(1s) == 50ms);
 }
+
+TEST_CASE("Work pauses behind each piece for as long as a log is synced meanwhile", "[sparing_file]") {
+  constexpr std::uint64_t piece = std::uint64_t{1} << 18U;
+  std::uint64_t syncs = 7;
+  std::vector<std::chrono::nanoseconds> pauses;
+  iqdb::Pace pace([&] { return syncs; }, [&](std::chrono::nanoseconds duration) { pauses.push_back(duration); });
+  pace.advance(piece);
+  CHECK(pauses.empty());
+  ++syncs;
+  pace.advance(piece - 1);
+  CHECK(pauses.empty());
+  pace.advance(1);
+  CHECK(pauses.size() == 1);
+  pace.advance(5 * piece);
+  CHECK(pauses.size() == 1);
+  ++syncs;
+  pace.advance(5 * piece);
+  CHECK(pauses.size() == 2);
+}

@@ -1,4 +1,4 @@
-// A new file that is written while others need the disk.
+// A new file that is written, and other work that is done, while others need the disk.
 //
 // A log that is synced waits for whatever the disk does at that moment. Large pieces, written without a pause, make each
 // sync several times as long.
@@ -8,7 +8,9 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
+#include <thread>
 #include <utility>
 
 #include "iqdb/persist/storage/storage.hpp"
@@ -53,5 +55,41 @@ class SparingFile {
   constexpr int share = 6;
   return std::min<std::chrono::nanoseconds>(took * share, longest);
 }
+
+/// Pauses work that takes disk and processor from the writers of a log, for as long as that log is synced. Used by one thread.
+class Pace {
+ public:
+  using Sleep = std::function<void(std::chrono::nanoseconds)>;
+
+  /// `syncs()` says how often the log was synced so far. `sleep(duration)` pauses.
+  explicit Pace(
+      std::function<std::uint64_t()> syncs,
+      Sleep sleep = [](std::chrono::nanoseconds duration) { std::this_thread::sleep_for(duration); })
+      : syncs_(std::move(syncs)), sleep_(std::move(sleep)), syncs_seen_(syncs_()) {}
+
+  /// So many bytes were worked off since the last call. Pauses behind each piece.
+  void advance(std::uint64_t bytes) {
+    bytes_ += bytes;
+    if (bytes_ < piece_bytes) {
+      return;
+    }
+    bytes_ = 0;
+    const std::uint64_t syncs = syncs_();
+    if (std::exchange(syncs_seen_, syncs) != syncs) {
+      sleep_(pause_behind(Clock::now() - began_));
+    }
+    began_ = Clock::now();
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  static constexpr std::uint64_t piece_bytes = std::uint64_t{1} << 18U;
+
+  std::function<std::uint64_t()> syncs_;
+  Sleep sleep_;
+  std::uint64_t syncs_seen_;
+  std::uint64_t bytes_ = 0;  // of the piece
+  Clock::time_point began_ = Clock::now();
+};
 
 }  // namespace iqdb

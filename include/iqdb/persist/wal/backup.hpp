@@ -24,6 +24,7 @@
 #include "iqdb/persist/snapshot/snapshot_format.hpp"
 #include "iqdb/persist/snapshot/verify.hpp"
 #include "iqdb/persist/storage/duplicate.hpp"
+#include "iqdb/persist/storage/sparing_file.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/frame_reader.hpp"
@@ -80,6 +81,12 @@ template <Storage S>
                       "up_to names a mutation, but there is no log; leave it out to copy the snapshot");
 }
 
+// A log that is written meanwhile by who holds the lock of its index.
+struct HeldLog {
+  LogPosition end;  // every frame before it is settled
+  Pace pace;        // of the work beside its writers
+};
+
 // A place for a backup, which is locked until this is destroyed.
 template <Storage S>
 class Place {
@@ -91,24 +98,27 @@ class Place {
     save_alone::require_nothing_there(storage, path_, lock_, "the backup");
   }
 
-  // Copies a snapshot, and a log that continues it, from files that are open. With `end`, every frame before it is settled
-  // and the log is copied up to there; otherwise up to its last valid frame. If it throws, nothing of the backup is left, but
+  // Copies a snapshot, and a log that continues it, from files that are open. A log that is `held` is copied up to the end that
+  // is stated; another one up to its last valid frame. If it throws, nothing of the backup is left, but
   // for a backup whose last sync failed. Throws PersistError log_mismatch, log_corrupted,
   // io, unsupported.
-  [[nodiscard]] BackupInfo fill(typename S::File& snapshot_file, typename S::File* log_file,
-                                const std::optional<LogPosition>& end, const BackupOptions& options,
-                                const PersistConfig& config) {
+  [[nodiscard]] BackupInfo fill(typename S::File& snapshot_file, typename S::File* log_file, HeldLog* held,
+                                const BackupOptions& options, const PersistConfig& config) {
     const Fingerprint snapshot = fingerprint(snapshot::read_header_of(snapshot_file), snapshot_file.size());
     BackupInfo info{.path = path_, .snapshot_bytes = snapshot_file.size()};
     std::optional<NewLog<S>> log;
     if (log_file != nullptr) {
-      copy_log(*log_file, snapshot_file, snapshot, end, options, config, log, info);
+      copy_log(*log_file, snapshot_file, snapshot, held, options, config, log, info);
     } else if (options.up_to) {
       throw_no_log();
     }
     ProgressMeter progress(config.on_progress, Progress::Phase::save, snapshot_file.size());
-    Duplicate<S> copy = duplicate(*storage_, snapshot_file, path_, lock_, options.links,
-                                  [&](std::uint64_t bytes) { progress.advance(bytes); });
+    Duplicate<S> copy = duplicate(*storage_, snapshot_file, path_, lock_, options.links, [&](std::uint64_t bytes) {
+      progress.advance(bytes);
+      if (held != nullptr) {
+        held->pace.advance(bytes);
+      }
+    });
     info.linked = copy.linked;
     progress.finish();  // now: what on_progress throws must not be about a backup that is there
     // Without these syncs the names could survive a crash while the bytes are lost.
@@ -140,12 +150,27 @@ class Place {
     return resolved;
   }
 
-  void copy_log(typename S::File& file, const typename S::File& like, const Fingerprint& snapshot,
-                const std::optional<LogPosition>& end, const BackupOptions& options, const PersistConfig& config,
-                std::optional<NewLog<S>>& log, BackupInfo& info) {
+  // Which frames of a log are copied: from where, which mutations, and up to where.
+  struct CopiedPart {
+    LogIdentity log;
+    LogPosition from;
+    CopiedMutations mutations;
+    LogPosition last;
+  };
+
+  static CopiedPart part_to_copy(typename S::File& file, const Fingerprint& snapshot, const HeldLog* held,
+                                 const std::optional<std::uint64_t>& up_to, const PersistConfig& config) {
+    const LogIdentity identity = identify_log(file);
+    if (held != nullptr && !up_to && identity.version >= 2 && identity.continues(snapshot)) {
+      // Nothing is to be looked for: all of it belongs to the snapshot, and it is settled.
+      return {.log = identity,
+              .from = identity.first_frame(),
+              .mutations = {.covered_lsn = identity.header.base_lsn},
+              .last = held->end};
+    }
     // Behind the end of a log that is written, a frame may be half there.
-    const LogScan scan =
-        scan_log(file, snapshot, config.buffer_bytes, nullptr, end ? BehindTheEnd::ignored : BehindTheEnd::examined);
+    const LogScan scan = scan_log(file, snapshot, config.buffer_bytes, nullptr,
+                                  held != nullptr ? BehindTheEnd::ignored : BehindTheEnd::examined);
     if (!scan.replay) {
       recovery::throw_log_mismatch(scan.log, snapshot, scan.mutations);
     }
@@ -155,35 +180,48 @@ class Place {
           "the log is of version 1, whose mutations only the index can tell apart; load the index once, "
           "which writes the log anew, and make the backup then");
     }
-    const LogPosition last = end.value_or(scan.end);
-    const CopiedMutations which{.covered_lsn = scan.replay->covered_lsn,
-                                .up_to = options.up_to.value_or(CopiedMutations::all),
-                                .time_before = scan.replay->time_before};
-    if (options.up_to && (*options.up_to < which.covered_lsn || *options.up_to >= last.next_lsn)) {
-      throw_persist_error(PersistErrorKind::invalid_config, "up_to is " + std::to_string(*options.up_to) +
+    const LogPosition last = held != nullptr ? held->end : scan.end;
+    const std::uint64_t covered = scan.replay->covered_lsn;
+    if (up_to && (*up_to < covered || *up_to >= last.next_lsn)) {
+      throw_persist_error(PersistErrorKind::invalid_config, "up_to is " + std::to_string(*up_to) +
                                                                 ", but the snapshot and its log have the states from " +
-                                                                std::to_string(which.covered_lsn) + " to " +
+                                                                std::to_string(covered) + " to " +
                                                                 std::to_string(last.next_lsn - 1));
     }
-    log.emplace(*storage_, replace_like(*storage_, log_path(path_), lock_, like), snapshot, which.covered_lsn,
+    return {.log = scan.log,
+            .from = scan.replay->from,
+            .mutations = {.covered_lsn = covered,
+                          .up_to = up_to.value_or(CopiedMutations::all),
+                          .time_before = scan.replay->time_before},
+            .last = last};
+  }
+
+  void copy_log(typename S::File& file, const typename S::File& like, const Fingerprint& snapshot, HeldLog* held,
+                const BackupOptions& options, const PersistConfig& config, std::optional<NewLog<S>>& log,
+                BackupInfo& info) {
+    const CopiedPart part = part_to_copy(file, snapshot, held, options.up_to, config);
+    log.emplace(*storage_, replace_like(*storage_, log_path(path_), lock_, like), snapshot, part.mutations.covered_lsn,
                 std::nullopt, config);
-    LogCopy<S> copy(*log, scan.log, which);
-    FrameReader<typename S::File> reader(file, scan.log, scan.replay->from, config.buffer_bytes);
-    bool is_settled = end.has_value();
-    while (reader.position().offset < last.offset) {
+    LogCopy<S> copy(*log, part.log, part.mutations);
+    FrameReader<typename S::File> reader(file, part.log, part.from, config.buffer_bytes);
+    bool is_settled = held != nullptr;
+    while (reader.position().offset < part.last.offset) {
       const auto frame = reader.next();
       if (!frame) {
-        fail(reader.position(), last, end.has_value());
+        fail(reader.position(), part.last, held != nullptr);
       }
       const std::uint64_t copied = log->end().offset;
       reader.advance(copy.take(*frame));
       // A frame with another one behind it is settled.
-      is_settled = end.has_value() || log->end().offset == copied;
+      is_settled = held != nullptr || log->end().offset == copied;
+      if (held != nullptr) {
+        held->pace.advance(log->end().offset - copied);
+      }
     }
-    if (reader.position() != last) {
-      fail(reader.position(), last, end.has_value());
+    if (reader.position() != part.last) {
+      fail(reader.position(), part.last, held != nullptr);
     }
-    info.lsn = std::min(which.up_to, last.next_lsn - 1);
+    info.lsn = std::min(part.mutations.up_to, part.last.next_lsn - 1);
     if (is_settled && log->end().offset != log_header_bytes) {
       // Without this frame a load would take the last copied frame for one that a crash may have left unsettled.
       log->append_close();
@@ -301,23 +339,25 @@ BackupInfo back_up_files(S& storage, const std::filesystem::path& path, const st
           log->refresh();  // a writer that ends, or undoes an append, cuts it off
         }
       }
-      return naming_file(
-          from, [&] { return place.fill(snapshot, log ? &*log : nullptr, std::nullopt, up_to_there, config); });
+      return naming_file(from,
+                         [&] { return place.fill(snapshot, log ? &*log : nullptr, nullptr, up_to_there, config); });
     });
   });
 }
 
 /// The same for who holds the lock of `path`, and keeps its files from being replaced meanwhile. `end()` is where the log
-/// ended at a moment behind the call's begin at which every frame was settled; the log may be appended to beside this.
-template <Storage S, class End>
+/// ended at a moment behind the call's begin at which every frame was settled; the log may be appended to beside this. `syncs()`
+/// says how often it was synced so far: for as long as that goes on, its writers get disk and processor for most of the time.
+template <Storage S, class End, class Syncs>
 BackupInfo back_up_held(S& storage, const std::filesystem::path& path, const typename S::Lock& held, End&& end,
-                        const std::filesystem::path& to, const BackupOptions& options, const PersistConfig& config) {
+                        Syncs&& syncs, const std::filesystem::path& to, const BackupOptions& options,
+                        const PersistConfig& config) {
   return backup::timed([&] {
     backup::Place<S> place(storage, path, to);
-    const LogPosition log_end = end();
+    backup::HeldLog held_log{.end = end(), .pace = Pace(std::forward<Syncs>(syncs))};
     typename S::File log = backup::opened(storage, log_path(path), &held);
     typename S::File snapshot = backup::opened(storage, path, &held);
-    return naming_file(path, [&] { return place.fill(snapshot, &log, log_end, options, config); });
+    return naming_file(path, [&] { return place.fill(snapshot, &log, &held_log, options, config); });
   });
 }
 
