@@ -5,6 +5,7 @@ import concurrent.futures
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import tempfile
 import unittest
@@ -16,7 +17,8 @@ from support import GOLDEN, IQDB, SANITIZED, TESTS
 MOST_KIBIBYTES = 512 * 1024
 
 COMMANDS = (
-    ("info",), ("info", "--full"), ("verify",), ("log",), ("log", "--frames"), ("recover",),
+    ("info",), ("info", "--full"), ("verify",), ("log",), ("log", "--frames"), ("history",), ("search", "--vector", "1,2"),
+    ("backup",), ("restore",), ("checkpoint",), ("convert",), ("recover",),
     ("recover", "--also-behind", "--unchecked-rows", "--type", "flat", "--metric", "euclidean"))
 
 
@@ -36,23 +38,25 @@ def measured(command: list) -> tuple[int, bytes, bytes, int]:
 def problem_with(path: pathlib.Path, command: tuple) -> str:
     """What is wrong with the answer to a command; nothing if it is right."""
     with tempfile.TemporaryDirectory(prefix="iqdb_hostile_") as directory:
-        place = ["-o", directory + "/recovered"] if command[0] == "recover" else []
-        code, out, err, memory = measured([IQDB, *command, "--json", str(path), *place])
+        made = directory + "/made"
+        place = {"recover": ["-o", made], "backup": [made], "restore": [made], "convert": [made]}.get(command[0], [])
+        given = shutil.copy(path, directory)  # a checkpoint changes it, and a lock file may come to lie beside it
+        code, out, err, memory = measured([IQDB, *command, "--json", given, *place])
     what = f"iqdb {' '.join(command)} {path.relative_to(TESTS)}: "
-    # Of a log alone nothing says which index it is of.
-    if code not in ((0, 1, 2, 3) if command == ("recover",) else (0, 1, 3)):
+    # Of a log alone nothing says which index it is of, and of rows nothing how their distances are measured.
+    if code not in ((0, 1, 2, 3) if command in (("recover",), ("convert",)) else (0, 1, 3)):
         return what + f"ended with {code}: {err.decode(errors='replace')[-500:]}"
     if not SANITIZED and memory > MOST_KIBIBYTES:
         return what + f"took {memory // 1024} MiB"
     if err:
         return what + f"said {err[:300]!r}"
     try:
-        documents = [json.loads(line) for line in out.splitlines()] if command[0] == "log" else [json.loads(out)]
+        documents = [json.loads(line) for line in out.splitlines()] if command[0] in ("log", "search") else [json.loads(out)]
     except ValueError as error:
         return what + f"answered what is no JSON: {error}"
     if code != 0 and command[0] != "verify":
         last = documents[-1]
-        if not last.get("error") and not last.get("problems"):
+        if not any(each.get("error") or each.get("problems") for each in [last, *last.get("states", [])]):
             return what + "ended with an error and does not say which"
     return ""
 

@@ -146,8 +146,8 @@ void answer_standard_input(Output& out, Answers& answers) {
 }
 
 ExitCode search(Output& out, const SearchOptions& options) {
-  const fs::path path = index_at(options.path);
   out.answer_in_lines();
+  const fs::path path = index_at(options.path);
   // What is wrong with a query is told before an index is loaded for it.
   const std::vector<float> written = options.vector ? parse_numbers(*options.vector, "--vector") : std::vector<float>();
   std::optional<iqdb::VectorId> id;
