@@ -137,6 +137,9 @@ set(iqdb_persist_headers
     iqdb/persist/salvage/adapter_rows.hpp
     iqdb/persist/salvage/payload_rows.hpp
     iqdb/persist/salvage/snapshot_bytes.hpp
+    iqdb/persist/salvage/salvage_report.hpp
+    iqdb/persist/salvage/log_application.hpp
+    iqdb/persist/salvage/older_state.hpp
     iqdb/persist/salvage/salvaged_index.hpp
     # The face.
     iqdb/persist/inspect.hpp

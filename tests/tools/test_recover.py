@@ -80,6 +80,23 @@ class Recover(Case):
         self.assertEqual(report["problems"][1]["vectors"], [3])
         self.assertEqual(report["problems"][2]["vectors"], [1, 2])
 
+    def test_an_older_state_and_the_logs_that_lead_from_it_take_the_place_of_a_snapshot(self):
+        writer = Writer(self.path, older_states=3)
+        writer.do("insert 1", "checkpoint", "insert 2", "checkpoint", "insert 3").end()
+        self.path.write_bytes(self.path.read_bytes()[:-19])
+        report = self.recover(code=0)
+        self.assertEqual((report["ok"], report["vectors"], report["problems"]), (True, 3, []))
+        self.assertEqual(report["snapshot"]["state"], "older")
+        self.assertRegex(report["snapshot"]["older_state"], r"^index\.iqdb\.\d{15}\.history$")
+        self.assertEqual(self.vectors(), 3)
+        self.path.unlink()
+        self.new = self.directory / "again.iqdb"
+        self.assertEqual(self.recover(code=0)["vectors"], 3)
+        self.log.unlink()
+        self.new = self.directory / "without-log.iqdb"
+        report = self.recover()
+        self.assertEqual((report["vectors"], self.kinds(report)), (2, ["log_missing"]))
+
     def test_a_log_without_its_snapshot_needs_the_type_and_the_metric(self):
         self.write("insert 1", "checkpoint", "insert 2", "erase 1", "close")
         self.path.unlink()

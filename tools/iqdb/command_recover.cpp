@@ -17,7 +17,7 @@
 #include "given_path.hpp"
 #include "id_text.hpp"
 #include "index_settings.hpp"
-#include "iqdb/persist/storage/parallel_read.hpp"
+#include "iqdb/persist/wal/history.hpp"
 #include "iqdb/persist/wal/log_paths.hpp"
 #include "progress.hpp"
 #include "recover.hpp"
@@ -39,10 +39,18 @@ struct RecoverOptions {
   bool unchecked_rows = false;
 };
 
-std::vector<std::byte> bytes_of(iqdb::FileStorage::File& file) {
-  std::vector<std::byte> bytes(static_cast<std::size_t>(file.size()));
-  iqdb::read_shared(file, 0, bytes, nullptr);
-  return bytes;
+// The type that the newest older state of an index says it is of; empty if none says it.
+std::string type_in_history(iqdb::FileStorage& storage, const std::vector<iqdb::HistoryEntry>& history) {
+  for (auto entry = history.rbegin(); entry != history.rend(); ++entry) {
+    try {
+      if (auto file = storage.open(entry->path)) {
+        return iqdb::snapshot::read_header_of(*file).index_type;
+      }
+    } catch (const iqdb::PersistError&) {
+      // An older one may say it.
+    }
+  }
+  return {};
 }
 
 std::string range_text(std::uint64_t first, std::uint64_t last) {
@@ -190,6 +198,8 @@ std::string snapshot_text(const iqdb::SalvageReport& report) {
     case iqdb::SalvagedSnapshot::corrected:
       return report.header_rebuilt ? "whole, but its header was lost and made again"
                                    : "corrected: " + bits_text(report.snapshot_corrections);
+    case iqdb::SalvagedSnapshot::older:
+      return "lost; '" + harmless(report.older_state) + "' of the history and its logs lead to what it held";
     case iqdb::SalvagedSnapshot::rows:
       return "damaged; rows taken unchecked";
     case iqdb::SalvagedSnapshot::lost:
@@ -223,7 +233,7 @@ std::string log_text(const iqdb::SalvageReport& report) {
 }
 
 constexpr std::string_view word_of(iqdb::SalvagedSnapshot state) {
-  constexpr std::array<std::string_view, 5> words{"missing", "whole", "corrected", "rows", "lost"};
+  constexpr std::array<std::string_view, 6> words{"missing", "whole", "corrected", "older", "rows", "lost"};
   return words.at(static_cast<std::size_t>(state));
 }
 constexpr std::string_view word_of(iqdb::SalvagedLogUse state) {
@@ -237,6 +247,10 @@ ExitCode tell(Output& out, const iqdb::SalvageReport& report, const std::optiona
   add_problems_of_snapshot(report, problems);
   if (report.log != iqdb::SalvagedLogUse::missing) {
     add_problems_of_log(report, problems);
+  } else if (report.snapshot == iqdb::SalvagedSnapshot::older) {
+    problems.push_back(
+        {.kind = "log_missing",
+         .message = "there is no log; what was logged behind the states of the history cannot be known"});
   }
   if (!made) {
     problems.insert(problems.begin(),
@@ -251,6 +265,7 @@ ExitCode tell(Output& out, const iqdb::SalvageReport& report, const std::optiona
                             {"vectors_taken", report.vectors_taken},
                             {"vectors_stated", number_or_null(report.stated_vectors)},
                             {"header_rebuilt", report.header_rebuilt},
+                            {"older_state", report.older_state.empty() ? Json(nullptr) : Json(report.older_state)},
                             {"corrected", json_of(report.snapshot_corrections)}};
     document["log"] = {{"state", word_of(report.log)},
                        {"mutations_made", report.applied},
@@ -296,7 +311,8 @@ ExitCode recover(Output& out, const RecoverOptions& options) {
   const fs::path source = storage.resolve(path);
   auto log_file = storage.open(storage.resolve(iqdb::log_path(path)));
   auto file = storage.open(source);
-  if (!file && !log_file) {
+  const std::vector<iqdb::HistoryEntry> history = iqdb::history::entries(storage, source);
+  if (!file && !log_file && history.empty()) {
     throw_missing(given);
   }
   RecoverJob job;
@@ -317,7 +333,7 @@ ExitCode recover(Output& out, const RecoverOptions& options) {
   // The log first: a checkpoint that replaces both leaves the one that has everything.
   std::optional<iqdb::salvage::SalvagedLog> log;
   if (log_file) {
-    log.emplace(bytes_of(*log_file));
+    log.emplace(iqdb::salvage::all_bytes(*log_file));
     job.log = &*log;
   }
   const auto types = decodable_types();
@@ -325,7 +341,7 @@ ExitCode recover(Output& out, const RecoverOptions& options) {
   job.in_memory = [&]() -> iqdb::salvage::SnapshotBytes& {
     if (!in_memory) {
       const auto named = log ? log->fingerprints() : std::vector<iqdb::Fingerprint>();
-      in_memory.emplace(bytes_of(*file), named, types);
+      in_memory.emplace(iqdb::salvage::all_bytes(*file), named, types);
     }
     return *in_memory;
   };
@@ -342,6 +358,9 @@ ExitCode recover(Output& out, const RecoverOptions& options) {
     if (!recoverer_of(type) && job.in_memory().header()) {
       type = job.in_memory().header()->index_type;
     }
+  }
+  if (!recoverer_of(type)) {
+    type = type_in_history(storage, history);
   }
   if (!recoverer_of(type) && !options.type.empty()) {
     type = options.type;
@@ -366,6 +385,7 @@ ExitCode recover(Output& out, const RecoverOptions& options) {
   constexpr std::chrono::milliseconds no_patience{0};
   const iqdb::FileStorage::Lock lock = storage.lock(to, no_patience);
   iqdb::save_alone::require_nothing_there(storage, to, lock, "the recovered index");
+  job.source = source;
   job.storage = &storage;
   job.lock = &lock;
   job.config.path = to;

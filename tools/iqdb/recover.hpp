@@ -22,6 +22,7 @@ struct RecoverJob {
   const iqdb::salvage::SalvagedLog* log = nullptr;           ///< null if there is none
   std::optional<iqdb::DistanceMetric> metric;                ///< that of the command line
   iqdb::SalvageOptions options;
+  std::filesystem::path source = {};  ///< of the damaged index, a resolved name: its history lies beside it
   iqdb::FileStorage* storage = nullptr;
   const iqdb::FileStorage::Lock* lock = nullptr;  ///< of the new index, where there is nothing
   iqdb::PersistConfig config;                     ///< its path is that of the new index
@@ -63,11 +64,12 @@ std::optional<iqdb::SnapshotInfo> recover_as(RecoverJob& job, Make&& make) {
                                 "no index can be made as the files say: " + std::string(error.what()));
     }
   };
-  const std::optional<I> index =
-      iqdb::salvage_index<I>(damaged, job.log, make_like, job.options, job.report, std::move(whole));
-  const bool any = job.report.vectors_taken > 0 || job.report.applied > 0 ||
-                   job.report.snapshot == iqdb::SalvagedSnapshot::whole ||
-                   job.report.snapshot == iqdb::SalvagedSnapshot::corrected;
+  const std::optional<I> index = iqdb::salvage_index<I>(
+      damaged, job.log, make_like, job.options, job.report, std::move(whole),
+      [&] { return iqdb::salvage::newest_older_state<I>(*job.storage, job.source, job.log, job.config); });
+  const bool any =
+      job.report.vectors_taken > 0 || job.report.applied > 0 || job.report.snapshot == iqdb::SalvagedSnapshot::whole ||
+      job.report.snapshot == iqdb::SalvagedSnapshot::older || job.report.snapshot == iqdb::SalvagedSnapshot::corrected;
   if (!index || !any) {
     return std::nullopt;
   }

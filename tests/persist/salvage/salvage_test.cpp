@@ -11,7 +11,9 @@
 #include "iqdb/index/flat.hpp"
 #include "iqdb/persist/persisted_index.hpp"
 #include "iqdb/persist/salvage/flipped_bit.hpp"
+#include "iqdb/persist/salvage/older_state.hpp"
 #include "iqdb/persist/salvage/salvaged_index.hpp"
+#include "iqdb/persist/wal/history.hpp"
 #include "iqdb/persist/write_batch.hpp"
 #include "support/catch.hpp"
 #include "support/files.hpp"
@@ -284,4 +286,119 @@ TEST_CASE("A snapshot of version 1 whose header is lost is made again as one of 
   REQUIRE(index.has_value());
   CHECK(index->size() == 2);
   CHECK(bytes.header()->version == 1);
+}
+
+namespace {
+
+// An index whose history keeps its states: 1 is inserted, then 2, then 3, then 4, with a checkpoint before each but the first.
+class IndexWithHistory {
+ public:
+  IndexWithHistory() {
+    auto db = iqdb::PersistedIndex<FlatIndex>::open_with(
+        FlatIndex(2, iqdb::DistanceMetric::euclidean),
+        {.path = path(), .wal_enabled = true, .history = iqdb::HistoryPolicy::keep_last(5)});
+    for (std::uint64_t id = 1; id <= 4; ++id) {
+      if (id > 1) {
+        db.checkpoint();
+      }
+      const auto component = static_cast<float>(id);
+      db.insert(id, {component, component});
+    }
+    db.close();
+  }
+
+  [[nodiscard]] std::filesystem::path path() const { return directory_ / "index"; }
+
+  // The snapshots of the history, oldest first.
+  [[nodiscard]] std::vector<std::filesystem::path> older() const {
+    iqdb::FileStorage storage;
+    std::vector<std::filesystem::path> paths;
+    for (const iqdb::HistoryEntry& entry : iqdb::history::entries(storage, path())) {
+      paths.push_back(entry.path);
+    }
+    return paths;
+  }
+
+  [[nodiscard]] SalvagedPair salvaged() const {
+    iqdb::FileStorage storage;
+    const SalvagedLog log(iqdb_test::read_bytes(iqdb::log_path(path())));
+    const std::vector<iqdb::Fingerprint> named = log.fingerprints();
+    const std::vector<std::string_view> types{"flat"};
+    SnapshotBytes snapshot(iqdb_test::read_bytes(path()), named, types);
+    SalvagedPair result;
+    result.index = iqdb::salvage_index<FlatIndex>(
+        &snapshot, &log,
+        [](const iqdb::SalvageBasis& basis) {
+          return FlatIndex(static_cast<std::size_t>(basis.dim), iqdb::DistanceMetric::euclidean);
+        },
+        {}, result.report, {}, [&] { return iqdb::salvage::newest_older_state<FlatIndex>(storage, path(), &log, {}); });
+    return result;
+  }
+
+ private:
+  iqdb_test::TemporaryDirectory directory_;
+};
+
+// Makes a file one of which nothing can be corrected.
+void lose(const std::filesystem::path& path, std::uint64_t begin) {
+  DamagedBytes bytes = iqdb_test::read_bytes(path);
+  scramble(bytes, begin, bytes.size() - begin);
+  iqdb_test::write_bytes(path, bytes);
+}
+
+constexpr std::uint64_t behind_header = 60;
+
+}  // namespace
+
+TEST_CASE("A snapshot that is lost is made of an older state and the logs that lead from it") {
+  const IndexWithHistory files;
+  lose(files.path(), behind_header);
+  const SalvagedPair saved = files.salvaged();
+  CHECK(saved.report.snapshot == SalvagedSnapshot::older);
+  CHECK(saved.report.older_state == files.older().back().filename().string());
+  CHECK(saved.report.vectors_taken == 2);
+  CHECK(saved.report.applied == 2);
+  CHECK(saved.report.is_whole());
+  for (std::uint64_t id = 1; id <= 4; ++id) {
+    CHECK(saved.has(id));
+  }
+}
+
+TEST_CASE("Where newer states are lost too an older one and the logs of all lead to the present") {
+  const IndexWithHistory files;
+  lose(files.path(), behind_header);
+  lose(files.older().at(2), behind_header);
+  lose(files.older().at(1), behind_header);
+  const SalvagedPair saved = files.salvaged();
+  CHECK(saved.report.snapshot == SalvagedSnapshot::older);
+  CHECK(saved.report.older_state == files.older().front().filename().string());
+  CHECK(saved.report.applied == 4);
+  CHECK(saved.report.is_whole());
+  CHECK(saved.index->size() == 4);
+}
+
+TEST_CASE("No older state is taken where a log between it and the present has lost a mutation") {
+  const IndexWithHistory files;
+  lose(files.path(), behind_header);
+  lose(files.older().at(2), behind_header);
+  const std::filesystem::path log = iqdb::log_path(files.older().at(2));
+  DamagedBytes bytes = iqdb_test::read_bytes(log);
+  scramble(bytes, iqdb::log_header_bytes + 40, 30);
+  iqdb_test::write_bytes(log, bytes);
+  CHECK(files.salvaged().report.snapshot == SalvagedSnapshot::lost);
+}
+
+TEST_CASE("No older state is taken whose log leads to another snapshot than the present log continues") {
+  const IndexWithHistory files;
+  lose(files.path(), behind_header);
+  std::filesystem::copy_file(iqdb::log_path(files.older().at(1)), iqdb::log_path(files.older().at(2)),
+                             std::filesystem::copy_options::overwrite_existing);
+  CHECK(files.salvaged().report.snapshot == SalvagedSnapshot::lost);
+}
+
+TEST_CASE("What a crash left of an older state is passed over") {
+  const IndexWithHistory files;
+  lose(files.path(), behind_header);
+  std::filesystem::copy_file(files.path(), iqdb::history_paths::entry(files.path(), 900'000'000'000'000));
+  CHECK(files.salvaged().report.snapshot == SalvagedSnapshot::older);
 }

@@ -1,106 +1,36 @@
 // Makes an index of what is whole of a damaged snapshot and a damaged log, and reports what is lost.
 //
-//   SnapshotBytes -> the index, or its rows if the caller asks for unchecked ones, or an empty index
+//   SnapshotBytes -> the index; or an older state of its history, with the logs that lead from it; or its rows if the caller
+//                    asks for unchecked ones; or an empty index
 //   SalvagedLog   -> the mutations before the damage, and those behind it if the caller asks for them
 //
 // Invariants: what a checksum does not vouch for is in the index only on request. The report names everything that the
 // files show to be lost. Nothing is written.
 #pragma once
 
-#include <algorithm>
-#include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <functional>
 #include <new>
 #include <optional>
-#include <span>
-#include <string>
 #include <utility>
-#include <vector>
 
 #include "iqdb/index.hpp"
-#include "iqdb/index_error.hpp"
-#include "iqdb/persist/error.hpp"
 #include "iqdb/persist/persistable.hpp"
-#include "iqdb/persist/salvage/flipped_bit.hpp"
+#include "iqdb/persist/salvage/log_application.hpp"
 #include "iqdb/persist/salvage/log_frames.hpp"
 #include "iqdb/persist/salvage/log_header.hpp"
+#include "iqdb/persist/salvage/older_state.hpp"
 #include "iqdb/persist/salvage/payload_rows.hpp"
+#include "iqdb/persist/salvage/salvage_report.hpp"
 #include "iqdb/persist/salvage/snapshot_bytes.hpp"
 #include "iqdb/persist/snapshot/snapshot.hpp"
 #include "iqdb/persist/snapshot/snapshot_format.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/apply_mutation.hpp"
-#include "iqdb/persist/wal/frame_body.hpp"
-#include "iqdb/persist/wal/mutation.hpp"
 #include "iqdb/types.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
-
-/// What a salvage takes beside what is whole.
-struct SalvageOptions {
-  bool also_behind = false;     ///< whole records of the log behind its damage: what came between is missing
-  bool unchecked_rows = false;  ///< rows of a snapshot whose checksum is wrong: some of them may be altered
-};
-
-/// What became of a snapshot.
-enum class SalvagedSnapshot : std::uint8_t {
-  missing,    ///< there is none
-  whole,      ///< it is what was written
-  corrected,  ///< it is what was written, after a flipped bit was corrected or its header was made again
-  rows,       ///< its rows were taken unchecked
-  lost,       ///< nothing was taken of it
-};
-
-/// What became of a log.
-enum class SalvagedLogUse : std::uint8_t {
-  missing,     ///< there is none
-  taken,       ///< its mutations were made
-  foreign,     ///< it continues another snapshot, and nothing was taken of it
-  unreadable,  ///< nothing in it can be read
-};
-
-/// A mutation that is in the log and not in the index.
-struct RefusedMutation {
-  std::uint64_t lsn = 0;
-  FrameOp op = FrameOp::insert;
-  VectorId id = 0;
-  std::string why = {};  ///< what the index said
-};
-
-/// What a salvage took, corrected and lost.
-struct SalvageReport {
-  SalvagedSnapshot snapshot = SalvagedSnapshot::missing;
-  std::string snapshot_problem = {};                            ///< why it was not decoded, if it was not
-  bool header_rebuilt = false;                                  ///< its header was lost, and made again
-  std::vector<salvage::BitPosition> snapshot_corrections = {};  ///< flipped bits of it that were corrected
-  std::optional<std::uint64_t> stated_vectors = {};             ///< how many vectors it says that it holds
-  std::uint64_t vectors_taken = 0;                              ///< how many were taken of it
-  std::vector<VectorId> vectors_lost = {};                      ///< those whose identifiers could be read
-  std::vector<VectorId> metadata_lost = {};                     ///< vectors that were taken without their metadata
-
-  SalvagedLogUse log = SalvagedLogUse::missing;
-  salvage::HeaderState log_header = salvage::HeaderState::whole;
-  std::vector<salvage::BitPosition> log_corrections = {};  ///< flipped bits of it that were corrected
-  std::vector<salvage::LogDamage> damages = {};            ///< bytes that hold no whole record
-  bool log_assumed_to_fit = false;                         ///< nothing says which snapshot it continues
-  bool log_closed = false;                                 ///< its last record says that it was closed in order
-  std::uint64_t covered = 0;                               ///< mutations that the snapshot holds already
-  std::uint64_t applied = 0;                               ///< mutations that were made, of all of the log
-  std::uint64_t applied_behind = 0;                        ///< those of them that stand behind damage
-  std::uint64_t aborted = 0;                               ///< mutations that their writer had taken back
-  std::uint64_t unknown_erased = 0;                        ///< removals of vectors that were in a snapshot that is lost
-  std::vector<LsnRange> left_out = {};                     ///< whole mutations behind damage that were not made
-  std::vector<LsnRange> unsettled = {};                    ///< made, but damage behind them may have taken them back
-  std::vector<RefusedMutation> refused = {};               ///< mutations that the index did not take
-
-  /// Whether nothing is known to be lost, refused, left out or doubtful.
-  [[nodiscard]] bool is_whole() const noexcept {
-    return snapshot != SalvagedSnapshot::lost && snapshot != SalvagedSnapshot::rows &&
-           snapshot != SalvagedSnapshot::missing && (log == SalvagedLogUse::missing || log == SalvagedLogUse::taken) &&
-           damages.empty() && left_out.empty() && refused.empty() && unsettled.empty() && !log_assumed_to_fit;
-  }
-};
 
 /// What an empty index is made like.
 struct SalvageBasis {
@@ -110,161 +40,6 @@ struct SalvageBasis {
 };
 
 namespace salvage {
-
-// Replays a salvaged log onto an index.
-template <Index I>
-class LogApplication {
- public:
-  LogApplication(I& index, const SalvagedLog& log, const SalvageOptions& options, SalvageReport& report)
-      : index_(&index), log_(&log), options_(&options), report_(&report) {}
-
-  // Applies what is behind the mutation `covered`.
-  void apply(std::uint64_t covered) {
-    const auto& frames = log_->frames();
-    for (std::size_t number = 0; number < frames.size(); ++number) {
-      const SalvagedFrame& frame = frames[number];
-      if (frame.mutations == 0) {
-        continue;
-      }
-      const std::uint64_t last = frame.first_lsn + frame.mutations - 1;
-      if (log_->header().log.version != 1 && frame.first_lsn <= covered) {
-        report_->covered += frame.mutations;
-        continue;
-      }
-      if (frame.is_behind_damage && !options_->also_behind) {
-        note(report_->left_out, {.first = frame.first_lsn, .last = last});
-        continue;
-      }
-      const SalvagedFrame* const next = number + 1 < frames.size() ? &frames[number + 1] : nullptr;
-      std::vector<LsnRange> aborted;
-      if (next != nullptr && next->offset == frame.end) {
-        aborted = FrameBody(next->body, log_->header().log.version).aborted_within(frame.first_lsn, frame.mutations);
-      } else if (is_damaged_at(frame.end)) {
-        note(report_->unsettled, {.first = frame.first_lsn, .last = last});
-      }
-      const bool is_last = next == nullptr && !is_damaged_at(frame.end);
-      apply_frame(frame, aborted, is_last);
-    }
-  }
-
- private:
-  static void note(std::vector<LsnRange>& ranges, const LsnRange& range) {
-    if (!ranges.empty() && ranges.back().last + 1 == range.first) {
-      ranges.back().last = range.last;
-    } else {
-      ranges.push_back(range);
-    }
-  }
-
-  [[nodiscard]] bool is_damaged_at(std::uint64_t offset) const {
-    return std::ranges::any_of(log_->damages(), [offset](const LogDamage& each) { return each.offset == offset; });
-  }
-
-  void apply_frame(const SalvagedFrame& frame, std::span<const LsnRange> aborted, bool is_last) {
-    FrameBody body(frame.body, log_->header().log.version);
-    for (std::uint32_t at = 0; at < frame.mutations; ++at) {
-      body.read_next(mutation_);
-      const std::uint64_t lsn = frame.first_lsn + at;
-      if (std::ranges::any_of(aborted, [lsn](const LsnRange& each) { return each.first <= lsn && lsn <= each.last; })) {
-        ++report_->aborted;
-        continue;
-      }
-      if (!applied(lsn) && is_last) {
-        // The crash came between the rejection and its abort: nobody was told that it was made.
-        report_->refused.pop_back();
-        report_->aborted += frame.mutations - at;
-        return;
-      }
-      report_->applied_behind += frame.is_behind_damage ? 1 : 0;
-    }
-  }
-
-  bool applied(std::uint64_t lsn) {
-    bool half_done = false;
-    try {
-      as_logged(*index_, [&](auto& index) { apply_mutation(index, mutation_, copied(mutation_.metadata), half_done); });
-      ++report_->applied;
-      return true;
-    } catch (const IndexError& error) {
-      return excused(error) || refuse(lsn, error.what(), half_done);
-    } catch (const std::bad_alloc&) {
-      throw;
-    } catch (const std::exception& error) {
-      return refuse(lsn, error.what(), half_done);
-    }
-  }
-
-  // Whether the rejection follows from what is known to be lost, or from version 1, which repeats what a snapshot holds.
-  bool excused(const IndexError& error) {
-    const bool is_version_1 = log_->header().log.version == 1;
-    if (mutation_.op == FrameOp::erase && error.kind() == IndexErrorKind::not_found) {
-      const bool excuse = is_version_1 || report_->snapshot == SalvagedSnapshot::lost ||
-                          report_->snapshot == SalvagedSnapshot::rows || report_->snapshot == SalvagedSnapshot::missing;
-      report_->unknown_erased += excuse ? 1 : 0;
-      return excuse;
-    }
-    if (is_version_1 && mutation_.op == FrameOp::insert && error.kind() == IndexErrorKind::duplicate) {
-      bool half_done = false;
-      mutation_.op = FrameOp::upsert;
-      apply_mutation(*index_, mutation_, copied(mutation_.metadata), half_done);
-      ++report_->applied;
-      return true;
-    }
-    return false;
-  }
-
-  bool refuse(std::uint64_t lsn, const std::string& why, bool half_done) {
-    report_->refused.push_back({.lsn = lsn,
-                                .op = mutation_.op,
-                                .id = mutation_.id,
-                                .why = half_done ? why + "; the earlier vector of that identifier is gone" : why});
-    return false;
-  }
-
-  I* index_;
-  const SalvagedLog* log_;
-  const SalvageOptions* options_;
-  SalvageReport* report_;
-  Mutation mutation_;
-};
-
-// The last mutation that the snapshot holds, by what the log says of it. `exact` is whether the file's size counts, too: of
-// a snapshot that is cut short it is another. Nothing if the log continues another snapshot.
-inline std::optional<std::uint64_t> covered_by(const SalvagedLog& log, const Fingerprint& snapshot, bool exact) {
-  const auto is_it = [&](const Fingerprint& named) {
-    return named.header_crc32 == snapshot.header_crc32 && named.region_crc32 == snapshot.region_crc32 &&
-           (!exact || named.file_bytes == snapshot.file_bytes);
-  };
-  std::optional<std::uint64_t> covered;
-  const LogIdentity& identity = log.header().log;
-  if (identity.version == 1 || (log.header().state <= HeaderState::corrected && is_it(identity.header.base))) {
-    covered = identity.header.base_lsn;
-  }
-  for (const SalvagedFrame& frame : log.frames()) {
-    if (frame.op == FrameOp::checkpoint) {
-      const FrameBody body(frame.body, identity.version);
-      if (is_it(body.fingerprint())) {
-        covered = body.checkpoint_lsn().value_or(frame.first_lsn - 1);
-      }
-    }
-  }
-  return covered;
-}
-
-// The dimension of the first vector of a log.
-inline std::uint64_t dim_in(const SalvagedLog& log) {
-  Mutation mutation;
-  for (const SalvagedFrame& frame : log.frames()) {
-    FrameBody body(frame.body, log.header().log.version);
-    for (std::uint32_t at = 0; at < frame.mutations; ++at) {
-      body.read_next(mutation);
-      if (mutation.op == FrameOp::insert || mutation.op == FrameOp::upsert) {
-        return mutation.vector.size();
-      }
-    }
-  }
-  return 0;
-}
 
 // Fills an index with rows that nothing vouches for.
 template <Index I>
@@ -285,16 +60,38 @@ void insert_rows(I& index, SalvagedRows& read, SalvageReport& report) {
   }
 }
 
+// Makes `older`, if there is one, the index, with what its logs lead to. Returns the last mutation that it then holds.
+template <class I>
+std::optional<std::uint64_t> begin_with(std::optional<OlderState<I>> older, std::optional<I>& index,
+                                        SalvageReport& report) {
+  if (!older) {
+    return std::nullopt;
+  }
+  const SalvagedSnapshot was = std::exchange(report.snapshot, SalvagedSnapshot::older);
+  report.vectors_taken = persisted_size(older->snapshot.index);
+  const std::optional<std::uint64_t> led_to = older->lead_on(report);
+  if (!led_to) {
+    report.snapshot = was;
+    report.vectors_taken = 0;
+    return std::nullopt;
+  }
+  report.older_state = older->path.filename().string();
+  index = std::move(older->snapshot.index);
+  return led_to;
+}
+
 }  // namespace salvage
 
 /// Makes an index of a snapshot and a log, null for one that is missing, and reports. `make(basis)` returns an empty I for
-/// where there is no whole snapshot; `whole` is the snapshot if it could be loaded as it is. Returns nothing if there is
-/// nothing of which an index could be made. Throws what `make` throws, and std::bad_alloc.
+/// where there is no whole snapshot; `whole` is the snapshot if it could be loaded as it is; `older()` finds an older state, if
+/// there is a history, and is called if the snapshot is lost. Returns nothing if there is nothing of which an index could be
+/// made. Throws what `make` and `older` throw, and std::bad_alloc.
 template <class I, class Make>
   requires Persistable<I> && Index<I>
 [[nodiscard]] std::optional<I> salvage_index(salvage::SnapshotBytes* snapshot, const salvage::SalvagedLog* log,
                                              Make&& make, const SalvageOptions& options, SalvageReport& report,
-                                             std::optional<LoadedSnapshot<I>> whole = {}) {
+                                             std::optional<LoadedSnapshot<I>> whole = {},
+                                             const std::function<std::optional<salvage::OlderState<I>>()>& older = {}) {
   std::optional<I> index;
   std::optional<salvage::SalvagedRows> rows;
   std::optional<Fingerprint> known_as;
@@ -321,9 +118,13 @@ template <class I, class Make>
     if (snapshot->header()) {
       known_as = snapshot->known_as();
     }
-    if (!index && snapshot->header() && options.unchecked_rows) {
-      rows = salvage::salvage_rows(snapshot->payload_prefix(), snapshot->header()->index_type);
-    }
+  }
+  std::optional<std::uint64_t> led_to;  // the last mutation that an older state and its logs give
+  if (!index && older) {
+    led_to = salvage::begin_with(older(), index, report);
+  }
+  if (!index && snapshot != nullptr && snapshot->header() && options.unchecked_rows) {
+    rows = salvage::salvage_rows(snapshot->payload_prefix(), snapshot->header()->index_type);
   }
   SalvageBasis basis;
   if (!index) {
@@ -365,9 +166,12 @@ template <class I, class Make>
     report.log = log->frames().empty() && log->damages().empty() ? SalvagedLogUse::taken : SalvagedLogUse::unreadable;
     return index;
   }
-  const bool is_sure = report.snapshot == SalvagedSnapshot::whole || report.snapshot == SalvagedSnapshot::corrected;
-  std::optional<std::uint64_t> covered =
-      known_as ? salvage::covered_by(*log, *known_as, is_sure) : std::optional<std::uint64_t>();
+  const bool is_sure =
+      led_to || report.snapshot == SalvagedSnapshot::whole || report.snapshot == SalvagedSnapshot::corrected;
+  std::optional<std::uint64_t> covered = led_to;
+  if (!led_to && known_as) {
+    covered = salvage::covered_by(*log, *known_as, is_sure);
+  }
   if (!covered && is_sure && log->header().state != salvage::HeaderState::rebuilt) {
     report.log = SalvagedLogUse::foreign;
     return index;
