@@ -105,6 +105,24 @@ TEST_CASE("The log of a backup begins at its snapshot", "[backup]") {
   CHECK(ids_of(copy.index()) == std::vector<std::uint64_t>{1, 2, 3});
 }
 
+TEST_CASE("Of what stands before the record of a checkpoint a backup copies what its snapshot lacks", "[backup]") {
+  const DurableDirectory directory;
+  const TemporaryDirectory backups(iqdb_test::memory_directory());
+  { directory.open_with(index_of({1})).close(); }
+  const iqdb_test::ByteVector snapshot = directory.snapshot_bytes();
+  const auto insert_of = [](std::uint64_t id) { return iqdb_test::insert_body(id, iqdb_test::vector_of(id)); };
+  iqdb_test::RawLog log(77, 0, iqdb_test::ByteVector(16));
+  log.frame(insert_of(1), 1).frame(insert_of(2), 1);
+  log.control(iqdb_test::checkpoint_body(iqdb_test::fingerprint_of(snapshot), 1)).frame(insert_of(3), 1);
+  log.control(iqdb_test::close_body());
+  directory.put({{iqdb_test::snapshot_name, snapshot}, {iqdb_test::log_name, log.bytes()}});
+  auto reader = DurableIndex::load({.path = directory.path(), .read_only = true});
+  const BackupInfo info = reader.backup(backups / "a");
+  CHECK(info.lsn == 3);
+  CHECK(iqdb_test::ops_of(iqdb_test::read_bytes(iqdb::log_path(info.path))) == "iix");
+  CHECK(ids_in_backup(info.path) == std::vector<std::uint64_t>{1, 2, 3});
+}
+
 TEST_CASE("The snapshot of a backup is the same file under a second name where it may be", "[backup]") {
   const DurableDirectory directory;
   const TemporaryDirectory backups(iqdb_test::memory_directory());

@@ -87,10 +87,10 @@ void log_at_times(const std::filesystem::path& path, const std::filesystem::path
   iqdb::put_in_place(log.file());
 }
 
-constexpr std::int64_t second = 1000;
+constexpr std::int64_t one_second = 1000;
 
 // The mutation n was logged n seconds after 1970.
-std::int64_t in_seconds(std::uint64_t lsn) { return static_cast<std::int64_t>(lsn) * second; }
+std::int64_t in_seconds(std::uint64_t lsn) { return static_cast<std::int64_t>(lsn) * one_second; }
 
 void log_all_in_seconds(const std::filesystem::path& path) {
   log_at_times(path, path, in_seconds);
@@ -205,7 +205,7 @@ TEST_CASE("The time goes to the log in the write of the mutation that follows it
   CHECK(std::ranges::count(system.calls(), iqdb_test::FileCall::write, &iqdb_test::CallRecord::call) == 1);
   insert_row(db, 3);
   const std::vector<std::int64_t> times = times_in(directory.log_bytes());
-  CHECK(std::ranges::adjacent_find(times, [](auto one, auto next) { return next < one + second; }) == times.end());
+  CHECK(std::ranges::adjacent_find(times, [](auto one, auto next) { return next < one + one_second; }) == times.end());
 }
 
 TEST_CASE("A mutation that could not be logged leaves no time and the next one notes it", "[history_time][faults]") {
@@ -240,15 +240,15 @@ TEST_CASE("Times never go back over restarts and checkpoints", "[history_time]")
   {
     auto db = DurableIndex::load(config);
     insert_row(db, 2);
-    CHECK(std::ranges::max(times_in(directory.log_bytes())) == a_century_on + second);
+    CHECK(std::ranges::max(times_in(directory.log_bytes())) == a_century_on + one_second);
     db.checkpoint();
     insert_row(db, 3);
   }
-  CHECK(times_in(directory.log_bytes()) == std::vector{a_century_on + second});
+  CHECK(times_in(directory.log_bytes()) == std::vector{a_century_on + one_second});
   auto shared = iqdb::SharedIndex<iqdb::FlatIndex>::load(config);
   shared.checkpoint();
   insert_row(shared, 4);
-  CHECK(times_in(directory.log_bytes()) == std::vector{a_century_on + second});
+  CHECK(times_in(directory.log_bytes()) == std::vector{a_century_on + one_second});
 }
 
 TEST_CASE("The index is loaded as it was at every second of a random life", "[history_time]") {
@@ -308,9 +308,9 @@ TEST_CASE("A time before the oldest state that is kept is refused and the messag
     }
   }
   log_all_in_seconds(directory.path());
-  CHECK(ids_at_time(directory.path(), 4 * second) == up_to(4));
+  CHECK(ids_at_time(directory.path(), 4 * one_second) == up_to(4));
   const auto error =
-      require_kind(PersistErrorKind::invalid_config, [&] { ids_at_time(directory.path(), 4 * second - 1); });
+      require_kind(PersistErrorKind::invalid_config, [&] { ids_at_time(directory.path(), 4 * one_second - 1); });
   CHECK(mentions(error, "1970-01-01 00:00:03 UTC"));
   CHECK(mentions(error, "from 1970-01-01 00:00:04 UTC on"));
 }
@@ -349,9 +349,9 @@ TEST_CASE("A time from before the numbers began anew finds the state of then", "
     log_at_times(directory.path(), entry.path, in_seconds);
   }
   log_at_times(directory.path(), directory.path(), [](std::uint64_t lsn) { return in_seconds(100 + lsn); });
-  CHECK(ids_at_time(directory.path(), 3 * second) == up_to(3));
-  CHECK(ids_at_time(directory.path(), 50 * second) == up_to(5));
-  CHECK(ids_at_time(directory.path(), 102 * second) == Ids{70, 71, 72});
+  CHECK(ids_at_time(directory.path(), 3 * one_second) == up_to(3));
+  CHECK(ids_at_time(directory.path(), 50 * one_second) == up_to(5));
+  CHECK(ids_at_time(directory.path(), 102 * one_second) == Ids{70, 71, 72});
 }
 
 TEST_CASE("A backup is made of the index as it was at a time", "[history_time][backup]") {
