@@ -380,7 +380,7 @@ TEST_CASE("A backup is made of the index as it was at a time", "[history_time][b
 TEST_CASE("An older state is asked for in one way and only to read", "[history_time][config]") {
   const DurableDirectory directory;
   auto db = DurableIndex::open_with(empty_index(), with_history(directory.config(), HistoryPolicy::keep_last(3)));
-  iqdb::PersistConfig both = at(directory.path(), 0);
+  iqdb::PersistConfig both = at(directory.path(), iqdb::milliseconds_now());
   both.up_to = 0;
   require_kind(PersistErrorKind::invalid_config, [&] { DurableIndex::load(both); });
   const iqdb_test::TemporaryDirectory backups(iqdb_test::memory_directory());
@@ -409,7 +409,7 @@ TEST_CASE("A state that a checkpoint moves into the history meanwhile is found t
   iqdb_test::FaultyFileSystem system;
   bool is_moved = false;
   system.plan([&](const iqdb_test::CallRecord& call) {
-    if (call.call == iqdb_test::FileCall::open && !std::exchange(is_moved, true)) {
+    if (call.call == iqdb_test::FileCall::open && call.file == iqdb_test::log_name && !std::exchange(is_moved, true)) {
       writer.checkpoint();
     }
     return iqdb_test::Fault{};

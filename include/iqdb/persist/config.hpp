@@ -284,9 +284,6 @@ IQDB_PERSIST_INLINE void validate(const PersistConfig& config) {
         "up "
         "what follows it; set read_only to look at that state, or make an index of it with backup or `iqdb restore`");
   }
-  if (config.up_to && config.up_to_time) {
-    refuse(PersistErrorKind::invalid_config, "both PersistConfig::up_to and up_to_time are set; set one of them");
-  }
   if (config.history.is_on()) {
     constexpr std::size_t most_name_bytes = 255;  // the limit of the usual file systems
     if (config.history.count() != 0) {
