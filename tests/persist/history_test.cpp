@@ -80,36 +80,13 @@ TEST_CASE("Without a history a replaced snapshot is gone and nothing is listed o
 TEST_CASE("The index is loaded as it was at every mutation of a random life", "[history]") {
   const auto seed = static_cast<std::uint64_t>(GENERATE(1, 2));
   CAPTURE(seed);
-  iqdb_test::Random random(seed);
   const DurableDirectory directory;
   const iqdb::PersistConfig config =
       with_history(directory.config(iqdb::FsyncPolicy::never()), HistoryPolicy::keep_last(1000));
-  std::optional<DurableIndex> db = DurableIndex::open_with(empty_index(), config);
-  std::vector<Ids> states{{}};
   constexpr std::size_t mutations = 500;
-  while (states.size() <= mutations) {
-    switch (random.below(60)) {
-      case 0:
-        db->checkpoint();
-        break;
-      case 1:
-        db->save();
-        break;
-      case 2:
-        db.reset();
-        db = DurableIndex::load(config);
-        break;
-      default: {
-        const std::uint64_t id = 1 + random.below(40);
-        if (db->index().contains(id)) {
-          db->erase(id);
-        } else {
-          insert_row(*db, id);
-        }
-        states.push_back(ids_of(db->index()));
-      }
-    }
-  }
+  constexpr std::uint64_t steps_of = 60;
+  std::optional<DurableIndex> db;
+  const std::vector<Ids> states = iqdb_test::random_life(db, config, mutations, steps_of, iqdb::testing::Random(seed));
   std::size_t different = 0;
   for (std::uint64_t lsn = 0; lsn <= mutations; ++lsn) {
     different += ids_at(directory.path(), lsn) == states[lsn] ? 0U : 1U;

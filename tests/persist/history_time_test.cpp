@@ -15,7 +15,7 @@
 #include "iqdb/persist.hpp"
 #include "iqdb/persist/follower.hpp"
 #include "iqdb/persist/shared_index.hpp"
-#include "iqdb/persist/testing/random_mutations.hpp"
+#include "iqdb/persist/testing/random.hpp"
 #include "iqdb/persist/wal/frame_body.hpp"
 #include "iqdb/persist/wal/frame_reader.hpp"
 #include "iqdb/persist/wal/history_search.hpp"
@@ -254,36 +254,13 @@ TEST_CASE("Times never go back over restarts and checkpoints", "[history_time]")
 TEST_CASE("The index is loaded as it was at every second of a random life", "[history_time]") {
   const auto seed = static_cast<std::uint64_t>(GENERATE(1, 2));
   CAPTURE(seed);
-  iqdb::testing::Random random(seed);
   const DurableDirectory directory;
   const iqdb::PersistConfig config =
       with_history(directory.config(iqdb::FsyncPolicy::never()), HistoryPolicy::keep_last(1000));
-  std::optional<DurableIndex> db = DurableIndex::open_with(empty_index(), config);
-  std::vector<Ids> states{{}};
   constexpr std::size_t mutations = 200;
-  while (states.size() <= mutations) {
-    switch (random.below(30)) {
-      case 0:
-        db->checkpoint();
-        break;
-      case 1:
-        db->save();
-        break;
-      case 2:
-        db.reset();
-        db = DurableIndex::load(config);
-        break;
-      default: {
-        const std::uint64_t id = 1 + random.below(40);
-        if (db->index().contains(id)) {
-          db->erase(id);
-        } else {
-          insert_row(*db, id);
-        }
-        states.push_back(ids_of(db->index()));
-      }
-    }
-  }
+  constexpr std::uint64_t steps_of = 30;
+  std::optional<DurableIndex> db;
+  const std::vector<Ids> states = iqdb_test::random_life(db, config, mutations, steps_of, iqdb::testing::Random(seed));
   db.reset();
   log_all_in_seconds(directory.path());
   std::size_t different = 0;

@@ -1,8 +1,10 @@
 // Indexes that keep a history, and what is loaded of it.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -10,6 +12,7 @@
 
 #include "iqdb/index/flat.hpp"
 #include "iqdb/persist.hpp"
+#include "iqdb/persist/testing/random.hpp"
 #include "iqdb/persist/wal/history.hpp"
 #include "support/durable.hpp"
 #include "support/sample_index.hpp"
@@ -46,6 +49,40 @@ Ids ids_at(const std::filesystem::path& path, std::uint64_t lsn, S storage = S()
     ids.push_back(id);
   }
   return ids;
+}
+
+/// Makes `db` and lets it live a random life of so many mutations, which follows from the seed of `random`. Between them, two steps
+/// in `steps_of` are a checkpoint or a save, and one is a restart. Returns what the index held behind each mutation, by its
+/// number.
+[[nodiscard]] inline std::vector<Ids> random_life(std::optional<DurableIndex>& db, const iqdb::PersistConfig& config,
+                                                  std::size_t mutations, std::uint64_t steps_of,
+                                                  iqdb::testing::Random random) {
+  db = DurableIndex::open_with(empty_index(), config);
+  std::vector<Ids> states{{}};
+  while (states.size() <= mutations) {
+    switch (random.below(steps_of)) {
+      case 0:
+        db->checkpoint();
+        break;
+      case 1:
+        db->save();
+        break;
+      case 2:
+        db.reset();
+        db = DurableIndex::load(config);
+        break;
+      default: {
+        const std::uint64_t id = 1 + random.below(40);
+        if (db->index().contains(id)) {
+          db->erase(id);
+        } else {
+          insert_row(*db, id);
+        }
+        states.push_back(ids_of(db->index()));
+      }
+    }
+  }
+  return states;
 }
 
 }  // namespace iqdb_test

@@ -1,6 +1,7 @@
 #include "any_index.hpp"
 
 #include <algorithm>
+#include <system_error>
 
 #include "held_index.hpp"
 #include "iqdb/index/core.hpp"
@@ -8,6 +9,7 @@
 #include "iqdb/persist/compiled.hpp"
 #include "iqdb/persist/inspect.hpp"
 #include "iqdb/text.hpp"
+#include "progress.hpp"
 
 namespace iqdb_tool {
 
@@ -77,6 +79,16 @@ const IndexType& index_type_at(const std::filesystem::path& path) {
                               {.path = path, .code = {}, .offset = {}});
   }
   return *found;
+}
+
+std::unique_ptr<AnyIndex> load_index(const std::filesystem::path& path, unsigned helper_threads) {
+  std::error_code unknown;
+  const std::uint64_t size = std::filesystem::file_size(path, unknown);
+  const std::uint64_t bytes = unknown ? 0 : size;
+  ProgressBar bar("load", bytes);
+  iqdb::PersistConfig config{.path = path, .read_only = true, .helper_threads = helper_threads};
+  config.on_progress = advancing(bar, bytes);
+  return index_type_at(path).load(config);
 }
 
 }  // namespace iqdb_tool

@@ -115,6 +115,10 @@ struct NamedKind {
 /// iqdb::read_header does.
 [[nodiscard]] const IndexType& index_type_at(const std::filesystem::path& path);
 
+/// Loads the index at `path` with its log, writes nothing, and shows how far it is on a terminal. Throws as index_type_at() and
+/// IndexType::load do.
+[[nodiscard]] std::unique_ptr<AnyIndex> load_index(const std::filesystem::path& path, unsigned helper_threads);
+
 [[nodiscard]] IndexType hnswlib_type();
 [[nodiscard]] IndexType faiss_type();
 [[nodiscard]] IndexType usearch_type();

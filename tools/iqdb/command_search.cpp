@@ -35,15 +35,6 @@ struct SearchOptions {
   bool metadata = false;
 };
 
-std::unique_ptr<AnyIndex> loaded(const fs::path& path) {
-  std::error_code unknown;
-  const std::uint64_t bytes = fs::file_size(path, unknown);
-  ProgressBar bar("load", unknown ? 0 : bytes);
-  iqdb::PersistConfig config{.path = path, .read_only = true, .helper_threads = 0};
-  config.on_progress = advancing(bar, unknown ? 0 : bytes);
-  return index_type_at(path).load(config);
-}
-
 std::vector<float> row_of(const AnyIndex& index, const iqdb::VectorId& id, const fs::path& path) {
   std::optional<std::vector<float>> found;
   if (index.contains(id)) {
@@ -158,7 +149,7 @@ ExitCode search(Output& out, const SearchOptions& options) {
   if (options.file) {
     file.emplace(*options.file);
   }
-  const std::unique_ptr<AnyIndex> index = loaded(path);
+  const std::unique_ptr<AnyIndex> index = load_index(path, 0);
   Answers answers(out, *index, options, !options.row && !options.vector);
   if (id) {
     answers.answer(row_of(*index, *id, path), "the row");

@@ -51,7 +51,7 @@ class ConvertSource {
   void each(const AnyIndex::Visit& visit);
 
  private:
-  void load_index(const std::filesystem::path& path);
+  void read_index(const std::filesystem::path& path);
   void import_file(const std::filesystem::path& path, const ConvertOptions& options);
 
   std::string what_;

@@ -58,7 +58,7 @@ ConvertSource::ConvertSource(const ConvertOptions& options) {
     throw_missing(given);
   }
   if (given.kind == FileKind::snapshot || given.kind == FileKind::log) {
-    load_index(index_at(options.from));
+    read_index(index_at(options.from));
   } else if (RowFile::recognises(given.path)) {
     rows_.emplace(given.path);
     what_ = "rows of vectors";
@@ -72,17 +72,12 @@ ConvertSource::ConvertSource(const ConvertOptions& options) {
   }
 }
 
-void ConvertSource::load_index(const fs::path& path) {
+void ConvertSource::read_index(const fs::path& path) {
   iqdb::FileStorage storage;
-  auto file = storage.open(storage.resolve(path));
-  const std::uint64_t bytes = file ? file->size() : 0;
-  ProgressBar bar("load", bytes);
-  iqdb::PersistConfig config{.path = path, .read_only = true};
-  config.on_progress = advancing(bar, bytes);
-  if (file) {
+  if (auto file = storage.open(storage.resolve(path))) {
     compression_ = compression_like(*file);
   }
-  index_ = index_type_at(path).load(config);
+  index_ = load_index(path, iqdb::PersistConfig().helper_threads);
   what_ = "an index of the type " + std::string(index_->type());
 }
 

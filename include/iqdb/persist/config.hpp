@@ -278,11 +278,10 @@ IQDB_PERSIST_INLINE void validate(const PersistConfig& config) {
                     config.checkpoint.bounds().recovery_time.count(), std::chrono::milliseconds::rep{1}, a_day.count());
   }
   if (!config.read_only && (config.up_to || config.up_to_time)) {
-    refuse(
-        PersistErrorKind::invalid_config,
-        "PersistConfig::up_to or up_to_time is set without read_only: who goes on writing behind an older state gives "
-        "up "
-        "what follows it; set read_only to look at that state, or make an index of it with backup or `iqdb restore`");
+    refuse(PersistErrorKind::invalid_config,
+           "PersistConfig::up_to or up_to_time is set without read_only: who goes on writing behind an older state "
+           "gives up what follows it; set read_only to look at that state, or make an index of it with backup or "
+           "`iqdb restore`");
   }
   if (config.history.is_on()) {
     constexpr std::size_t most_name_bytes = 255;  // the limit of the usual file systems

@@ -9,7 +9,6 @@
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/persistable.hpp"
 #include "iqdb/persist/snapshot/snapshot.hpp"
-#include "iqdb/persist/stats.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/backup.hpp"
@@ -58,12 +57,8 @@ BackupInfo back_up_opened(OpenedIndex<I, S>& opened, S& storage, const std::file
     return log_end;
   };
   const OpenLog<S>& log = naming_file(path, [&]() -> OpenLog<S>& { return open_log::usable(opened.log); });
-  const auto syncs = [&log] {
-    Stats stats;
-    log.writer->tell(stats);
-    return stats.syncs.count();
-  };
-  return back_up_held(storage, path, log.lock, end, syncs, to, options, config);
+  return back_up_held(
+      storage, path, log.lock, end, [&log] { return log.syncs(); }, to, options, config);
 }
 
 }  // namespace iqdb

@@ -22,7 +22,6 @@
 #include "iqdb/persist/persistable.hpp"
 #include "iqdb/persist/snapshot/freeze.hpp"
 #include "iqdb/persist/snapshot/snapshot.hpp"
-#include "iqdb/persist/stats.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/checkpoint.hpp"
@@ -55,11 +54,7 @@ std::optional<WrittenSnapshot<S>> written_beside(const I& index, S& storage, con
   if (!FrozenSnapshot<I, S>::is_possible(config)) {
     return std::nullopt;
   }
-  FrozenSnapshot<I, S> frozen(storage, log.lock, path, config, [&log] {
-    Stats stats;
-    log.writer->tell(stats);
-    return stats.syncs.count();
-  });
+  FrozenSnapshot<I, S> frozen(storage, log.lock, path, config, [&log] { return log.syncs(); });
   bool is_frozen = false;
   alone([&] {
     log.writer->require_not_poisoned();

@@ -1,12 +1,14 @@
 // A log that is open for writing, with the lock that keeps other writers out.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <tuple>
 #include <utility>
 
 #include "iqdb/persist/config.hpp"
 #include "iqdb/persist/error.hpp"
+#include "iqdb/persist/stats.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/wal_writer.hpp"
@@ -25,6 +27,13 @@ struct OpenLog {
     if (lock.inherited()) {
       std::ignore = writer.release();
     }
+  }
+
+  /// How often the log was synced so far. Any thread may ask.
+  [[nodiscard]] std::uint64_t syncs() const {
+    Stats stats;
+    writer->tell(stats);
+    return stats.syncs.count();
   }
 
   typename S::Lock lock;                 ///< held until after the last sync
