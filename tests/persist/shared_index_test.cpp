@@ -28,6 +28,7 @@
 
 #include "iqdb/index/flat.hpp"
 #include "iqdb/persist.hpp"
+#include "iqdb/persist/testing/callers.hpp"
 #include "support/catch.hpp"
 #include "support/child_process.hpp"
 #include "support/durable.hpp"
@@ -131,6 +132,7 @@ class WatchedIndex {
   template <class I>
   explicit WatchedIndex(I index, const iqdb::PersistConfig& config = shared_config())
       : db(D::open_with(std::move(index), config, storage)) {
+    iqdb::testing::GroupsWithoutClock::set_for(db);
     storage.watch([this](std::string_view what) {
       syncs += what == "sync the log" ? 1U : 0U;
       writes += what == "write the log" ? 1U : 0U;

@@ -36,6 +36,10 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
+namespace testing {
+struct GroupsWithoutClock;
+}  // namespace testing
+
 /// An index together with the file that stores it, for many threads.
 ///
 ///     auto db = iqdb::SharedIndex<iqdb::FlatIndex>::load_or_create(
@@ -219,6 +223,8 @@ class SharedIndex : public InsertOverloads<SharedIndex<I, S>>, public UpsertOver
   [[nodiscard]] const PersistConfig& config() const noexcept { return std::as_const(*state_).inner().config(); }
 
  private:
+  friend struct testing::GroupsWithoutClock;
+
   SharedIndex(OpenedIndex<I, S> opened, PersistConfig config, S storage)
       : state_(std::make_unique<SharedState<I, S>>(std::move(opened), std::move(config), std::move(storage))) {}
 

@@ -9,6 +9,7 @@
 #include <functional>
 #include <mutex>
 #include <optional>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -24,6 +25,21 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 namespace testing {
+
+/// Has no clock decide what is a group: how long mutations take, on a machine that is busy, then makes no group small.
+struct GroupsWithoutClock {
+  /// The bounds of a group of so many bytes and mutations.
+  [[nodiscard]] static GroupBounds bounds(std::uint64_t bytes, std::uint64_t mutations) noexcept {
+    return {.bytes = bytes, .mutations = mutations, .applying = std::chrono::hours(24)};
+  }
+
+  /// From now on only bytes and mutations bound a group of `index`, a SharedIndex. No call may have been made of it.
+  template <class Shared>
+  static void set_for(Shared& index) {
+    using Queue = std::remove_reference_t<decltype(index.state_->queue())>;
+    index.state_->queue() = Queue(bounds(GroupBounds().bytes, GroupBounds().mutations));
+  }
+};
 
 /// A SharedIndex whose calls are submitted and led one at a time.
 template <class I, class S>
@@ -50,8 +66,8 @@ class Callers {
   /// `most_mutations` and `most_bytes` bound a group.
   Callers(std::optional<PersistedIndex<I, S>>& index, std::uint64_t most_mutations, std::uint64_t most_bytes)
       : origin_(&index), shared_(std::move(*index)) {
-    // How long mutations take must not decide what is a group: a life repeats exactly.
-    shared_.queue() = Queue({.bytes = most_bytes, .mutations = most_mutations, .applying = std::chrono::hours(24)});
+    // A life repeats exactly.
+    shared_.queue() = Queue(GroupsWithoutClock::bounds(most_bytes, most_mutations));
   }
   Callers(const Callers&) = delete;
   Callers& operator=(const Callers&) = delete;
