@@ -7,7 +7,6 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <initializer_list>
 #include <limits>
 #include <optional>
 #include <span>
@@ -18,6 +17,8 @@
 
 #include "iqdb/index.hpp"
 #include "iqdb/index/support/argument_checks.hpp"
+#include "iqdb/index/support/content.hpp"
+#include "iqdb/index/support/exact_search.hpp"
 #include "iqdb/index/support/payload.hpp"
 #include "iqdb/index/support/rows.hpp"
 #include "iqdb/index_error.hpp"
@@ -27,6 +28,7 @@
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/persistable.hpp"
 #include "iqdb/persist/version.hpp"
+#include "iqdb/search_overloads.hpp"
 #include "iqdb/text.hpp"
 #include "iqdb/types.hpp"
 
@@ -46,7 +48,10 @@ enum class CoreKind : std::uint8_t {
 /// Mutations mean what they mean in the crate: an insert of a known identifier replaces its row, an erase of an unknown
 /// one does nothing, and the last row moves into the place of an erased one. So a log of the crate's, in which these
 /// are common, replays as it was meant.
-class CoreIndex : public InsertOverloads<CoreIndex>, public UpsertOverloads<CoreIndex> {
+class CoreIndex : public InsertOverloads<CoreIndex>,
+                  public UpsertOverloads<CoreIndex>,
+                  public SearchOverloads<CoreIndex>,
+                  public index_support::Content<CoreIndex> {
  public:
   /// The identity on disk.
   static constexpr std::string_view index_type = "iqdb-core";
@@ -141,15 +146,47 @@ class CoreIndex : public InsertOverloads<CoreIndex>, public UpsertOverloads<Core
   /// Removes a vector, and moves the last one into its place. Does nothing if the index does not hold the vector.
   void erase(const VectorId& id) { rows_.erase_by_last(id); }
 
+  /// Throws what update_metadata would throw, except std::bad_alloc.
+  void check_update_metadata(const VectorId& id, const std::optional<Metadata>& metadata) const {
+    check_storable(metadata);
+    rows_.require_present(id);
+  }
+
+  /// Replaces the metadata of an identifier, and leaves its vector as it is. If it throws, nothing has changed: IndexError
+  /// not_found if the index does not hold the identifier, invalid_config or resource_limit for metadata that cannot be stored.
+  void update_metadata(const VectorId& id, std::optional<Metadata> metadata) {
+    check_update_metadata(id, metadata);
+    rows_.set_metadata(id, std::move(metadata));
+  }
+
+  /// Makes room for so many vectors in all, so that the next insertions need not move them. Throws std::bad_alloc,
+  /// std::length_error. It changes no content, so that a log has nothing to say of it: `db.tune([](auto& index) {
+  /// index.reserve(n); })`.
+  void reserve(std::size_t vectors) { rows_.reserve(vectors); }
+
   /// Returns the `params.k` vectors nearest to `query`, nearest first, as FlatIndex::search does. Throws IndexError
   /// dimension_mismatch if the query does not have dim() components.
   [[nodiscard]] std::vector<Hit> search(std::span<const float> query, const SearchParams& params = {}) const {
-    return rows_.search(metric_, query, params);
+    return search(query, params, AdmitsEvery());
   }
 
-  /// As above, for a query written as a braced list of its components.
-  [[nodiscard]] std::vector<Hit> search(std::initializer_list<float> query, const SearchParams& params = {}) const {
-    return search(std::span<const float>(query.begin(), query.size()), params);
+  /// As above, among the vectors that `admits(id, metadata)` or `admits(id)` admits as well, without the indirect call of a
+  /// SearchFilter.
+  template <SearchPredicate Admits>
+  [[nodiscard]] std::vector<Hit> search(std::span<const float> query, const SearchParams& params,
+                                        const Admits& admits) const {
+    return index_support::search_rows(rows_, metric_, query, params, admits);
+  }
+
+  using SearchOverloads<CoreIndex>::search;
+
+  /// The hits of each of `queries`, which lie one behind the other, as search() finds them. `threads` threads look for them, this
+  /// one among them; with 0 as many as the machine has processors. Throws what search() throws; IndexError
+  /// dimension_mismatch if the last query is not whole.
+  [[nodiscard]] std::vector<std::vector<Hit>> search_many(std::span<const float> queries,
+                                                          const SearchParams& params = {},
+                                                          std::size_t threads = 0) const {
+    return index_support::search_rows_many(rows_, metric_, queries, params, threads);
   }
 
   /// Calls `visit(id, vector, metadata)` for every row in the order of the file, with a `const VectorId&`, a
@@ -184,6 +221,22 @@ class CoreIndex : public InsertOverloads<CoreIndex>, public UpsertOverloads<Core
   }
 
  private:
+  friend index_support::Content<CoreIndex>;
+
+  template <class Visit>
+  bool visit_one(const VectorId& id, Visit&& visit) const {
+    const std::optional<std::size_t> row = rows_.find(id);
+    if (row) {
+      visit(rows_.vector(*row), rows_.metadata(*row));
+    }
+    return row.has_value();
+  }
+
+  template <class Visit>
+  void visit_ids(Visit&& visit) const {
+    rows_.for_each([&](const VectorId& id, auto, const auto&) { visit(id); });
+  }
+
   // The kind, and the bytes of its settings as they were read.
   struct Settings {
     static constexpr std::size_t most_bytes = 3 * 8 + 1 + 1 + 8 + 4 + 8;  // those of ivf

@@ -14,6 +14,7 @@
 #include <filesystem>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -28,6 +29,7 @@
 #include "iqdb/index/faiss/native.hpp"
 #include "iqdb/index/faiss/part.hpp"
 #include "iqdb/index/faiss/parts.hpp"
+#include "iqdb/index/faiss/selector.hpp"
 #include "iqdb/index/faiss/stream.hpp"
 #include "iqdb/index/faiss/whole_index.hpp"
 #include "iqdb/index/support/argument_checks.hpp"
@@ -36,6 +38,7 @@
 #include "iqdb/index/support/foreign_index.hpp"
 #include "iqdb/index/support/nearest.hpp"
 #include "iqdb/index/support/payload.hpp"
+#include "iqdb/index/support/slot_filter.hpp"
 #include "iqdb/index/support/slot_index.hpp"
 #include "iqdb/index/support/slot_table.hpp"
 #include "iqdb/index_error.hpp"
@@ -134,6 +137,7 @@ class FaissIndex : public index_support::SlotIndex<FaissIndex> {
 
  private:
   friend SlotIndex;
+  friend SlotSearch;
   friend FaissIndex faiss_import(const std::filesystem::path& path, DistanceMetric metric);
   friend void faiss_export(const FaissIndex& index, const std::filesystem::path& path);
 
@@ -173,9 +177,44 @@ class FaissIndex : public index_support::SlotIndex<FaissIndex> {
 
   void remove(std::size_t slot) { part_->remove(slots_, slot); }
 
-  [[nodiscard]] std::vector<Found> near(std::span<const float> query, std::size_t most,
-                                        const SearchParams& params) const {
-    const std::vector<Id> slots = part_->search(query, most, params.ef);
+  void reserve_vectors(std::size_t vectors) { part_->reserve(vectors); }
+
+  // So many that two threads have their share of a call for a hundred queries, and faiss compares them by a product of matrices.
+  static constexpr std::size_t queries_together = 50;
+
+  // faiss asks for each vector that it compares with, in any case, except in a graph.
+  [[nodiscard]] std::size_t most_questions(std::size_t wanted) const noexcept {
+    return kind() == FaissKind::hnsw ? index_support::most_questions_in_graph(wanted, size())
+                                     : std::numeric_limits<std::size_t>::max();
+  }
+
+  template <class Asked>
+  [[nodiscard]] std::vector<Found> near(std::span<const float> query, std::size_t most, const SearchParams& params,
+                                        Asked& asked) const {
+    if constexpr (Asked::admits_every) {
+      return found_in(part_->search(query, most, width_of(params), nullptr));
+    } else {
+      faiss_parts::SelectorOf selector(asked);
+      return found_in(part_->search(query, most, width_of(params), &selector));
+    }
+  }
+
+  [[nodiscard]] std::vector<std::vector<Found>> near_many(std::span<const float> queries, std::size_t most,
+                                                          const SearchParams& params) const {
+    std::vector<std::vector<Found>> found;
+    found.reserve(queries.size() / dim());
+    for (const std::vector<Id>& slots : part_->search_many(queries, most, width_of(params))) {
+      found.push_back(found_in(slots));
+    }
+    return found;
+  }
+
+  // How many lists of an IVF index to look into, or how many candidates to look at.
+  [[nodiscard]] std::optional<std::size_t> width_of(const SearchParams& params) const noexcept {
+    return kind() == FaissKind::ivf && params.probes ? params.probes : params.ef;
+  }
+
+  [[nodiscard]] static std::vector<Found> found_in(const std::vector<Id>& slots) {
     std::vector<Found> found;
     found.reserve(slots.size());
     for (const Id slot : slots) {

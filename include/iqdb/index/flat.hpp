@@ -5,7 +5,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <initializer_list>
 #include <limits>
 #include <optional>
 #include <span>
@@ -16,6 +15,8 @@
 
 #include "iqdb/index.hpp"
 #include "iqdb/index/support/argument_checks.hpp"
+#include "iqdb/index/support/content.hpp"
+#include "iqdb/index/support/exact_search.hpp"
 #include "iqdb/index/support/payload.hpp"
 #include "iqdb/index/support/rows.hpp"
 #include "iqdb/insert_overloads.hpp"
@@ -24,6 +25,7 @@
 #include "iqdb/persist/bytes/stream.hpp"
 #include "iqdb/persist/persistable.hpp"
 #include "iqdb/persist/version.hpp"
+#include "iqdb/search_overloads.hpp"
 #include "iqdb/types.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
@@ -33,7 +35,10 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 /// Vectors are contiguous in memory, in insertion order, so that saving or loading them is one transfer. The payload is
 /// that of the Rust crate's flat index (docs/format.md). Several threads may call const members at the same time; a
 /// mutation needs the index alone.
-class FlatIndex : public InsertOverloads<FlatIndex>, public UpsertOverloads<FlatIndex> {
+class FlatIndex : public InsertOverloads<FlatIndex>,
+                  public UpsertOverloads<FlatIndex>,
+                  public SearchOverloads<FlatIndex>,
+                  public index_support::Content<FlatIndex> {
  public:
   /// The identity on disk.
   static constexpr std::string_view index_type = "flat";
@@ -122,6 +127,24 @@ class FlatIndex : public InsertOverloads<FlatIndex>, public UpsertOverloads<Flat
   /// vector.
   void erase(const VectorId& id) { rows_.erase_in_order(id); }
 
+  /// Throws what update_metadata would throw, except std::bad_alloc.
+  void check_update_metadata(const VectorId& id, const std::optional<Metadata>& metadata) const {
+    check_storable(metadata);
+    rows_.require_present(id);
+  }
+
+  /// Replaces the metadata of an identifier, and leaves its vector as it is. If it throws, nothing has changed: IndexError
+  /// not_found if the index does not hold the identifier, invalid_config or resource_limit for metadata that cannot be stored.
+  void update_metadata(const VectorId& id, std::optional<Metadata> metadata) {
+    check_update_metadata(id, metadata);
+    rows_.set_metadata(id, std::move(metadata));
+  }
+
+  /// Makes room for so many vectors in all, so that the next insertions need not move them. Throws std::bad_alloc,
+  /// std::length_error. It changes no content, so that a log has nothing to say of it: `db.tune([](auto& index) {
+  /// index.reserve(n); })`.
+  void reserve(std::size_t vectors) { rows_.reserve(vectors); }
+
   /// Returns the `params.k` vectors nearest to `query`, nearest first. Vectors at equal distance are in insertion
   /// order. Distances:
   ///
@@ -134,12 +157,26 @@ class FlatIndex : public InsertOverloads<FlatIndex>, public UpsertOverloads<Flat
   /// A distance that is not a number ranks behind all others. Throws IndexError dimension_mismatch if the query does
   /// not have dim() components.
   [[nodiscard]] std::vector<Hit> search(std::span<const float> query, const SearchParams& params = {}) const {
-    return rows_.search(metric_, query, params);
+    return search(query, params, AdmitsEvery());
   }
 
-  /// As above, for a query written as a braced list of its components.
-  [[nodiscard]] std::vector<Hit> search(std::initializer_list<float> query, const SearchParams& params = {}) const {
-    return search(std::span<const float>(query.begin(), query.size()), params);
+  /// As above, among the vectors that `admits(id, metadata)` or `admits(id)` admits as well, without the indirect call of a
+  /// SearchFilter.
+  template <SearchPredicate Admits>
+  [[nodiscard]] std::vector<Hit> search(std::span<const float> query, const SearchParams& params,
+                                        const Admits& admits) const {
+    return index_support::search_rows(rows_, metric_, query, params, admits);
+  }
+
+  using SearchOverloads<FlatIndex>::search;
+
+  /// The hits of each of `queries`, which lie one behind the other, as search() finds them. `threads` threads look for them, this
+  /// one among them; with 0 as many as the machine has processors. Throws what search() throws; IndexError
+  /// dimension_mismatch if the last query is not whole.
+  [[nodiscard]] std::vector<std::vector<Hit>> search_many(std::span<const float> queries,
+                                                          const SearchParams& params = {},
+                                                          std::size_t threads = 0) const {
+    return index_support::search_rows_many(rows_, metric_, queries, params, threads);
   }
 
   /// Calls `visit(id, vector, metadata)` for every vector, in insertion order, with a `const VectorId&`, a
@@ -167,6 +204,22 @@ class FlatIndex : public InsertOverloads<FlatIndex>, public UpsertOverloads<Flat
   }
 
  private:
+  friend index_support::Content<FlatIndex>;
+
+  template <class Visit>
+  bool visit_one(const VectorId& id, Visit&& visit) const {
+    const std::optional<std::size_t> row = rows_.find(id);
+    if (row) {
+      visit(rows_.vector(*row), rows_.metadata(*row));
+    }
+    return row.has_value();
+  }
+
+  template <class Visit>
+  void visit_ids(Visit&& visit) const {
+    rows_.for_each([&](const VectorId& id, auto, const auto&) { visit(id); });
+  }
+
   FlatIndex(DistanceMetric metric, index_support::Rows rows) : metric_(metric), rows_(std::move(rows)) {}
 
   [[nodiscard]] static FlatIndex decode(Reader& reader) {

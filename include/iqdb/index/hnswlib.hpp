@@ -30,6 +30,7 @@
 #include "iqdb/index/support/graph_wear.hpp"
 #include "iqdb/index/support/nearest.hpp"
 #include "iqdb/index/support/payload.hpp"
+#include "iqdb/index/support/slot_filter.hpp"
 #include "iqdb/index/support/slot_index.hpp"
 #include "iqdb/index/support/slot_table.hpp"
 #include "iqdb/insert_many.hpp"
@@ -68,6 +69,10 @@ class HnswIndex : public index_support::SlotIndex<HnswIndex> {
 
   /// How the index is built and searched.
   [[nodiscard]] const HnswConfig& config() const noexcept { return config_; }
+
+  /// hnswlib's object, to look at its settings and its graph; null while the index is empty. Its labels are internal to this
+  /// class. It is valid until the index is changed.
+  [[nodiscard]] const ::hnswlib::HierarchicalNSW<float>* native() const noexcept { return graph_.get(); }
 
   /// What erasures and replacements have left in the graph. Several threads may ask at the same time.
   [[nodiscard]] GraphWear wear() const noexcept { return graph_wear(); }
@@ -114,6 +119,7 @@ class HnswIndex : public index_support::SlotIndex<HnswIndex> {
 
  private:
   friend SlotIndex;
+  friend SlotSearch;
   friend HnswIndex hnswlib_import(const std::filesystem::path& path, std::size_t dim, DistanceMetric metric,
                                   HnswConfig config);
   friend void hnswlib_export(const HnswIndex& index, const std::filesystem::path& path);
@@ -150,6 +156,11 @@ class HnswIndex : public index_support::SlotIndex<HnswIndex> {
         config_.seed, threads);
   }
 
+  void reserve_vectors(std::size_t vectors) {
+    const std::size_t nodes = graph_ ? graph_->cur_element_count : 0;
+    graph_.make_room_for(std::max(vectors, nodes) - nodes, dim(), metric(), config_);
+  }
+
   void check_remove(std::size_t /*slot*/) const noexcept {}
 
   void remove(std::size_t slot) {
@@ -164,15 +175,22 @@ class HnswIndex : public index_support::SlotIndex<HnswIndex> {
     slots_.remove(slot);
   }
 
-  [[nodiscard]] std::vector<Found> near(std::span<const float> query, std::size_t most,
-                                        const SearchParams& params) const {
+  static constexpr std::size_t queries_together = 1;
+
+  [[nodiscard]] std::size_t most_questions(std::size_t wanted) const noexcept {
+    return index_support::most_questions_in_graph(wanted, size());
+  }
+
+  template <class Asked>
+  [[nodiscard]] std::vector<Found> near(std::span<const float> query, std::size_t most, const SearchParams& params,
+                                        Asked& asked) const {
     using hnswlib_graph::Beside;
     const std::size_t width =
-        std::min<std::size_t>(std::max(params.k, params.ef.value_or(config_.ef)), graph_->cur_element_count);
+        std::min<std::size_t>(std::max(most, params.ef.value_or(config_.ef)), graph_->cur_element_count);
     hnswlib_graph::Distances distance_of(*graph_, query.data());
     const Node entry =
         hnswlib_graph::descend<Beside::searches>(*graph_, distance_of, graph_->enterpoint_node_, graph_->maxlevel_, 0);
-    auto candidates = hnswlib_graph::nearest_in_level<Beside::searches>(*graph_, distance_of, entry, 0, width);
+    auto candidates = hnswlib_graph::nearest_in_level<Beside::searches>(*graph_, distance_of, entry, 0, width, asked);
     if (!distance_of.all_numbers()) {
       return {};
     }

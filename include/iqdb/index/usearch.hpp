@@ -24,6 +24,7 @@
 #include "iqdb/index/support/graph_wear.hpp"
 #include "iqdb/index/support/nearest.hpp"
 #include "iqdb/index/support/payload.hpp"
+#include "iqdb/index/support/slot_filter.hpp"
 #include "iqdb/index/support/slot_index.hpp"
 #include "iqdb/index/support/slot_table.hpp"
 #include "iqdb/index/usearch/config.hpp"
@@ -71,6 +72,10 @@ class UsearchIndex : public index_support::SlotIndex<UsearchIndex> {
   /// How the index is built and searched.
   [[nodiscard]] const UsearchConfig& config() const noexcept { return graph_.config(); }
 
+  /// usearch's object, to look at its settings and its graph; null while the index is empty. Its keys are internal to this
+  /// class. It is valid until the index is changed.
+  [[nodiscard]] const unum::usearch::index_dense_t* native() const noexcept { return graph_.native(); }
+
   /// What erasures and replacements have left in the graph. Several threads may ask at the same time.
   [[nodiscard]] GraphWear wear() const noexcept { return graph_wear(); }
 
@@ -103,6 +108,7 @@ class UsearchIndex : public index_support::SlotIndex<UsearchIndex> {
 
  private:
   friend SlotIndex;
+  friend SlotSearch;
   friend UsearchIndex usearch_import(const std::filesystem::path& path, std::size_t expansion_add,
                                      std::size_t expansion_search);
   friend void usearch_export(const UsearchIndex& index, const std::filesystem::path& path);
@@ -140,12 +146,21 @@ class UsearchIndex : public index_support::SlotIndex<UsearchIndex> {
     slots_.remove(slot);
   }
 
-  [[nodiscard]] std::vector<Found> near(std::span<const float> query, std::size_t most,
-                                        const SearchParams& params) const {
-    const std::size_t candidates = std::min(std::max(params.k, params.ef.value_or(config().expansion_search)), size());
+  void reserve_vectors(std::size_t vectors) { graph_.make_room_for_all(vectors); }
+
+  static constexpr std::size_t queries_together = 1;
+
+  [[nodiscard]] std::size_t most_questions(std::size_t wanted) const noexcept {
+    return index_support::most_questions_in_graph(wanted, size());
+  }
+
+  template <class Asked>
+  [[nodiscard]] std::vector<Found> near(std::span<const float> query, std::size_t most, const SearchParams& params,
+                                        Asked& asked) const {
+    const std::size_t candidates = std::min(std::max(most, params.ef.value_or(config().expansion_search)), size());
     // A walk through the graph that meets every vector costs no less than comparing with each vector. Comparing misses
     // none, while after many erasures some vectors may have no link that leads to them.
-    return graph_.search(query, most, candidates, candidates == size());
+    return graph_.search(query, most, candidates, candidates == size(), asked);
   }
 
   // usearch keeps vectors in other scalars. Each vector is converted into the same buffer.

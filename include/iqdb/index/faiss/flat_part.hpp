@@ -4,6 +4,7 @@
 #include <faiss/Index.h>
 #include <faiss/IndexFlat.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -16,6 +17,7 @@
 
 #include "iqdb/index/faiss/native.hpp"
 #include "iqdb/index/faiss/part.hpp"
+#include "iqdb/index/faiss/selector.hpp"
 #include "iqdb/index/support/slot_table.hpp"
 #include "iqdb/insert_many.hpp"
 #include "iqdb/persist/bytes/stream.hpp"
@@ -64,9 +66,19 @@ class FlatPart final : public Part {
     slots.remove_by_last(slot);
   }
 
+  void reserve(std::size_t vectors) override { index_->codes.reserve(vectors * index_->code_size); }
+
   [[nodiscard]] std::vector<Id> search(std::span<const float> query, std::size_t most,
-                                       std::optional<std::size_t> /*width*/) const override {
-    return labels_of(*index_, query, most);
+                                       std::optional<std::size_t> /*width*/, Selector* selector) const override {
+    return labels_of(*index_, query, most, selector).front();
+  }
+
+  // faiss compares many queries by a product of matrices, whose rounding may take a vector for nearer than one that is nearer
+  // by less than that. A few more than are asked for therefore come along.
+  [[nodiscard]] std::vector<std::vector<Id>> search_many(std::span<const float> queries, std::size_t most,
+                                                         std::optional<std::size_t> /*width*/) const override {
+    constexpr std::size_t few = 8;
+    return labels_of(*index_, queries, std::min(most + few, static_cast<std::size_t>(index_->ntotal)));
   }
 
   void take_slots(const Reader& reader, std::size_t slots, const std::function<std::size_t(Id)>& slot_of) override {

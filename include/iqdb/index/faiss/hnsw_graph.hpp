@@ -20,8 +20,9 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 namespace faiss_parts {
 
-/// The link fields of a node in one level. A field without a link is -1.
-[[nodiscard]] inline std::span<int> links_of(::faiss::HNSW& graph, std::size_t node, int level) {
+/// The link fields of a node in one level. A field without a link is -1. `graph` is faiss' HNSW, const or not.
+template <class Graph>
+[[nodiscard]] auto links_of(Graph& graph, std::size_t node, int level) {
   const auto begin = static_cast<std::size_t>(graph.cum_nneighbor_per_level[static_cast<std::size_t>(level)]);
   const auto end = static_cast<std::size_t>(graph.cum_nneighbor_per_level[static_cast<std::size_t>(level) + 1]);
   return std::span(graph.neighbors).subspan(graph.offsets[node] + begin, end - begin);

@@ -13,6 +13,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <queue>
 #include <span>
 #include <string>
 #include <tuple>
@@ -23,8 +24,10 @@
 #include "iqdb/index/faiss/hnsw_insertion.hpp"
 #include "iqdb/index/faiss/native.hpp"
 #include "iqdb/index/faiss/part.hpp"
+#include "iqdb/index/faiss/selector.hpp"
 #include "iqdb/index/faiss/stream.hpp"
 #include "iqdb/index/support/drawn_number.hpp"
+#include "iqdb/index/support/graph_walk.hpp"
 #include "iqdb/index/support/slot_table.hpp"
 #include "iqdb/index_error.hpp"
 #include "iqdb/insert_many.hpp"
@@ -82,35 +85,30 @@ class HnswPart final : public Part {
 
   void remove(SlotTable& /*slots*/, std::size_t /*slot*/) override {}
 
-  // Does what IndexHNSW::search does for one query, with three differences. A shortage of memory throws, while in faiss'
-  // parallel region it would end the process. faiss' statistics of all searches, which have no lock, stay as they are.
-  // Nothing is found where a distance is not a number.
+  void reserve(std::size_t vectors) override {
+    storage().codes.reserve(vectors * storage().code_size);
+    index_->hnsw.levels.reserve(vectors);
+    index_->hnsw.offsets.reserve(vectors + 1);
+    index_->hnsw.neighbors.reserve(vectors * static_cast<std::size_t>(index_->hnsw.cum_nneighbor_per_level[1]));
+  }
+
   [[nodiscard]] std::vector<Id> search(std::span<const float> query, std::size_t most,
-                                       std::optional<std::size_t> width) const override {
-    const auto nodes = static_cast<std::size_t>(index_->ntotal);
-    const auto usual = static_cast<std::size_t>(index_->hnsw.efSearch);
-    const std::size_t candidates = std::min(std::max(width.value_or(usual), most), nodes);
-    ::faiss::SearchParametersHNSW parameters;
-    parameters.efSearch = static_cast<int>(candidates);
-    // faiss 1.7.3 keeps as many candidates as the index's own setting or the number of results, whichever is more.
-    const std::size_t results = candidates > usual ? candidates : most;
-    std::vector<float> distances(results);
-    std::vector<Id> labels(results);
-    ::faiss::maxheap_heapify(results, distances.data(), labels.data());
-    ::faiss::VisitedTable visited(static_cast<int>(nodes));
-    Farness farness(storage());
-    farness.set_query(query.data());
-    guarded([&] {
-      std::ignore = index_->hnsw.search(farness, static_cast<int>(results), labels.data(), distances.data(), visited,
-                                        &parameters);
-    });
-    if (!farness.all_numbers()) {
-      return {};
+                                       std::optional<std::size_t> width, Selector* selector) const override {
+    ::faiss::VisitedTable visited(static_cast<int>(index_->ntotal));
+    return selector == nullptr ? nearest_to(query, most, width, visited)
+                               : nearest_admitted(query, most, width, *selector, visited);
+  }
+
+  [[nodiscard]] std::vector<std::vector<Id>> search_many(std::span<const float> queries, std::size_t most,
+                                                         std::optional<std::size_t> width) const override {
+    const auto dim = static_cast<std::size_t>(index_->d);
+    std::vector<std::vector<Id>> found;
+    found.reserve(queries.size() / dim);
+    ::faiss::VisitedTable visited(static_cast<int>(index_->ntotal));
+    for (std::size_t at = 0; at < queries.size(); at += dim) {
+      found.push_back(nearest_to(queries.subspan(at, dim), most, width, visited));
     }
-    ::faiss::maxheap_reorder(results, distances.data(), labels.data());
-    std::erase(labels, no_label);
-    labels.resize(std::min(labels.size(), most));
-    return labels;
+    return found;
   }
 
   void take_slots(const Reader& reader, std::size_t slots, const std::function<std::size_t(Id)>& slot_of) override {
@@ -150,6 +148,114 @@ class HnswPart final : public Part {
   }
 
  private:
+  using Candidates = std::priority_queue<std::pair<float, int>>;
+
+  // The lowest level, as index_support::nearest_in_level walks through it.
+  class LowestLevel {
+   public:
+    LowestLevel(const ::faiss::HNSW& graph, Farness& farness, ::faiss::VisitedTable& visited) noexcept
+        : graph_(&graph), farness_(&farness), visited_(&visited) {}
+
+    [[nodiscard]] float distance_of(int node) { return (*farness_)(node); }
+    [[nodiscard]] bool visit(int node) noexcept {
+      const bool first = !visited_->get(node);
+      visited_->set(node);
+      return first;
+    }
+    [[nodiscard]] static bool can_be_found(int /*node*/) noexcept { return true; }
+
+    template <class Meet>
+    void for_each_link(int node, Meet& meet) {
+      for (const int linked : links_of(*graph_, static_cast<std::size_t>(node), 0)) {
+        if (linked < 0) {
+          return;
+        }
+        meet(linked);
+      }
+    }
+
+   private:
+    const ::faiss::HNSW* graph_;
+    Farness* farness_;
+    ::faiss::VisitedTable* visited_;
+  };
+
+  [[nodiscard]] std::size_t candidates_for(std::size_t most, std::optional<std::size_t> width) const {
+    const auto usual = static_cast<std::size_t>(index_->hnsw.efSearch);
+    return std::min(std::max(width.value_or(usual), most), static_cast<std::size_t>(index_->ntotal));
+  }
+
+  // Does what IndexHNSW::search does for one query, with three differences. A shortage of memory throws, while in faiss'
+  // parallel region it would end the process. faiss' statistics of all searches, which have no lock, stay as they are.
+  // Nothing is found where a distance is not a number. `visited` shows no visits, before and after.
+  [[nodiscard]] std::vector<Id> nearest_to(std::span<const float> query, std::size_t most,
+                                           std::optional<std::size_t> width, ::faiss::VisitedTable& visited) const {
+    const auto usual = static_cast<std::size_t>(index_->hnsw.efSearch);
+    const std::size_t candidates = candidates_for(most, width);
+    ::faiss::SearchParametersHNSW parameters;
+    parameters.efSearch = static_cast<int>(candidates);
+    // faiss 1.7.3 keeps as many candidates as the index's own setting or the number of results, whichever is more.
+    const std::size_t results = candidates > usual ? candidates : most;
+    std::vector<float> distances(results);
+    std::vector<Id> labels(results);
+    ::faiss::maxheap_heapify(results, distances.data(), labels.data());
+    Farness farness(storage());
+    farness.set_query(query.data());
+    guarded([&] {
+      std::ignore = index_->hnsw.search(farness, static_cast<int>(results), labels.data(), distances.data(), visited,
+                                        &parameters);
+    });
+    visited.advance();
+    if (!farness.all_numbers()) {
+      return {};
+    }
+    ::faiss::maxheap_reorder(results, distances.data(), labels.data());
+    std::erase(labels, no_label);
+    labels.resize(std::min(labels.size(), most));
+    return labels;
+  }
+
+  // The same for the nodes that the selector admits, which faiss 1.7.3 cannot ask in a graph.
+  [[nodiscard]] std::vector<Id> nearest_admitted(std::span<const float> query, std::size_t most,
+                                                 std::optional<std::size_t> width, Selector& selector,
+                                                 ::faiss::VisitedTable& visited) const {
+    const ::faiss::HNSW& graph = index_->hnsw;
+    Farness farness(storage());
+    farness.set_query(query.data());
+    int entry = static_cast<int>(graph.entry_point);
+    float least = farness(entry);
+    for (int level = graph.max_level; level > 0; --level) {
+      for (bool moved = true; moved;) {
+        moved = false;
+        for (const int linked : links_of(graph, static_cast<std::size_t>(entry), level)) {
+          if (linked < 0) {
+            break;
+          }
+          if (const float distance = farness(linked); distance < least) {
+            least = distance;
+            entry = linked;
+            moved = true;
+          }
+        }
+      }
+    }
+    LowestLevel lowest(graph, farness, visited);
+    auto candidates =
+        index_support::nearest_in_level<Candidates>(lowest, entry, candidates_for(most, width), selector);
+    if (!farness.all_numbers()) {
+      return {};
+    }
+    while (candidates.size() > most) {
+      candidates.pop();
+    }
+    std::vector<Id> found;
+    found.reserve(candidates.size());
+    for (; !candidates.empty(); candidates.pop()) {
+      found.push_back(candidates.top().second);
+    }
+    return found;
+  }
+
   // The index was made here, so its storage is an IndexFlat.
   [[nodiscard]] const ::faiss::IndexFlat& storage() const {
     return *static_cast<const ::faiss::IndexFlat*>(index_->storage);  // NOLINT(*-static-cast-downcast)

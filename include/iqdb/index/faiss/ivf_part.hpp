@@ -25,6 +25,7 @@
 #include "iqdb/index/faiss/ivf_lists.hpp"
 #include "iqdb/index/faiss/native.hpp"
 #include "iqdb/index/faiss/part.hpp"
+#include "iqdb/index/faiss/selector.hpp"
 #include "iqdb/index/faiss/stream.hpp"
 #include "iqdb/index/support/argument_checks.hpp"
 #include "iqdb/index/support/slot_table.hpp"
@@ -124,28 +125,24 @@ class IvfPart final : public Part {
     slots.remove(slot);
   }
 
-  // Scans lists as IndexIVF::search does, except that faiss' statistics of all searches, which have no lock, stay as they
-  // are.
+  // Lists grow as they are filled.
+  void reserve(std::size_t vectors) override { make_places(vectors); }
+
   [[nodiscard]] std::vector<Id> search(std::span<const float> query, std::size_t most,
-                                       std::optional<std::size_t> width) const override {
-    const std::vector<Id> probed = lists_near(query, most, width.value_or(index_->nprobe));
-    const std::unique_ptr<::faiss::InvertedListScanner> scanner(index_->get_InvertedListScanner(false, nullptr));
-    scanner->set_query(query.data());
-    std::vector<float> distances(most);
-    std::vector<Id> labels(most);
-    if (index_->metric_type == ::faiss::METRIC_INNER_PRODUCT) {
-      ::faiss::minheap_heapify(most, distances.data(), labels.data());
-    } else {
-      ::faiss::maxheap_heapify(most, distances.data(), labels.data());
+                                       std::optional<std::size_t> width, Selector* selector) const override {
+    const std::size_t probes = std::clamp<std::size_t>(width.value_or(index_->nprobe), 1, index_->nlist);
+    return scan(query, labels_of(*index_->quantizer, query, probes).front(), most, selector);
+  }
+
+  [[nodiscard]] std::vector<std::vector<Id>> search_many(std::span<const float> queries, std::size_t most,
+                                                         std::optional<std::size_t> width) const override {
+    const std::size_t probes = std::clamp<std::size_t>(width.value_or(index_->nprobe), 1, index_->nlist);
+    const auto dim = static_cast<std::size_t>(index_->d);
+    std::vector<std::vector<Id>> found = labels_of(*index_->quantizer, queries, probes);
+    for (std::size_t query = 0; query < found.size(); ++query) {
+      found[query] = scan(queries.subspan(query * dim, dim), std::move(found[query]), most, nullptr);
     }
-    for (const Id list : probed) {
-      const std::vector<Id>& ids = lists().ids[static_cast<std::size_t>(list)];
-      scanner->set_list(list, 0.0F);  // the distance of a centroid matters only where vectors are kept relative to it
-      scanner->scan_codes(ids.size(), lists().codes[static_cast<std::size_t>(list)].data(), ids.data(),
-                          distances.data(), labels.data(), most);
-    }
-    std::erase(labels, no_label);
-    return labels;
+    return found;
   }
 
   void take_slots(const Reader& reader, std::size_t slots, const std::function<std::size_t(Id)>& slot_of) override {
@@ -225,18 +222,34 @@ class IvfPart final : public Part {
   // otherwise: a vector between two lists would get into another list than if it were inserted alone.
   static constexpr std::size_t rows_at_once = 16;
 
-  // The lists nearest to a query: `width` of them, or as many more as it takes to hold `most` vectors.
-  [[nodiscard]] std::vector<Id> lists_near(std::span<const float> query, std::size_t most, std::size_t width) const {
-    for (std::size_t probes = std::clamp<std::size_t>(width, 1, index_->nlist);;
-         probes = std::min(2 * probes, index_->nlist)) {
-      std::vector<Id> probed = labels_of(*index_->quantizer, query, probes);
-      std::size_t held = 0;
+  // Scans these lists as IndexIVF::search does, except that faiss' statistics of all searches, which have no lock, stay as
+  // they are. Scans twice as many lists, the nearest ones, as long as these hold fewer than `most` vectors that the selector
+  // admits.
+  [[nodiscard]] std::vector<Id> scan(std::span<const float> query, std::vector<Id> probed, std::size_t most,
+                                     Selector* selector) const {
+    const std::unique_ptr<::faiss::InvertedListScanner> scanner(index_->get_InvertedListScanner(false, selector));
+    scanner->set_query(query.data());
+    std::vector<float> distances(most);
+    std::vector<Id> labels(most);
+    for (std::size_t probes = probed.size();;) {
+      if (index_->metric_type == ::faiss::METRIC_INNER_PRODUCT) {
+        ::faiss::minheap_heapify(most, distances.data(), labels.data());
+      } else {
+        ::faiss::maxheap_heapify(most, distances.data(), labels.data());
+      }
       for (const Id list : probed) {
-        held += lists().ids[static_cast<std::size_t>(list)].size();
+        const std::vector<Id>& ids = lists().ids[static_cast<std::size_t>(list)];
+        scanner->set_list(list, 0.0F);  // the distance of a centroid matters only where vectors are kept relative to it
+        scanner->scan_codes(ids.size(), lists().codes[static_cast<std::size_t>(list)].data(), ids.data(),
+                            distances.data(), labels.data(), most);
       }
-      if (held >= most || probes == index_->nlist) {
-        return probed;
+      const bool enough = std::ranges::find(labels, no_label) == labels.end();
+      if (enough || probes >= index_->nlist || (selector != nullptr && selector->has_given_up())) {
+        std::erase(labels, no_label);
+        return labels;
       }
+      probes = std::min(2 * std::max<std::size_t>(probes, 1), index_->nlist);
+      probed = labels_of(*index_->quantizer, query, probes).front();
     }
   }
 

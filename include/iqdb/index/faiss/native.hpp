@@ -6,9 +6,11 @@
 #include <faiss/impl/FaissException.h>
 #include <omp.h>
 
+#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <limits>
 #include <span>
 #include <string>
@@ -107,16 +109,28 @@ class OneThread {
   int before_ = omp_get_max_threads();
 };
 
-/// The labels that the search of a flat index finds, nearest first, without no_label. A distance that is not a number, as
-/// the product of huge vectors may be, is none to faiss, so that fewer may be found.
-[[nodiscard]] inline std::vector<Id> labels_of(const ::faiss::Index& flat, std::span<const float> query,
-                                               std::size_t most) {
-  std::vector<float> distances(most);
-  std::vector<Id> labels(most, no_label);
+/// The labels that the search of a flat index finds for each of `queries`, which lie one behind the other: nearest first,
+/// without no_label. A distance that is not a number, as the product of huge vectors may be, is none to faiss, so that fewer
+/// may be found. With a `selector`, only of the vectors that it admits.
+[[nodiscard]] inline std::vector<std::vector<Id>> labels_of(const ::faiss::Index& flat, std::span<const float> queries,
+                                                            std::size_t most,
+                                                            ::faiss::IDSelector* selector = nullptr) {
+  const std::size_t count = queries.size() / static_cast<std::size_t>(flat.d);
+  std::vector<float> distances(count * most);
+  std::vector<Id> labels(count * most, no_label);
+  ::faiss::SearchParameters parameters;
+  parameters.sel = selector;
   const OneThread one_thread;
-  guarded([&] { flat.search(1, query.data(), static_cast<Id>(most), distances.data(), labels.data()); });
-  std::erase(labels, no_label);
-  return labels;
+  guarded([&] {
+    flat.search(static_cast<Id>(count), queries.data(), static_cast<Id>(most), distances.data(), labels.data(),
+                selector == nullptr ? nullptr : &parameters);
+  });
+  std::vector<std::vector<Id>> found(count);
+  for (std::size_t query = 0; query < count; ++query) {
+    const auto own = std::span<const Id>(labels).subspan(query * most, most);
+    std::ranges::copy_if(own, std::back_inserter(found[query]), [](Id label) { return label != no_label; });
+  }
+  return found;
 }
 
 }  // namespace faiss_parts

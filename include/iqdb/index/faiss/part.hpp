@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "iqdb/index/faiss/native.hpp"
+#include "iqdb/index/faiss/selector.hpp"
 #include "iqdb/index/faiss/stream.hpp"
 #include "iqdb/index/support/slot_table.hpp"
 #include "iqdb/insert_many.hpp"
@@ -63,10 +64,17 @@ class Part {
   /// Throws what remove throws for any vector.
   virtual void check_removable() const {}
 
-  /// The slots of at most `most` vectors that are found to be near. `width` is how many candidates or lists to look at,
-  /// if the caller said so.
+  /// Makes room for so many vectors in all. Throws std::bad_alloc.
+  virtual void reserve(std::size_t vectors) = 0;
+
+  /// The slots of at most `most` vectors that are found to be near, of those that `selector` admits; null admits all. `width`
+  /// is how many candidates or lists to look at, if the caller said so.
   [[nodiscard]] virtual std::vector<Id> search(std::span<const float> query, std::size_t most,
-                                               std::optional<std::size_t> width) const = 0;
+                                               std::optional<std::size_t> width, Selector* selector) const = 0;
+
+  /// What search() finds for each of `queries`, which lie one behind the other.
+  [[nodiscard]] virtual std::vector<std::vector<Id>> search_many(std::span<const float> queries, std::size_t most,
+                                                                 std::optional<std::size_t> width) const = 0;
 
   /// Gives each vector its slot: calls `slot_of(number)` with each of faiss' numbers, in faiss' order. Throws
   /// PersistError invalid_payload if the vectors do not fit the slots.

@@ -113,6 +113,7 @@ class OwnedGraph {
   [[nodiscard]] explicit operator bool() const noexcept { return graph_ != nullptr; }
   [[nodiscard]] Graph& operator*() const noexcept { return *graph_; }
   [[nodiscard]] Graph* operator->() const noexcept { return graph_.get(); }
+  [[nodiscard]] const Graph* get() const noexcept { return graph_.get(); }
 
   /// Makes a new graph with room for `capacity` nodes. Precondition: check_config passed.
   void make(std::size_t dim, DistanceMetric metric, const HnswConfig& config, std::size_t capacity) {

@@ -16,6 +16,7 @@
 #include "iqdb/index/hnswlib/graph.hpp"
 #include "iqdb/index/hnswlib/search.hpp"
 #include "iqdb/index/support/drawn_number.hpp"
+#include "iqdb/index/support/slot_filter.hpp"
 #include "iqdb/index/support/slot_table.hpp"
 #include "iqdb/persist/version.hpp"
 
@@ -76,7 +77,9 @@ inline void link_node(Graph& graph, Node node) {
   }
   Node nearest = descend<Beside::insertions>(graph, distance_of, entry, highest, levels);
   for (int level = std::min(levels, highest); level >= 0; --level) {
-    auto candidates = nearest_in_level<Beside::insertions>(graph, distance_of, nearest, level, graph.ef_construction_);
+    index_support::EverySlot every;
+    auto candidates =
+        nearest_in_level<Beside::insertions>(graph, distance_of, nearest, level, graph.ef_construction_, every);
     nearest = graph.mutuallyConnectNewElement(vector, node, candidates, level, false);
   }
   if (levels > highest) {

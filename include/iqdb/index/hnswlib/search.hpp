@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "iqdb/index/hnswlib/graph.hpp"
+#include "iqdb/index/support/graph_walk.hpp"
 #include "iqdb/persist/version.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
@@ -146,50 +147,45 @@ template <Beside beside>
 using Candidates =
     std::priority_queue<std::pair<float, Node>, std::vector<std::pair<float, Node>>, Graph::CompareByFirst>;
 
-/// Up to `width` nodes of small distances that links lead to from `entry` in one level, none of them erased. Throws
-/// std::bad_alloc.
+/// One level of a graph, as index_support::nearest_in_level walks through it.
 template <Beside beside>
-[[nodiscard]] Candidates nearest_in_level(Graph& graph, Distances& distance_of, Node entry, int level,
-                                          std::size_t width) {
-  VisitedNodes visited(graph);
-  Candidates nearest;
-  Candidates ahead;                                         // by negated distances, so that the least is on top
-  float farthest = std::numeric_limits<float>::infinity();  // of the nearest
-  const auto meet = [&](Node node) {
-    const float distance = distance_of(node);
-    if (nearest.size() >= width && distance >= farthest) {
-      return;
-    }
-    ahead.emplace(-distance, node);
-    if (!graph.isMarkedDeleted(node)) {
-      nearest.emplace(distance, node);
-      if (nearest.size() > width) {
-        nearest.pop();
-      }
-      farthest = nearest.top().first;
-    }
-  };
-  static_cast<void>(visited.visit(entry));
-  meet(entry);
-  while (!ahead.empty()) {
-    const auto [negated, node] = ahead.top();
-    if (-negated > farthest && nearest.size() == width) {
-      break;
-    }
-    ahead.pop();
-    const LinksLock<beside> lock(graph, node);
-    const std::span<const Node> links = links_of(graph, node, level);
+class Level {
+ public:
+  /// Throws std::bad_alloc. The graph and the distances must outlive this object.
+  Level(Graph& graph, Distances& distances, int number)
+      : graph_(&graph), distances_(&distances), visited_(graph), number_(number) {}
+
+  [[nodiscard]] float distance_of(Node node) { return (*distances_)(node); }
+  [[nodiscard]] bool visit(Node node) noexcept { return visited_.visit(node); }
+  [[nodiscard]] bool can_be_found(Node node) const { return !graph_->isMarkedDeleted(node); }
+
+  template <class Meet>
+  void for_each_link(Node node, Meet& meet) {
+    const LinksLock<beside> lock(*graph_, node);
+    const std::span<const Node> links = links_of(*graph_, node, number_);
     for (std::size_t at = 0; at < links.size(); ++at) {
       if (at + 1 < links.size()) {
-        visited.prefetch(links[at + 1]);
-        __builtin_prefetch(graph.getDataByInternalId(links[at + 1]));
+        visited_.prefetch(links[at + 1]);
+        __builtin_prefetch(graph_->getDataByInternalId(links[at + 1]));
       }
-      if (visited.visit(links[at])) {
-        meet(links[at]);
-      }
+      meet(links[at]);
     }
   }
-  return nearest;
+
+ private:
+  Graph* graph_;
+  Distances* distances_;
+  VisitedNodes visited_;
+  int number_;
+};
+
+/// Up to `width` nodes of small distances that links lead to from `entry` in one level, none of them erased, and of those for
+/// which `asked`, EverySlot or an AskedSlots, is true. Ends where that gives up. Throws std::bad_alloc.
+template <Beside beside, class Asked>
+[[nodiscard]] Candidates nearest_in_level(Graph& graph, Distances& distance_of, Node entry, int level, std::size_t width,
+                                          Asked& asked) {
+  Level<beside> walked(graph, distance_of, level);
+  return index_support::nearest_in_level<Candidates>(walked, entry, width, asked);
 }
 
 }  // namespace hnswlib_graph

@@ -4,12 +4,12 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <optional>
 #include <span>
 #include <vector>
 
-#include "iqdb/index.hpp"
 #include "iqdb/index/support/distance.hpp"
-#include "iqdb/index/support/slot_table.hpp"
+#include "iqdb/index_error.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/types.hpp"
 
@@ -32,37 +32,44 @@ struct Found {
   return a.distance < b.distance || (!(b.distance < a.distance) && a.slot < b.slot);
 }
 
-/// Every vector of a table, without distances.
-[[nodiscard]] inline std::vector<Found> every_vector(const SlotTable& slots) {
-  std::vector<Found> found;
-  found.reserve(slots.size());
-  for (std::size_t slot = 0; slot < slots.slots(); ++slot) {
-    if (!slots.is_free(slot)) {
-      found.push_back({.slot = slot, .distance = 0.0F});
-    }
+/// Throws IndexError invalid_config for a radius that is not a number: no distance would be within it.
+inline void check_radius(const SearchParams& params) {
+  if (params.radius && std::isnan(*params.radius)) {
+    throw IndexError(IndexErrorKind::invalid_config,
+                     "the radius of the search is not a number; give a distance, or leave the radius out");
   }
-  return found;
+}
+
+/// Whether a search may return what is this far away. With a radius, a distance that is not a number is too far.
+[[nodiscard]] inline bool is_within(const std::optional<float>& radius, float distance) noexcept {
+  return !radius || distance <= *radius;
 }
 
 /// Measures the distances of `found` with distance() and keeps the nearest `most`, in order. A library's own distances have
-/// other formulas and other rounding. `vector_in(slot)` is the vector in a slot. Precondition: most <= found.size().
+/// other formulas and other rounding. `vector_in(slot)` is the vector in a slot.
 template <class VectorIn>
 void rank(std::vector<Found>& found, std::size_t most, DistanceMetric metric, std::span<const float> query,
           VectorIn&& vector_in) {
   for (Found& each : found) {
     each.distance = distance(metric, query, vector_in(each.slot));
   }
-  std::ranges::partial_sort(found, found.begin() + static_cast<std::ptrdiff_t>(most), nearer);
-  found.resize(most);
+  const std::size_t kept = std::min(most, found.size());
+  std::ranges::partial_sort(found, found.begin() + static_cast<std::ptrdiff_t>(kept), nearer);
+  found.resize(kept);
 }
 
-/// The hits for `nearest`, with the identifiers and metadata of `slots`.
-[[nodiscard]] inline std::vector<Hit> hits_of(const std::vector<Found>& nearest, const SlotTable& slots) {
+/// The hits for `nearest`, with the identifiers of `content`, and its metadata if the search asks for them. `content` has
+/// `id(slot)` and `metadata(slot)`.
+template <class Content>
+[[nodiscard]] std::vector<Hit> hits_of(const std::vector<Found>& nearest, const Content& content,
+                                       const SearchParams& params) {
   std::vector<Hit> hits;
   hits.reserve(nearest.size());
   for (const Found& found : nearest) {
-    hits.push_back(
-        {.id = slots.id(found.slot), .distance = found.distance, .metadata = copied(slots.metadata(found.slot))});
+    hits.push_back({.id = content.id(found.slot), .distance = found.distance, .metadata = {}});
+    if (params.with_metadata) {
+      hits.back().metadata = copied(content.metadata(found.slot));
+    }
   }
   return hits;
 }

@@ -1,5 +1,5 @@
-// Rows: vectors with their identifiers and metadata, one behind the other in memory, and exact search among them. The
-// exact indexes keep their contents in it.
+// Rows: vectors with their identifiers and metadata, one behind the other in memory. The exact indexes keep their contents
+// in it.
 //
 // Invariants: rows and vectors are in the same order; a call that throws has changed nothing.
 #pragma once
@@ -16,8 +16,6 @@
 
 #include "iqdb/index/support/argument_checks.hpp"
 #include "iqdb/index/support/dimension.hpp"
-#include "iqdb/index/support/distance.hpp"
-#include "iqdb/index/support/nearest.hpp"
 #include "iqdb/index_error.hpp"
 #include "iqdb/persist/bytes/huge_pages.hpp"
 #include "iqdb/persist/bytes/stream.hpp"
@@ -150,7 +148,7 @@ class Rows {
   void for_each(Visit&& visit) const {
     for (std::size_t row = 0; row < rows_.size(); ++row) {
       if (!rows_[row].erased) {
-        visit(rows_[row].id, vector_at(row), rows_[row].metadata);
+        visit(rows_[row].id, vector(row), rows_[row].metadata);
       }
     }
   }
@@ -169,37 +167,40 @@ class Rows {
     }
   }
 
-  /// The `params.k` rows nearest to `query` by distance(), nearest first, and in order at equal distance. Throws
-  /// IndexError dimension_mismatch if the query does not have dim() components.
-  [[nodiscard]] std::vector<Hit> search(DistanceMetric metric, std::span<const float> query,
-                                        const SearchParams& params) const {
-    check_dimension(query.size(), dim_, "query");
-    std::vector<Found> nearest;  // a heap: the farthest of the nearest first
-    const std::size_t most = std::min(params.k, size());
-    nearest.reserve(most);
-    for (std::size_t row = 0; row < rows_.size() && most > 0; ++row) {
-      if (rows_[row].erased) {
-        continue;
-      }
-      const Found candidate{.slot = row, .distance = distance(metric, query, vector_at(row))};
-      if (nearest.size() < most) {
-        nearest.push_back(candidate);
-        std::push_heap(nearest.begin(), nearest.end(), nearer);
-      } else if (nearer(candidate, nearest.front())) {
-        std::pop_heap(nearest.begin(), nearest.end(), nearer);
-        nearest.back() = candidate;
-        std::push_heap(nearest.begin(), nearest.end(), nearer);
-      }
-    }
-    std::sort_heap(nearest.begin(), nearest.end(), nearer);
+  /// The number of rows, erased ones among them. Every row has a number below this.
+  [[nodiscard]] std::size_t rows() const noexcept { return rows_.size(); }
 
-    std::vector<Hit> hits;
-    hits.reserve(nearest.size());
-    for (const Found& candidate : nearest) {
-      const Row& row = rows_[candidate.slot];
-      hits.push_back({.id = row.id, .distance = candidate.distance, .metadata = copied(row.metadata)});
-    }
-    return hits;
+  /// Whether a row is a gap that an erasure left. Precondition: row < rows().
+  [[nodiscard]] bool is_erased(std::size_t row) const noexcept { return rows_[row].erased; }
+
+  /// The identifier of a row that is not erased.
+  [[nodiscard]] const VectorId& id(std::size_t row) const noexcept { return rows_[row].id; }
+
+  /// The metadata of a row that is not erased.
+  [[nodiscard]] const std::optional<Metadata>& metadata(std::size_t row) const noexcept { return rows_[row].metadata; }
+
+  /// The vector of a row that is not erased.
+  [[nodiscard]] std::span<const float> vector(std::size_t row) const {
+    return std::span<const float>(vectors_).subspan(row * dim_, dim_);
+  }
+
+  /// The row of an identifier, or nothing if no row has it.
+  [[nodiscard]] std::optional<std::size_t> find(const VectorId& id) const {
+    const auto place = row_of_.find(id);
+    return place == row_of_.end() ? std::nullopt : std::optional(place->second);
+  }
+
+  /// Gives the row of an identifier other metadata. Throws IndexError not_found if no row has the identifier.
+  void set_metadata(const VectorId& id, std::optional<Metadata> metadata) {
+    require_present(id);
+    rows_[row_of_.find(id)->second].metadata = std::move(metadata);
+  }
+
+  /// Makes room for so many rows in all. Throws std::bad_alloc, std::length_error.
+  void reserve(std::size_t rows) {
+    row_of_.reserve(rows);
+    rows_.reserve(rows);
+    vectors_.reserve(rows * dim_);
   }
 
  private:
@@ -207,14 +208,10 @@ class Rows {
     throw IndexError(IndexErrorKind::not_found, "the index holds no vector " + to_string(id));
   }
 
-  [[nodiscard]] std::span<const float> vector_at(std::size_t row) const {
-    return std::span<const float>(vectors_).subspan(row * dim_, dim_);
-  }
-
   // Allocates nothing, and so cannot fail.
   void move_row(std::size_t from, std::size_t to) noexcept {
-    const std::span<const float> vector = vector_at(from);
-    std::copy(vector.begin(), vector.end(), vectors_.begin() + static_cast<std::ptrdiff_t>(to * dim_));
+    const std::span<const float> moved = vector(from);
+    std::ranges::copy(moved, vectors_.begin() + static_cast<std::ptrdiff_t>(to * dim_));
     rows_[to] = std::move(rows_[from]);
     row_of_.find(rows_[to].id)->second = to;
   }

@@ -1,24 +1,24 @@
 // SlotIndex: the part of an adapter that is the same for every library.
 //
 // Invariants: every identifier has one slot, and the library keeps its vector under that number; a mutation that throws
-// has changed nothing; the hits of a search are ordered by distance(), not by the library's own distances.
+// has changed nothing.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
-#include <initializer_list>
 #include <optional>
 #include <span>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
 #include "iqdb/index.hpp"
 #include "iqdb/index/support/argument_checks.hpp"
+#include "iqdb/index/support/content.hpp"
 #include "iqdb/index/support/dimension.hpp"
 #include "iqdb/index/support/graph_wear.hpp"
-#include "iqdb/index/support/nearest.hpp"
 #include "iqdb/index/support/payload.hpp"
+#include "iqdb/index/support/slot_search.hpp"
 #include "iqdb/index/support/slot_table.hpp"
 #include "iqdb/index_error.hpp"
 #include "iqdb/insert_many.hpp"
@@ -45,12 +45,21 @@ namespace index_support {
 ///   the SlotTable::Additions; if it throws, the library finds none of them
 /// - `check_remove(slot)`: throws IndexError if the library cannot remove that vector
 /// - `remove(slot)`: removes a vector from the library and from the table; throws nothing directly behind place()
-/// - `near(query, most, params)`: up to `most` vectors near the query, as a std::vector<Found> without distances
+/// - `near(query, most, params, asked)`: up to `most` vectors near the query for which `asked`, EverySlot or an AskedSlots, is true, as a
+///   std::vector<Found> without distances; ends soon when that has given up
+/// - `most_questions(wanted)`: how many vectors a search that wants so many may ask a filter about before it is less work to
+///   compare with each admitted one
+/// - `queries_together`: a static constant, for how many queries the library searches in one call; where it is more than 1,
+///   `near_many(queries, most, params)` does so, and returns what near() returns for each
+/// - `reserve_vectors(vectors)`: makes room in the library for so many in all
 /// - `vectors()`: a function object that returns the vector in a taken slot, as a span that is valid until its next
 ///   call
 /// - `decode(reader)`, static: makes the index from a payload
 template <class Derived>
-class SlotIndex : public InsertOverloads<SlotIndex<Derived>>, public UpsertOverloads<SlotIndex<Derived>> {
+class SlotIndex : public InsertOverloads<SlotIndex<Derived>>,
+                  public UpsertOverloads<SlotIndex<Derived>>,
+                  public SlotSearch<Derived>,
+                  public Content<SlotIndex<Derived>> {
  public:
   /// load_from checks everything that it reads.
   static constexpr bool trusts_nothing = true;
@@ -161,30 +170,29 @@ class SlotIndex : public InsertOverloads<SlotIndex<Derived>>, public UpsertOverl
     derived().remove(slot);
   }
 
-  /// Returns the `params.k` vectors found to be nearest to `query`, nearest first, or all vectors if the index holds
-  /// fewer. The comment at the adapter's class says what `params.ef` means. Distances are those of FlatIndex::search,
-  /// between the query and the vector as it is kept. Throws IndexError dimension_mismatch, and invalid_vector for a
-  /// query with a component that is not finite, or whose distances the library could not tell. Several threads may
-  /// search at the same time.
-  [[nodiscard]] std::vector<Hit> search(std::span<const float> query, const SearchParams& params = {}) const {
-    derived().check_form(query, VectorRole::query);
-    const auto kept = derived().kept_form(query);
-    const std::size_t most = std::min(params.k, size());
-    if (most == 0) {
-      return {};
-    }
-    std::vector<Found> nearest = derived().near(kept, most, params);
-    if (nearest.size() < most) {
-      // No link or list leads to the other vectors any more, or they are too far away for a float.
-      nearest = every_vector(slots_);
-    }
-    rank(nearest, most, metric_, kept, derived().vectors());
-    return hits_of(nearest, slots_);
+  /// Throws what update_metadata would throw, except std::bad_alloc.
+  void check_update_metadata(const VectorId& id, const std::optional<Metadata>& metadata) const {
+    check_storable(metadata);
+    std::ignore = slots_.at(id);
   }
 
-  /// As above, for a query written as a braced list of its components.
-  [[nodiscard]] std::vector<Hit> search(std::initializer_list<float> query, const SearchParams& params = {}) const {
-    return search(std::span<const float>(query.begin(), query.size()), params);
+  /// Replaces the metadata of an identifier, and leaves its vector where it is. If it throws, nothing has changed: IndexError
+  /// not_found if the index does not hold the identifier, invalid_config or resource_limit for metadata that cannot be stored.
+  void update_metadata(const VectorId& id, std::optional<Metadata> metadata) {
+    check_update_metadata(id, metadata);
+    slots_.set_metadata(slots_.at(id), std::move(metadata));
+  }
+
+  /// Makes room for so many vectors in all, so that the next insertions need not move them. Throws IndexError resource_limit if
+  /// the library has no numbers for so many; std::bad_alloc. It changes no content, so that a log has nothing to say of it:
+  /// `db.tune([](auto& index) { index.reserve(n); })`.
+  void reserve(std::size_t vectors) {
+    require_not_moved_from(dim_);
+    if (vectors > size()) {
+      require_numbers_left(vectors - size());
+      slots_.reserve(vectors);
+      derived().reserve_vectors(vectors);
+    }
   }
 
   /// Calls `visit(id, vector, metadata)` for each vector in the form in which it is kept, with a `const VectorId&`, a
@@ -207,7 +215,28 @@ class SlotIndex : public InsertOverloads<SlotIndex<Derived>>, public UpsertOverl
 
  private:
   friend Derived;  // which also works with the table
+  friend SlotSearch<Derived>;
+  friend Content<SlotIndex>;
   SlotIndex(std::size_t dim, DistanceMetric metric) noexcept : dim_(dim), metric_(metric) {}
+
+  template <class Visit>
+  bool visit_one(const VectorId& id, Visit&& visit) const {
+    const std::optional<std::size_t> slot = slots_.find(id);
+    if (slot) {
+      auto vector_in = derived().vectors();
+      visit(std::span<const float>(vector_in(*slot)), slots_.metadata(*slot));
+    }
+    return slot.has_value();
+  }
+
+  template <class Visit>
+  void visit_ids(Visit&& visit) const {
+    for (std::size_t slot = 0; slot < slots_.slots(); ++slot) {
+      if (!slots_.is_free(slot)) {
+        visit(slots_.id(slot));
+      }
+    }
+  }
 
   void check_addition(const VectorId& id, std::span<const float> vector,
                       const std::optional<Metadata>& metadata) const {

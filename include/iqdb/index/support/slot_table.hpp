@@ -218,6 +218,19 @@ class SlotTable {
     rows_.pop_back();
   }
 
+  /// Gives a taken slot other metadata. Precondition: check_storable(metadata) does not throw.
+  void set_metadata(std::size_t slot, std::optional<Metadata> metadata) noexcept {
+    rows_[slot]->metadata = std::move(metadata);
+  }
+
+  /// Makes room for so many slots in all. Throws std::bad_alloc.
+  void reserve(std::size_t slots) {
+    if (slots > rows_.size()) {
+      make_room_for(slots - rows_.size());
+    }
+    slot_of_.reserve(slots);
+  }
+
   /// Writes the table: the number of slots, then for each slot whether it is taken, and if so its identifier and
   /// metadata.
   void save_to(Writer& writer) const {

@@ -84,6 +84,15 @@ class SlotGraph {
 
   [[nodiscard]] const UsearchConfig& config() const noexcept { return config_; }
 
+  /// usearch's object; null while nothing was added.
+  [[nodiscard]] const unum::usearch::index_dense_t* native() const noexcept { return graph_.get(); }
+
+  /// Makes room for so many vectors in all, at most most_nodes. Throws std::bad_alloc, IndexError resource_limit.
+  void make_room_for_all(std::size_t vectors) {
+    const std::size_t held = graph_ ? graph_->size() : 0;
+    make_room_for(std::max(vectors, held) - held);
+  }
+
   /// The number of nodes, including the erased ones.
   [[nodiscard]] std::size_t nodes() const noexcept { return graph_ ? get_slot(graph_->cend()) : 0; }
 
@@ -139,13 +148,24 @@ class SlotGraph {
     try_to_finish_erasures();
   }
 
-  /// Returns up to `most` vectors that are nearest by usearch's own distances, or none if one of these is not a number.
-  /// Looks at `candidates` vectors, or at all if `exact`. Precondition: the graph holds at least one vector.
+  /// Returns up to `most` vectors that are nearest by usearch's own distances, of those for which `asked`, EverySlot or an
+  /// AskedSlots, is true; or none if one of the distances is not a number. Looks at `candidates` vectors, or at all if `exact`.
+  /// Precondition: the graph holds at least one vector.
+  template <class Asked>
   [[nodiscard]] std::vector<index_support::Found> search(std::span<const float> query, std::size_t most,
-                                                         std::size_t candidates, bool exact) const {
+                                                         std::size_t candidates, bool exact, Asked& asked) const {
     const Workplace workplace(*workplaces_);
-    const auto result =
-        accepted("search", [&] { return graph_->search(query.data(), candidates, workplace.number(), exact); });
+    const auto result = accepted("search", [&] {
+      if constexpr (Asked::admits_every) {
+        return graph_->search(query.data(), candidates, workplace.number(), exact);
+      } else {
+        const auto admits = [&](std::uint64_t key) noexcept {
+          const auto slot = static_cast<std::size_t>(slot_of(key));
+          return !is_unfinished(slot) && asked(slot);
+        };
+        return graph_->filtered_search(query.data(), candidates, admits, workplace.number(), exact);
+      }
+    });
     std::vector<index_support::Found> found;
     for (std::size_t at = 0; at < result.size(); ++at) {
       if (std::isnan(result[at].distance)) {
