@@ -7,7 +7,13 @@ set(iqdb_persist_headers
     iqdb/persist/version.hpp
     iqdb/text.hpp
     iqdb/index_error.hpp
+    iqdb/copied.hpp
+    iqdb/vector_id.hpp
+    iqdb/metadata.hpp
+    iqdb/search.hpp
+    iqdb/stored_vector.hpp
     iqdb/types.hpp
+    iqdb/search_overloads.hpp
     iqdb/insert_many.hpp
     iqdb/index.hpp
     iqdb/explain_index.hpp
@@ -150,6 +156,7 @@ set(iqdb_persist_headers
     iqdb/persist/shared_entry.hpp
     iqdb/persist/shared_checkpoints.hpp
     iqdb/persist/shared_state.hpp
+    iqdb/persist/shared_reads.hpp
     iqdb/persist/shared_index.hpp
     iqdb/persist/follower.hpp
     iqdb/persist/compiled.hpp
@@ -162,10 +169,17 @@ set(iqdb_persist_headers
     iqdb/index/support/drawn_number.hpp
     iqdb/index/support/slot_table.hpp
     iqdb/index/support/nearest.hpp
+    iqdb/index/support/queries.hpp
+    iqdb/index/support/batch_threads.hpp
+    iqdb/index/support/content.hpp
     iqdb/index/support/payload.hpp
     iqdb/index/support/rows.hpp
+    iqdb/index/support/exact_search.hpp
     iqdb/index/support/graph_wear.hpp
+    iqdb/index/support/slot_filter.hpp
+    iqdb/index/support/slot_search.hpp
     iqdb/index/support/slot_index.hpp
+    iqdb/index/support/graph_walk.hpp
     iqdb/index/support/foreign_file.hpp
     iqdb/index/support/foreign_index.hpp
     iqdb/index/flat.hpp
@@ -181,6 +195,7 @@ set(iqdb_persist_headers
     iqdb/index/hnswlib.hpp
     iqdb/index/faiss/native.hpp
     iqdb/index/faiss/stream.hpp
+    iqdb/index/faiss/selector.hpp
     iqdb/index/faiss/part.hpp
     iqdb/index/faiss/flat_part.hpp
     iqdb/index/faiss/hnsw_graph.hpp

@@ -5,6 +5,8 @@
 #include <utility>
 #include <variant>
 
+#include "iqdb/persist/requirements.hpp"
+
 namespace iqdb {
 
 /// Copies a variant, even when memory may run out. With libstdc++ the copy of a std::variant that holds a string has

@@ -89,6 +89,20 @@ concept ChecksUpsert = requires(const I& index, const VectorId& id, std::span<co
   index.check_upsert(id, vector, metadata);
 };
 
+/// `i.update_metadata(id, metadata)` replaces the metadata of an identifier and leaves its vector as it is. It throws
+/// IndexError to reject it, and then has changed nothing.
+template <class I>
+concept UpdatesMetadata = requires(I& index, const VectorId& id, std::optional<Metadata> metadata) {
+  index.update_metadata(id, std::move(metadata));
+};
+
+/// `i.check_update_metadata(id, metadata)` throws what `update_metadata` would throw, except std::bad_alloc, and changes
+/// nothing.
+template <class I>
+concept ChecksUpdateMetadata = requires(const I& index, const VectorId& id, const std::optional<Metadata>& metadata) {
+  index.check_update_metadata(id, metadata);
+};
+
 /// `i.insert_many(rows, threads)` adds all rows, as if each were inserted in their order, or throws what insert would throw
 /// for one of them and has changed nothing. It may work in the LentThreads. A replay, a batch and a group of callers call
 /// it for insertions that follow one another; where it throws, they insert the rows one by one. Write
@@ -117,7 +131,7 @@ concept FreezesByFork = requires {
 };
 
 /// `static constexpr bool concurrent_reads = true`: any thread may call the const members of the index while another
-/// thread, one at a time, inserts, erases or upserts. What a reader meets of a mutation is up to the index. A SharedIndex
+/// thread, one at a time, inserts, erases, upserts or updates metadata. What a reader meets of a mutation is up to the index. A SharedIndex
 /// then lets readers and mutations pass each other: a reader may see the first mutations of a batch before the last.
 template <class I>
 concept ConcurrentReads = requires {
@@ -135,6 +149,24 @@ concept TrustsNothing = requires {
 template <class I>
 concept Searchable = requires(const I& index, std::span<const float> query, const SearchParams& params) {
   { index.search(query, params) } -> std::convertible_to<std::vector<Hit>>;
+};
+
+/// `i.search_many(queries, params, threads)` returns the nearest vectors of each query; the queries lie one behind the other,
+/// and `threads` is how many threads may search, or 0.
+template <class I>
+concept SearchesMany = requires(const I& index, std::span<const float> queries, const SearchParams& params,
+                                std::size_t threads) {
+  { index.search_many(queries, params, threads) } -> std::convertible_to<std::vector<std::vector<Hit>>>;
+};
+
+/// `i.contains(id)`, `i.find(id)`, `i.metadata(id)` and `i.ids()` give back what the index holds. `find` returns nothing, and
+/// `metadata` throws IndexError not_found, for an identifier that it does not hold.
+template <class I>
+concept GivesContent = requires(const I& index, const VectorId& id) {
+  { index.contains(id) } -> std::convertible_to<bool>;
+  { index.find(id) } -> std::convertible_to<std::optional<StoredVector>>;
+  { index.metadata(id) } -> std::convertible_to<std::optional<Metadata>>;
+  { index.ids() } -> std::convertible_to<std::vector<VectorId>>;
 };
 
 /// An index that can also be searched.

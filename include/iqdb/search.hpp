@@ -18,9 +18,9 @@ namespace iqdb {
 
 /// `admits(id, metadata)` or `admits(id)` tells whether a search may return a vector.
 template <class Admits>
-concept SearchPredicate =
-    std::predicate<const Admits&, const VectorId&, const std::optional<Metadata>&> ||
-    std::predicate<const Admits&, const VectorId&>;
+concept SearchPredicate = std::predicate < const Admits&,
+        const VectorId&, const std::optional<Metadata>
+& > || std::predicate<const Admits&, const VectorId&>;
 
 /// The predicate that admits every vector.
 struct AdmitsEvery {
@@ -64,9 +64,7 @@ class SearchFilter {
   /// As above, of any range of identifiers or integers. Throws IndexError invalid_config for a negative one.
   template <std::ranges::input_range Ids>
     requires(std::convertible_to<std::ranges::range_reference_t<const Ids>, VectorId>)
-  [[nodiscard]] static SearchFilter allow(const Ids& ids) {
-    return allow(set_of(ids));
-  }
+  [[nodiscard]] static SearchFilter allow(const Ids& ids) { return allow(set_of(ids)); }
 
   /// Admits all vectors but those of these identifiers. Throws std::bad_alloc.
   [[nodiscard]] static SearchFilter deny(std::unordered_set<VectorId> ids) {
@@ -76,9 +74,7 @@ class SearchFilter {
   /// As above, of any range of identifiers or integers. Throws IndexError invalid_config for a negative one.
   template <std::ranges::input_range Ids>
     requires(std::convertible_to<std::ranges::range_reference_t<const Ids>, VectorId>)
-  [[nodiscard]] static SearchFilter deny(const Ids& ids) {
-    return deny(set_of(ids));
-  }
+  [[nodiscard]] static SearchFilter deny(const Ids& ids) { return deny(set_of(ids)); }
 
   /// Whether every vector is admitted without a question.
   [[nodiscard]] bool admits_all() const noexcept { return rule_ == nullptr; }
@@ -152,8 +148,8 @@ struct SearchParams {
   /// A value of k that bounds nothing, for a search by radius.
   static constexpr std::size_t no_limit = std::numeric_limits<std::size_t>::max();
 
-  std::size_t k = 10;                      ///< the most hits to return
-  std::optional<std::size_t> ef = {};      ///< how many candidates a search in a graph looks at; exact indexes ignore it
+  std::size_t k = 10;                  ///< the most hits to return
+  std::optional<std::size_t> ef = {};  ///< how many candidates a search in a graph looks at; exact indexes ignore it
   std::optional<std::size_t> probes = {};  ///< how many lists a search in an IVF index looks into; others ignore it
   std::optional<float> radius = {};        ///< hits that are farther away are left out; k still bounds their number
   SearchFilter filter = {};                ///< which vectors may be hits

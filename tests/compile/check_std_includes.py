@@ -20,7 +20,7 @@ NAMES = {
         sort_heap ranges::find ranges::copy ranges::any_of ranges::all_of ranges::none_of ranges::fill ranges::sort
         ranges::partial_sort
         ranges::max_element ranges::for_each ranges::equal ranges::binary_search ranges::transform ranges::reverse
-        ranges::mismatch ranges::generate ranges::find_if ranges::find_if_not ranges::find_first_of ranges::adjacent_find""",
+        ranges::copy_if ranges::move ranges::mismatch ranges::generate ranges::find_if ranges::find_if_not ranges::find_first_of ranges::adjacent_find""",
     "array": "array",
     "atomic": "atomic memory_order_relaxed",
     "bit": "endian bit_cast bit_width countr_zero has_single_bit",
@@ -32,7 +32,7 @@ NAMES = {
     "cmath": "sqrt isnan isfinite ldexp log",
     "compare": "strong_ordering",
     "concepts": """same_as convertible_to derived_from integral floating_point movable copyable copy_constructible
-        move_constructible constructible_from invocable""",
+        move_constructible constructible_from invocable predicate""",
     "condition_variable": "condition_variable",
     "cstddef": "byte ptrdiff_t nullptr_t to_integer",
     "cstdint": "uint8_t uint16_t uint32_t uint64_t int8_t int16_t int32_t int64_t uintptr_t",
@@ -45,6 +45,7 @@ NAMES = {
     "functional": "function hash greater less",
     "future": "future promise",
     "initializer_list": "initializer_list",
+    "iterator": "back_inserter",
     "limits": "numeric_limits",
     "map": "map",
     "memory": """unique_ptr shared_ptr make_unique make_shared make_unique_for_overwrite allocator""",
@@ -53,6 +54,7 @@ NAMES = {
     "optional": "optional nullopt",
     "queue": "priority_queue",
     "random": "random_device mt19937_64",
+    "ranges": "ranges::input_range ranges::range_reference_t",
     "set": "set",
     "shared_mutex": "shared_mutex shared_lock",
     "span": "span as_bytes as_writable_bytes",

@@ -10,7 +10,6 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
-#include <initializer_list>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -21,7 +20,6 @@
 #include <tuple>
 #include <type_traits>
 #include <utility>
-#include <vector>
 
 #include "iqdb/index.hpp"
 #include "iqdb/persist/bytes/fair_mutex.hpp"
@@ -32,6 +30,7 @@
 #include "iqdb/persist/process_mark.hpp"
 #include "iqdb/persist/progress.hpp"
 #include "iqdb/persist/shared_index.hpp"
+#include "iqdb/persist/shared_reads.hpp"
 #include "iqdb/persist/snapshot/snapshot_format.hpp"
 #include "iqdb/persist/storage/file_storage.hpp"
 #include "iqdb/persist/storage/storage.hpp"
@@ -72,7 +71,7 @@ struct FollowerStats {
 /// Every member may be called from any thread at any time, but for the destructor. It can neither be copied nor moved. In the
 /// child of a fork every call throws PersistError poisoned, and the destructor does nothing.
 template <Persistable I, Storage S = FileStorage>
-class Follower {
+class Follower : public SharedReads<Follower<I, S>, I> {
   static_assert(Index<I>, "Follower<I> applies the mutations of a log: I needs what concept Index asks for");
   static_assert(GrowingFile<typename S::File>, "Follower<I, S> reads files that grow: S::File needs refresh()");
 
@@ -131,18 +130,6 @@ class Follower {
     const ThreadInCall mark(state_.get(), true);
     const FairMutex::Reading guard(state_->content);
     return std::forward<Look>(look)(std::as_const(*state_->index));
-  }
-
-  /// The nearest vectors, beside other readers. Throws what the index throws.
-  [[nodiscard]] std::vector<Hit> search(std::span<const float> query,
-                                        const SearchParams& params = {}) const requires Searchable<I> {
-    return read([&](const I& index) { return index.search(query, params); });
-  }
-
-  /// The same, for a query that is written as a list.
-  [[nodiscard]] std::vector<Hit> search(std::initializer_list<float> query,
-                                        const SearchParams& params = {}) const requires Searchable<I> {
-    return search(std::span(query.begin(), query.size()), params);
   }
 
   /// The LSN of the last mutation that it holds; 0 without a log. Waits for nothing.

@@ -163,7 +163,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
   /// The LSN of the last mutation taken; 0 with the log off.
   [[nodiscard]] std::uint64_t lsn() const noexcept { return opened_.log ? opened_.log->writer->lsn() : opened_.lsn; }
 
-  /// The size of the log in bytes, without space prepared ahead; 0 with the log off. A checkpoint makes it small again.
+  /// The size of the log in bytes, without space prepared ahead; 0 with the log off.
   [[nodiscard]] std::uint64_t log_bytes() const noexcept { return opened_.log ? opened_.log->writer->end().offset : 0; }
 
   /// What it has done since it was opened, and how it stands. What is about the log is empty after close().
@@ -195,15 +195,9 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
   /// vector); poisoned; unlogged_changes after index_mut(); and IndexError if the metadata cannot be stored
   /// (check_storable). PersistError read_only; reentered.
   void insert(VectorId id, std::span<const float> vector, std::optional<Metadata> metadata = {}) requires Index<I> {
-    const CallUnderWay call(in_call_);
-    if (!logs_next()) {
-      opened_.index.insert(std::move(id), vector, std::move(metadata));
-      return;
-    }
-    check_before_insert(opened_.index, id, vector, metadata);
-    const LsnRange lsns = log(1, [&](Writer& writer) { write_insert(writer, id, vector, metadata); });
-    apply_or_abort(lsns,
-                   [&](bool& /*half_done*/) { opened_.index.insert(std::move(id), vector, std::move(metadata)); });
+    mutate([&] { check_before_insert(opened_.index, id, vector, metadata); },
+           [&](Writer& writer) { write_insert(writer, id, vector, metadata); },
+           [&](bool& /*half_done*/) { opened_.index.insert(std::move(id), vector, std::move(metadata)); });
   }
 
   /// Adds a vector, or replaces the vector and the metadata of that identifier. Durability and exceptions are those of
@@ -211,26 +205,22 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
   /// its check_vector or check_insert prevents, the log is poisoned and a load has the old vector; with the log off the
   /// old vector is gone.
   void upsert(VectorId id, std::span<const float> vector, std::optional<Metadata> metadata = {}) requires Index<I> {
-    const CallUnderWay call(in_call_);
-    const bool logged = logs_next();
-    check_before_upsert(opened_.index, id, vector, metadata);
-    const auto body = [&](Writer& writer) { write_upsert(writer, id, vector, metadata); };
-    const LsnRange lsns = logged ? log(1, body) : LsnRange();
-    apply_or_abort(lsns, [&](bool& half_done) {
-      upsert_into(opened_.index, std::move(id), vector, std::move(metadata), half_done);
-    });
+    mutate([&] { check_before_upsert(opened_.index, id, vector, metadata); },
+           [&](Writer& writer) { write_upsert(writer, id, vector, metadata); },
+           [&](bool& half_done) { upsert_into(opened_.index, std::move(id), vector, std::move(metadata), half_done); });
   }
 
   /// Removes a vector. Durability and exceptions are those of insert.
   void erase(const VectorId& id) requires Index<I> {
-    const CallUnderWay call(in_call_);
-    if (!logs_next()) {
-      opened_.index.erase(id);
-      return;
-    }
-    check_before_erase(opened_.index, id);
-    const LsnRange lsns = log(1, [&](Writer& writer) { write_erase(writer, id); });
-    apply_or_abort(lsns, [&](bool& /*half_done*/) { opened_.index.erase(id); });
+    mutate([&] { check_before_erase(opened_.index, id); }, [&](Writer& writer) { write_erase(writer, id); },
+           [&](bool& /*half_done*/) { opened_.index.erase(id); });
+  }
+
+  /// Replaces the metadata of a vector, which stays as it is. Durability and exceptions are those of insert.
+  void update_metadata(const VectorId& id, std::optional<Metadata> metadata) requires UpdatesMetadata<I> {
+    mutate([&] { check_before_update_metadata(opened_.index, id, metadata); },
+           [&](Writer& writer) { write_update_metadata(writer, id, metadata); },
+           [&](bool& /*half_done*/) { opened_.index.update_metadata(id, std::move(metadata)); });
   }
 
   /// Applies the mutations of a batch in order. With the log on they are one record and one sync: after a crash all are
@@ -246,10 +236,9 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
       return;
     }
     const bool logged = logs_next();
-    const auto fail = [&](std::size_t position) { batch_errors::rethrow_for(mutations, position); };
-    check_before_batch(opened_.index, mutations, fail);
-    const auto body = [&](Writer& writer) { write_batch(writer, mutations); };
-    const LsnRange lsns = logged ? log(mutations.size(), body) : LsnRange();
+    check_before_batch(opened_.index, mutations, [&](std::size_t at) { batch_errors::rethrow_for(mutations, at); });
+    const LsnRange lsns =
+        logged ? log(mutations.size(), [&](Writer& writer) { write_batch(writer, mutations); }) : LsnRange();
     measured(mutations.size() == 1,
              [&] { logged_mutation::apply_batch(opened_.index, opened_.log.get(), insert_runs_, mutations, lsns); });
   }
@@ -343,9 +332,16 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
     return {.first = first, .last = first + mutations - 1};
   }
 
-  template <class Apply>
-  void apply_or_abort(const LsnRange& lsns, Apply&& apply) {
-    measured(true, [&] { logged_mutation::apply_or_abort(opened_.log.get(), lsns, std::forward<Apply>(apply)); });
+  // Makes one mutation. With the log on, `check()` and `write_body(writer)` are called before `apply(half_done)`.
+  template <class Check, class WriteBody, class Apply>
+  void mutate(Check&& check, WriteBody&& write_body, Apply&& apply) {
+    const CallUnderWay call(in_call_);
+    LsnRange lsns;
+    if (logs_next()) {
+      check();
+      lsns = log(1, write_body);
+    }
+    measured(true, [&] { logged_mutation::apply_or_abort(opened_.log.get(), lsns, apply); });
   }
 
   // Calls `apply()`, which applies the mutations of a record, one or a batch. With the log on, a checkpoint that is due is made

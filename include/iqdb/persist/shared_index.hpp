@@ -5,19 +5,18 @@
 #include <cstdint>
 #include <filesystem>
 #include <future>
-#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <span>
 #include <tuple>
 #include <type_traits>
 #include <utility>
-#include <vector>
 
 #include "iqdb/index.hpp"
 #include "iqdb/insert_overloads.hpp"
 #include "iqdb/persist/config.hpp"
 #include "iqdb/persist/persistable.hpp"
+#include "iqdb/persist/shared_reads.hpp"
 #include "iqdb/persist/shared_state.hpp"
 #include "iqdb/persist/snapshot/freeze.hpp"
 #include "iqdb/persist/snapshot/snapshot.hpp"
@@ -62,7 +61,9 @@ struct GroupsWithoutClock;
 /// makes one that a pointer holds. In the child of a fork every call throws poisoned, and the destructor does nothing. So does a
 /// call whose callback has forked, when the callback returns in the child; a thread of this object ends such a child.
 template <Persistable I, Storage S = FileStorage>
-class SharedIndex : public InsertOverloads<SharedIndex<I, S>>, public UpsertOverloads<SharedIndex<I, S>> {
+class SharedIndex : public InsertOverloads<SharedIndex<I, S>>,
+                    public UpsertOverloads<SharedIndex<I, S>>,
+                    public SharedReads<SharedIndex<I, S>, I> {
   static_assert(Index<I>, "SharedIndex<I> makes the mutations of I by itself: I needs what concept Index asks for");
 
  public:
@@ -132,6 +133,11 @@ class SharedIndex : public InsertOverloads<SharedIndex<I, S>>, public UpsertOver
   /// Removes a vector. Throws as PersistedIndex::erase does.
   void erase(VectorId id) { state_->commit(MutationCall{.op = FrameOp::erase, .id = std::move(id)}); }
 
+  /// Replaces the metadata of a vector, which stays as it is. Throws as PersistedIndex::update_metadata does.
+  void update_metadata(VectorId id, std::optional<Metadata> metadata) requires UpdatesMetadata<I> {
+    state_->commit(MutationCall{.op = FrameOp::metadata, .id = std::move(id), .metadata = std::move(metadata)});
+  }
+
   /// Applies the mutations of a batch in order, as one record. Throws as PersistedIndex::apply does. Readers see a batch
   /// whole, unless it takes more than about 5 ms to apply: then they are let in between its parts.
   void apply(const WriteBatch& batch) {
@@ -140,18 +146,6 @@ class SharedIndex : public InsertOverloads<SharedIndex<I, S>>, public UpsertOver
       return;
     }
     state_->commit(MutationCall{.op = FrameOp::batch, .batch = batch.mutations()});
-  }
-
-  /// The nearest vectors, beside other readers. Throws what the index throws; PersistError reentered.
-  [[nodiscard]] std::vector<Hit> search(std::span<const float> query,
-                                        const SearchParams& params = {}) const requires Searchable<I> {
-    return read([&](const I& index) { return index.search(query, params); });
-  }
-
-  /// The same, for a query that is written as a list.
-  [[nodiscard]] std::vector<Hit> search(std::initializer_list<float> query,
-                                        const SearchParams& params = {}) const requires Searchable<I> {
-    return search(std::span(query.begin(), query.size()), params);
   }
 
   /// Returns `look(index)`, beside other readers. The index does not change meanwhile, unless it states concurrent_reads. What

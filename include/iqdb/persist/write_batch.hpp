@@ -20,7 +20,7 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// Inserts, upserts and erases that PersistedIndex::apply logs as one record, with one sync. The thread rules are those of a
+/// Inserts, upserts, erases and updates of metadata that PersistedIndex::apply logs as one record, with one sync. The thread rules are those of a
 /// standard container.
 class WriteBatch : public InsertOverloads<WriteBatch>, public UpsertOverloads<WriteBatch> {
  public:
@@ -45,6 +45,13 @@ class WriteBatch : public InsertOverloads<WriteBatch>, public UpsertOverloads<Wr
 
   /// Adds an erase.
   void erase(VectorId id) { mutations_.push_back({.op = FrameOp::erase, .id = std::move(id)}); }
+
+  /// Adds an update of the metadata of a vector, which stays as it is. Throws IndexError if the metadata cannot be stored. An
+  /// index whose type has no update_metadata refuses the batch with PersistError unsupported.
+  void update_metadata(VectorId id, std::optional<Metadata> metadata) {
+    check_storable(metadata);
+    mutations_.push_back({.op = FrameOp::metadata, .id = std::move(id), .metadata = std::move(metadata)});
+  }
 
   /// How many mutations the batch holds.
   [[nodiscard]] std::size_t size() const noexcept { return mutations_.size(); }

@@ -92,8 +92,8 @@ class HnswPart final : public Part {
     index_->hnsw.neighbors.reserve(vectors * static_cast<std::size_t>(index_->hnsw.cum_nneighbor_per_level[1]));
   }
 
-  [[nodiscard]] std::vector<Id> search(std::span<const float> query, std::size_t most,
-                                       std::optional<std::size_t> width, Selector* selector) const override {
+  [[nodiscard]] std::vector<Id> search(std::span<const float> query, std::size_t most, std::optional<std::size_t> width,
+                                       Selector* selector) const override {
     ::faiss::VisitedTable visited(static_cast<int>(index_->ntotal));
     return selector == nullptr ? nearest_to(query, most, width, visited)
                                : nearest_admitted(query, most, width, *selector, visited);
@@ -240,8 +240,7 @@ class HnswPart final : public Part {
       }
     }
     LowestLevel lowest(graph, farness, visited);
-    auto candidates =
-        index_support::nearest_in_level<Candidates>(lowest, entry, candidates_for(most, width), selector);
+    auto candidates = index_support::nearest_in_level<Candidates>(lowest, entry, candidates_for(most, width), selector);
     if (!farness.all_numbers()) {
       return {};
     }

@@ -128,8 +128,8 @@ class IvfPart final : public Part {
   // Lists grow as they are filled.
   void reserve(std::size_t vectors) override { make_places(vectors); }
 
-  [[nodiscard]] std::vector<Id> search(std::span<const float> query, std::size_t most,
-                                       std::optional<std::size_t> width, Selector* selector) const override {
+  [[nodiscard]] std::vector<Id> search(std::span<const float> query, std::size_t most, std::optional<std::size_t> width,
+                                       Selector* selector) const override {
     const std::size_t probes = std::clamp<std::size_t>(width.value_or(index_->nprobe), 1, index_->nlist);
     return scan(query, labels_of(*index_->quantizer, query, probes).front(), most, selector);
   }

@@ -113,8 +113,7 @@ class OneThread {
 /// without no_label. A distance that is not a number, as the product of huge vectors may be, is none to faiss, so that fewer
 /// may be found. With a `selector`, only of the vectors that it admits.
 [[nodiscard]] inline std::vector<std::vector<Id>> labels_of(const ::faiss::Index& flat, std::span<const float> queries,
-                                                            std::size_t most,
-                                                            ::faiss::IDSelector* selector = nullptr) {
+                                                            std::size_t most, ::faiss::IDSelector* selector = nullptr) {
   const std::size_t count = queries.size() / static_cast<std::size_t>(flat.d);
   std::vector<float> distances(count * most);
   std::vector<Id> labels(count * most, no_label);

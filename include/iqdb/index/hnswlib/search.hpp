@@ -182,8 +182,8 @@ class Level {
 /// Up to `width` nodes of small distances that links lead to from `entry` in one level, none of them erased, and of those for
 /// which `asked`, EverySlot or an AskedSlots, is true. Ends where that gives up. Throws std::bad_alloc.
 template <Beside beside, class Asked>
-[[nodiscard]] Candidates nearest_in_level(Graph& graph, Distances& distance_of, Node entry, int level, std::size_t width,
-                                          Asked& asked) {
+[[nodiscard]] Candidates nearest_in_level(Graph& graph, Distances& distance_of, Node entry, int level,
+                                          std::size_t width, Asked& asked) {
   Level<beside> walked(graph, distance_of, level);
   return index_support::nearest_in_level<Candidates>(walked, entry, width, asked);
 }

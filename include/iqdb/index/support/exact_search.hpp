@@ -129,8 +129,8 @@ template <class Admits>
   in_threads((count + together - 1) / together, threads, [&](std::size_t piece) {
     const std::size_t first = piece * together;
     const std::size_t here = std::min(together, count - first);
-    auto found = nearest_rows(rows, metric, queries.subspan(first * rows.dim(), here * rows.dim()), most, params,
-                              AdmitsEvery());
+    auto found =
+        nearest_rows(rows, metric, queries.subspan(first * rows.dim(), here * rows.dim()), most, params, AdmitsEvery());
     std::ranges::move(found, hits.begin() + static_cast<std::ptrdiff_t>(first));
   });
   return hits;

@@ -18,10 +18,9 @@ namespace index_support {
 [[nodiscard]] inline std::size_t queries_in(std::span<const float> components, std::size_t dim) {
   require_not_moved_from(dim);
   if (components.size() % dim != 0) {
-    throw IndexError(IndexErrorKind::dimension_mismatch,
-                     "queries are given with " + std::to_string(components.size()) +
-                         " components in all, but the index has dimension " + std::to_string(dim) +
-                         ": the last query is not whole");
+    throw IndexError(IndexErrorKind::dimension_mismatch, "queries are given with " + std::to_string(components.size()) +
+                                                             " components in all, but the index has dimension " +
+                                                             std::to_string(dim) + ": the last query is not whole");
   }
   return components.size() / dim;
 }

@@ -42,8 +42,7 @@ class SlotSearch : public SearchOverloads<SlotSearch<Derived>> {
   /// the library could not tell; invalid_config for a radius that is not a number; what the filter throws; std::bad_alloc.
   /// Several threads may search at the same time.
   [[nodiscard]] std::vector<Hit> search(std::span<const float> query, const SearchParams& params = {}) const {
-    return params.filter.admits_all() ? search_among(query, params, EverySlot())
-                                      : search(query, params, AdmitsEvery());
+    return params.filter.admits_all() ? search_among(query, params, EverySlot()) : search(query, params, AdmitsEvery());
   }
 
   /// As above, among the vectors that `admits(id, metadata)` or `admits(id)` admits as well, without the indirect call of a

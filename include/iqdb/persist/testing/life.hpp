@@ -96,9 +96,10 @@ struct Life {
 
 /// The mutation in words: "insert 3".
 [[nodiscard]] inline std::string to_string(const Mutation& mutation) {
-  return (mutation.op == FrameOp::insert   ? "insert "
-          : mutation.op == FrameOp::upsert ? "upsert "
-                                           : "erase ") +
+  return (mutation.op == FrameOp::insert     ? "insert "
+          : mutation.op == FrameOp::upsert   ? "upsert "
+          : mutation.op == FrameOp::metadata ? "update metadata of "
+                                             : "erase ") +
          to_string(mutation.id) + (mutation.metadata ? " with metadata" : "");
 }
 
@@ -230,6 +231,10 @@ template <Persistable I>
       mutation.vector.push_back(0.0F);  // one component too many, so it is rejected
     } else if (mutation.op == FrameOp::insert && random.one_in(4)) {
       mutation.op = FrameOp::upsert;
+      if (UpdatesMetadata<I> && number % 4 == 1) {
+        mutation.op = FrameOp::metadata;
+        mutation.vector.clear();
+      }
     }
     return mutation;
   };
@@ -286,6 +291,10 @@ void make_mutation(M& index, const Mutation& mutation) {
     } else {
       bool half_done = false;
       upsert_into(index, mutation.id, std::span<const float>(mutation.vector), mutation.metadata, half_done);
+    }
+  } else if (mutation.op == FrameOp::metadata) {
+    if constexpr (UpdatesMetadata<M>) {
+      index.update_metadata(mutation.id, mutation.metadata);
     }
   } else {
     index.erase(mutation.id);

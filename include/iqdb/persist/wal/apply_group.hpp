@@ -28,10 +28,10 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 /// What a caller wants to be committed: one mutation, or a batch. All of it belongs to the caller.
 struct MutationCall {
-  FrameOp op = FrameOp::erase;              ///< insert, upsert, erase, or batch
+  FrameOp op = FrameOp::erase;              ///< insert, upsert, erase, metadata, or batch
   VectorId id = 0;                          ///< of one mutation
   std::span<const float> vector = {};       ///< of an insert or an upsert
-  std::optional<Metadata> metadata = {};    ///< of an insert or an upsert
+  std::optional<Metadata> metadata = {};    ///< of all but an erase
   std::span<const Mutation> batch = {};     ///< of a batch
   std::span<const std::byte> encoded = {};  ///< the bodies of its mutations, one behind the other
   std::exception_ptr error = {};            ///< why the call fails; null if it was committed
@@ -52,6 +52,11 @@ void apply(I& index, MutationCall& call, std::size_t position, bool& half_done) 
       return;
     case FrameOp::upsert:
       upsert_into(index, std::move(call.id), call.vector, std::move(call.metadata), half_done);
+      return;
+    case FrameOp::metadata:
+      if constexpr (UpdatesMetadata<I>) {
+        index.update_metadata(call.id, std::move(call.metadata));
+      }
       return;
     case FrameOp::batch:
       try {

@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -61,12 +62,38 @@ void check_before_upsert(const I& index, const VectorId& id, std::span<const flo
   }
 }
 
+/// Throws PersistError unsupported for a mutation of a kind that the index does not have.
+[[noreturn, gnu::cold, gnu::noinline]] inline void throw_unknown_mutation(FrameOp op, const VectorId& id,
+                                                                          std::string_view where,
+                                                                          std::string_view advice) {
+  throw_persist_error(PersistErrorKind::unsupported, std::string(where) + " holds a mutation of the kind " +
+                                                         std::to_string(static_cast<unsigned>(op)) + " of vector " +
+                                                         to_string(id) + ", which the index does not have; " +
+                                                         std::string(advice));
+}
+
+/// Throws what an update of metadata would, if the index can tell: IndexError, also if the metadata cannot be stored;
+/// PersistError unsupported for an index that has no update_metadata.
+template <Index I>
+void check_before_update_metadata(const I& index, const VectorId& id, const std::optional<Metadata>& metadata) {
+  if constexpr (!UpdatesMetadata<I>) {
+    throw_unknown_mutation(FrameOp::metadata, id, "the batch",
+                           "give the type of index a function update_metadata, or use upsert with the vector");
+  } else {
+    check_storable(metadata);
+    if constexpr (ChecksUpdateMetadata<I>) {
+      index.check_update_metadata(id, metadata);
+    }
+  }
+}
+
 /// Throws what applying the mutations in this order would, if the index can tell: `fail(position)` is called in the catch
 /// handler, and rethrows. Whether an identifier is taken is asked only for its first mutation: what comes later depends
 /// on that one.
 template <Index I, class Fail>
 void check_before_batch(const I& index, std::span<const Mutation> mutations, Fail&& fail) {
-  if constexpr (ChecksInsert<I> || ChecksErase<I> || ChecksVector<I>) {
+  if constexpr (ChecksInsert<I> || ChecksErase<I> || ChecksVector<I> || ChecksUpdateMetadata<I> ||
+                !UpdatesMetadata<I>) {
     const auto first_of_id = [&] {
       // Ascending identifiers, the common case, are all different.
       const auto precedes = [](const Mutation& left, const Mutation& right) { return left.id < right.id; };
@@ -92,6 +119,8 @@ void check_before_batch(const I& index, std::span<const Mutation> mutations, Fai
       try {
         if (mutation.op == FrameOp::upsert) {
           check_before_upsert(index, mutation.id, mutation.vector, mutation.metadata);
+        } else if (mutation.op == FrameOp::metadata && (first_of_id[at] || !UpdatesMetadata<I>)) {
+          check_before_update_metadata(index, mutation.id, mutation.metadata);
         } else if (mutation.op == FrameOp::erase && first_of_id[at]) {
           check_before_erase(index, mutation.id);
         } else if (mutation.op == FrameOp::insert && first_of_id[at]) {
@@ -109,12 +138,13 @@ void check_before_batch(const I& index, std::span<const Mutation> mutations, Fai
 }
 
 /// Inserts a vector, or replaces the one of that identifier: the index's own upsert, or erase and insert. Throws what
-/// they throw. If `half_done` is true afterwards, the old vector is gone and the new one is not there; otherwise nothing
-/// has changed.
+/// they throw, and IndexError if the metadata cannot be stored. If `half_done` is true afterwards, the old vector is gone
+/// and the new one is not there; otherwise nothing has changed.
 template <Index I>
 void upsert_into(I& index, VectorId id, std::span<const float> vector, std::optional<Metadata> metadata,
                  bool& half_done) {
   half_done = false;
+  check_storable(metadata);
   if constexpr (Upsertable<I>) {
     index.upsert(std::move(id), vector, std::move(metadata));
   } else {
@@ -147,6 +177,9 @@ class LoggedView {
     index_->upsert_logged(id, vector, std::move(metadata));
   }
   void erase(const VectorId& id) { index_->erase(id); }
+  void update_metadata(const VectorId& id, std::optional<Metadata> metadata) requires UpdatesMetadata<I> {
+    index_->update_metadata(id, std::move(metadata));
+  }
   [[nodiscard]] std::size_t size() const { return index_->size(); }
   [[nodiscard]] std::size_t dim() const { return index_->dim(); }
   [[nodiscard]] DistanceMetric metric() const { return index_->metric(); }
@@ -182,12 +215,15 @@ void apply_mutation(I& index, const Mutation& mutation, std::optional<Metadata> 
     case FrameOp::upsert:
       upsert_into(index, mutation.id, vector, std::move(metadata), half_done);
       return;
+    case FrameOp::metadata:
+      if constexpr (UpdatesMetadata<I>) {
+        index.update_metadata(mutation.id, std::move(metadata));
+        return;
+      }
+      [[fallthrough]];
     default:
-      throw_persist_error(PersistErrorKind::unsupported,
-                          "the log holds a mutation of the kind " + std::to_string(static_cast<unsigned>(mutation.op)) +
-                              " of vector " + to_string(mutation.id) +
-                              ", which the index does not have; load it with the type of index, or the version of "
-                              "the library, that wrote it");
+      throw_unknown_mutation(mutation.op, mutation.id, "the log",
+                             "load it with the type of index, or the version of the library, that wrote it");
   }
 }
 

@@ -52,6 +52,9 @@ class CallEncoder {
       case FrameOp::upsert:
         write_upsert(writer_, call.id, call.vector, call.metadata);
         break;
+      case FrameOp::metadata:
+        write_update_metadata(writer_, call.id, call.metadata);
+        break;
       case FrameOp::batch:
         for (const Mutation& mutation : call.batch) {
           write_mutation(writer_, mutation);
@@ -120,8 +123,15 @@ namespace group_commit {
 // cannot be stored.
 template <Index I>
 void check_without_state(const I& index, const MutationCall& call) {
-  const auto check = [&](FrameOp op, std::span<const float> vector, const std::optional<Metadata>& metadata) {
-    if (op != FrameOp::erase) {
+  const auto check = [&](FrameOp op, const VectorId& id, std::span<const float> vector,
+                         const std::optional<Metadata>& metadata) {
+    if (op == FrameOp::metadata) {
+      if constexpr (UpdatesMetadata<I>) {
+        check_storable(metadata);
+      } else {
+        check_before_update_metadata(index, id, metadata);
+      }
+    } else if (op != FrameOp::erase) {
       check_storable(metadata);
       if constexpr (ChecksVector<I>) {
         index.check_vector(vector, metadata);
@@ -129,13 +139,13 @@ void check_without_state(const I& index, const MutationCall& call) {
     }
   };
   if (call.op != FrameOp::batch) {
-    check(call.op, call.vector, call.metadata);
+    check(call.op, call.id, call.vector, call.metadata);
     return;
   }
   for (std::size_t position = 0; position < call.batch.size(); ++position) {
     const Mutation& mutation = call.batch[position];
     try {
-      check(mutation.op, mutation.vector, mutation.metadata);
+      check(mutation.op, mutation.id, mutation.vector, mutation.metadata);
     } catch (const IndexError&) {
       batch_errors::rethrow_for(call.batch, position);
     }
@@ -151,6 +161,9 @@ void check(const I& index, const MutationCall& call) {
       return;
     case FrameOp::upsert:
       check_before_upsert(index, call.id, call.vector, call.metadata);
+      return;
+    case FrameOp::metadata:
+      check_before_update_metadata(index, call.id, call.metadata);
       return;
     case FrameOp::batch:
       check_before_batch(index, call.batch,

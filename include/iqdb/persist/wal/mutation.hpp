@@ -89,6 +89,13 @@ inline void write_upsert(Writer& writer, const VectorId& id, std::span<const flo
   wal_format::write_vector_mutation(writer, FrameOp::upsert, id, vector, metadata);
 }
 
+/// Writes the body of an update of metadata. Precondition: check_storable(metadata) does not throw.
+inline void write_update_metadata(Writer& writer, const VectorId& id, const std::optional<Metadata>& metadata) {
+  writer.write_le(static_cast<std::uint8_t>(FrameOp::metadata));
+  write_id(writer, id);
+  write_metadata(writer, metadata);
+}
+
 /// Writes the body of an erase.
 inline void write_erase(Writer& writer, const VectorId& id) {
   writer.write_le(static_cast<std::uint8_t>(FrameOp::erase));
@@ -112,9 +119,7 @@ IQDB_PERSIST_INLINE void write_mutation(Writer& writer, const Mutation& mutation
       wal_format::write_vector_mutation(writer, mutation.op, mutation.id, mutation.vector, mutation.metadata);
       return;
     case FrameOp::metadata:
-      writer.write_le(static_cast<std::uint8_t>(mutation.op));
-      write_id(writer, mutation.id);
-      write_metadata(writer, mutation.metadata);
+      write_update_metadata(writer, mutation.id, mutation.metadata);
       return;
     case FrameOp::typed_insert:
     case FrameOp::typed_upsert:
