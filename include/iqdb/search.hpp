@@ -3,10 +3,10 @@
 
 #include <concepts>
 #include <cstddef>
+#include <iterator>
 #include <limits>
 #include <memory>
 #include <optional>
-#include <ranges>
 #include <type_traits>
 #include <unordered_set>
 #include <utility>
@@ -21,6 +21,13 @@ template <class Admits>
 concept SearchPredicate = std::predicate < const Admits&,
         const VectorId&, const std::optional<Metadata>
 & > || std::predicate<const Admits&, const VectorId&>;
+
+/// A range of identifiers, or of integers, as a std::vector<VectorId> or a std::set<int>.
+template <class Ids>
+concept IdRange = requires(const Ids& ids) {
+  { *std::begin(ids) } -> std::convertible_to<VectorId>;
+  std::end(ids);
+};
 
 /// The predicate that admits every vector.
 struct AdmitsEvery {
@@ -62,9 +69,10 @@ class SearchFilter {
   }
 
   /// As above, of any range of identifiers or integers. Throws IndexError invalid_config for a negative one.
-  template <std::ranges::input_range Ids>
-    requires(std::convertible_to<std::ranges::range_reference_t<const Ids>, VectorId>)
-  [[nodiscard]] static SearchFilter allow(const Ids& ids) { return allow(set_of(ids)); }
+  template <IdRange Ids>
+  [[nodiscard]] static SearchFilter allow(const Ids& ids) {
+    return allow(set_of(ids));
+  }
 
   /// Admits all vectors but those of these identifiers. Throws std::bad_alloc.
   [[nodiscard]] static SearchFilter deny(std::unordered_set<VectorId> ids) {
@@ -72,9 +80,10 @@ class SearchFilter {
   }
 
   /// As above, of any range of identifiers or integers. Throws IndexError invalid_config for a negative one.
-  template <std::ranges::input_range Ids>
-    requires(std::convertible_to<std::ranges::range_reference_t<const Ids>, VectorId>)
-  [[nodiscard]] static SearchFilter deny(const Ids& ids) { return deny(set_of(ids)); }
+  template <IdRange Ids>
+  [[nodiscard]] static SearchFilter deny(const Ids& ids) {
+    return deny(set_of(ids));
+  }
 
   /// Whether every vector is admitted without a question.
   [[nodiscard]] bool admits_all() const noexcept { return rule_ == nullptr; }
