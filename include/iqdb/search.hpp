@@ -59,9 +59,9 @@ class SearchFilter {
   /// vector and any number of times; search_many calls it from several threads at the same time. It must always give the same
   /// answer, and must not change the index. What it throws passes through the search. Throws std::bad_alloc.
   template <class Admits>
-    requires(SearchPredicate<std::remove_cvref_t<Admits>> && !std::same_as<std::remove_cvref_t<Admits>, SearchFilter>)
+    requires(SearchPredicate<std::decay_t<Admits>> && !std::same_as<std::decay_t<Admits>, SearchFilter>)
   SearchFilter(Admits&& admits)  // NOLINT(google-explicit-constructor,bugprone-forwarding-reference-overload)
-      : rule_(std::make_shared<const Predicate<std::remove_cvref_t<Admits>>>(std::forward<Admits>(admits))) {}
+      : rule_(std::make_shared<const Predicate<std::decay_t<Admits>>>(std::forward<Admits>(admits))) {}
 
   /// Admits the vectors of these identifiers alone. An index may hold only some of them. Throws std::bad_alloc.
   [[nodiscard]] static SearchFilter allow(std::unordered_set<VectorId> ids) {

@@ -62,7 +62,7 @@ NAMES = {
     "string_view": "string_view",
     "system_error": "error_code errc system_error make_error_code system_category",
     "thread": "thread this_thread::sleep_for this_thread::get_id this_thread::yield",
-    "type_traits": """invoke_result_t remove_cv_t remove_cvref_t remove_reference_t is_void_v is_reference_v conditional_t
+    "type_traits": """decay_t invoke_result_t remove_cv_t remove_cvref_t remove_reference_t is_void_v is_reference_v conditional_t
         bool_constant is_unsigned_v is_signed_v is_trivially_default_constructible_v is_trivially_copyable_v is_pointer_v
         is_nothrow_move_constructible_v is_nothrow_move_assignable_v is_final_v is_class_v""",
     "unordered_map": "unordered_map",

@@ -4,7 +4,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <new>
+#include <span>
 #include <vector>
 
 #include "iqdb/index/faiss.hpp"
@@ -13,6 +15,8 @@
 #include "support/adapters.hpp"
 #include "support/allocations.hpp"
 #include "support/catch.hpp"
+#include "support/index_model.hpp"
+#include "support/sanitized.hpp"
 
 namespace {
 
@@ -105,5 +109,71 @@ TEST_CASE("FaissIndex: a search that finds no memory throws", "[faiss][search]")
       CHECK(index->search(query).size() == 10);
     }
     CHECK(allocation > 5);
+  }
+}
+
+TEST_CASE("FaissIndex: random mutations and searches end as in a map", "[faiss][search]") {
+  constexpr std::size_t dim = 6;
+  const std::size_t steps = iqdb_test::sanitized ? 400 : 1500;
+  std::vector<float> training;
+  for (const std::vector<float>& each : iqdb_test::random_vectors(300, dim, 1)) {
+    training.insert(training.end(), each.begin(), each.end());
+  }
+  for (const auto metric : {iqdb::DistanceMetric::euclidean, iqdb::DistanceMetric::dot_product}) {
+    CAPTURE(to_string(metric));
+    iqdb_test::require_as_a_map([&] { return iqdb::FaissIndex::flat(dim, metric); }, steps, 1, {.is_exact = true});
+    iqdb_test::require_as_a_map([&] { return iqdb::FaissIndex::hnsw(dim, metric); }, steps, 2, {.erases = false});
+    iqdb_test::require_as_a_map([&] { return iqdb::FaissIndex::ivf(dim, metric, 8, training, 8); }, steps, 3,
+                                {.is_exact = true});
+    iqdb_test::require_as_a_map([&] { return iqdb::FaissIndex::ivf(dim, metric, 8, training, 1); }, steps, 4,
+                                {.params = {.probes = 4}}, 60.0);
+  }
+}
+
+TEST_CASE("FaissIndex: probes say how many lists a search looks into, and go before ef", "[faiss][search]") {
+  const iqdb::FaissIndex index = index_in_lists(50, 2000);
+  iqdb::FlatIndex exact(searched_dim, iqdb::DistanceMetric::euclidean);
+  iqdb_test::insert_all(exact, iqdb_test::random_vectors(2000, searched_dim, 1));
+  const double few = iqdb_test::recall(index, exact);
+  CHECK(iqdb_test::recall(index, exact, {.ef = 50}) > few);
+  CHECK(iqdb_test::recall(index, exact, {.probes = 50}) == 100.0);
+  CHECK(iqdb_test::recall(index, exact, {.ef = 50, .probes = 1}) == few);
+}
+
+TEST_CASE("FaissIndex: search_many, where faiss compares many queries in one call, finds what search finds",
+          "[faiss][search]") {
+  iqdb::FaissIndex flat = iqdb::FaissIndex::flat(searched_dim, iqdb::DistanceMetric::euclidean);
+  iqdb_test::insert_all(flat, iqdb_test::random_vectors(2000, searched_dim, 1));
+  const iqdb::FaissIndex lists = index_in_lists(50, 2000);
+  const iqdb::FaissIndex graph = index_in_graph(2000);
+  std::vector<float> queries;
+  for (const std::vector<float>& each : iqdb_test::random_vectors(130, searched_dim, 2)) {
+    queries.insert(queries.end(), each.begin(), each.end());
+  }
+  for (const iqdb::FaissIndex* index : std::initializer_list<const iqdb::FaissIndex*>{&flat, &lists, &graph}) {
+    CAPTURE(static_cast<int>(index->kind()));
+    for (const std::size_t threads : {1U, 3U}) {
+      const auto hits = index->search_many(queries, {.k = 7}, threads);
+      REQUIRE(hits.size() == 130);
+      std::size_t differences = 0;
+      for (std::size_t query = 0; query < 130; ++query) {
+        const auto own = std::span<const float>(queries).subspan(query * searched_dim, searched_dim);
+        differences +=
+            static_cast<std::size_t>(iqdb_test::ids_of(hits[query]) != iqdb_test::ids_of(index->search(own, {.k = 7})));
+      }
+      // A product of matrices rounds otherwise, so that a query may get into another list.
+      CHECK(differences <= (index->kind() == iqdb::FaissKind::ivf ? 2 : 0));
+    }
+  }
+}
+
+TEST_CASE("FaissIndex: room made ahead is no content", "[faiss]") {
+  for (const bool in_lists : {false, true}) {
+    iqdb::FaissIndex index = in_lists ? index_in_lists(10, 100) : index_in_graph(100);
+    index.reserve(1000);
+    index.reserve(10);
+    CHECK(index.size() == 100);
+    index.insert(1000, {9.0F, 9.0F});
+    CHECK(index.search({9.0F, 9.0F}, {.k = 1}).at(0).id == 1000);
   }
 }

@@ -28,6 +28,8 @@
 
 namespace {
 
+using iqdb_test::ids_of;
+
 using iqdb::DistanceMetric;
 using iqdb::FlatIndex;
 using iqdb::Hit;
@@ -76,14 +78,6 @@ float distance(DistanceMetric metric, const std::vector<float>& a, const std::ve
   const auto hits = index.search(b);
   REQUIRE(hits.size() == 1);
   return hits[0].distance;
-}
-
-std::vector<VectorId> ids_of(const std::vector<Hit>& hits) {
-  std::vector<VectorId> ids;
-  for (const Hit& hit : hits) {
-    ids.push_back(hit.id);
-  }
-  return ids;
 }
 
 // Whether two distances are the same but for the rounding of single precision.

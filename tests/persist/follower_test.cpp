@@ -79,10 +79,12 @@ TEST_CASE("A follower shows what the writer has made since", "[follower]") {
   insert_row(batch, 4);
   db.apply(batch);
   db.upsert(2, vector_of(2));
+  db.update_metadata(3, iqdb::Metadata{{"page", 5}});
   CHECK(shown_by(follower) == Ids{1});
   CHECK(follower.catch_up() == db.lsn());
   CHECK(shown_by(follower) == Ids{2, 3, 4});
   CHECK(follower.search(vector_of(3), {.k = 1}).front().id == iqdb::VectorId(3));
+  CHECK(follower.metadata(3) == iqdb::Metadata{{"page", 5}});
   CHECK(follower.catch_up() == db.lsn());
   CHECK(follower.stats().reloads == 0);
 }

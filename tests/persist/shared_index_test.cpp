@@ -173,11 +173,12 @@ class WatchedIndex {
     return callers.outcomes();
   }
 
-  // The kinds of the frames of the log: "i" insert, "e" erase, "b" batch, "a" abort, "c" checkpoint, "x" close, "u" upsert.
+  // The kinds of the frames of the log: "i" insert, "e" erase, "b" batch, "a" abort, "c" checkpoint, "x" close, "u" upsert,
+  // "m" metadata.
   std::string frames() {
     std::string ops;
     for (const auto& frame : iqdb_test::frames_of(storage.files().at(shared_log_path))) {
-      ops += std::string_view("?iebacxu").at(frame.op);
+      ops += std::string_view("?iebacxum").at(frame.op);
     }
     return ops;
   }
@@ -203,6 +204,14 @@ std::vector<std::pair<std::string, std::function<void(D&)>>> calls_but_reads() {
   return {{"insert", [](D& db) { insert_row(db, 91); }},
           {"upsert", [](D& db) { upsert_row(db, 91, 1); }},
           {"erase", [](D& db) { db.erase(1); }},
+          {"update_metadata",
+           [](D& db) {
+             if constexpr (requires { db.update_metadata(1, std::nullopt); }) {
+               db.update_metadata(1, std::nullopt);
+             } else {
+               db.erase(1);
+             }
+           }},
           {"apply",
            [](D& db) {
              db.apply(batch_of({91, 92}));
@@ -418,6 +427,85 @@ TEST_CASE("A SharedIndex with the log off is stored by its checkpoints", "[share
     CHECK(db.read([](const iqdb::FlatIndex& index) { return index.size(); }) == 4);
   }
   CHECK(model_in(DurableIndex::load(directory.config_without_log()).index()) == SharedModel{{2, 2}, {3, 3}, {4, 4}});
+}
+
+TEST_CASE("An update of metadata of a SharedIndex is one record without the vector, and replays", "[shared_index]") {
+  const DurableDirectory directory;
+  const iqdb::Metadata pages = {{"page", 5}};
+  {
+    auto db = SharedDb::open_with(index_of({1, 2}), directory.config());
+    db.update_metadata(1, pages);
+    CHECK(word_of([&] { db.update_metadata(7, pages); }) == "not_found");
+    CHECK(word_of([&] { db.update_metadata(1, iqdb::Metadata{{"k", "\xFF"}}); }) == "invalid_config");
+    iqdb::WriteBatch batch;
+    insert_row(batch, 3);
+    batch.update_metadata(3, pages);
+    db.apply(batch);
+    CHECK(db.lsn() == 3);
+    CHECK(iqdb_test::ops_of(directory.log_bytes()) == "mb");
+  }
+  const DurableIndex db = directory.load();
+  CHECK(db.index().metadata(1) == pages);
+  CHECK(db.index().metadata(3) == pages);
+  CHECK(!db.index().metadata(2));
+}
+
+TEST_CASE("A SharedIndex refuses a batch with an update of metadata where the index has none, before it is logged",
+          "[shared_index]") {
+  WatchedWrong watched(wrong_index());
+  iqdb::WriteBatch batch;
+  insert_row(batch, 3);
+  batch.update_metadata(3, {});
+  CHECK(word_of([&] { watched.db.apply(batch); }) == "unsupported");
+  CHECK(watched.frames().empty());
+}
+
+TEST_CASE("A SharedIndex gives back what it holds", "[shared_index]") {
+  const DurableDirectory directory;
+  auto db = SharedDb::open_with(index_of({1}), directory.config());
+  const std::vector<float> two = vector_of(2);
+  db.insert(2, two, {{"page", 5}});
+  CHECK(db.size() == 2);
+  CHECK(db.contains(2));
+  CHECK_FALSE(db.contains(3));
+  CHECK(db.get(2).vector == two);
+  CHECK(db.find(2)->metadata == iqdb::Metadata{{"page", 5}});
+  CHECK_FALSE(db.find(3));
+  CHECK(db.metadata(2) == iqdb::Metadata{{"page", 5}});
+  CHECK(db.ids() == std::vector<iqdb::VectorId>{1, 2});
+  CHECK(word_of([&] { std::ignore = db.get(3); }) == "not_found");
+  CHECK(word_of([&] { std::ignore = db.metadata(3); }) == "not_found");
+}
+
+TEST_CASE("A SharedIndex searches for many queries, more than are read in one piece", "[shared_index]") {
+  const DurableDirectory directory;
+  auto db = SharedDb::open_with(index_of({1, 2, 3}), directory.config());
+  std::vector<float> queries;
+  for (std::uint64_t query = 0; query < 600; ++query) {
+    const std::vector<float> vector = vector_of(1 + query % 3);
+    queries.insert(queries.end(), vector.begin(), vector.end());
+  }
+  const auto hits = db.search_many(queries, {.k = 1});
+  REQUIRE(hits.size() == 600);
+  for (std::uint64_t query = 0; query < 600; ++query) {
+    REQUIRE(hits[query].front().id == iqdb::VectorId(1 + query % 3));
+  }
+  CHECK(db.search_many(std::vector<float>()).empty());
+  CHECK(word_of([&] { std::ignore = db.search_many(std::vector<float>{1.0F}); }) == "dimension_mismatch");
+}
+
+TEST_CASE("A filter of a SharedIndex may read the index and not change it", "[shared_index]") {
+  const DurableDirectory directory;
+  auto db = SharedDb::open_with(index_of({1, 2, 3}), directory.config());
+  const std::vector<float> query = vector_of(1);
+  const auto reads = [&](const iqdb::VectorId& id) { return db.contains(2) && id != iqdb::VectorId(1); };
+  CHECK(db.search(query, {.k = 1, .filter = reads}).front().id == iqdb::VectorId(2));
+  const auto changes = [&](const iqdb::VectorId& id) {
+    db.erase(id);
+    return true;
+  };
+  CHECK(word_of([&] { std::ignore = db.search(query, {.filter = changes}); }) == "reentered");
+  CHECK(db.size() == 3);
 }
 
 TEST_CASE("A SharedIndex that only reads sees what a writer committed and refuses mutations", "[shared_index]") {

@@ -30,7 +30,6 @@
 #include "iqdb/index/support/graph_wear.hpp"
 #include "iqdb/index/support/nearest.hpp"
 #include "iqdb/index/support/payload.hpp"
-#include "iqdb/index/support/slot_filter.hpp"
 #include "iqdb/index/support/slot_index.hpp"
 #include "iqdb/index/support/slot_table.hpp"
 #include "iqdb/insert_many.hpp"
@@ -173,12 +172,6 @@ class HnswIndex : public index_support::SlotIndex<HnswIndex> {
     }
     graph_->markDelete(slot);
     slots_.remove(slot);
-  }
-
-  static constexpr std::size_t queries_together = 1;
-
-  [[nodiscard]] std::size_t most_questions(std::size_t wanted) const noexcept {
-    return index_support::most_questions_in_graph(wanted, size());
   }
 
   template <class Asked>

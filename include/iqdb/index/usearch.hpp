@@ -24,7 +24,6 @@
 #include "iqdb/index/support/graph_wear.hpp"
 #include "iqdb/index/support/nearest.hpp"
 #include "iqdb/index/support/payload.hpp"
-#include "iqdb/index/support/slot_filter.hpp"
 #include "iqdb/index/support/slot_index.hpp"
 #include "iqdb/index/support/slot_table.hpp"
 #include "iqdb/index/usearch/config.hpp"
@@ -147,12 +146,6 @@ class UsearchIndex : public index_support::SlotIndex<UsearchIndex> {
   }
 
   void reserve_vectors(std::size_t vectors) { graph_.make_room_for_all(vectors); }
-
-  static constexpr std::size_t queries_together = 1;
-
-  [[nodiscard]] std::size_t most_questions(std::size_t wanted) const noexcept {
-    return index_support::most_questions_in_graph(wanted, size());
-  }
 
   template <class Asked>
   [[nodiscard]] std::vector<Found> near(std::span<const float> query, std::size_t most, const SearchParams& params,

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -17,7 +18,6 @@ namespace {
 using iqdb::DistanceMetric;
 using iqdb::Metadata;
 using iqdb::SlotTable;
-using iqdb::index_support::every_vector;
 using iqdb::index_support::Found;
 using iqdb::index_support::hits_of;
 using iqdb::index_support::nearer;
@@ -52,15 +52,6 @@ TEST_CASE("nearer: what is not a number stands last, by slot", "[adapters]") {
   CHECK(nearer({.slot = 1, .distance = not_a_number}, {.slot = 2, .distance = not_a_number}));
 }
 
-TEST_CASE("every_vector: the slots that are taken", "[adapters]") {
-  SlotTable table;
-  table.append(10, {});
-  table.append_free();
-  table.append(11, {});
-  CHECK(slots_of(every_vector(table)) == std::vector<std::size_t>{0, 2});
-  CHECK(every_vector(SlotTable()).empty());
-}
-
 TEST_CASE("rank: orders by the distances of the metric whatever was measured before", "[adapters]") {
   const std::array vectors = {5.0F, 1.0F, -2.0F};
   std::vector<Found> found = {
@@ -83,11 +74,29 @@ TEST_CASE("hits_of: each hit has the identifier and the metadata of its slot", "
   SlotTable table;
   table.append(10, Metadata{{"page", 5}});
   table.append(11, {});
-  const auto hits = hits_of({{.slot = 1, .distance = 0.5F}, {.slot = 0, .distance = 2.0F}}, table);
+  const auto hits = hits_of({{.slot = 1, .distance = 0.5F}, {.slot = 0, .distance = 2.0F}}, table, {});
   REQUIRE(hits.size() == 2);
   CHECK(hits[0].id == 11);
   CHECK(hits[0].distance == 0.5F);
   CHECK(!hits[0].metadata);
   CHECK(hits[1].id == 10);
   CHECK(hits[1].metadata == Metadata{{"page", 5}});
+}
+
+TEST_CASE("hits_of: hits have no metadata where the search asks for none", "[adapters]") {
+  SlotTable table;
+  table.append(10, Metadata{{"page", 5}});
+  const auto hits = hits_of({{.slot = 0, .distance = 0.5F}}, table, {.with_metadata = false});
+  REQUIRE(hits.size() == 1);
+  CHECK(hits[0].id == 10);
+  CHECK(!hits[0].metadata);
+}
+
+TEST_CASE("is_within: a radius admits what is as far away as it is, and no distance that is not a number",
+          "[adapters]") {
+  using iqdb::index_support::is_within;
+  CHECK(is_within(2.0F, 2.0F));
+  CHECK(!is_within(2.0F, 2.5F));
+  CHECK(!is_within(2.0F, not_a_number));
+  CHECK(is_within(std::nullopt, not_a_number));
 }

@@ -29,6 +29,7 @@
 #include "support/catch.hpp"
 #include "support/expect_error.hpp"
 #include "support/lent_threads.hpp"
+#include "support/list_index.hpp"
 
 namespace {
 
@@ -47,100 +48,13 @@ using iqdb::index_support::VectorRole;
 using iqdb_test::ids_of;
 using iqdb_test::require_kind;
 
-// Vectors of one component in a list.
-class ListIndex : public iqdb::index_support::SlotIndex<ListIndex> {
- public:
-  static constexpr std::string_view index_type = "list";
-
-  explicit ListIndex(DistanceMetric metric = DistanceMetric::euclidean) : SlotIndex(1, metric) {}
-
-  void save_to(Writer& writer) const {
-    iqdb::index_support::write_head(writer, {.dim = dim(), .metric = metric()});
-    slots_.save_to(writer);
-    writer.write_array(std::span<const float>(numbers_));
-  }
-
-  // The library refuses the next insertion, or finds at most so many of the vectors.
-  bool refuses = false;
-  std::optional<std::size_t> finds;
-  // What cannot be removed.
-  std::optional<std::size_t> holds;
-
- private:
-  friend SlotIndex;
-
-  static constexpr std::string_view library = "a list";
-  static constexpr std::size_t most_vectors = 6;
-
-  void check_form(std::span<const float> vector, VectorRole role) const {
-    iqdb::index_support::check_dimension(vector.size(), dim(), name_of(role));
-    iqdb::index_support::check_components(vector, name_of(role));
-  }
-
-  [[nodiscard]] static std::span<const float> kept_form(std::span<const float> vector) { return vector; }
-
-  void check_remove(std::size_t slot) const {
-    if (slot == holds) {
-      throw iqdb::IndexError(IndexErrorKind::invalid_config, "the list holds it");
-    }
-  }
-
-  void remove(std::size_t slot) { slots_.remove(slot); }
-
-  void place(const SlotTable::Addition& addition, std::span<const float> vector) {
-    if (std::exchange(refuses, false)) {
-      throw std::runtime_error("the list is full");
-    }
-    if (addition.slot() == numbers_.size()) {
-      numbers_.push_back(0.0F);
-    }
-    numbers_.at(addition.slot()) = vector.front();
-  }
-
-  void place_many(const SlotTable::Additions& additions, std::span<const float> vectors,
-                  iqdb::LentThreads& /*threads*/) {
-    if (std::exchange(refuses, false)) {
-      throw std::runtime_error("the list is full");
-    }
-    for (std::size_t row = 0; row < additions.size(); ++row) {
-      numbers_.resize(std::max(numbers_.size(), additions.slot(row) + 1));
-      numbers_.at(additions.slot(row)) = vectors[row];
-    }
-  }
-
-  [[nodiscard]] std::vector<Found> near(std::span<const float> /*query*/, std::size_t most,
-                                        const SearchParams& /*params*/) const {
-    std::vector<Found> found = iqdb::index_support::every_vector(slots_);
-    found.resize(std::min(found.size(), finds.value_or(most)));
-    return found;
-  }
-
-  [[nodiscard]] auto vectors() const {
-    return [this](std::size_t slot) { return std::span(numbers_).subspan(slot, 1); };
-  }
-
-  [[nodiscard]] static ListIndex decode(Reader& reader) {
-    ListIndex index(iqdb::index_support::read_head(reader, index_type).metric);
-    index.slots_ = SlotTable::load_from(reader);
-    index.numbers_ = reader.read_vector<float>(index.slots_.slots());
-    return index;
-  }
-
-  std::vector<float> numbers_;
-};
+using iqdb_test::list_index_of;
+using iqdb_test::ListIndex;
 
 static_assert(iqdb::SearchableIndex<ListIndex>);
 static_assert(iqdb::Persistable<ListIndex>);
 static_assert(iqdb::InsertsMany<ListIndex>);
 static_assert(iqdb::ChecksInsert<ListIndex> && iqdb::ChecksErase<ListIndex> && iqdb::Upsertable<ListIndex>);
-
-ListIndex index_of(const std::vector<float>& numbers) {
-  ListIndex index;
-  for (std::size_t number = 0; number < numbers.size(); ++number) {
-    index.insert(number, std::span<const float>(numbers).subspan(number, 1));
-  }
-  return index;
-}
 
 }  // namespace
 
@@ -157,14 +71,14 @@ TEST_CASE("SlotIndex: insert takes braced lists and search a braced query", "[ad
 }
 
 TEST_CASE("SlotIndex: a vector that is not taken costs no identifier", "[adapters]") {
-  ListIndex index = index_of({1.0F});
+  ListIndex index = list_index_of({1.0F});
   require_kind(IndexErrorKind::dimension_mismatch, [&] { index.insert(7, {1.0F, 2.0F}); });
   require_kind(IndexErrorKind::duplicate, [&] { index.insert(0, {1.0F}); });
   CHECK(iqdb_test::contents_of(index) == "0 1.000000\n");
 }
 
 TEST_CASE("SlotIndex: an insertion that the library refuses leaves nothing behind", "[adapters]") {
-  ListIndex index = index_of({1.0F, 2.0F});
+  ListIndex index = list_index_of({1.0F, 2.0F});
   index.erase(0);
   const std::vector<std::byte> before = iqdb_test::payload_of(index);
   for (int times = 0; times < 2; ++times) {
@@ -178,23 +92,23 @@ TEST_CASE("SlotIndex: an insertion that the library refuses leaves nothing behin
 }
 
 TEST_CASE("SlotIndex: hits are ordered by distance whatever order the library finds them in", "[adapters]") {
-  const ListIndex index = index_of({5.0F, -1.0F, 3.0F, 1.0F});
+  const ListIndex index = list_index_of({5.0F, -1.0F, 3.0F, 1.0F});
   CHECK(ids_of(index.search({0.0F}, {.k = 4})) == std::vector<VectorId>{1, 3, 2, 0});
 }
 
 TEST_CASE("SlotIndex: a search for none finds none and asks the library for nothing", "[adapters]") {
   CHECK(ListIndex().search({0.0F}).empty());
-  CHECK(index_of({1.0F}).search({0.0F}, {.k = 0}).empty());
+  CHECK(list_index_of({1.0F}).search({0.0F}, {.k = 0}).empty());
 }
 
 TEST_CASE("SlotIndex: a search is not given more than k of what the library finds", "[adapters]") {
-  ListIndex index = index_of({5.0F, -1.0F, 3.0F, 1.0F});
+  ListIndex index = list_index_of({5.0F, -1.0F, 3.0F, 1.0F});
   index.finds = 4;
   CHECK(ids_of(index.search({0.0F}, {.k = 2})) == std::vector<VectorId>{1, 3});
 }
 
 TEST_CASE("SlotIndex: a search compares with all where the library finds too few", "[adapters]") {
-  ListIndex index = index_of({5.0F, -1.0F, 3.0F, 1.0F});
+  ListIndex index = list_index_of({5.0F, -1.0F, 3.0F, 1.0F});
   index.erase(3);
   for (const std::size_t found : {0U, 1U}) {
     index.finds = found;
@@ -204,13 +118,13 @@ TEST_CASE("SlotIndex: a search compares with all where the library finds too few
 }
 
 TEST_CASE("SlotIndex: for_each visits the vectors in the slots that are taken", "[adapters]") {
-  ListIndex index = index_of({5.0F, -1.0F, 3.0F});
+  ListIndex index = list_index_of({5.0F, -1.0F, 3.0F});
   index.erase(1);
   CHECK(iqdb_test::contents_of(index) == "0 5.000000\n2 3.000000\n");
 }
 
 TEST_CASE("SlotIndex: a payload comes back and one that is cut anywhere is invalid_payload", "[adapters]") {
-  const std::vector<std::byte> payload = iqdb_test::payload_of(index_of({5.0F, -1.0F}));
+  const std::vector<std::byte> payload = iqdb_test::payload_of(list_index_of({5.0F, -1.0F}));
   CHECK(iqdb_test::contents_of(iqdb_test::loaded<ListIndex>(payload)) == "0 5.000000\n1 -1.000000\n");
   for (std::size_t length = 0; length < payload.size(); ++length) {
     CAPTURE(length);
@@ -220,7 +134,7 @@ TEST_CASE("SlotIndex: a payload comes back and one that is cut anywhere is inval
 }
 
 TEST_CASE("SlotIndex: the checks throw what the mutations throw", "[adapters]") {
-  ListIndex index = index_of({1.0F, 2.0F});
+  ListIndex index = list_index_of({1.0F, 2.0F});
   index.holds = 1;
   const float nan = std::numeric_limits<float>::quiet_NaN();
   const auto agree = [&](IndexErrorKind kind, const VectorId& id, const std::vector<float>& vector,
@@ -247,7 +161,7 @@ TEST_CASE("SlotIndex: the checks throw what the mutations throw", "[adapters]") 
 }
 
 TEST_CASE("SlotIndex: more vectors than the library has numbers for are refused", "[adapters]") {
-  ListIndex index = index_of({1.0F, 2.0F, 3.0F, 4.0F, 5.0F, 6.0F});
+  ListIndex index = list_index_of({1.0F, 2.0F, 3.0F, 4.0F, 5.0F, 6.0F});
   require_kind(IndexErrorKind::resource_limit, [&] { index.check_insert(7, std::vector<float>{1.0F}, std::nullopt); });
   require_kind(IndexErrorKind::resource_limit, [&] { index.insert(7, {1.0F}); });
   require_kind(IndexErrorKind::resource_limit, [&] { index.upsert(5, {1.0F}); });
@@ -257,7 +171,7 @@ TEST_CASE("SlotIndex: more vectors than the library has numbers for are refused"
 }
 
 TEST_CASE("SlotIndex: rows are inserted in the lowest slots or not at all", "[adapters]") {
-  ListIndex index = index_of({1.0F, 2.0F, 3.0F});
+  ListIndex index = list_index_of({1.0F, 2.0F, 3.0F});
   index.erase(1);
   const std::vector<std::byte> before = iqdb_test::payload_of(index);
   const std::vector<VectorId> ids = {7, VectorId::from_bytes("name")};
@@ -273,7 +187,7 @@ TEST_CASE("SlotIndex: rows are inserted in the lowest slots or not at all", "[ad
 }
 
 TEST_CASE("SlotIndex: rows of which one is refused change nothing", "[adapters]") {
-  ListIndex index = index_of({1.0F});
+  ListIndex index = list_index_of({1.0F});
   const float nan = std::numeric_limits<float>::quiet_NaN();
   const VectorId long_id = VectorId::from_bytes(std::string(iqdb::most_id_bytes + 1, 'x'));
   const std::vector<std::byte> before = iqdb_test::payload_of(index);
@@ -295,7 +209,7 @@ TEST_CASE("SlotIndex: rows of which one is refused change nothing", "[adapters]"
 }
 
 TEST_CASE("SlotIndex: rows beyond the vectors that the library has numbers for are refused", "[adapters]") {
-  ListIndex index = index_of({1.0F, 2.0F, 3.0F, 4.0F, 5.0F});
+  ListIndex index = list_index_of({1.0F, 2.0F, 3.0F, 4.0F, 5.0F});
   index.erase(1);
   const std::vector<VectorId> ids = {7, 8, 9};
   const std::vector<float> vectors = {1.0F, 1.0F, 1.0F};
@@ -308,7 +222,7 @@ TEST_CASE("SlotIndex: rows beyond the vectors that the library has numbers for a
 }
 
 TEST_CASE("SlotIndex: the checks allocate nothing", "[adapters]") {
-  const ListIndex index = index_of({1.0F, 2.0F});
+  const ListIndex index = list_index_of({1.0F, 2.0F});
   const std::vector<float> vector = {3.0F};
   const std::optional<Metadata> metadata = Metadata{{"k", "a text that is too long to lie in the string itself"}};
   const VectorId id = VectorId::from_bytes("an identifier that is too long to lie in the string itself");
@@ -322,7 +236,7 @@ TEST_CASE("SlotIndex: the checks allocate nothing", "[adapters]") {
 }
 
 TEST_CASE("SlotIndex: upsert adds a vector or replaces one with its metadata", "[adapters]") {
-  ListIndex index = index_of({1.0F, 2.0F});
+  ListIndex index = list_index_of({1.0F, 2.0F});
   index.upsert(7, {3.0F}, {{"page", 5}});
   index.upsert(0, {4.0F}, {{"page", 6}});
   index.upsert(7, {5.0F});
@@ -335,7 +249,7 @@ TEST_CASE("SlotIndex: upsert adds a vector or replaces one with its metadata", "
 }
 
 TEST_CASE("SlotIndex: an upsert that is refused leaves the vector as it was", "[adapters]") {
-  ListIndex index = index_of({1.0F, 2.0F});
+  ListIndex index = list_index_of({1.0F, 2.0F});
   index.erase(0);
   index.holds = 5;
   const std::vector<std::byte> before = iqdb_test::payload_of(index);

@@ -87,6 +87,14 @@ class CheckedIndex : public PlainIndex {
   }
 };
 
+// The files of a FlatIndex, without an update of metadata.
+class FlatWithoutUpdates : public PlainIndex {
+ public:
+  static constexpr std::string_view index_type = FlatIndex::index_type;
+  using PlainIndex::PlainIndex;
+  static FlatWithoutUpdates load_from(iqdb::Reader& reader) { return FlatWithoutUpdates(FlatIndex::load_from(reader)); }
+};
+
 struct OnInsert {
   explicit OnInsert(std::function<void()> action) { PlainIndex::on_insert = std::move(action); }
   OnInsert(const OnInsert&) = delete;
@@ -239,6 +247,95 @@ TEST_CASE("An upsert in a batch replays as it was applied", "[logged_mutation][u
   const DurableIndex db = directory.load();
   CHECK(db.index().size() == 2);
   CHECK_FALSE(db.index().contains(1));
+}
+
+TEST_CASE("An update of metadata is one record without the vector, and replays", "[logged_mutation][metadata]") {
+  const DurableDirectory directory;
+  const iqdb::Metadata pages = {{"page", 5}};
+  {
+    DurableIndex db = directory.open_with(index_of({1, 2}));
+    db.update_metadata(1, pages);
+    CHECK(db.index().metadata(1) == pages);
+    CHECK(ops_of(directory.log_bytes()) == "m");
+    CHECK(db.lsn() == 1);
+    db.update_metadata(1, std::nullopt);
+    db.update_metadata(2, pages);
+  }
+  const DurableIndex db = directory.load();
+  CHECK(db.recovery().replayed == 3);
+  CHECK(!db.index().metadata(1));
+  CHECK(db.index().metadata(2) == pages);
+  CHECK(db.index().get(1).vector == vector_of(1));
+}
+
+TEST_CASE("An update of metadata in a batch meets what the batch inserted before", "[logged_mutation][metadata]") {
+  const DurableDirectory directory;
+  const iqdb::Metadata pages = {{"page", 5}};
+  {
+    DurableIndex db = directory.open_with(index_of({1}));
+    iqdb::WriteBatch batch;
+    insert_row(batch, 3);
+    batch.update_metadata(3, pages);
+    batch.update_metadata(1, pages);
+    db.apply(batch);
+    CHECK(ops_of(directory.log_bytes()) == "b");
+  }
+  const DurableIndex db = directory.load();
+  CHECK(db.index().metadata(3) == pages);
+  CHECK(db.index().metadata(1) == pages);
+}
+
+TEST_CASE("An update of metadata that is refused costs no record", "[logged_mutation][metadata]") {
+  const DurableDirectory directory;
+  DurableIndex db = directory.open_with(index_of({1}));
+  const ByteVector before = directory.log_bytes();
+  require_kind(IndexErrorKind::not_found, [&] { db.update_metadata(2, {}); });
+  require_kind(IndexErrorKind::invalid_config, [&] { db.update_metadata(1, iqdb::Metadata{{"k", "\xFF"}}); });
+  iqdb::WriteBatch batch;
+  batch.update_metadata(2, {});
+  require_kind(IndexErrorKind::not_found, [&] { db.apply(batch); });
+  require_kind(IndexErrorKind::invalid_config, [&] { batch.update_metadata(1, iqdb::Metadata{{"k", "\xFF"}}); });
+  CHECK(directory.log_bytes() == before);
+  CHECK(db.lsn() == 0);
+}
+
+TEST_CASE("An update of metadata with the log off is stored by a save", "[logged_mutation][metadata]") {
+  const DurableDirectory directory;
+  DurableIndex db = DurableIndex::open_with(index_of({1}), directory.config_without_log());
+  db.update_metadata(1, iqdb::Metadata{{"page", 5}});
+  require_kind(IndexErrorKind::not_found, [&] { db.update_metadata(2, {}); });
+  db.save();
+  CHECK(DurableIndex::load(directory.config_without_log()).index().metadata(1) == iqdb::Metadata{{"page", 5}});
+}
+
+TEST_CASE("A batch with an update of metadata is refused whole where the index has none, before it is logged",
+          "[logged_mutation][metadata]") {
+  STATIC_REQUIRE(!iqdb::UpdatesMetadata<PlainIndex>);
+  STATIC_REQUIRE(!iqdb::UpdatesMetadata<CheckedIndex>);
+  const DurableDirectory directory;
+  iqdb::WriteBatch batch;
+  insert_row(batch, 3);
+  batch.update_metadata(3, {});
+  const auto refuses = [&](auto db) {
+    const ByteVector before = directory.log_bytes();
+    require_kind(PersistErrorKind::unsupported, [&] { db.apply(batch); });
+    CHECK(directory.log_bytes() == before);
+    CHECK(!db.poisoned());
+  };
+  refuses(iqdb::PersistedIndex<PlainIndex>::open_with(PlainIndex(index_of({1})), directory.config()));
+  refuses(iqdb::PersistedIndex<PlainIndex>::load(directory.config()));
+}
+
+TEST_CASE("A log with an update of metadata is unsupported where the index has none", "[logged_mutation][metadata]") {
+  const DurableDirectory directory;
+  {
+    DurableIndex db = directory.open_with(index_of({1}));
+    db.update_metadata(1, iqdb::Metadata{{"page", 5}});
+  }
+  const auto before = directory.files();
+  require_kind(PersistErrorKind::unsupported,
+               [&] { return iqdb::PersistedIndex<FlatWithoutUpdates>::load(directory.config()); });
+  CHECK(directory.files() == before);
 }
 
 TEST_CASE("An upsert whose insert fails after its erase poisons and a load has the old vector",

@@ -33,7 +33,7 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 namespace index_support {
 
 /// Base class of an index of another library. A SlotTable holds identifiers and metadata, and the library holds each
-/// vector under the number of its slot. `Derived` is the adapter. It adds `save_to`, and offers this class, as a friend:
+/// vector under the number of its slot. `Derived` is the adapter. It adds `save_to`, and offers this class and SlotSearch, as friends:
 ///
 /// - `library`, `most_vectors`: static constants, the library's name and how many vectors it has numbers for
 /// - `check_form(vector, role)`: throws IndexError for a vector that the index does not take in that VectorRole;
@@ -47,10 +47,10 @@ namespace index_support {
 /// - `remove(slot)`: removes a vector from the library and from the table; throws nothing directly behind place()
 /// - `near(query, most, params, asked)`: up to `most` vectors near the query for which `asked`, EverySlot or an AskedSlots, is true, as a
 ///   std::vector<Found> without distances; ends soon when that has given up
-/// - `most_questions(wanted)`: how many vectors a search that wants so many may ask a filter about before it is less work to
-///   compare with each admitted one
-/// - `queries_together`: a static constant, for how many queries the library searches in one call; where it is more than 1,
-///   `near_many(queries, most, params)` does so, and returns what near() returns for each
+/// - if it likes, `most_questions(wanted)`: how many vectors a search that wants so many may ask a filter about before it is
+///   less work to compare with each admitted one; by default as for a graph
+/// - if it likes, `queries_together`: a static constant, for how many queries the library searches in one call; and then
+///   `near_many(queries, most, params)`, which does so and returns what near() returns for each
 /// - `reserve_vectors(vectors)`: makes room in the library for so many in all
 /// - `vectors()`: a function object that returns the vector in a taken slot, as a span that is valid until its next
 ///   call

@@ -88,6 +88,12 @@ class SlotSearch : public SearchOverloads<SlotSearch<Derived>> {
   friend class SlotIndex;
   SlotSearch() = default;
 
+  // An adapter that knows better hides these two.
+  static constexpr std::size_t queries_together = 1;
+  [[nodiscard]] std::size_t most_questions(std::size_t wanted) const noexcept {
+    return most_questions_in_graph(wanted, slots().size());
+  }
+
   template <class Slots>
   [[nodiscard]] std::vector<Hit> search_among(std::span<const float> query, const SearchParams& params,
                                               const Slots& admitted) const {
