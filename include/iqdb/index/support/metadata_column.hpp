@@ -68,8 +68,13 @@ class MetadataColumn {
     }
   }
 
-  /// As put(), with the room that it takes. If it throws std::bad_alloc, nothing has changed.
+  /// As put(), with the memory that it takes, which is none if the row has metadata. If it throws std::bad_alloc, nothing has
+  /// changed.
   void set(std::size_t row, std::optional<Metadata> metadata) {
+    if (metadata && at(row)) {
+      *cells_[row] = std::move(metadata);
+      return;
+    }
     Cell cell = make_cell(std::move(metadata));
     make_room(row, cell);
     put(row, std::move(cell));

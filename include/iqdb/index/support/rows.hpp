@@ -91,16 +91,14 @@ class Rows {
   }
 
   /// Gives the row of an identifier another vector and other metadata, at the same position; or adds a row behind all
-  /// others. Throws std::bad_alloc. Precondition: the vector has dim() components.
+  /// others. If it throws std::bad_alloc, nothing has changed. Precondition: the vector has dim() components.
   void put(VectorId id, std::span<const float> vector, std::optional<Metadata> metadata) {
     const auto row = map_.find(id);
     if (!row) {
       append(std::move(id), vector, std::move(metadata));
       return;
     }
-    MetadataColumn::Cell metadata_cell = MetadataColumn::make_cell(std::move(metadata));
-    metadata_.make_room(*row, metadata_cell);  // the last call that can throw
-    metadata_.put(*row, std::move(metadata_cell));
+    metadata_.set(*row, std::move(metadata));  // the last call that can throw
     std::ranges::copy(vector, vectors_.begin() + static_cast<std::ptrdiff_t>(*row * dim_));
   }
 
