@@ -23,7 +23,7 @@ NAMES = {
         ranges::mismatch ranges::generate ranges::find_if ranges::find_if_not ranges::find_first_of ranges::adjacent_find""",
     "array": "array",
     "atomic": "atomic memory_order_relaxed",
-    "bit": "endian bit_cast bit_width countr_zero has_single_bit",
+    "bit": "endian bit_cast bit_width countr_zero has_single_bit rotl",
     "bitset": "bitset",
     "charconv": "to_chars from_chars chars_format",
     "chrono": """chrono::nanoseconds chrono::microseconds chrono::milliseconds chrono::seconds chrono::hours
@@ -31,7 +31,7 @@ NAMES = {
         chrono::sys_time chrono::days chrono::year_month_day chrono::hh_mm_ss""",
     "cmath": "sqrt isnan isfinite ldexp log",
     "compare": "strong_ordering",
-    "concepts": """same_as convertible_to derived_from integral floating_point movable copyable copy_constructible
+    "concepts": """same_as convertible_to derived_from integral unsigned_integral floating_point movable copyable copy_constructible
         move_constructible constructible_from invocable""",
     "condition_variable": "condition_variable",
     "cstddef": "byte ptrdiff_t nullptr_t to_integer",
