@@ -39,8 +39,8 @@ std::string described(const Rows& rows) {
   return all;
 }
 
-// Calls `mutate(rows)` again and again; each time a later allocation fails, until none does. Each failure leaves the rows as they
-// were. Returns how many failed.
+// Calls `mutate(rows)` again and again; each time a later allocation fails, until none does. Each failure leaves the rows as
+// they were. Returns how many failed.
 template <class Mutate>
 std::uint64_t mutated_with_failures(const Rows& original, Mutate mutate) {
   for (std::uint64_t number = 1;; ++number) {
