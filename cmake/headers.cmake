@@ -21,6 +21,7 @@ set(iqdb_persist_headers
     iqdb/persist/error.hpp
     iqdb/persist/index_path.hpp
     iqdb/persist/posix_process.hpp
+    iqdb/persist/posix_entropy.hpp
     iqdb/persist/process_mark.hpp
     iqdb/persist/events.hpp
     iqdb/persist/stats.hpp
@@ -167,6 +168,11 @@ set(iqdb_persist_headers
     iqdb/index/support/argument_checks.hpp
     iqdb/index/support/direction.hpp
     iqdb/index/support/drawn_number.hpp
+    iqdb/index/support/identifier_hash.hpp
+    iqdb/index/support/row_table.hpp
+    iqdb/index/support/identifier_column.hpp
+    iqdb/index/support/identifier_map.hpp
+    iqdb/index/support/metadata_column.hpp
     iqdb/index/support/slot_table.hpp
     iqdb/index/support/nearest.hpp
     iqdb/index/support/queries.hpp

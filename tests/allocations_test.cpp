@@ -69,15 +69,20 @@ TEST_CASE("refusing_allocation: the forms of operator new that do not throw give
   CHECK(aligned == nullptr);
 }
 
-TEST_CASE("live_allocations: counts what was not given back", "[support]") {
+TEST_CASE("live_allocations: counts what was not given back, and live_bytes its bytes", "[support]") {
   constexpr auto alignment = std::align_val_t{64};
   const auto before = iqdb_test::live_allocations();
-  void* const plain = ::operator new(1);
+  const auto bytes_before = iqdb_test::live_bytes();
+  void* const plain = ::operator new(1000);
   void* const aligned = ::operator new(1, alignment);
   const auto between = iqdb_test::live_allocations();
+  const auto bytes_between = iqdb_test::live_bytes();
   ::operator delete(plain);
   ::operator delete(aligned, alignment);
   const auto after = iqdb_test::live_allocations();
+  CHECK(bytes_between - bytes_before > 1000);
+  CHECK(bytes_between - bytes_before < 2000);
+  CHECK(iqdb_test::live_bytes() == bytes_before);
   CHECK(between - before == 2);
   CHECK(after == before);
 }

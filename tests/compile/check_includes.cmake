@@ -16,7 +16,7 @@
 cmake_minimum_required(VERSION 3.25)
 
 # Who may include what beside the standard library, as patterns. The system's own headers have the system layer to
-# themselves, but for the one hint about memory and for the number of the process; nothing else may know which system it is.
+# themselves, but for the one hint about memory, for the number of the process and for random bytes; nothing else may know which system it is.
 set(allowed_in_iqdb/persist/bytes/checksum.hpp "(zlib|isa-l/crc)\\.h")
 set(allowed_in_iqdb/persist/codec/zstd_codec.hpp "zstd\\.h")
 set(allowed_in_iqdb/persist/codec/lz4_codec.hpp "(lz4|lz4frame)\\.h")
@@ -36,6 +36,7 @@ set(allowed_in_iqdb/index/usearch/stream_layout.hpp "usearch/index_dense\\.hpp")
 set(allowed_in_iqdb/index/usearch/slot_graph.hpp "usearch/index_dense\\.hpp")
 set(allowed_in_iqdb/persist/bytes/huge_pages.hpp "sys/mman\\.h")
 set(allowed_in_iqdb/persist/posix_process.hpp "(unistd|sys/mman)\\.h")
+set(allowed_in_iqdb/persist/posix_entropy.hpp "sys/random\\.h")
 foreach(part IN ITEMS attributes duplicates names calls child file_system locks memory)
   set(allowed_in_iqdb/persist/storage/posix_${part}.hpp "(dirent|fcntl|poll|unistd|pthread|sys/[a-z]+|linux/[a-z]+)\\.h")
 endforeach()
@@ -74,6 +75,7 @@ set(ground
     iqdb/persist/error.hpp
     iqdb/persist/index_path.hpp
     iqdb/persist/posix_process.hpp
+    iqdb/persist/posix_entropy.hpp
     iqdb/persist/process_mark.hpp
     iqdb/persist/events.hpp
     iqdb/persist/stats.hpp

@@ -20,10 +20,11 @@ NAMES = {
         sort_heap ranges::find ranges::copy ranges::any_of ranges::all_of ranges::none_of ranges::fill ranges::sort
         ranges::partial_sort
         ranges::max_element ranges::for_each ranges::equal ranges::binary_search ranges::transform ranges::reverse
-        ranges::copy_if ranges::move ranges::mismatch ranges::generate ranges::find_if ranges::find_if_not ranges::find_first_of ranges::adjacent_find""",
+        ranges::mismatch ranges::generate ranges::find_if ranges::find_if_not ranges::find_first_of ranges::adjacent_find
+        ranges::copy_if ranges::move""",
     "array": "array",
     "atomic": "atomic memory_order_relaxed",
-    "bit": "endian bit_cast bit_width countr_zero has_single_bit",
+    "bit": "endian bit_cast bit_width countr_zero has_single_bit rotl",
     "bitset": "bitset",
     "charconv": "to_chars from_chars chars_format",
     "chrono": """chrono::nanoseconds chrono::microseconds chrono::milliseconds chrono::seconds chrono::hours
@@ -31,8 +32,8 @@ NAMES = {
         chrono::sys_time chrono::days chrono::year_month_day chrono::hh_mm_ss""",
     "cmath": "sqrt isnan isfinite ldexp log",
     "compare": "strong_ordering",
-    "concepts": """same_as convertible_to derived_from integral floating_point movable copyable copy_constructible
-        move_constructible constructible_from invocable predicate""",
+    "concepts": """same_as convertible_to derived_from integral unsigned_integral floating_point movable copyable
+        copy_constructible move_constructible constructible_from invocable predicate""",
     "condition_variable": "condition_variable",
     "cstddef": "byte ptrdiff_t nullptr_t to_integer",
     "cstdint": "uint8_t uint16_t uint32_t uint64_t int8_t int16_t int32_t int64_t uintptr_t",

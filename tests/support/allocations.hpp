@@ -32,6 +32,7 @@ inline thread_local AllocationWatch allocation_watch;
 
 // Of all threads: what one takes another may give back.
 inline std::atomic<std::int64_t> live_allocations{0};
+inline std::atomic<std::int64_t> live_bytes{0};
 
 class WatchScope {
  public:
@@ -72,5 +73,8 @@ void refusing_allocations_from(std::uint64_t number, Action&& action) {
 
 /// How many blocks of memory operator new has given out, in all threads, and has not got back.
 [[nodiscard]] inline std::int64_t live_allocations() { return detail::live_allocations.load(); }
+
+/// How many bytes these blocks have, with what malloc gives beyond what was asked for.
+[[nodiscard]] inline std::int64_t live_bytes() { return detail::live_bytes.load(); }
 
 }  // namespace iqdb_test

@@ -9,6 +9,8 @@
 
 #include "support/allocations.hpp"
 
+#include <malloc.h>
+
 namespace iqdb_test::detail {
 
 // Memory for operator new; null where there is none, or none is to be given.
@@ -28,6 +30,7 @@ inline void* allocate(std::size_t size, std::size_t alignment) noexcept {
                            : std::aligned_alloc(alignment, (size / alignment + 1) * alignment);
   if (memory != nullptr) {
     ++live_allocations;
+    live_bytes += static_cast<std::int64_t>(::malloc_usable_size(memory));
   }
   return memory;
 }
@@ -42,6 +45,7 @@ inline void* allocate_or_throw(std::size_t size, std::size_t alignment = 1) {
 inline void release(void* memory) noexcept {
   if (memory != nullptr) {
     --live_allocations;
+    live_bytes -= static_cast<std::int64_t>(::malloc_usable_size(memory));
     std::free(memory);
   }
 }

@@ -19,6 +19,8 @@
 #include "iqdb/index/support/argument_checks.hpp"
 #include "iqdb/index/support/content.hpp"
 #include "iqdb/index/support/exact_search.hpp"
+#include "iqdb/index/support/identifier_column.hpp"
+#include "iqdb/index/support/metadata_column.hpp"
 #include "iqdb/index/support/payload.hpp"
 #include "iqdb/index/support/rows.hpp"
 #include "iqdb/index_error.hpp"
@@ -276,22 +278,23 @@ class CoreIndex : public InsertOverloads<CoreIndex>,
         smallest_short_id_bytes + (count > 0 ? dim * sizeof(float) : 0) + smallest_metadata_bytes;
     reader.require_items(count, row_bytes);
 
-    std::vector<index_support::Row> rows;
+    index_support::IdentifierColumn ids;
+    index_support::MetadataColumn metadata;
     index_support::Components vectors;
-    while (rows.size() < count) {
-      reader.make_room(rows, count, row_bytes);
-      rows.push_back({.id = read_short_id(reader), .metadata = {}});
+    for (std::size_t row = 0; row < count; ++row) {
+      ids.make_room(reader, count, row_bytes);
+      ids.push(index_support::IdentifierColumn::Cell(read_short_id(reader)));
       for (const std::size_t end = vectors.size() + static_cast<std::size_t>(dim); vectors.size() < end;) {
         reader.make_room(vectors, count * dim, sizeof(float));
         const std::size_t begin = vectors.size();
         vectors.resize(std::min(end, vectors.capacity()));
         reader.read_array(std::span<float>(vectors).subspan(begin));
       }
-      rows.back().metadata = read_metadata(reader);
+      metadata.set(row, read_metadata(reader));
     }
-    return {
-        metric, settings,
-        index_support::Rows(reader, index_type, static_cast<std::size_t>(dim), std::move(rows), std::move(vectors))};
+    return {metric, settings,
+            index_support::Rows(reader, index_type, static_cast<std::size_t>(dim), std::move(ids), std::move(metadata),
+                                std::move(vectors))};
   }
 
   // hnsw: five settings 8 each. ivf: three settings 8 each | whether it quantizes 1 | whether a number of parts follows

@@ -17,6 +17,8 @@
 #include "iqdb/index/support/argument_checks.hpp"
 #include "iqdb/index/support/content.hpp"
 #include "iqdb/index/support/exact_search.hpp"
+#include "iqdb/index/support/identifier_column.hpp"
+#include "iqdb/index/support/metadata_column.hpp"
 #include "iqdb/index/support/payload.hpp"
 #include "iqdb/index/support/rows.hpp"
 #include "iqdb/insert_overloads.hpp"
@@ -234,17 +236,18 @@ class FlatIndex : public InsertOverloads<FlatIndex>,
       reader.require_items(count, smallest_id_bytes + dim * sizeof(float) + smallest_metadata_bytes);
     }
 
-    std::vector<index_support::Row> rows;
-    while (rows.size() < count) {
-      reader.make_room(rows, count, smallest_id_bytes);
-      rows.push_back({.id = read_id(reader), .metadata = {}});
+    index_support::IdentifierColumn ids;
+    while (ids.size() < count) {
+      ids.make_room(reader, count, smallest_id_bytes);
+      ids.push(index_support::IdentifierColumn::Cell(read_id(reader)));
     }
     auto vectors = reader.read_vector<float, HugePageAllocator<float>>(count * dim);
-    for (index_support::Row& row : rows) {
-      row.metadata = read_metadata(reader);
+    index_support::MetadataColumn metadata;
+    for (std::size_t row = 0; row < ids.size(); ++row) {
+      metadata.set(row, read_metadata(reader));
     }
-    return {metric, index_support::Rows(reader, index_type, static_cast<std::size_t>(dim), std::move(rows),
-                                        std::move(vectors))};
+    return {metric, index_support::Rows(reader, index_type, static_cast<std::size_t>(dim), std::move(ids),
+                                        std::move(metadata), std::move(vectors))};
   }
 
   DistanceMetric metric_;

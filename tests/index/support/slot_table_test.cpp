@@ -1,6 +1,7 @@
 // Which slot a vector gets, what is left where its library refuses it, and the bytes of the table.
 #include "iqdb/index/support/slot_table.hpp"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <new>
@@ -28,8 +29,8 @@ using iqdb_test::hex;
 using iqdb_test::require_kind;
 
 // Adds a vector that the library takes; gives its slot.
-std::size_t add(SlotTable& table, std::uint64_t id, std::optional<Metadata> metadata = {}) {
-  auto addition = table.add(id, std::move(metadata));
+std::size_t add(SlotTable& table, VectorId id, std::optional<Metadata> metadata = {}) {
+  auto addition = table.add(std::move(id), std::move(metadata));
   addition.keep();
   return addition.slot();
 }
@@ -262,6 +263,70 @@ TEST_CASE("SlotTable: a slot that the library made stays though the vector does 
   CHECK_FALSE(table.find(5));
   CHECK(table.slots() == 3);
   CHECK(table.is_free(2));
+}
+
+TEST_CASE("SlotTable: a vector for which memory is short changes nothing, whether it is new or replaces another",
+          "[slot_table]") {
+  const VectorId long_id = VectorId::from_bytes("an identifier that is too long to lie in the string itself");
+  for (const bool replaces : {false, true}) {
+    std::uint64_t number = 1;
+    for (bool done = false; !done; ++number) {
+      CAPTURE(replaces, number);
+      SlotTable table = filled(15);
+      add(table, replaces ? long_id : VectorId(15), Metadata{{"k", true}});  // the list of rows is full
+      const auto before = saved(table);
+      std::optional<Metadata> metadata = Metadata{{"other", true}};
+      VectorId id = long_id;
+      try {
+        iqdb_test::refusing_allocation(number, [&] {
+          auto addition = replaces ? table.replace(std::move(id), std::move(metadata))
+                                   : table.add(std::move(id), std::move(metadata));
+          addition.keep();
+          done = true;
+        });
+        CHECK(table.find(long_id) == std::size_t{16});
+      } catch (const std::bad_alloc&) {
+        REQUIRE(saved(table) == before);
+        REQUIRE(table.find(long_id).has_value() == replaces);
+        REQUIRE(add(table, 200) == 16);
+      }
+    }
+    CHECK(number > 5);
+  }
+}
+
+TEST_CASE("SlotTable: a slot of an integer identifier without metadata takes at most 48 bytes, added or loaded",
+          "[slot_table]") {
+  constexpr std::int64_t slots = 100'000;
+  const std::int64_t before = iqdb_test::live_bytes();
+  SlotTable table;
+  std::int64_t most = 0;
+  for (std::int64_t slot = 0; slot < slots; ++slot) {
+    add(table, static_cast<std::uint64_t>(slot));
+    if (slot >= 1000) {
+      most = std::max(most, (iqdb_test::live_bytes() - before + slot) / (slot + 1));
+    }
+  }
+  CHECK(most > 0);
+  CHECK(most <= 48);
+
+  const auto bytes = saved(table);
+  const std::int64_t before_load = iqdb_test::live_bytes();
+  const SlotTable loaded = load(bytes);
+  CHECK(loaded.size() == 100'000);
+  CHECK(iqdb_test::live_bytes() - before_load <= 48 * slots);
+}
+
+TEST_CASE("SlotTable: an identifier of bytes is seen without an allocation", "[slot_table]") {
+  const VectorId long_id = VectorId::from_bytes("an identifier that is too long to lie in the string itself");
+  SlotTable table;
+  table.append(long_id, std::nullopt);
+  bool same = false;
+  const auto seen =
+      iqdb_test::allocated_by([&] { same = table.with_id(0, [&](const VectorId& id) { return id == long_id; }); });
+  CHECK(same);
+  CHECK(seen.count == 0);
+  CHECK(table.id(0) == long_id);
 }
 
 TEST_CASE("SlotTable: freeing slots allocates nothing", "[slot_table]") {

@@ -1432,13 +1432,10 @@ TEST_CASE("An upsert that is tolerated leaves the old vector", "[recovery][upser
 }
 
 TEST_CASE("A mutation of a kind that the index does not have is unsupported also at the end of the log", "[recovery]") {
-  const ByteVector metadata = Bytes().u8(8).u8(0).u64(1).u8(0);
   const ByteVector half_floats = Bytes().u8(10).u8(1).u8(0).u64(9).u32(2).u32(0).u8(0);
-  for (const ByteVector& body : {metadata, half_floats}) {
-    Base base;
-    base.log.frame(body, 1);
-    require_refused(base.files(), "unsupported");
-  }
+  Base base;
+  base.log.frame(half_floats, 1);
+  require_refused(base.files(), "unsupported");
 }
 
 // ---- With the log off -----------------------------------------------------------------------------------------------

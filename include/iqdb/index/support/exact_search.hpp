@@ -67,8 +67,9 @@ template <class Admits>
   const auto offer = [&](std::size_t number, std::size_t row) {
     const float far = distance(metric, queries.subspan(number * dim, dim), rows.vector(row));
     nearest[number].offer({.slot = row, .distance = far}, [&] {
-      return params.filter.admits(rows.id(row), rows.metadata(row)) &&
-             is_admitted(admits, rows.id(row), rows.metadata(row));
+      return rows.with_id(row, [&](const VectorId& id) {
+        return params.filter.admits(id, rows.metadata(row)) && is_admitted(admits, id, rows.metadata(row));
+      });
     });
   };
   if (const auto* const ids = params.filter.allowed(); ids != nullptr && ids->size() < rows.size()) {

@@ -10,12 +10,13 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
-#include "iqdb/index/support/argument_checks.hpp"
 #include "iqdb/index/support/dimension.hpp"
+#include "iqdb/index/support/identifier_column.hpp"
+#include "iqdb/index/support/identifier_map.hpp"
+#include "iqdb/index/support/metadata_column.hpp"
 #include "iqdb/index_error.hpp"
 #include "iqdb/persist/bytes/huge_pages.hpp"
 #include "iqdb/persist/bytes/stream.hpp"
@@ -30,13 +31,6 @@ namespace index_support {
 /// Components of vectors, row after row.
 using Components = std::vector<float, HugePageAllocator<float>>;
 
-/// A row without its vector.
-struct Row {
-  VectorId id;
-  std::optional<Metadata> metadata;
-  bool erased = false;  ///< a gap: the row counts no longer
-};
-
 /// Rows by identifier and by position. Several threads may call const members at the same time.
 class Rows {
  public:
@@ -44,26 +38,25 @@ class Rows {
   explicit Rows(std::size_t dim) noexcept : dim_(dim) {}
 
   /// Rows that were read, none of them erased. Throws PersistError invalid_payload if two have the same identifier, and
-  /// std::bad_alloc. `type` is the type of the index, for the message. Precondition: a vector for each row.
-  Rows(const Reader& reader, std::string_view type, std::size_t dim, std::vector<Row> rows, Components vectors)
-      : dim_(dim), rows_(std::move(rows)), vectors_(std::move(vectors)) {
-    row_of_.reserve(rows_.size());
-    for (std::size_t row = 0; row < rows_.size(); ++row) {
-      if (!row_of_.try_emplace(rows_[row].id, row).second) {
-        reader.fail(PersistErrorKind::invalid_payload,
-                    "the " + std::string(type) + " index holds two vectors " + to_string(rows_[row].id));
-      }
+  /// std::bad_alloc. `type` is the type of the index, for the message. Preconditions: an identifier and a vector for each row,
+  /// and metadata for no other.
+  Rows(const Reader& reader, std::string_view type, std::size_t dim, IdentifierColumn ids, MetadataColumn metadata,
+       Components vectors)
+      : dim_(dim), map_(std::move(ids)), metadata_(std::move(metadata)), vectors_(std::move(vectors)) {
+    if (const auto twice = map_.enter_all()) {
+      reader.fail(PersistErrorKind::invalid_payload,
+                  "the " + std::string(type) + " index holds two vectors " + to_string(map_.ids().id(*twice)));
     }
   }
 
   /// The number of rows that are not erased.
-  [[nodiscard]] std::size_t size() const noexcept { return row_of_.size(); }
+  [[nodiscard]] std::size_t size() const noexcept { return map_.entered(); }
 
   /// The number of components of each vector.
   [[nodiscard]] std::size_t dim() const noexcept { return dim_; }
 
   /// Whether a row has this identifier.
-  [[nodiscard]] bool contains(const VectorId& id) const { return row_of_.contains(id); }
+  [[nodiscard]] bool contains(const VectorId& id) const { return map_.find(id).has_value(); }
 
   /// Throws IndexError duplicate if a row has this identifier.
   void require_absent(const VectorId& id) const {
@@ -83,46 +76,39 @@ class Rows {
   /// Adds a row behind all others. Throws std::bad_alloc. Precondition: no row has this identifier, and the vector has
   /// dim() components.
   void append(VectorId id, std::span<const float> vector, std::optional<Metadata> metadata) {
-    const auto place = row_of_.try_emplace(id, rows_.size()).first;
-    try {
-      rows_.push_back({.id = std::move(id), .metadata = std::move(metadata)});
-    } catch (...) {
-      row_of_.erase(place);
-      throw;
-    }
-    try {
-      vectors_.insert(vectors_.end(), vector.begin(), vector.end());
-    } catch (...) {
-      rows_.pop_back();
-      row_of_.erase(place);
-      throw;
-    }
+    const std::size_t row = rows();
+    map_.make_room(1);
+    IdentifierColumn::Cell id_cell(std::move(id));
+    MetadataColumn::Cell metadata_cell = MetadataColumn::make_cell(std::move(metadata));
+    metadata_.make_room(row, metadata_cell);
+    vectors_.insert(vectors_.end(), vector.begin(), vector.end());  // the last call that can throw
+    map_.push(std::move(id_cell));
+    map_.enter(row);
+    metadata_.put(row, std::move(metadata_cell));
   }
 
   /// Gives the row of an identifier another vector and other metadata, at the same position; or adds a row behind all
-  /// others. Throws std::bad_alloc where it adds one. Precondition: the vector has dim() components.
+  /// others. If it throws std::bad_alloc, nothing has changed. Precondition: the vector has dim() components.
   void put(VectorId id, std::span<const float> vector, std::optional<Metadata> metadata) {
-    const auto place = row_of_.find(id);
-    if (place == row_of_.end()) {
+    const auto row = map_.find(id);
+    if (!row) {
       append(std::move(id), vector, std::move(metadata));
       return;
     }
-    std::ranges::copy(vector, vectors_.begin() + static_cast<std::ptrdiff_t>(place->second * dim_));
-    rows_[place->second].metadata = std::move(metadata);
+    metadata_.set(*row, std::move(metadata));  // the last call that can throw
+    std::ranges::copy(vector, vectors_.begin() + static_cast<std::ptrdiff_t>(*row * dim_));
   }
 
   /// Erases a row and keeps the order of the others. Throws IndexError not_found if no row has this identifier.
   void erase_in_order(const VectorId& id) {
-    const auto place = row_of_.find(id);
-    if (place == row_of_.end()) {
+    const auto row = map_.find(id);
+    if (!row) {
       throw_not_found(id);
     }
-    rows_[place->second].erased = true;
-    rows_[place->second].metadata.reset();
-    row_of_.erase(place);
+    forget(*row);
     // Closing a gap at every removal would make each removal linear. Closing them all when more than half of the rows
     // are gaps makes a removal constant on average.
-    if (rows_.size() > 2 * row_of_.size()) {
+    if (rows() > 2 * size()) {
       close_gaps();
     }
   }
@@ -130,25 +116,24 @@ class Rows {
   /// Erases a row by moving the last one into its position, if a row has this identifier. Precondition: no row was
   /// erased in order.
   void erase_by_last(const VectorId& id) {
-    const auto place = row_of_.find(id);
-    if (place == row_of_.end()) {
+    const auto row = map_.find(id);
+    if (!row) {
       return;
     }
-    const std::size_t row = place->second;
-    row_of_.erase(place);
-    if (row + 1 < rows_.size()) {
-      move_row(rows_.size() - 1, row);
+    const std::size_t last = rows() - 1;
+    forget(*row);
+    if (*row < last) {
+      move_row(last, *row);
     }
-    rows_.pop_back();
-    vectors_.resize(rows_.size() * dim_);
+    truncate(last);
   }
 
   /// Calls `visit(id, vector, metadata)` for every row in order.
   template <class Visit>
   void for_each(Visit&& visit) const {
-    for (std::size_t row = 0; row < rows_.size(); ++row) {
-      if (!rows_[row].erased) {
-        visit(rows_[row].id, vector(row), rows_[row].metadata);
+    for (std::size_t row = 0; row < rows(); ++row) {
+      if (!is_erased(row)) {
+        map_.ids().with_id(row, [&](const VectorId& id) { visit(id, vector(row), metadata_.at(row)); });
       }
     }
   }
@@ -157,9 +142,9 @@ class Rows {
   /// them if no row was erased.
   template <class Visit>
   void for_each_run(Visit&& visit) const {
-    for (std::size_t row = 0; row < rows_.size();) {
+    for (std::size_t row = 0; row < rows();) {
       std::size_t end = row;
-      while (end < rows_.size() && !rows_[end].erased) {
+      while (end < rows() && !is_erased(end)) {
         ++end;
       }
       visit(std::span<const float>(vectors_).subspan(row * dim_, (end - row) * dim_));
@@ -168,16 +153,22 @@ class Rows {
   }
 
   /// The number of rows, erased ones among them. Every row has a number below this.
-  [[nodiscard]] std::size_t rows() const noexcept { return rows_.size(); }
+  [[nodiscard]] std::size_t rows() const noexcept { return map_.ids().size(); }
 
-  /// Whether a row is a gap that an erasure left. Precondition: row < rows().
-  [[nodiscard]] bool is_erased(std::size_t row) const noexcept { return rows_[row].erased; }
+  /// Whether a row was erased in order: it is a gap without an identifier. Precondition: row < rows().
+  [[nodiscard]] bool is_erased(std::size_t row) const noexcept { return map_.ids().is_none(row); }
 
-  /// The identifier of a row that is not erased.
-  [[nodiscard]] const VectorId& id(std::size_t row) const noexcept { return rows_[row].id; }
+  /// The identifier of a row that is not erased. Throws std::bad_alloc for bytes that are not few.
+  [[nodiscard]] VectorId id(std::size_t row) const { return map_.ids().id(row); }
+
+  /// Returns `look(id)` for the identifier of a row that is not erased, a `const VectorId&` that is valid during the call.
+  template <class Look>
+  decltype(auto) with_id(std::size_t row, Look&& look) const {
+    return map_.ids().with_id(row, std::forward<Look>(look));
+  }
 
   /// The metadata of a row that is not erased.
-  [[nodiscard]] const std::optional<Metadata>& metadata(std::size_t row) const noexcept { return rows_[row].metadata; }
+  [[nodiscard]] const std::optional<Metadata>& metadata(std::size_t row) const noexcept { return metadata_.at(row); }
 
   /// The vector of a row that is not erased.
   [[nodiscard]] std::span<const float> vector(std::size_t row) const {
@@ -185,22 +176,24 @@ class Rows {
   }
 
   /// The row of an identifier, or nothing if no row has it.
-  [[nodiscard]] std::optional<std::size_t> find(const VectorId& id) const {
-    const auto place = row_of_.find(id);
-    return place == row_of_.end() ? std::nullopt : std::optional(place->second);
-  }
+  [[nodiscard]] std::optional<std::size_t> find(const VectorId& id) const { return map_.find(id); }
 
-  /// Gives the row of an identifier other metadata. Throws IndexError not_found if no row has the identifier.
+  /// Gives the row of an identifier other metadata. If it throws, nothing has changed: IndexError not_found if no row has the
+  /// identifier, std::bad_alloc.
   void set_metadata(const VectorId& id, std::optional<Metadata> metadata) {
-    require_present(id);
-    rows_[row_of_.find(id)->second].metadata = std::move(metadata);
+    const auto row = map_.find(id);
+    if (!row) {
+      throw_not_found(id);
+    }
+    metadata_.set(*row, std::move(metadata));
   }
 
   /// Makes room for so many rows in all. Throws std::bad_alloc, std::length_error.
-  void reserve(std::size_t rows) {
-    row_of_.reserve(rows);
-    rows_.reserve(rows);
-    vectors_.reserve(rows * dim_);
+  void reserve(std::size_t rows_in_all) {
+    if (rows_in_all > rows()) {
+      map_.make_room(rows_in_all - rows());
+      vectors_.reserve(rows_in_all * dim_);
+    }
   }
 
  private:
@@ -208,19 +201,32 @@ class Rows {
     throw IndexError(IndexErrorKind::not_found, "the index holds no vector " + to_string(id));
   }
 
-  // Allocates nothing, and so cannot fail.
+  // What follows allocates nothing, and so cannot fail.
+
+  // Makes a row a gap.
+  void forget(std::size_t row) noexcept {
+    map_.leave(row);
+    map_.erase(row);
+    metadata_.put(row, nullptr);
+  }
+
   void move_row(std::size_t from, std::size_t to) noexcept {
     const std::span<const float> moved = vector(from);
     std::ranges::copy(moved, vectors_.begin() + static_cast<std::ptrdiff_t>(to * dim_));
-    rows_[to] = std::move(rows_[from]);
-    row_of_.find(rows_[to].id)->second = to;
+    map_.move(from, to);
+    metadata_.move(from, to);
   }
 
-  // Allocates nothing, and so cannot fail.
+  void truncate(std::size_t rows) noexcept {
+    map_.truncate(rows);
+    metadata_.truncate(rows);
+    vectors_.resize(rows * dim_);
+  }
+
   void close_gaps() noexcept {
     std::size_t kept = 0;
-    for (std::size_t row = 0; row < rows_.size(); ++row) {
-      if (rows_[row].erased) {
+    for (std::size_t row = 0; row < rows(); ++row) {
+      if (is_erased(row)) {
         continue;
       }
       if (kept != row) {
@@ -228,14 +234,13 @@ class Rows {
       }
       ++kept;
     }
-    rows_.erase(rows_.begin() + static_cast<std::ptrdiff_t>(kept), rows_.end());
-    vectors_.resize(kept * dim_);
+    truncate(kept);
   }
 
   Dimension dim_;
-  std::vector<Row> rows_;                             // with gaps where rows were erased in order
-  Components vectors_;                                // row after row
-  std::unordered_map<VectorId, std::size_t> row_of_;  // the rows that are not erased
+  IdentifierMap map_;        // the rows that are not erased are entered; the others are gaps without identifiers
+  MetadataColumn metadata_;  // by row
+  Components vectors_;       // row after row
 };
 
 }  // namespace index_support

@@ -4,6 +4,7 @@
 #include <concepts>
 #include <cstddef>
 #include <exception>
+#include <optional>
 #include <vector>
 
 #include "iqdb/index/support/nearest.hpp"
@@ -33,8 +34,10 @@ class AdmittedSlots {
 
   /// Throws what the filter and the predicate throw. Precondition: the slot is taken.
   [[nodiscard]] bool operator()(std::size_t slot) const {
-    return filter_->admits(slots_->id(slot), slots_->metadata(slot)) &&
-           is_admitted(*admits_, slots_->id(slot), slots_->metadata(slot));
+    return slots_->with_id(slot, [&](const VectorId& id) {
+      const std::optional<Metadata>& metadata = slots_->metadata(slot);
+      return filter_->admits(id, metadata) && is_admitted(*admits_, id, metadata);
+    });
   }
 
  private:

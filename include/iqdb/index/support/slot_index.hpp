@@ -202,7 +202,9 @@ class SlotIndex : public InsertOverloads<SlotIndex<Derived>>,
     auto vector_in = derived().vectors();
     for (std::size_t slot = 0; slot < slots_.slots(); ++slot) {
       if (!slots_.is_free(slot)) {
-        visit(slots_.id(slot), std::span<const float>(vector_in(slot)), slots_.metadata(slot));
+        slots_.with_id(slot, [&](const VectorId& id) {
+          visit(id, std::span<const float>(vector_in(slot)), slots_.metadata(slot));
+        });
       }
     }
   }
@@ -233,7 +235,7 @@ class SlotIndex : public InsertOverloads<SlotIndex<Derived>>,
   void visit_ids(Visit&& visit) const {
     for (std::size_t slot = 0; slot < slots_.slots(); ++slot) {
       if (!slots_.is_free(slot)) {
-        visit(slots_.id(slot));
+        slots_.with_id(slot, visit);
       }
     }
   }
