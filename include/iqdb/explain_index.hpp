@@ -39,6 +39,8 @@ IQDB_MEMBER_NAMED(check_vector)
 IQDB_MEMBER_NAMED(check_insert)
 IQDB_MEMBER_NAMED(check_upsert)
 IQDB_MEMBER_NAMED(check_erase)
+IQDB_MEMBER_NAMED(update_metadata)
+IQDB_MEMBER_NAMED(check_update_metadata)
 IQDB_MEMBER_NAMED(size)
 IQDB_MEMBER_NAMED(dim)
 IQDB_MEMBER_NAMED(metric)
@@ -106,6 +108,13 @@ consteval bool explain_index() {
   static_assert(ChecksErase<I> || !member_names::has_check_erase<I>,
                 "The index has a `check_erase` with another signature, which is not called; expected `void "
                 "check_erase(const iqdb::VectorId& id) const`.");
+  static_assert(UpdatesMetadata<I> || !member_names::has_update_metadata<I>,
+                "The index has an `update_metadata` with another signature, which is not called; expected `void "
+                "update_metadata(const iqdb::VectorId& id, std::optional<iqdb::Metadata> metadata)`.");
+  static_assert(
+      ChecksUpdateMetadata<I> || !member_names::has_check_update_metadata<I>,
+      "The index has a `check_update_metadata` with another signature, which is not called; expected `void "
+      "check_update_metadata(const iqdb::VectorId& id, const std::optional<iqdb::Metadata>& metadata) const`.");
   return Index<I>;
 }
 
