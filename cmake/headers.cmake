@@ -29,6 +29,7 @@ set(iqdb_persist_headers
     iqdb/persist/bytes/chunked_buffer.hpp
     iqdb/persist/bytes/helper_threads.hpp
     iqdb/persist/bytes/worker_thread.hpp
+    iqdb/persist/bytes/byte_stages.hpp
     iqdb/persist/bytes/stream.hpp
     iqdb/persist/bytes/fair_mutex.hpp
     iqdb/persist/bytes/row_format.hpp
@@ -74,6 +75,7 @@ set(iqdb_persist_headers
     # Snapshots.
     iqdb/persist/persistable.hpp
     iqdb/persist/snapshot/snapshot_format.hpp
+    iqdb/persist/snapshot/snapshot_file.hpp
     iqdb/persist/snapshot/snapshot.hpp
     iqdb/persist/snapshot/verify.hpp
     iqdb/persist/snapshot/freeze.hpp

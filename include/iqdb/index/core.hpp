@@ -13,6 +13,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -183,6 +184,11 @@ class CoreIndex : public InsertOverloads<CoreIndex>, public UpsertOverloads<Core
     return index_support::decode_whole(reader, index_type, [&reader] { return decode(reader); });
   }
 
+  /// Throws what load_from throws, and keeps the identifiers alone.
+  [[nodiscard]] static PayloadFacts check_payload(Reader& reader) {
+    return index_support::decode_whole(reader, index_type, [&reader] { return check(reader); });
+  }
+
  private:
   // The kind, and the bytes of its settings as they were read.
   struct Settings {
@@ -200,7 +206,14 @@ class CoreIndex : public InsertOverloads<CoreIndex>, public UpsertOverloads<Core
   CoreIndex(DistanceMetric metric, Settings settings, index_support::Rows rows)
       : metric_(metric), settings_(settings), rows_(std::move(rows)) {}
 
-  [[nodiscard]] static CoreIndex decode(Reader& reader) {
+  // What precedes the rows, and the least that each of them takes.
+  struct Head {
+    Settings settings;
+    PayloadFacts facts;
+    std::uint64_t row_bytes = 0;
+  };
+
+  [[nodiscard]] static Head read_head(Reader& reader) {
     if (const std::string found = reader.read_string(magic.size()); found != magic) {
       reader.fail(PersistErrorKind::invalid_payload, "the payload begins with " + printable(found) + "; expected " +
                                                          printable(magic) + ", as a database of the crate iqdb has it");
@@ -222,7 +235,25 @@ class CoreIndex : public InsertOverloads<CoreIndex>, public UpsertOverloads<Core
     const std::uint64_t row_bytes =
         smallest_short_id_bytes + (count > 0 ? dim * sizeof(float) : 0) + smallest_metadata_bytes;
     reader.require_items(count, row_bytes);
+    return {.settings = settings, .facts = {.dim = dim, .metric = metric, .vectors = count}, .row_bytes = row_bytes};
+  }
 
+  [[nodiscard]] static PayloadFacts check(Reader& reader) {
+    const Head head = read_head(reader);
+    std::vector<VectorId> ids;
+    while (ids.size() < head.facts.vectors) {
+      reader.make_room(ids, head.facts.vectors, head.row_bytes);
+      ids.push_back(read_short_id(reader));
+      reader.skip(head.facts.dim * sizeof(float));
+      std::ignore = read_metadata(reader);
+    }
+    index_support::require_unique(reader, index_type, ids);
+    return head.facts;
+  }
+
+  [[nodiscard]] static CoreIndex decode(Reader& reader) {
+    const auto [settings, facts, row_bytes] = read_head(reader);
+    const auto [dim, metric, count] = facts;
     std::vector<index_support::Row> rows;
     index_support::Components vectors;
     while (rows.size() < count) {

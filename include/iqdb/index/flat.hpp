@@ -11,6 +11,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -166,10 +167,16 @@ class FlatIndex : public InsertOverloads<FlatIndex>, public UpsertOverloads<Flat
     return index_support::decode_whole(reader, index_type, [&reader] { return decode(reader); });
   }
 
+  /// Throws what load_from throws, and keeps the identifiers alone.
+  [[nodiscard]] static PayloadFacts check_payload(Reader& reader) {
+    return index_support::decode_whole(reader, index_type, [&reader] { return check(reader); });
+  }
+
  private:
   FlatIndex(DistanceMetric metric, index_support::Rows rows) : metric_(metric), rows_(std::move(rows)) {}
 
-  [[nodiscard]] static FlatIndex decode(Reader& reader) {
+  // Reads what precedes the rows.
+  [[nodiscard]] static PayloadFacts read_facts(Reader& reader) {
     const auto dim = reader.read_le<std::uint64_t>();
     const DistanceMetric metric = metric_from_tag(reader.read_le<std::uint8_t>());
     const auto count = reader.read_le<std::uint64_t>();
@@ -180,7 +187,26 @@ class FlatIndex : public InsertOverloads<FlatIndex>, public UpsertOverloads<Flat
       reader.require_items(dim, sizeof(float));
       reader.require_items(count, smallest_id_bytes + dim * sizeof(float) + smallest_metadata_bytes);
     }
+    return {.dim = dim, .metric = metric, .vectors = count};
+  }
 
+  [[nodiscard]] static PayloadFacts check(Reader& reader) {
+    const PayloadFacts facts = read_facts(reader);
+    std::vector<VectorId> ids;
+    while (ids.size() < facts.vectors) {
+      reader.make_room(ids, facts.vectors, smallest_id_bytes);
+      ids.push_back(read_id(reader));
+    }
+    reader.skip(facts.vectors * facts.dim * sizeof(float));
+    for (std::uint64_t row = 0; row < facts.vectors; ++row) {
+      std::ignore = read_metadata(reader);
+    }
+    index_support::require_unique(reader, index_type, ids);
+    return facts;
+  }
+
+  [[nodiscard]] static FlatIndex decode(Reader& reader) {
+    const auto [dim, metric, count] = read_facts(reader);
     std::vector<index_support::Row> rows;
     while (rows.size() < count) {
       reader.make_room(rows, count, smallest_id_bytes);
@@ -202,6 +228,6 @@ static_assert(SearchableIndex<FlatIndex>);
 static_assert(Persistable<FlatIndex>);
 static_assert(ChecksVector<FlatIndex> && ChecksInsert<FlatIndex> && ChecksErase<FlatIndex>);
 static_assert(Upsertable<FlatIndex> && ChecksUpsert<FlatIndex>);
-static_assert(TrustsNothing<FlatIndex>);
+static_assert(TrustsNothing<FlatIndex> && ChecksPayload<FlatIndex>);
 
 }  // namespace iqdb::inline IQDB_PERSIST_ABI

@@ -11,6 +11,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -39,6 +40,30 @@ struct Row {
   bool erased = false;  ///< a gap: the row counts no longer
 };
 
+[[noreturn, gnu::cold, gnu::noinline]] inline void throw_two_rows(const Reader& reader, std::string_view type,
+                                                                  const VectorId& id) {
+  reader.fail(PersistErrorKind::invalid_payload,
+              "the " + std::string(type) + " index holds two vectors " + to_string(id));
+}
+
+/// Throws PersistError invalid_payload if two of the identifiers of a payload are the same, as Rows does, and std::bad_alloc.
+inline void require_unique(const Reader& reader, std::string_view type, std::span<const VectorId> ids) {
+  bool ascending = true;
+  for (std::size_t row = 1; row < ids.size() && ascending; ++row) {
+    ascending = ids[row - 1].is_integer() && ids[row].is_integer() && ids[row - 1].integer() < ids[row].integer();
+  }
+  if (ascending) {
+    return;  // as in most files: no table is needed
+  }
+  std::unordered_set<VectorId> seen;
+  seen.reserve(ids.size());
+  for (const VectorId& id : ids) {
+    if (!seen.insert(id).second) {
+      throw_two_rows(reader, type, id);
+    }
+  }
+}
+
 /// Rows by identifier and by position. Several threads may call const members at the same time.
 class Rows {
  public:
@@ -52,8 +77,7 @@ class Rows {
     row_of_.reserve(rows_.size());
     for (std::size_t row = 0; row < rows_.size(); ++row) {
       if (!row_of_.try_emplace(rows_[row].id, row).second) {
-        reader.fail(PersistErrorKind::invalid_payload,
-                    "the " + std::string(type) + " index holds two vectors " + to_string(rows_[row].id));
+        throw_two_rows(reader, type, rows_[row].id);
       }
     }
   }
