@@ -141,6 +141,7 @@ set(iqdb_persist_headers
     iqdb/persist/salvage/snapshot_bytes.hpp
     iqdb/persist/salvage/salvage_report.hpp
     iqdb/persist/salvage/log_application.hpp
+    iqdb/persist/salvage/torn_log.hpp
     iqdb/persist/salvage/older_state.hpp
     iqdb/persist/salvage/salvaged_index.hpp
     # The face.
