@@ -11,7 +11,6 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
-#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -55,10 +54,10 @@ inline void require_unique(const Reader& reader, std::string_view type, std::spa
   if (ascending) {
     return;  // as in most files: no table is needed
   }
-  std::unordered_set<VectorId> seen;
+  std::unordered_map<VectorId, std::size_t> seen;  // a set would be one more template for every program to compile
   seen.reserve(ids.size());
   for (const VectorId& id : ids) {
-    if (!seen.insert(id).second) {
+    if (!seen.try_emplace(id, 0).second) {
       throw_two_rows(reader, type, id);
     }
   }
