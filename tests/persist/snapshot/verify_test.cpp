@@ -211,6 +211,14 @@ TEST_CASE("A check reports its bytes in one phase to the end", "[verify]") {
   CHECK(reports[0].total == reports[0].done);
 }
 
+struct ChecksButTrusts {
+  static iqdb::PayloadFacts check_payload(iqdb::Reader&);
+};
+struct ChecksAndSaysNothing {
+  static constexpr bool trusts_nothing = true;
+  static void check_payload(iqdb::Reader&);
+};
 static_assert(iqdb::ChecksPayload<iqdb::FlatIndex> && iqdb::ChecksPayload<iqdb::CoreIndex>);
+static_assert(!iqdb::ChecksPayload<ChecksButTrusts> && !iqdb::ChecksPayload<ChecksAndSaysNothing>);
 
 }  // namespace of_verify
