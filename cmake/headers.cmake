@@ -36,6 +36,7 @@ set(iqdb_persist_headers
     iqdb/persist/bytes/chunked_buffer.hpp
     iqdb/persist/bytes/helper_threads.hpp
     iqdb/persist/bytes/worker_thread.hpp
+    iqdb/persist/bytes/byte_stages.hpp
     iqdb/persist/bytes/stream.hpp
     iqdb/persist/bytes/fair_mutex.hpp
     iqdb/persist/bytes/row_format.hpp
@@ -81,6 +82,7 @@ set(iqdb_persist_headers
     # Snapshots.
     iqdb/persist/persistable.hpp
     iqdb/persist/snapshot/snapshot_format.hpp
+    iqdb/persist/snapshot/snapshot_file.hpp
     iqdb/persist/snapshot/snapshot.hpp
     iqdb/persist/snapshot/verify.hpp
     iqdb/persist/snapshot/freeze.hpp
@@ -146,6 +148,7 @@ set(iqdb_persist_headers
     iqdb/persist/salvage/snapshot_bytes.hpp
     iqdb/persist/salvage/salvage_report.hpp
     iqdb/persist/salvage/log_application.hpp
+    iqdb/persist/salvage/torn_log.hpp
     iqdb/persist/salvage/older_state.hpp
     iqdb/persist/salvage/salvaged_index.hpp
     # The face.

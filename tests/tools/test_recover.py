@@ -128,6 +128,55 @@ class Recover(Case):
         report = self.recover()
         self.assertEqual((report["vectors"], self.kinds(report)), (1, ["log_foreign"]))
 
+    def tear(self) -> None:
+        """Leaves what a load leaves that finds the second of four records torn: a log up to there, and the torn one."""
+        self.write("insert 1", "insert 2", "insert 3", "insert 4")
+        second = self.frames()[1]["offset"]
+        whole = self.log.read_bytes()
+        self.overwrite(self.log, second + 30, 9)
+        (self.directory / "index.iqdb.wal.torn").write_bytes(self.log.read_bytes())
+        self.log.write_bytes(whole[:second])
+
+    def test_what_a_torn_log_holds_is_told_and_made_on_request(self):
+        self.tear()
+        report = self.recover(code=0)
+        self.assertEqual((report["vectors"], report["problems"]), (1, []))
+        self.assertEqual(report["torn_log"]["state"], "left_out")
+        self.assertEqual(report["torn_log"]["behind_tear"], [{"first_lsn": 3, "last_lsn": 4}])
+        self.new = self.directory / "told.iqdb"
+        self.assertIn("--also-behind makes them", run("recover", self.path, "-o", self.new).out)
+        self.new = self.directory / "more.iqdb"
+        report = self.recover("--also-behind")
+        self.assertEqual((report["vectors"], self.kinds(report)), (3, ["behind_tear"]))
+        self.assertEqual((report["torn_log"]["state"], report["torn_log"]["mutations_made"]), ("taken", 2))
+        self.assertEqual(self.vectors(), 3)
+
+    def test_a_torn_log_takes_the_place_of_a_log_that_is_lost(self):
+        self.tear()
+        self.log.unlink()
+        report = self.recover()
+        self.assertEqual((report["vectors"], report["torn_log"]["state"]), (1, "instead"))
+        self.assertIn("log_replaced", self.kinds(report))
+        self.new = self.directory / "named.iqdb"
+        self.path = self.directory / "index.iqdb.wal.torn"
+        self.assertEqual(self.recover()["vectors"], 1)
+
+    def test_files_that_a_program_holds_open_are_refused_and_a_backup_of_them_is_not(self):
+        writer = Writer(self.path).do("insert 1", "insert 2")
+        self.addCleanup(writer.end)
+        answer = run("recover", self.path, "-o", self.new)
+        self.check_error(answer, 1, f"process {writer.process.pid}", "end it first", "iqdb backup")
+        self.assertFalse(self.new.exists())
+        backup = self.directory / "backup"
+        self.assertEqual(run("backup", self.path, backup).code, 0)
+        self.assertEqual(run("recover", backup / "index.iqdb", "-o", self.new).code, 0)
+        self.assertEqual(self.vectors(), 2)
+
+    def test_a_file_that_no_program_holds_stays_unlocked_behind_a_recovery(self):
+        self.write("insert 1", "close")
+        self.recover(code=0)
+        Writer(self.path).do("insert 2").end()
+
     def test_nothing_that_is_there_is_replaced(self):
         self.write("insert 1", "close")
         self.new.write_text("mine")

@@ -19,6 +19,7 @@
 #include "index_settings.hpp"
 #include "iqdb/persist/wal/history.hpp"
 #include "iqdb/persist/wal/log_paths.hpp"
+#include "lock_holder.hpp"
 #include "progress.hpp"
 #include "recover.hpp"
 
@@ -189,6 +190,63 @@ void add_problems_of_log(const iqdb::SalvageReport& report, std::vector<Problem>
   }
 }
 
+std::string ranges_text(const std::vector<iqdb::LsnRange>& ranges) {
+  std::string text;
+  for (const iqdb::LsnRange& each : ranges) {
+    text += (text.empty() ? "" : ", ") + range_text(each.first, each.last);
+  }
+  return text;
+}
+
+Json json_of(const std::vector<iqdb::LsnRange>& ranges) {
+  Json list = Json::array();
+  for (const iqdb::LsnRange& each : ranges) {
+    list.push_back({{"first_lsn", each.first}, {"last_lsn", each.last}});
+  }
+  return list;
+}
+
+void add_problems_of_torn_log(const iqdb::SalvagedTornLog& torn, std::vector<Problem>& problems) {
+  if (torn.use == iqdb::SalvagedTornUse::instead) {
+    problems.push_back({.kind = "log_replaced",
+                        .message =
+                            "the log is missing or cannot be read, and the torn log, which an earlier load kept, was "
+                            "taken in its place; what was logged since that load is lost, and cannot be known"});
+  }
+  if (torn.use == iqdb::SalvagedTornUse::taken) {
+    problems.push_back(
+        {.kind = "behind_tear",
+         .message = count_text(torn.applied, "mutation") +
+                    " behind the torn place of the torn log were made, of unknown order: a vector may be "
+                    "back that a lost record had removed"});
+  }
+  for (const iqdb::RefusedMutation& each : torn.refused) {
+    problems.push_back({.kind = "refused_behind_tear",
+                        .message = "the index did not take the mutation " + std::to_string(each.lsn) +
+                                   " of the torn log, of vector " + to_string(each.id) + ": " + each.why,
+                        .facts = {{"lsn", each.lsn}, {"id", json_of_id(each.id)}}});
+  }
+}
+
+std::string torn_log_text(const iqdb::SalvagedTornLog& torn) {
+  switch (torn.use) {
+    case iqdb::SalvagedTornUse::foreign:
+      return "of an earlier state of the index, and not taken; `iqdb log` lists it";
+    case iqdb::SalvagedTornUse::empty:
+      return "holds nothing more that could be made";
+    case iqdb::SalvagedTornUse::left_out:
+      return "holds whole records that a load had dropped behind its torn place: " + ranges_text(torn.tail) +
+             ", numbers that may have been given again; --also-behind makes them";
+    case iqdb::SalvagedTornUse::taken:
+      return count_text(torn.applied, "mutation") + " made behind its torn place" +
+             (torn.superseded > 0
+                  ? ", " + std::to_string(torn.superseded) + " left out: their vectors were changed since"
+                  : "");
+    default:
+      return "taken in place of the log";
+  }
+}
+
 std::string snapshot_text(const iqdb::SalvageReport& report) {
   switch (report.snapshot) {
     case iqdb::SalvagedSnapshot::missing:
@@ -241,6 +299,11 @@ constexpr std::string_view word_of(iqdb::SalvagedLogUse state) {
   return words.at(static_cast<std::size_t>(state));
 }
 
+constexpr std::string_view word_of(iqdb::SalvagedTornUse use) {
+  constexpr std::array<std::string_view, 6> words{"missing", "foreign", "empty", "left_out", "taken", "instead"};
+  return words.at(static_cast<std::size_t>(use));
+}
+
 ExitCode tell(Output& out, const iqdb::SalvageReport& report, const std::optional<iqdb::SnapshotInfo>& made,
               const std::string& to) {
   std::vector<Problem> problems;
@@ -252,6 +315,7 @@ ExitCode tell(Output& out, const iqdb::SalvageReport& report, const std::optiona
         {.kind = "log_missing",
          .message = "there is no log; what was logged behind the states of the history cannot be known"});
   }
+  add_problems_of_torn_log(report.torn, problems);
   if (!made) {
     problems.insert(problems.begin(),
                     {.kind = "nothing_recovered", .message = "nothing could be recovered, and no file was written"});
@@ -275,6 +339,10 @@ ExitCode tell(Output& out, const iqdb::SalvageReport& report, const std::optiona
                        {"unknown_erased", report.unknown_erased},
                        {"closed", report.log_closed},
                        {"corrected", json_of(report.log_corrections)}};
+    document["torn_log"] = {{"state", word_of(report.torn.use)},
+                            {"behind_tear", json_of(report.torn.tail)},
+                            {"mutations_made", report.torn.applied},
+                            {"mutations_superseded", report.torn.superseded}};
     document["problems"] = Json::array();
     for (const Problem& each : problems) {
       Json problem{{"kind", each.kind}, {"message", each.message}};
@@ -298,21 +366,51 @@ ExitCode tell(Output& out, const iqdb::SalvageReport& report, const std::optiona
                 : "";
     out.field("mutations", text);
   }
+  if (report.torn.use != iqdb::SalvagedTornUse::missing) {
+    out.field("torn log", torn_log_text(report.torn));
+  }
   for (const Problem& each : problems) {
     out.line("  " + out.bad("LOST") + "   " + harmless(each.message) + " [" + each.kind + "]");
   }
   return whole ? ExitCode::fine : ExitCode::damaged;
 }
 
+// Locks an index whose files are read, so that no program writes them meanwhile. Takes no lock where there is no lock file,
+// since nobody holds it, or where this user cannot take it. Throws PersistError locked if a program holds it.
+std::optional<iqdb::FileStorage::Lock> locked_source(iqdb::FileStorage& storage, const fs::path& source) {
+  const LockState state = look_at_lock(source);
+  bool is_held = state.held.value_or(false);
+  if (state.file_exists && !is_held) {
+    try {
+      constexpr std::chrono::milliseconds no_patience{0};
+      return storage.lock(source, no_patience);
+    } catch (const iqdb::PersistError& error) {
+      is_held = error.kind() == iqdb::PersistErrorKind::locked;
+    }
+  }
+  if (!is_held) {
+    return std::nullopt;
+  }
+  const std::string holders = holders_text(state);
+  iqdb::throw_persist_error(iqdb::PersistErrorKind::locked,
+                            "cannot recover from files that " + (holders.empty() ? "another process" : holders) +
+                                " may write meanwhile, for it holds the index open: what was read would be neither the "
+                                "one state nor the other; end "
+                                "it first, or take `iqdb backup` of the index and recover that; nothing was changed",
+                            {.path = source, .code = {}, .offset = {}});
+}
+
 ExitCode recover(Output& out, const RecoverOptions& options) {
   const GivenPath given = look_at(options.path);
-  const fs::path path = given.names_log ? given.snapshot : given.path;
+  const fs::path path = given.names_log || given.names_torn ? given.snapshot : given.path;
   iqdb::FileStorage storage;
   const fs::path source = storage.resolve(path);
+  const std::optional<iqdb::FileStorage::Lock> source_lock = locked_source(storage, source);
   auto log_file = storage.open(storage.resolve(iqdb::log_path(path)));
+  auto torn_log_file = storage.open(storage.resolve(iqdb::torn_log_path(path)));
   auto file = storage.open(source);
   const std::vector<iqdb::HistoryEntry> history = iqdb::history::entries(storage, source);
-  if (!file && !log_file && history.empty()) {
+  if (!file && !log_file && !torn_log_file && history.empty()) {
     throw_missing(given);
   }
   RecoverJob job;
@@ -322,7 +420,8 @@ ExitCode recover(Output& out, const RecoverOptions& options) {
   job.options = {.also_behind = options.also_behind, .unchecked_rows = options.unchecked_rows};
   const fs::path to = storage.resolve(options.to);
   std::error_code unknown;
-  if (to == source || to == storage.resolve(iqdb::log_path(path)) || fs::is_directory(to, unknown)) {
+  if (to == source || to == storage.resolve(iqdb::log_path(path)) || to == storage.resolve(iqdb::torn_log_path(path)) ||
+      fs::is_directory(to, unknown)) {
     iqdb::throw_persist_error(
         iqdb::PersistErrorKind::invalid_config,
         "the recovered index needs a path of its own, at which there is nothing; the damaged files "
@@ -336,11 +435,20 @@ ExitCode recover(Output& out, const RecoverOptions& options) {
     log.emplace(iqdb::salvage::all_bytes(*log_file));
     job.log = &*log;
   }
+  std::optional<iqdb::salvage::SalvagedLog> torn_log;
+  if (torn_log_file) {
+    torn_log.emplace(iqdb::salvage::all_bytes(*torn_log_file));
+    job.torn_log = &*torn_log;
+  }
   const auto types = decodable_types();
   std::optional<iqdb::salvage::SnapshotBytes> in_memory;
   job.in_memory = [&]() -> iqdb::salvage::SnapshotBytes& {
     if (!in_memory) {
-      const auto named = log ? log->fingerprints() : std::vector<iqdb::Fingerprint>();
+      auto named = log ? log->fingerprints() : std::vector<iqdb::Fingerprint>();
+      if (torn_log) {
+        const auto also_named = torn_log->fingerprints();
+        named.insert(named.end(), also_named.begin(), also_named.end());
+      }
       in_memory.emplace(iqdb::salvage::all_bytes(*file), named, types);
     }
     return *in_memory;
@@ -411,8 +519,10 @@ void add_recover(Program& program) {
   command.add_option("-o,--output", options->to, "The snapshot of the index to make; nothing may be there")
       ->required()
       ->option_text("NEW");
-  command.add_flag("--also-behind", options->also_behind,
-                   "Also make the whole mutations behind damage to the log, of unknown order");
+  command.add_flag(
+      "--also-behind", options->also_behind,
+      "Also make the whole mutations behind damage to the log, and behind the torn place of a log that a load "
+      "has replaced, of unknown order");
   command.add_flag("--unchecked-rows", options->unchecked_rows,
                    "Of a snapshot whose checksum is wrong, take the rows that can be read; some may be altered");
   command.add_option("--type", options->type, "The type of the index, where no file says it")->option_text("TYPE");

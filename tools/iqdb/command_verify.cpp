@@ -76,10 +76,17 @@ class MemoryBudget {
   std::uint64_t free_ = all_;
 };
 
-// What a decoded index takes, rather more than less: vectors and links as in the payload, identifiers in tables.
-std::uint64_t memory_for(std::uint64_t payload_bytes, std::uint64_t vectors) {
+// What decoding takes, rather more than less: identifiers in tables; and where the index is made, vectors and links as in the
+// payload. Identifiers may be long, so that without vectors it is what these leave of the payload.
+std::uint64_t memory_for(const Decoder& decoder, std::uint64_t payload_bytes, const iqdb::FileHeader& header) {
   constexpr std::uint64_t each = 192;
-  return payload_bytes + payload_bytes / 2 + std::min(vectors, payload_bytes) * each;
+  const std::uint64_t vectors = std::min(header.vectors, payload_bytes);
+  if (decoder.keeps_vectors) {
+    return payload_bytes + payload_bytes / 2 + vectors * each;
+  }
+  const std::uint64_t of_vector =
+      std::min(header.dim * sizeof(float), payload_bytes / std::max<std::uint64_t>(vectors, 1));
+  return payload_bytes - vectors * of_vector + vectors * each;
 }
 
 // Verifies paths, one after the other, in one thread of several.
@@ -174,10 +181,10 @@ class Verifier {
     const iqdb::FileHeader header = iqdb::snapshot::read_header_of(file);
     const iqdb::PersistConfig config{
         .path = path, .on_progress = advancing(*bar_, file.size()), .helper_threads = helper_threads_};
-    const Decoder decode = decoder_of(header.index_type);
+    const Decoder decoder = decoder_of(header.index_type);
     if (options_->no_decode) {
       found.why_not_decoded = "--no-decode";
-    } else if (!decode) {
+    } else if (decoder.decode == nullptr) {
       found.why_not_decoded = "this program does not know the type " + iqdb::printable(header.index_type);
     } else {
       iqdb::RegionPreamble preamble;
@@ -191,10 +198,10 @@ class Verifier {
         static_cast<void>(iqdb::verify_snapshot(path, config));
         throw;
       }
-      const std::uint64_t bytes = memory_for(preamble.payload_bytes, header.vectors);
+      const std::uint64_t bytes = memory_for(decoder, preamble.payload_bytes, header);
       if (memory_->take(bytes)) {
         const std::shared_ptr<void> taken(nullptr, [&](void*) { memory_->give_back(bytes); });
-        decode(file, config);
+        decoder.decode(file, config);
         found.decoded = true;
         found.snapshot = iqdb::SnapshotReport{.header = header,
                                               .scheme = preamble.scheme,
@@ -327,7 +334,7 @@ void add_verify(Program& program) {
   CLI::App& command = program.add("verify", "Check that the files of indexes are whole: checksums, records, contents",
                                   [options](Output& out) { return verify(out, *options); });
   command.add_option("path", options->paths, "Snapshots, or logs")->required();
-  command.add_flag("--no-decode", options->no_decode, "Do not load the indexes, which takes memory");
+  command.add_flag("--no-decode", options->no_decode, "Do not look at the contents, which may take memory");
   command
       .add_option("-j,--jobs", options->jobs,
                   "How many paths at the same time; by default as many as processors, up to 4")

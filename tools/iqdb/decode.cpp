@@ -3,7 +3,7 @@
 #include "iqdb/index/core.hpp"
 #include "iqdb/index/flat.hpp"
 #include "iqdb/persist/compiled.hpp"
-#include "iqdb/persist/snapshot/snapshot.hpp"
+#include "iqdb/persist/snapshot/verify.hpp"
 
 namespace iqdb_tool {
 
@@ -11,20 +11,21 @@ namespace {
 
 struct Known {
   std::string_view type;
-  void (*decode)(iqdb::FileStorage::File&, const iqdb::PersistConfig&);
+  Decoder decoder;
 };
 
 const std::vector<Known>& known_types() {
   static const std::vector<Known> known{
-      {"flat", decode_flat},       {"iqdb-core", decode_core},
+      {"flat", {.decode = decode_flat}},
+      {"iqdb-core", {.decode = decode_core}},
 #ifdef IQDB_TOOL_HAS_HNSWLIB
-      {"hnsw", decode_hnswlib},
+      {"hnsw", {.decode = decode_hnswlib, .keeps_vectors = true}},
 #endif
 #ifdef IQDB_TOOL_HAS_FAISS
-      {"faiss", decode_faiss},
+      {"faiss", {.decode = decode_faiss, .keeps_vectors = true}},
 #endif
 #ifdef IQDB_TOOL_HAS_USEARCH
-      {"usearch", decode_usearch},
+      {"usearch", {.decode = decode_usearch, .keeps_vectors = true}},
 #endif
   };
   return known;
@@ -35,7 +36,7 @@ const std::vector<Known>& known_types() {
 Decoder decoder_of(std::string_view index_type) {
   for (const Known& known : known_types()) {
     if (known.type == index_type) {
-      return known.decode;
+      return known.decoder;
     }
   }
   return {};
@@ -50,11 +51,11 @@ std::vector<std::string_view> decodable_types() {
 }
 
 void decode_flat(iqdb::FileStorage::File& file, const iqdb::PersistConfig& config) {
-  static_cast<void>(iqdb::load_snapshot<iqdb::FlatIndex>(file, config));
+  iqdb::snapshot::verified_as<iqdb::FlatIndex>(file, config);
 }
 
 void decode_core(iqdb::FileStorage::File& file, const iqdb::PersistConfig& config) {
-  static_cast<void>(iqdb::load_snapshot<iqdb::CoreIndex>(file, config));
+  iqdb::snapshot::verified_as<iqdb::CoreIndex>(file, config);
 }
 
 }  // namespace iqdb_tool

@@ -1,7 +1,6 @@
 // Decodes snapshots of the index types that this program was built with.
 #pragma once
 
-#include <functional>
 #include <string_view>
 #include <vector>
 
@@ -10,10 +9,13 @@
 
 namespace iqdb_tool {
 
-/// Loads an index from the snapshot in a file, as a program would, and drops it. Throws what load_snapshot throws.
-using Decoder = std::function<void(iqdb::FileStorage::File&, const iqdb::PersistConfig&)>;
+/// Decodes the snapshot in a file, as a load would. Throws what load_snapshot throws.
+struct Decoder {
+  void (*decode)(iqdb::FileStorage::File&, const iqdb::PersistConfig&) = nullptr;
+  bool keeps_vectors = false;  ///< it makes the whole index in memory, and drops it
+};
 
-/// The decoder of a type, or an empty function for one that this program does not know.
+/// The decoder of a type. Its `decode` is null for one that this program does not know.
 [[nodiscard]] Decoder decoder_of(std::string_view index_type);
 
 /// The types that decoder_of() knows.

@@ -20,6 +20,7 @@ struct RecoverJob {
   iqdb::FileStorage::File* snapshot = nullptr;               ///< null if there is none
   std::function<iqdb::salvage::SnapshotBytes&()> in_memory;  ///< reads the snapshot into memory
   const iqdb::salvage::SalvagedLog* log = nullptr;           ///< null if there is none
+  const iqdb::salvage::SalvagedLog* torn_log = nullptr;      ///< that a load has replaced; null if there is none
   std::optional<iqdb::DistanceMetric> metric;                ///< that of the command line
   iqdb::SalvageOptions options;
   std::filesystem::path source = {};  ///< of the damaged index, a resolved name: its history lies beside it
@@ -66,7 +67,8 @@ std::optional<iqdb::SnapshotInfo> recover_as(RecoverJob& job, Make&& make) {
   };
   const std::optional<I> index = iqdb::salvage_index<I>(
       damaged, job.log, make_like, job.options, job.report, std::move(whole),
-      [&] { return iqdb::salvage::newest_older_state<I>(*job.storage, job.source, job.log, job.config); });
+      [&] { return iqdb::salvage::newest_older_state<I>(*job.storage, job.source, job.log, job.config); },
+      job.torn_log);
   const bool any =
       job.report.vectors_taken > 0 || job.report.applied > 0 || job.report.snapshot == iqdb::SalvagedSnapshot::whole ||
       job.report.snapshot == iqdb::SalvagedSnapshot::older || job.report.snapshot == iqdb::SalvagedSnapshot::corrected;

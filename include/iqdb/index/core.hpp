@@ -12,6 +12,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -222,22 +223,15 @@ class CoreIndex : public InsertOverloads<CoreIndex>,
     return index_support::decode_whole(reader, index_type, [&reader] { return decode(reader); });
   }
 
+  /// Throws what load_from throws, and keeps the identifiers alone.
+  [[nodiscard]] static PayloadFacts check_payload(Reader& reader) {
+    return index_support::decode_whole(reader, index_type, [&reader] { return check(reader); });
+  }
+
  private:
   friend index_support::Content<CoreIndex>;
 
-  template <class Visit>
-  bool visit_one(const VectorId& id, Visit&& visit) const {
-    const std::optional<std::size_t> row = rows_.find(id);
-    if (row) {
-      visit(rows_.vector(*row), rows_.metadata(*row));
-    }
-    return row.has_value();
-  }
-
-  template <class Visit>
-  void visit_ids(Visit&& visit) const {
-    rows_.for_each([&](const VectorId& id, auto, const auto&) { visit(id); });
-  }
+  [[nodiscard]] const index_support::Rows& content() const noexcept { return rows_; }
 
   // The kind, and the bytes of its settings as they were read.
   struct Settings {
@@ -255,7 +249,14 @@ class CoreIndex : public InsertOverloads<CoreIndex>,
   CoreIndex(DistanceMetric metric, Settings settings, index_support::Rows rows)
       : metric_(metric), settings_(settings), rows_(std::move(rows)) {}
 
-  [[nodiscard]] static CoreIndex decode(Reader& reader) {
+  // What precedes the rows, and the least that each of them takes.
+  struct Head {
+    Settings settings;
+    PayloadFacts facts;
+    std::uint64_t row_bytes = 0;
+  };
+
+  [[nodiscard]] static Head read_head(Reader& reader) {
     if (const std::string found = reader.read_string(magic.size()); found != magic) {
       reader.fail(PersistErrorKind::invalid_payload, "the payload begins with " + printable(found) + "; expected " +
                                                          printable(magic) + ", as a database of the crate iqdb has it");
@@ -277,7 +278,25 @@ class CoreIndex : public InsertOverloads<CoreIndex>,
     const std::uint64_t row_bytes =
         smallest_short_id_bytes + (count > 0 ? dim * sizeof(float) : 0) + smallest_metadata_bytes;
     reader.require_items(count, row_bytes);
+    return {.settings = settings, .facts = {.dim = dim, .metric = metric, .vectors = count}, .row_bytes = row_bytes};
+  }
 
+  [[nodiscard]] static PayloadFacts check(Reader& reader) {
+    const Head head = read_head(reader);
+    index_support::IdentifierColumn ids;
+    while (ids.size() < head.facts.vectors) {
+      ids.make_room(reader, head.facts.vectors, head.row_bytes);
+      ids.push(index_support::IdentifierColumn::Cell(read_short_id(reader)));
+      reader.skip(head.facts.dim * sizeof(float));
+      std::ignore = read_metadata(reader);
+    }
+    index_support::require_unique(reader, index_type, std::move(ids));
+    return head.facts;
+  }
+
+  [[nodiscard]] static CoreIndex decode(Reader& reader) {
+    const auto [settings, facts, row_bytes] = read_head(reader);
+    const auto [dim, metric, count] = facts;
     index_support::IdentifierColumn ids;
     index_support::MetadataColumn metadata;
     index_support::Components vectors;

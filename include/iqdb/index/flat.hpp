@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -205,26 +206,20 @@ class FlatIndex : public InsertOverloads<FlatIndex>,
     return index_support::decode_whole(reader, index_type, [&reader] { return decode(reader); });
   }
 
+  /// Throws what load_from throws, and keeps the identifiers alone.
+  [[nodiscard]] static PayloadFacts check_payload(Reader& reader) {
+    return index_support::decode_whole(reader, index_type, [&reader] { return check(reader); });
+  }
+
  private:
   friend index_support::Content<FlatIndex>;
 
-  template <class Visit>
-  bool visit_one(const VectorId& id, Visit&& visit) const {
-    const std::optional<std::size_t> row = rows_.find(id);
-    if (row) {
-      visit(rows_.vector(*row), rows_.metadata(*row));
-    }
-    return row.has_value();
-  }
-
-  template <class Visit>
-  void visit_ids(Visit&& visit) const {
-    rows_.for_each([&](const VectorId& id, auto, const auto&) { visit(id); });
-  }
+  [[nodiscard]] const index_support::Rows& content() const noexcept { return rows_; }
 
   FlatIndex(DistanceMetric metric, index_support::Rows rows) : metric_(metric), rows_(std::move(rows)) {}
 
-  [[nodiscard]] static FlatIndex decode(Reader& reader) {
+  // Reads what precedes the rows.
+  [[nodiscard]] static PayloadFacts read_facts(Reader& reader) {
     const auto dim = reader.read_le<std::uint64_t>();
     const DistanceMetric metric = metric_from_tag(reader.read_le<std::uint8_t>());
     const auto count = reader.read_le<std::uint64_t>();
@@ -235,12 +230,32 @@ class FlatIndex : public InsertOverloads<FlatIndex>,
       reader.require_items(dim, sizeof(float));
       reader.require_items(count, smallest_id_bytes + dim * sizeof(float) + smallest_metadata_bytes);
     }
+    return {.dim = dim, .metric = metric, .vectors = count};
+  }
 
+  [[nodiscard]] static index_support::IdentifierColumn read_ids(Reader& reader, std::uint64_t count) {
     index_support::IdentifierColumn ids;
     while (ids.size() < count) {
       ids.make_room(reader, count, smallest_id_bytes);
       ids.push(index_support::IdentifierColumn::Cell(read_id(reader)));
     }
+    return ids;
+  }
+
+  [[nodiscard]] static PayloadFacts check(Reader& reader) {
+    const PayloadFacts facts = read_facts(reader);
+    index_support::IdentifierColumn ids = read_ids(reader, facts.vectors);
+    reader.skip(facts.vectors * facts.dim * sizeof(float));
+    for (std::uint64_t row = 0; row < facts.vectors; ++row) {
+      std::ignore = read_metadata(reader);
+    }
+    index_support::require_unique(reader, index_type, std::move(ids));
+    return facts;
+  }
+
+  [[nodiscard]] static FlatIndex decode(Reader& reader) {
+    const auto [dim, metric, count] = read_facts(reader);
+    index_support::IdentifierColumn ids = read_ids(reader, count);
     auto vectors = reader.read_vector<float, HugePageAllocator<float>>(count * dim);
     index_support::MetadataColumn metadata;
     for (std::size_t row = 0; row < ids.size(); ++row) {
@@ -258,6 +273,6 @@ static_assert(SearchableIndex<FlatIndex>);
 static_assert(Persistable<FlatIndex>);
 static_assert(ChecksVector<FlatIndex> && ChecksInsert<FlatIndex> && ChecksErase<FlatIndex>);
 static_assert(Upsertable<FlatIndex> && ChecksUpsert<FlatIndex>);
-static_assert(TrustsNothing<FlatIndex>);
+static_assert(TrustsNothing<FlatIndex> && ChecksPayload<FlatIndex>);
 
 }  // namespace iqdb::inline IQDB_PERSIST_ABI

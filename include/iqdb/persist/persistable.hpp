@@ -6,6 +6,7 @@
 
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
 #include <string_view>
 #include <type_traits>
 #include <utility>
@@ -146,6 +147,21 @@ template <Persistable I>
     return index.metric();
   }
 }
+
+/// What a payload says of its index.
+struct PayloadFacts {
+  std::uint64_t dim = 0;                              ///< the number of components of each vector
+  DistanceMetric metric = DistanceMetric::euclidean;  ///< how distances are measured
+  std::uint64_t vectors = 0;                          ///< how many vectors it holds
+};
+
+/// `static PayloadFacts check_payload(Reader&)`: reads a payload as load_from does and throws what load_from throws, but keeps
+/// no vectors: the check of a snapshot needs no memory for the index. It skips what any bytes may stand in. Of an index that
+/// trusts nothing only, since it runs while the checksum is computed.
+template <class I>
+concept ChecksPayload = TrustsNothing<I> && requires(Reader& reader) {
+  { I::check_payload(reader) } -> std::same_as<PayloadFacts>;
+};
 
 namespace persist_parts {
 

@@ -388,6 +388,43 @@ TEST_CASE("Reader: a source that ends before the stated length is truncated_payl
   }
 }
 
+TEST_CASE("Reader: goes on behind what it skips whatever is buffered", "[stream]") {
+  const std::size_t first = GENERATE(0U, 1U, 10U);
+  const std::size_t skipped = GENERATE(0U, 1U, 5U, 6U, 200U, 289U);
+  const std::vector<std::byte> bytes = counting_bytes(300);
+  MemorySource source(bytes, 7);
+  Reader reader(source, bytes.size(), LengthEvidence::stored, 16);
+  std::vector<std::byte> read(first);
+  reader.read(read);
+  reader.skip(skipped);
+  CHECK(reader.position() == first + skipped);
+  std::byte next{};
+  reader.read(std::span(&next, 1));
+  CHECK(next == bytes[first + skipped]);
+  Reader of_memory{std::span<const std::byte>(bytes)};
+  of_memory.skip(299);
+  of_memory.read(std::span(&next, 1));
+  CHECK(next == bytes[299]);
+}
+
+TEST_CASE("Reader: a skip beyond the end throws truncated_payload and has skipped nothing", "[stream]") {
+  const std::vector<std::byte> bytes = counting_bytes(30);
+  MemorySource source(bytes, 7);
+  Reader reader(source, bytes.size(), LengthEvidence::stored, 16);
+  reader.skip(10);
+  require_kind(PersistErrorKind::truncated_payload, [&] { reader.skip(21); });
+  CHECK(reader.position() == 10);
+  reader.skip(20);
+  CHECK(reader.remaining() == 0);
+}
+
+TEST_CASE("Reader: a source that ends within a skip is truncated_payload", "[stream]") {
+  const std::vector<std::byte> bytes = counting_bytes(30);
+  MemorySource source(bytes, 7);
+  Reader reader(source, 40, LengthEvidence::stated, 16);
+  require_kind(PersistErrorKind::truncated_payload, [&] { reader.skip(40); });
+}
+
 TEST_CASE("Reader: read_vector gives the numbers", "[stream]") {
   const auto bytes = Bytes().u32(7).u32(8).u32(9).u8(1).get();
   Reader reader(bytes);

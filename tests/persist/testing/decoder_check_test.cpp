@@ -2,8 +2,10 @@
 #include "iqdb/persist/testing/decoder_check.hpp"
 
 #include <cstddef>
+#include <cstdint>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "support/catch.hpp"
@@ -20,6 +22,34 @@ using iqdb_test::Fault;
 using iqdb_test::FaultyIndex;
 
 const Subject<FaultyIndex> subject{.make = [] { return FaultyIndex(4); }};
+
+// A dimension and a byte that must be 0, which the check does not look at.
+struct CarelesslyChecked {
+  static constexpr std::string_view index_type = "carelessly checked";
+  static constexpr bool trusts_nothing = true;
+
+  [[nodiscard]] std::size_t size() const { return 0; }
+  [[nodiscard]] std::size_t dim() const { return dimension; }
+  [[nodiscard]] iqdb::DistanceMetric metric() const { return iqdb::DistanceMetric::euclidean; }
+  void save_to(iqdb::Writer& writer) const {
+    writer.write_le(dimension);
+    writer.write_le(std::uint8_t{0});
+  }
+  static CarelesslyChecked load_from(iqdb::Reader& reader) {
+    const CarelesslyChecked index{.dimension = reader.read_le<std::uint32_t>()};
+    if (reader.read_le<std::uint8_t>() != 0) {
+      reader.fail(iqdb::PersistErrorKind::invalid_payload, "it is not 0");
+    }
+    return index;
+  }
+  static iqdb::PayloadFacts check_payload(iqdb::Reader& reader) {
+    const auto dim = reader.read_le<std::uint32_t>();
+    reader.skip(1);
+    return {.dim = dim, .metric = iqdb::DistanceMetric::euclidean, .vectors = 0};
+  }
+
+  std::uint32_t dimension = 4;
+};
 
 std::string decoder_finding(Fault fault, const ConformanceOptions& options = {}) {
   return iqdb_test::finding_of(
@@ -94,6 +124,13 @@ TEST_CASE("check_decoder: finds a count that is believed") {
 TEST_CASE("check_decoder: finds an index that cannot end saving itself") {
   CHECK_THAT(decoder_finding(Fault::believes_how_much_to_save),
              Contains("an index made of a payload of 25 bytes saves more than 64 times as much and 64 MiB"));
+}
+
+TEST_CASE("check_decoder: finds a check that takes what the decoder refuses") {
+  const Subject<CarelesslyChecked> careless{.make = [] { return CarelesslyChecked(); }};
+  CHECK_THROWS_WITH(iqdb::testing::check_decoder(careless),
+                    Contains("check_payload takes a payload that load_from refuses") &&
+                        Contains("of byte 4 of the payload's 5 flipped"));
 }
 
 TEST_CASE("check_decoder: finds a metric that is none") {

@@ -18,9 +18,9 @@ namespace index_support {
 
 /// Base class of an index. `Derived` offers this class, as a friend:
 ///
-/// - `visit_one(id, visit)`: calls `visit(vector, metadata)` with what it holds under the identifier, as for_each does; returns
-///   whether it holds it
-/// - `visit_ids(visit)`: calls `visit(id)` for each vector, in the order of for_each
+/// - `content()`, with two functions: `visit_one(id, visit)` calls `visit(vector, metadata)` with what is held under the
+///   identifier, as for_each does, and returns whether something is; `visit_ids(visit)` calls `visit(id)` for each vector, in the
+///   order of for_each
 /// - `contains(id)`, `size()`
 template <class Derived>
 class Content {
@@ -39,7 +39,7 @@ class Content {
   /// As get(), but nothing if the index does not hold the identifier.
   [[nodiscard]] std::optional<StoredVector> find(const VectorId& id) const {
     std::optional<StoredVector> found;
-    derived().visit_one(id, [&](std::span<const float> vector, const std::optional<Metadata>& metadata) {
+    derived().content().visit_one(id, [&](std::span<const float> vector, const std::optional<Metadata>& metadata) {
       found.emplace();
       found->vector.assign(vector.begin(), vector.end());
       found->metadata = copied(metadata);
@@ -50,9 +50,10 @@ class Content {
   /// A copy of the metadata of an identifier; nothing if its vector was stored without. Throws as get() does.
   [[nodiscard]] std::optional<Metadata> metadata(const VectorId& id) const {
     std::optional<Metadata> found;
-    if (!derived().visit_one(id, [&](std::span<const float> /*vector*/, const std::optional<Metadata>& metadata) {
-          found = copied(metadata);
-        })) {
+    if (!derived().content().visit_one(id,
+                                       [&](std::span<const float> /*vector*/, const std::optional<Metadata>& metadata) {
+                                         found = copied(metadata);
+                                       })) {
       throw_not_found(id);
     }
     return found;
@@ -63,7 +64,7 @@ class Content {
   [[nodiscard]] std::vector<VectorId> ids() const {
     std::vector<VectorId> ids;
     ids.reserve(derived().size());
-    derived().visit_ids([&](const VectorId& id) { ids.push_back(id); });
+    derived().content().visit_ids([&](const VectorId& id) { ids.push_back(id); });
     return ids;
   }
 

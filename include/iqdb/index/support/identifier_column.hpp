@@ -90,6 +90,16 @@ class IdentifierColumn {
     return kinds_[row] == Kind::bytes && *words_[row].bytes == id;
   }
 
+  /// Whether every row has an integer that is greater than that of the row before: then no two are the same.
+  [[nodiscard]] bool ascend() const noexcept {
+    for (std::size_t row = 0; row < size(); ++row) {
+      if (kinds_[row] != Kind::integer || (row > 0 && words_[row].integer <= words_[row - 1].integer)) {
+        return false;
+      }
+    }
+    return true;
+  }
+
   /// Returns `look(id)` for the identifier of a row, a `const VectorId&` that is valid during the call. Allocates
   /// nothing. Precondition: the row has one.
   template <class Look>

@@ -31,6 +31,23 @@ namespace index_support {
 /// Components of vectors, row after row.
 using Components = std::vector<float, HugePageAllocator<float>>;
 
+[[noreturn, gnu::cold, gnu::noinline]] inline void throw_two_rows(const Reader& reader, std::string_view type,
+                                                                  const VectorId& id) {
+  reader.fail(PersistErrorKind::invalid_payload,
+              "the " + std::string(type) + " index holds two vectors " + to_string(id));
+}
+
+/// Throws PersistError invalid_payload if two of the identifiers of a payload are the same, as Rows does, and std::bad_alloc.
+inline void require_unique(const Reader& reader, std::string_view type, IdentifierColumn ids) {
+  if (ids.ascend()) {
+    return;  // as in most files: no table is needed
+  }
+  IdentifierMap map(std::move(ids));
+  if (const auto twice = map.enter_all()) {
+    throw_two_rows(reader, type, map.ids().id(*twice));
+  }
+}
+
 /// Rows by identifier and by position. Several threads may call const members at the same time.
 class Rows {
  public:
@@ -44,8 +61,7 @@ class Rows {
        Components vectors)
       : dim_(dim), map_(std::move(ids)), metadata_(std::move(metadata)), vectors_(std::move(vectors)) {
     if (const auto twice = map_.enter_all()) {
-      reader.fail(PersistErrorKind::invalid_payload,
-                  "the " + std::string(type) + " index holds two vectors " + to_string(map_.ids().id(*twice)));
+      throw_two_rows(reader, type, map_.ids().id(*twice));
     }
   }
 
@@ -134,6 +150,26 @@ class Rows {
     for (std::size_t row = 0; row < rows(); ++row) {
       if (!is_erased(row)) {
         map_.ids().with_id(row, [&](const VectorId& id) { visit(id, vector(row), metadata_.at(row)); });
+      }
+    }
+  }
+
+  /// Calls `visit(vector, metadata)` for the row of an identifier. Returns whether there is one.
+  template <class Visit>
+  bool visit_one(const VectorId& id, Visit&& visit) const {
+    const auto row = map_.find(id);
+    if (row) {
+      visit(vector(*row), metadata(*row));
+    }
+    return row.has_value();
+  }
+
+  /// Calls `visit(id)` for every row in order.
+  template <class Visit>
+  void visit_ids(Visit&& visit) const {
+    for (std::size_t row = 0; row < rows(); ++row) {
+      if (!is_erased(row)) {
+        with_id(row, visit);
       }
     }
   }

@@ -221,6 +221,8 @@ class SlotIndex : public InsertOverloads<SlotIndex<Derived>>,
   friend Content<SlotIndex>;
   SlotIndex(std::size_t dim, DistanceMetric metric) noexcept : dim_(dim), metric_(metric) {}
 
+  [[nodiscard]] const SlotIndex& content() const noexcept { return *this; }
+
   template <class Visit>
   bool visit_one(const VectorId& id, Visit&& visit) const {
     const std::optional<std::size_t> slot = slots_.find(id);

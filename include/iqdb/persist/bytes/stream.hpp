@@ -19,6 +19,7 @@
 #include <utility>
 #include <vector>
 
+#include "iqdb/persist/bytes/byte_stages.hpp"
 #include "iqdb/persist/bytes/huge_pages.hpp"
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/version.hpp"
@@ -34,43 +35,6 @@ concept LittleEndianValue = (std::integral<T> && !std::same_as<std::remove_cv_t<
 template <class R>
 concept LittleEndianArray = requires(R& range) {
   requires LittleEndianValue<typename decltype(std::span(range))::element_type>;
-};
-
-/// Where bytes go: the next stage of a save. Used by one thread.
-class ByteSink {
- public:
-  ByteSink() = default;
-  ByteSink(const ByteSink&) = delete;
-  ByteSink& operator=(const ByteSink&) = delete;
-  virtual ~ByteSink() = default;
-
-  /// Writes all of `bytes`, or throws.
-  virtual void write(std::span<const std::byte> bytes) = 0;
-};
-
-/// Where bytes come from: the previous stage of a load. Used by one thread.
-class ByteSource {
- public:
-  ByteSource() = default;
-  ByteSource(const ByteSource&) = delete;
-  ByteSource& operator=(const ByteSource&) = delete;
-  virtual ~ByteSource() = default;
-
-  /// Reads into the beginning of `into`, which is not empty. Returns how many bytes, 0 only at the end. Throws if the
-  /// bytes cannot be read.
-  virtual std::size_t read(std::span<std::byte> into) = 0;
-};
-
-/// A sink that keeps everything in memory: for tests of an index's save_to.
-class MemorySink final : public ByteSink {
- public:
-  void write(std::span<const std::byte> bytes) override { bytes_.insert(bytes_.end(), bytes.begin(), bytes.end()); }
-
-  /// Everything written so far.
-  [[nodiscard]] const std::vector<std::byte>& bytes() const noexcept { return bytes_; }
-
- private:
-  std::vector<std::byte> bytes_;
 };
 
 /// The bytes of `value` in a file.
@@ -200,6 +164,9 @@ class Reader {
 
   /// Fills `into`. Throws PersistError truncated_payload, having read nothing, if fewer bytes are left.
   void read(std::span<std::byte> into);
+
+  /// Passes over `count` bytes. Throws PersistError truncated_payload, having passed over nothing, if fewer bytes are left.
+  void skip(std::uint64_t count);
 
   /// Reads one number, little-endian. Throws PersistError truncated_payload if fewer bytes are left.
   template <class T>
@@ -345,6 +312,22 @@ IQDB_PERSIST_INLINE void Reader::read(std::span<std::byte> into) {
     }
     position_ += taken;
     into = into.subspan(taken);
+  }
+}
+
+IQDB_PERSIST_INLINE void Reader::skip(std::uint64_t count) {
+  require(count);
+  const auto taken = static_cast<std::size_t>(std::min<std::uint64_t>(count, ahead_.size()));
+  ahead_ = ahead_.subspan(taken);
+  position_ += taken;
+  count -= taken;
+  while (count > 0) {
+    const std::uint64_t skipped = source_->skip(count);
+    if (skipped == 0) {
+      throw_short("more bytes were");
+    }
+    position_ += skipped;
+    count -= skipped;
   }
 }
 

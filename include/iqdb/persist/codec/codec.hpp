@@ -87,6 +87,7 @@ class StoredDecoder final : public PayloadDecoder {
     }
   }
   std::size_t read(std::span<std::byte> into) override { return data_->read(into); }
+  std::uint64_t skip(std::uint64_t count) override { return data_->skip(count); }
   [[nodiscard]] LengthEvidence evidence() const noexcept override { return LengthEvidence::stored; }
   void finish() override {}
 

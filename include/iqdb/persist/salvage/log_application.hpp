@@ -11,6 +11,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "iqdb/index.hpp"
@@ -30,6 +31,28 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 namespace salvage {
 
+inline void note_range(std::vector<LsnRange>& ranges, const LsnRange& range) {
+  if (!ranges.empty() && ranges.back().last + 1 == range.first) {
+    ranges.back().last = range.last;
+  } else {
+    ranges.push_back(range);
+  }
+}
+
+[[nodiscard]] inline bool contains(std::span<const LsnRange> ranges, std::uint64_t lsn) {
+  return std::ranges::any_of(ranges, [lsn](const LsnRange& each) { return each.first <= lsn && lsn <= each.last; });
+}
+
+// The mutations of a frame that the frame behind it takes back.
+[[nodiscard]] inline std::vector<LsnRange> aborted_of(const SalvagedLog& log, std::size_t number) {
+  const auto& frames = log.frames();
+  const SalvagedFrame& frame = frames[number];
+  if (number + 1 == frames.size() || frames[number + 1].offset != frame.end) {
+    return {};
+  }
+  return FrameBody(frames[number + 1].body, log.header().log.version).aborted_within(frame.first_lsn, frame.mutations);
+}
+
 // Replays a salvaged log onto an index.
 template <Index I>
 class LogApplication {
@@ -38,9 +61,13 @@ class LogApplication {
       : index_(&index), log_(&log), options_(&options), report_(&report) {}
 
   // Applies what is behind the mutation `covered`.
-  void apply(std::uint64_t covered) {
+  void apply(std::uint64_t covered) { apply_from(0, covered, nullptr); }
+
+  // Applies what is behind the mutation `covered`, from the frame of this number on, but to the vectors in `changed_since`.
+  void apply_from(std::size_t first_frame, std::uint64_t covered, const std::unordered_set<VectorId>* changed_since) {
+    changed_since_ = changed_since;
     const auto& frames = log_->frames();
-    for (std::size_t number = 0; number < frames.size(); ++number) {
+    for (std::size_t number = first_frame; number < frames.size(); ++number) {
       const SalvagedFrame& frame = frames[number];
       if (frame.mutations == 0) {
         continue;
@@ -51,15 +78,13 @@ class LogApplication {
         continue;
       }
       if (frame.is_behind_damage && !options_->also_behind) {
-        note(report_->left_out, {.first = frame.first_lsn, .last = last});
+        note_range(report_->left_out, {.first = frame.first_lsn, .last = last});
         continue;
       }
       const SalvagedFrame* const next = number + 1 < frames.size() ? &frames[number + 1] : nullptr;
-      std::vector<LsnRange> aborted;
-      if (next != nullptr && next->offset == frame.end) {
-        aborted = FrameBody(next->body, log_->header().log.version).aborted_within(frame.first_lsn, frame.mutations);
-      } else if (is_damaged_at(frame.end)) {
-        note(report_->unsettled, {.first = frame.first_lsn, .last = last});
+      const std::vector<LsnRange> aborted = aborted_of(*log_, number);
+      if (is_damaged_at(frame.end)) {
+        note_range(report_->unsettled, {.first = frame.first_lsn, .last = last});
       }
       const bool is_last = next == nullptr && !is_damaged_at(frame.end);
       apply_frame(frame, aborted, is_last);
@@ -67,14 +92,6 @@ class LogApplication {
   }
 
  private:
-  static void note(std::vector<LsnRange>& ranges, const LsnRange& range) {
-    if (!ranges.empty() && ranges.back().last + 1 == range.first) {
-      ranges.back().last = range.last;
-    } else {
-      ranges.push_back(range);
-    }
-  }
-
   [[nodiscard]] bool is_damaged_at(std::uint64_t offset) const {
     return std::ranges::any_of(log_->damages(), [offset](const LogDamage& each) { return each.offset == offset; });
   }
@@ -84,8 +101,12 @@ class LogApplication {
     for (std::uint32_t at = 0; at < frame.mutations; ++at) {
       body.read_next(mutation_);
       const std::uint64_t lsn = frame.first_lsn + at;
-      if (std::ranges::any_of(aborted, [lsn](const LsnRange& each) { return each.first <= lsn && lsn <= each.last; })) {
+      if (contains(aborted, lsn)) {
         ++report_->aborted;
+        continue;
+      }
+      if (changed_since_ != nullptr && changed_since_->contains(mutation_.id)) {
+        ++report_->superseded;
         continue;
       }
       if (!applied(lsn) && is_last) {
@@ -144,6 +165,7 @@ class LogApplication {
   const SalvagedLog* log_;
   const SalvageOptions* options_;
   SalvageReport* report_;
+  const std::unordered_set<VectorId>* changed_since_ = nullptr;
   Mutation mutation_;
 };
 

@@ -18,7 +18,9 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 /// What a salvage takes beside what is whole.
 struct SalvageOptions {
-  bool also_behind = false;     ///< whole records of the log behind its damage: what came between is missing
+  /// Whole records of the log behind its damage: what came between is missing. And those behind the torn place of a log that
+  /// a load has replaced.
+  bool also_behind = false;
   bool unchecked_rows = false;  ///< rows of a snapshot whose checksum is wrong: some of them may be altered
 };
 
@@ -40,12 +42,31 @@ enum class SalvagedLogUse : std::uint8_t {
   unreadable,  ///< nothing in it can be read
 };
 
+/// What became of a log that a load had replaced because its end was torn.
+enum class SalvagedTornUse : std::uint8_t {
+  missing,   ///< there is none
+  foreign,   ///< it is of another state than the snapshot and the log, and nothing was taken of it
+  empty,     ///< it holds no whole mutation behind the torn place
+  left_out,  ///< it holds some, which were not made
+  taken,     ///< it holds some, which were made, unless their vectors were changed since
+  instead,   ///< the log is missing or unreadable, and this one was taken in its place
+};
+
 /// A mutation that is in the log and not in the index.
 struct RefusedMutation {
   std::uint64_t lsn = 0;
   FrameOp op = FrameOp::insert;
   VectorId id = 0;
   std::string why = {};  ///< what the index said
+};
+
+/// What a log that a load had replaced holds behind its torn place.
+struct SalvagedTornLog {
+  SalvagedTornUse use = SalvagedTornUse::missing;
+  std::vector<LsnRange> tail = {};            ///< the whole mutations; the present log gave their numbers again
+  std::uint64_t applied = 0;                  ///< mutations that were made
+  std::uint64_t superseded = 0;               ///< mutations that were not made: their vectors were changed since
+  std::vector<RefusedMutation> refused = {};  ///< mutations that the index did not take
 };
 
 /// What a salvage took, corrected and lost.
@@ -67,6 +88,8 @@ struct SalvageReport {
   std::vector<salvage::LogDamage> damages = {};            ///< bytes that hold no whole record
   bool log_assumed_to_fit = false;                         ///< nothing says which snapshot it continues
   bool log_closed = false;                                 ///< its last record says that it was closed in order
+  SalvagedTornLog torn = {};                               ///< of a log that a load had replaced
+  std::uint64_t superseded = 0;                            ///< mutations of vectors that were changed since
   std::uint64_t covered = 0;                               ///< mutations that the snapshot holds already
   std::uint64_t applied = 0;                               ///< mutations that were made, of all of the log
   std::uint64_t applied_behind = 0;                        ///< those of them that stand behind damage
@@ -83,7 +106,8 @@ struct SalvageReport {
            // Where the log is missing, too, nobody knows what stood in it.
            (snapshot != SalvagedSnapshot::older || log == SalvagedLogUse::taken) &&
            (log == SalvagedLogUse::missing || log == SalvagedLogUse::taken) && damages.empty() && left_out.empty() &&
-           refused.empty() && unsettled.empty() && !log_assumed_to_fit;
+           refused.empty() && unsettled.empty() && !log_assumed_to_fit && torn.use != SalvagedTornUse::taken &&
+           torn.use != SalvagedTornUse::instead;
   }
 };
 

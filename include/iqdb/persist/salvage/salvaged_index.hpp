@@ -3,6 +3,7 @@
 //   SnapshotBytes -> the index; or an older state of its history, with the logs that lead from it; or its rows if the caller
 //                    asks for unchecked ones; or an empty index
 //   SalvagedLog   -> the mutations before the damage, and those behind it if the caller asks for them
+//   torn log      -> what it holds behind its torn place if the caller asks for it; all of it where there is no log
 //
 // Invariants: what a checksum does not vouch for is in the index only on request. The report names everything that the
 // files show to be lost. Nothing is written.
@@ -24,6 +25,7 @@
 #include "iqdb/persist/salvage/payload_rows.hpp"
 #include "iqdb/persist/salvage/salvage_report.hpp"
 #include "iqdb/persist/salvage/snapshot_bytes.hpp"
+#include "iqdb/persist/salvage/torn_log.hpp"
 #include "iqdb/persist/snapshot/snapshot.hpp"
 #include "iqdb/persist/snapshot/snapshot_format.hpp"
 #include "iqdb/persist/version.hpp"
@@ -84,17 +86,23 @@ std::optional<std::uint64_t> begin_with(std::optional<OlderState<I>> older, std:
 
 /// Makes an index of a snapshot and a log, null for one that is missing, and reports. `make(basis)` returns an empty I for
 /// where there is no whole snapshot; `whole` is the snapshot if it could be loaded as it is; `older()` finds an older state, if
-/// there is a history, and is called if the snapshot is lost. Returns nothing if there is nothing of which an index could be
-/// made. Throws what `make` and `older` throw, and std::bad_alloc.
+/// there is a history, and is called if the snapshot is lost; `torn` is the log that a load has replaced because its end was
+/// torn. Returns nothing if there is nothing of which an index could be made. Throws what `make` and `older` throw, and
+/// std::bad_alloc.
 template <class I, class Make>
   requires Persistable<I> && Index<I>
 [[nodiscard]] std::optional<I> salvage_index(salvage::SnapshotBytes* snapshot, const salvage::SalvagedLog* log,
                                              Make&& make, const SalvageOptions& options, SalvageReport& report,
                                              std::optional<LoadedSnapshot<I>> whole = {},
-                                             const std::function<std::optional<salvage::OlderState<I>>()>& older = {}) {
+                                             const std::function<std::optional<salvage::OlderState<I>>()>& older = {},
+                                             const salvage::SalvagedLog* torn = nullptr) {
   std::optional<I> index;
   std::optional<salvage::SalvagedRows> rows;
   std::optional<Fingerprint> known_as;
+  if (salvage::is_needed_as_log(torn, log, whole ? std::optional(whole->fingerprint) : std::nullopt)) {
+    log = torn;
+    report.torn.use = SalvagedTornUse::instead;
+  }
   if (whole) {
     report.snapshot = SalvagedSnapshot::whole;
     report.stated_vectors = report.vectors_taken = persisted_size(whole->index);
@@ -181,6 +189,13 @@ template <class I, class Make>
   const bool has_rows = is_sure || report.snapshot == SalvagedSnapshot::rows;
   report.log_assumed_to_fit = has_rows && !covered;
   salvage::LogApplication<I>(*index, *log, options, report).apply(has_rows ? covered.value_or(0) : 0);
+  if (torn != nullptr && torn != log) {
+    if (salvage::continue_the_same(*torn, *log, known_as, is_sure)) {
+      salvage::apply_torn_tail(*index, *torn, *log, has_rows ? covered.value_or(0) : 0, options, report);
+    } else {
+      report.torn.use = SalvagedTornUse::foreign;
+    }
+  }
   return index;
 }
 

@@ -36,6 +36,7 @@
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/persistable.hpp"
 #include "iqdb/persist/progress.hpp"
+#include "iqdb/persist/snapshot/snapshot_file.hpp"
 #include "iqdb/persist/snapshot/snapshot_format.hpp"
 #include "iqdb/persist/storage/block_stream.hpp"
 #include "iqdb/persist/storage/parallel_read.hpp"
@@ -57,14 +58,6 @@ struct SnapshotInfo {
   Freezing frozen = Freezing::by_waiting;
 };
 
-/// The result of verify_snapshot.
-struct SnapshotReport {
-  FileHeader header;                                   ///< the header of the file
-  CompressionScheme scheme = CompressionScheme::none;  ///< how the payload is compressed
-  std::uint64_t file_bytes = 0;                        ///< the size of the file
-  std::uint64_t payload_bytes = 0;                     ///< the size of the payload after decompression
-};
-
 namespace snapshot {
 
 // Returns what `save()` returns, with how long it took. Mutations have waited for all of it.
@@ -75,14 +68,6 @@ SnapshotInfo timed(Save&& save) {
   info.elapsed = std::chrono::steady_clock::now() - started;
   info.pause = info.elapsed;
   return info;
-}
-
-// The header of the snapshot in `file`. Throws what read_header throws.
-template <ReadableFile F>
-[[nodiscard]] FileHeader read_header_of(F& file, std::optional<std::string_view> expected_type = {}) {
-  FileRange source(file, 0, file.size());
-  Reader reader(source, file.size(), LengthEvidence::stored, header_bytes(longest_index_type));
-  return read_header(reader, expected_type);
 }
 
 // The stage of a save that follows the Writer: passes the payload on in pieces.
@@ -107,134 +92,12 @@ class PayloadSink final : public ByteSink {
   std::size_t piece_bytes_;
 };
 
-// The stage of a load that precedes the Reader: counts the payload.
-class MeteredSource final : public ByteSource {
- public:
-  MeteredSource(ByteSource& source, ProgressMeter& progress) : source_(&source), progress_(&progress) {}
-
-  std::size_t read(std::span<std::byte> into) override {
-    // In pieces, so that progress is reported in between.
-    const std::size_t count = source_->read(into.first(std::min<std::size_t>(into.size(), ProgressMeter::step)));
-    progress_->advance(count);
-    return count;
-  }
-
- private:
-  ByteSource* source_;
-  ProgressMeter* progress_;
-};
-
-// Whether the region is read once to verify its checksum before it is decoded.
-enum class Verify : std::uint8_t { before_decoding, while_decoding };
-
-// A snapshot that is read.
-template <ReadableFile F>
-class SnapshotFile {
- public:
-  // `file` and `config` must outlive this object. Throws what read_header throws, and PersistError io. Before decoding
-  // it reads the whole file: also throws PersistError checksum_mismatch, and what config.on_progress throws.
-  SnapshotFile(F& file, std::optional<std::string_view> expected_type, const PersistConfig& config,
-               Verify verify = Verify::before_decoding)
-      : file_(&file),
-        config_(&config),
-        helpers_(config.helper_threads),
-        header_(read_header_of(file, expected_type)),
-        region_(header_bytes(header_.index_type.size())) {
-    if (verify == Verify::before_decoding) {
-      verify_checksum();
-    }
-  }
-
-  // Calls `decode(reader, decoder, progress)` with the payload and returns its result, if the checksum of what was read
-  // is right. Also if `decode` throws, a wrong checksum is what is reported: the failure follows from it. Throws what
-  // `decode` and read_preamble throw, and PersistError checksum_mismatch.
-  template <class Decode>
-  decltype(auto) decode(Decode&& decode) {
-    SharedFileRange data(*file_, region_, helpers_.if_any());
-    bool cancelled = false;
-    try {
-      auto decoded = decode_region(data, cancelled, std::forward<Decode>(decode));
-      require_checksum(data);
-      return decoded;
-    } catch (const PersistError& error) {
-      if (error.kind() != PersistErrorKind::io && error.kind() != PersistErrorKind::checksum_mismatch) {
-        require_checksum(data);
-      }
-      throw;
-    } catch (...) {
-      if (!cancelled) {
-        require_checksum(data);
-      }
-      throw;
-    }
-  }
-
-  [[nodiscard]] const FileHeader& header() const noexcept { return header_; }
-
-  [[nodiscard]] SnapshotReport report() const {
-    return {.header = header_,
-            .scheme = preamble_.scheme,
-            .file_bytes = file_->size(),
-            .payload_bytes = preamble_.payload_bytes};
-  }
-
- private:
-  template <class Decode>
-  auto decode_region(SharedFileRange<F>& data, bool& cancelled, Decode&& decode) {
-    std::uint64_t data_bytes = file_->size() - region_;
-    preamble_.payload_bytes = data_bytes;
-    if (header_.version >= 2) {
-      Reader reader(data, data_bytes, LengthEvidence::stored, RegionPreamble::bytes);
-      preamble_ = read_preamble(reader);
-      data_bytes -= reader.position();
-    }
-    const std::unique_ptr<PayloadDecoder> decoder =
-        make_decoder(preamble_, data, data_bytes,
-                     {.buffer_bytes = config_->buffer_bytes, .helper_threads = config_->helper_threads});
-    ProgressMeter progress(config_->on_progress, Progress::Phase::load, preamble_.payload_bytes);
-    MeteredSource source(*decoder, progress);
-    Reader reader(source, preamble_.payload_bytes, decoder->evidence(), config_->buffer_bytes);
-    try {
-      return std::forward<Decode>(decode)(reader, *decoder, progress);
-    } catch (...) {
-      cancelled = progress.cancelled();
-      throw;
-    }
-  }
-
-  void verify_checksum() {
-    ProgressMeter progress(config_->on_progress, Progress::Phase::verify, file_->size() - region_);
-    const std::uint32_t found = checksum_of(*file_, region_, config_->buffer_bytes, helpers_.if_any(), progress);
-    progress.finish();
-    require(found);
-  }
-
-  // Without this check a file that is overwritten between two readings, or damaged, would be loaded as half of one
-  // snapshot and half of another.
-  void require_checksum(SharedFileRange<F>& data) { require(data.checksum(config_->buffer_bytes).value()); }
-
-  void require(std::uint32_t found) const {
-    if (found != header_.crc32) {
-      throw_persist_error(PersistErrorKind::checksum_mismatch,
-                          "the snapshot is damaged: the checksum of its contents is " + hexadecimal(found) + ", but " +
-                              hexadecimal(header_.crc32) + " was written; restore the file from a copy");
-    }
-  }
-
-  F* file_;
-  const PersistConfig* config_;
-  HelperThreads helpers_;
-  FileHeader header_;
-  RegionPreamble preamble_;
-  std::uint64_t region_ = 0;  // the offset of the region
-};
-
-// Makes the index from its payload. If the index's decoder throws, decoder.finish() reads the rest first: damage to the
+// Returns what `make()` makes of a payload. If it throws, decoder.finish() reads the rest first: damage to the
 // compressed data comes earlier in the order of checks, so it is reported instead.
-template <Persistable I>
-I build(Reader& reader, PayloadDecoder& decoder, const ProgressMeter& progress) {
+template <class Make>
+auto made_of_payload(PayloadDecoder& decoder, const ProgressMeter& progress, Make&& make) {
   try {
-    return PersistTraits<I>::load_from(reader);
+    return std::forward<Make>(make)();
   } catch (const std::bad_alloc&) {
     throw;  // memory that runs out says nothing about the file
   } catch (const PersistError& error) {
@@ -268,6 +131,21 @@ inline void require_agreement(std::string_view what, std::uint64_t in_header, st
                             ", but the index made from the payload has " + std::to_string(in_index) +
                             "; the header is damaged, or the index decodes its payload wrongly");
   }
+}
+
+// Throws unless the payload ends where the decoder of the index has ended, and the header says the same of the index.
+inline void require_whole(const Reader& reader, PayloadDecoder& decoder, const FileHeader& header,
+                          const PayloadFacts& facts) {
+  decoder.finish();
+  if (reader.remaining() > 0) {
+    reader.fail(PersistErrorKind::invalid_payload,
+                "the index left " + std::to_string(reader.remaining()) +
+                    " bytes of its payload unread; was it saved by another version of the index?");
+  }
+  require_agreement("number of dimensions", header.dim, facts.dim);
+  require_agreement("metric's tag", static_cast<std::uint64_t>(header.metric),
+                    static_cast<std::uint64_t>(facts.metric));
+  require_agreement("number of vectors", header.vectors, facts.vectors);
 }
 
 }  // namespace snapshot
@@ -374,20 +252,12 @@ template <Persistable I, class F>
   constexpr auto verify = TrustsNothing<I> ? snapshot::Verify::while_decoding : snapshot::Verify::before_decoding;
   snapshot::SnapshotFile read(file, std::string_view(PersistTraits<I>::index_type), config, verify);
   return read.decode([&](Reader& reader, PayloadDecoder& decoder, ProgressMeter& progress) -> LoadedSnapshot<I> {
-    I index = snapshot::build<I>(reader, decoder, progress);
-    decoder.finish();
-    if (reader.remaining() > 0) {
-      reader.fail(PersistErrorKind::invalid_payload,
-                  "the index left " + std::to_string(reader.remaining()) +
-                      " bytes of its payload unread; was it saved by another version of the index?");
-    }
-    const FileHeader& header = read.header();
-    snapshot::require_agreement("number of dimensions", header.dim, persisted_dim(index));
-    snapshot::require_agreement("metric's tag", static_cast<std::uint64_t>(header.metric),
-                                static_cast<std::uint64_t>(persisted_metric(index)));
-    snapshot::require_agreement("number of vectors", header.vectors, persisted_size(index));
+    I index = snapshot::made_of_payload(decoder, progress, [&] { return PersistTraits<I>::load_from(reader); });
+    const PayloadFacts facts{
+        .dim = persisted_dim(index), .metric = persisted_metric(index), .vectors = persisted_size(index)};
+    snapshot::require_whole(reader, decoder, read.header(), facts);
     progress.finish();
-    return {.index = std::move(index), .fingerprint = fingerprint(header, read.report().file_bytes)};
+    return {.index = std::move(index), .fingerprint = fingerprint(read.header(), read.report().file_bytes)};
   });
 }
 

@@ -1,18 +1,16 @@
-// Checks a snapshot without the type of its index.
+// Checks a snapshot, with the type of its index or without it.
 #pragma once
 
-#include <algorithm>
-#include <cstddef>
-#include <cstdint>
 #include <optional>
-#include <span>
-#include <vector>
+#include <string_view>
 
 #include "iqdb/persist/bytes/stream.hpp"
 #include "iqdb/persist/codec/codec.hpp"
 #include "iqdb/persist/config.hpp"
+#include "iqdb/persist/persistable.hpp"
 #include "iqdb/persist/progress.hpp"
 #include "iqdb/persist/snapshot/snapshot.hpp"
+#include "iqdb/persist/snapshot/snapshot_file.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
 
@@ -25,19 +23,26 @@ namespace snapshot {
 template <ReadableFile F>
 SnapshotReport verified(F& file, const PersistConfig& config) {
   SnapshotFile read(file, std::nullopt, config, Verify::while_decoding);
-  read.decode([](Reader& payload, PayloadDecoder& decoder, ProgressMeter& progress) {
-    // Large enough that the helpers share each read.
-    constexpr std::uint64_t most_at_once = std::uint64_t{4} * 1024 * 1024;
-    std::vector<std::byte> piece(static_cast<std::size_t>(std::min(payload.remaining(), most_at_once)));
-    while (payload.remaining() > 0) {
-      payload.read(std::span(piece).first(std::min<std::uint64_t>(piece.size(), payload.remaining())));
-    }
+  read.check([](Reader& payload, PayloadDecoder& decoder, ProgressMeter& progress) {
+    payload.skip(payload.remaining());
     decoder.finish();
     progress.finish();
-    return true;
   });
   return read.report();
 }
+
+// The same, and checks the payload as a load does. Throws what load_snapshot throws, but needs no memory for the vectors.
+template <Persistable I, ReadableFile F>
+  requires ChecksPayload<I> SnapshotReport verified_as(F& file, const PersistConfig& config) {
+    SnapshotFile read(file, std::string_view(PersistTraits<I>::index_type), config, Verify::while_decoding);
+    read.check([&read](Reader& payload, PayloadDecoder& decoder, ProgressMeter& progress) {
+      const PayloadFacts facts = made_of_payload(decoder, progress, [&payload] { return I::check_payload(payload); });
+      require_whole(payload, decoder, read.header(), facts);
+      progress.finish();
+      return true;
+    });
+    return read.report();
+  }
 
 }  // namespace snapshot
 

@@ -134,6 +134,12 @@ class FileRange final : public ByteSource {
     return count;
   }
 
+  std::uint64_t skip(std::uint64_t count) override {
+    const std::uint64_t skipped = std::min(count, end_ - position_);
+    position_ += skipped;
+    return skipped;
+  }
+
  private:
   F* file_;
   std::uint64_t position_;

@@ -190,11 +190,35 @@ class DamagedPayloads {
       // Any exception is acceptable.
     }
     require_little_memory(allocated_bytes() - allocated_before, payload.size());
+    if constexpr (ChecksPayload<I>) {
+      require_same_of_check(payload, loaded, reader.remaining());
+    }
     if (loaded && reader.remaining() == 0) {
       return loaded;
     }
     ++report_->refused_payloads;
     return std::nullopt;
+  }
+
+  // Otherwise a check of a snapshot would call fine what a load refuses, or the other way round.
+  void require_same_of_check(const std::string& payload, const std::optional<I>& loaded, std::uint64_t unread) const {
+    Reader reader(std::as_bytes(std::span(payload)));
+    std::optional<PayloadFacts> facts;
+    try {
+      facts = I::check_payload(reader);
+    } catch (const std::exception&) {
+      // It refuses the payload.
+    }
+    const bool same =
+        facts.has_value() == loaded.has_value() &&
+        (!facts || (reader.remaining() == unread && facts->dim == persisted_dim(*loaded) &&
+                    facts->metric == persisted_metric(*loaded) && facts->vectors == persisted_size(*loaded)));
+    if (!same) {
+      violated(std::string("check_payload ") + (facts ? "takes" : "refuses") + " a payload that load_from " +
+                   (loaded ? "takes, or says something else of it" : "refuses"),
+               *history_, "check_payload answers as load_from does",
+               "does check_payload look at every length, tag and identifier that load_from looks at?");
+    }
   }
 
   [[nodiscard]] std::uint64_t allocated_bytes() const {
@@ -306,7 +330,8 @@ void check_damage(const Subject<I>& subject, const I& index, const I& other, His
 /// valid checksum would. The decoder must refuse each by any exception but std::bad_alloc and std::length_error. After
 /// a flipped bit it may instead make an index that can be saved, searched and changed without a crash. A small payload
 /// is examined at every length and in every bit. A type that states trusts_nothing is also given payloads with numbers
-/// overwritten and payloads of two parts, and must answer none of them with std::bad_alloc. Throws Violation, and what `make` and the functions of `subject`
+/// overwritten and payloads of two parts, and must answer none of them with std::bad_alloc. The check_payload of a type that has one must take what load_from takes,
+/// and nothing else. Throws Violation, and what `make` and the functions of `subject`
 /// throw.
 template <Persistable I>
 ConformanceReport check_decoder(const Subject<I>& subject, const ConformanceOptions& options = {}) {
