@@ -192,10 +192,10 @@ class FaissIndex : public index_support::SlotIndex<FaissIndex> {
   [[nodiscard]] std::vector<Found> near(std::span<const float> query, std::size_t most, const SearchParams& params,
                                         Asked& asked) const {
     if constexpr (Asked::admits_every) {
-      return found_in(part_->search(query, most, width_of(params), nullptr));
+      return found_in(part_->search(query, most, width_of(params)));
     } else {
       faiss_parts::SelectorOf selector(asked);
-      return found_in(part_->search(query, most, width_of(params), &selector));
+      return found_in(part_->search_among(query, most, width_of(params), selector));
     }
   }
 

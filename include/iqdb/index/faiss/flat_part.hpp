@@ -17,7 +17,6 @@
 
 #include "iqdb/index/faiss/native.hpp"
 #include "iqdb/index/faiss/part.hpp"
-#include "iqdb/index/faiss/selector.hpp"
 #include "iqdb/index/support/slot_table.hpp"
 #include "iqdb/insert_many.hpp"
 #include "iqdb/persist/bytes/stream.hpp"
@@ -69,8 +68,8 @@ class FlatPart final : public Part {
   void reserve(std::size_t vectors) override { index_->codes.reserve(vectors * index_->code_size); }
 
   [[nodiscard]] std::vector<Id> search(std::span<const float> query, std::size_t most,
-                                       std::optional<std::size_t> /*width*/, Selector* selector) const override {
-    return labels_of(*index_, query, most, selector).front();
+                                       std::optional<std::size_t> /*width*/) const override {
+    return labels_of(*index_, query, most).front();
   }
 
   // faiss compares many queries by a product of matrices, whose rounding may take a vector for nearer than one that is nearer

@@ -92,11 +92,33 @@ class HnswPart final : public Part {
     index_->hnsw.neighbors.reserve(vectors * static_cast<std::size_t>(index_->hnsw.cum_nneighbor_per_level[1]));
   }
 
-  [[nodiscard]] std::vector<Id> search(std::span<const float> query, std::size_t most, std::optional<std::size_t> width,
-                                       Selector* selector) const override {
+  [[nodiscard]] std::vector<Id> search(std::span<const float> query, std::size_t most,
+                                       std::optional<std::size_t> width) const override {
     ::faiss::VisitedTable visited(static_cast<int>(index_->ntotal));
-    return selector == nullptr ? nearest_to(query, most, width, visited)
-                               : nearest_admitted(query, most, width, *selector, visited);
+    return nearest_to(query, most, width, visited);
+  }
+
+  // faiss 1.7.3 cannot ask a selector in a graph, so the walk is ours.
+  [[nodiscard]] std::vector<Id> search_among(std::span<const float> query, std::size_t most,
+                                             std::optional<std::size_t> width, Selector& selector) const override {
+    ::faiss::VisitedTable visited(static_cast<int>(index_->ntotal));
+    Farness farness(storage());
+    farness.set_query(query.data());
+    LowestLevel lowest(index_->hnsw, farness, visited);
+    const int entry = descend(farness);
+    auto candidates = index_support::nearest_in_level<Candidates>(lowest, entry, candidates_for(most, width), selector);
+    if (!farness.all_numbers()) {
+      return {};
+    }
+    while (candidates.size() > most) {
+      candidates.pop();
+    }
+    std::vector<Id> found;
+    found.reserve(candidates.size());
+    for (; !candidates.empty(); candidates.pop()) {
+      found.push_back(candidates.top().second);
+    }
+    return found;
   }
 
   [[nodiscard]] std::vector<std::vector<Id>> search_many(std::span<const float> queries, std::size_t most,
@@ -215,44 +237,27 @@ class HnswPart final : public Part {
     return labels;
   }
 
-  // The same for the nodes that the selector admits, which faiss 1.7.3 cannot ask in a graph.
-  [[nodiscard]] std::vector<Id> nearest_admitted(std::span<const float> query, std::size_t most,
-                                                 std::optional<std::size_t> width, Selector& selector,
-                                                 ::faiss::VisitedTable& visited) const {
+  // The node of the least distance that links lead to through the upper levels.
+  [[nodiscard]] int descend(Farness& farness) const {
     const ::faiss::HNSW& graph = index_->hnsw;
-    Farness farness(storage());
-    farness.set_query(query.data());
-    int entry = static_cast<int>(graph.entry_point);
-    float least = farness(entry);
+    int nearest = static_cast<int>(graph.entry_point);
+    float least = farness(nearest);
     for (int level = graph.max_level; level > 0; --level) {
       for (bool moved = true; moved;) {
         moved = false;
-        for (const int linked : links_of(graph, static_cast<std::size_t>(entry), level)) {
+        for (const int linked : links_of(graph, static_cast<std::size_t>(nearest), level)) {
           if (linked < 0) {
             break;
           }
           if (const float distance = farness(linked); distance < least) {
             least = distance;
-            entry = linked;
+            nearest = linked;
             moved = true;
           }
         }
       }
     }
-    LowestLevel lowest(graph, farness, visited);
-    auto candidates = index_support::nearest_in_level<Candidates>(lowest, entry, candidates_for(most, width), selector);
-    if (!farness.all_numbers()) {
-      return {};
-    }
-    while (candidates.size() > most) {
-      candidates.pop();
-    }
-    std::vector<Id> found;
-    found.reserve(candidates.size());
-    for (; !candidates.empty(); candidates.pop()) {
-      found.push_back(candidates.top().second);
-    }
-    return found;
+    return nearest;
   }
 
   // The index was made here, so its storage is an IndexFlat.

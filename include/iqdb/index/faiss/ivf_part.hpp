@@ -128,17 +128,20 @@ class IvfPart final : public Part {
   // Lists grow as they are filled.
   void reserve(std::size_t vectors) override { make_places(vectors); }
 
-  [[nodiscard]] std::vector<Id> search(std::span<const float> query, std::size_t most, std::optional<std::size_t> width,
-                                       Selector* selector) const override {
-    const std::size_t probes = std::clamp<std::size_t>(width.value_or(index_->nprobe), 1, index_->nlist);
-    return scan(query, labels_of(*index_->quantizer, query, probes).front(), most, selector);
+  [[nodiscard]] std::vector<Id> search(std::span<const float> query, std::size_t most,
+                                       std::optional<std::size_t> width) const override {
+    return scan(query, labels_of(*index_->quantizer, query, probes_for(width)).front(), most, nullptr);
+  }
+
+  [[nodiscard]] std::vector<Id> search_among(std::span<const float> query, std::size_t most,
+                                             std::optional<std::size_t> width, Selector& selector) const override {
+    return scan(query, labels_of(*index_->quantizer, query, probes_for(width)).front(), most, &selector);
   }
 
   [[nodiscard]] std::vector<std::vector<Id>> search_many(std::span<const float> queries, std::size_t most,
                                                          std::optional<std::size_t> width) const override {
-    const std::size_t probes = std::clamp<std::size_t>(width.value_or(index_->nprobe), 1, index_->nlist);
     const auto dim = static_cast<std::size_t>(index_->d);
-    std::vector<std::vector<Id>> found = labels_of(*index_->quantizer, queries, probes);
+    std::vector<std::vector<Id>> found = labels_of(*index_->quantizer, queries, probes_for(width));
     for (std::size_t query = 0; query < found.size(); ++query) {
       found[query] = scan(queries.subspan(query * dim, dim), std::move(found[query]), most, nullptr);
     }
@@ -222,9 +225,13 @@ class IvfPart final : public Part {
   // otherwise: a vector between two lists would get into another list than if it were inserted alone.
   static constexpr std::size_t rows_at_once = 16;
 
+  [[nodiscard]] std::size_t probes_for(std::optional<std::size_t> width) const {
+    return std::clamp<std::size_t>(width.value_or(index_->nprobe), 1, index_->nlist);
+  }
+
   // Scans these lists as IndexIVF::search does, except that faiss' statistics of all searches, which have no lock, stay as
-  // they are. Scans twice as many lists, the nearest ones, as long as these hold fewer than `most` vectors that the selector
-  // admits.
+  // they are. Scans anew, and more lists, as long as these hold fewer than `most` vectors that the selector admits; how many
+  // more follows from how few were found.
   [[nodiscard]] std::vector<Id> scan(std::span<const float> query, std::vector<Id> probed, std::size_t most,
                                      Selector* selector) const {
     const std::unique_ptr<::faiss::InvertedListScanner> scanner(index_->get_InvertedListScanner(false, selector));
@@ -243,12 +250,14 @@ class IvfPart final : public Part {
         scanner->scan_codes(ids.size(), lists().codes[static_cast<std::size_t>(list)].data(), ids.data(),
                             distances.data(), labels.data(), most);
       }
-      const bool enough = std::ranges::find(labels, no_label) == labels.end();
-      if (enough || probes >= index_->nlist || (selector != nullptr && selector->has_given_up())) {
-        std::erase(labels, no_label);
+      std::erase(labels, no_label);
+      if (labels.size() == most || probes >= index_->nlist || (selector != nullptr && selector->has_given_up())) {
         return labels;
       }
-      probes = std::min(2 * std::max<std::size_t>(probes, 1), index_->nlist);
+      const std::size_t times = most / std::max<std::size_t>(labels.size(), 1) + 1;
+      probes = std::max<std::size_t>(probes, 1);
+      probes = times < index_->nlist / probes ? times * probes : index_->nlist;
+      labels.resize(most);
       probed = labels_of(*index_->quantizer, query, probes).front();
     }
   }

@@ -111,18 +111,15 @@ class OneThread {
 
 /// The labels that the search of a flat index finds for each of `queries`, which lie one behind the other: nearest first,
 /// without no_label. A distance that is not a number, as the product of huge vectors may be, is none to faiss, so that fewer
-/// may be found. With a `selector`, only of the vectors that it admits.
+/// may be found.
 [[nodiscard]] inline std::vector<std::vector<Id>> labels_of(const ::faiss::Index& flat, std::span<const float> queries,
-                                                            std::size_t most, ::faiss::IDSelector* selector = nullptr) {
+                                                            std::size_t most) {
   const std::size_t count = queries.size() / static_cast<std::size_t>(flat.d);
   std::vector<float> distances(count * most);
   std::vector<Id> labels(count * most, no_label);
-  ::faiss::SearchParameters parameters;
-  parameters.sel = selector;
   const OneThread one_thread;
   guarded([&] {
-    flat.search(static_cast<Id>(count), queries.data(), static_cast<Id>(most), distances.data(), labels.data(),
-                selector == nullptr ? nullptr : &parameters);
+    flat.search(static_cast<Id>(count), queries.data(), static_cast<Id>(most), distances.data(), labels.data());
   });
   std::vector<std::vector<Id>> found(count);
   for (std::size_t query = 0; query < count; ++query) {

@@ -67,10 +67,17 @@ class Part {
   /// Makes room for so many vectors in all. Throws std::bad_alloc.
   virtual void reserve(std::size_t vectors) = 0;
 
-  /// The slots of at most `most` vectors that are found to be near, of those that `selector` admits; null admits all. `width`
-  /// is how many candidates or lists to look at, if the caller said so.
+  /// The slots of at most `most` vectors that are found to be near. `width` is how many candidates or lists to look at, if
+  /// the caller said so.
   [[nodiscard]] virtual std::vector<Id> search(std::span<const float> query, std::size_t most,
-                                               std::optional<std::size_t> width, Selector* selector) const = 0;
+                                               std::optional<std::size_t> width) const = 0;
+
+  /// What search() finds of the vectors that `selector` admits; nothing if it is less work to compare with each of them.
+  [[nodiscard]] virtual std::vector<Id> search_among(std::span<const float> /*query*/, std::size_t /*most*/,
+                                                     std::optional<std::size_t> /*width*/,
+                                                     Selector& /*selector*/) const {
+    return {};
+  }
 
   /// What search() finds for each of `queries`, which lie one behind the other.
   [[nodiscard]] virtual std::vector<std::vector<Id>> search_many(std::span<const float> queries, std::size_t most,

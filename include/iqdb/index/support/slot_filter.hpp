@@ -95,9 +95,9 @@ template <SearchPredicate Admits>
 }
 
 /// How many vectors a search in a graph of so many may ask about. To ask about every vector, and to compare with the admitted
-/// ones, is less work than a walk that meets more than this.
+/// ones, is less work than a walk that meets more than this: it measures a distance to each vector that it asks about.
 [[nodiscard]] constexpr std::size_t most_questions_in_graph(std::size_t wanted, std::size_t vectors) noexcept {
-  return wanted + vectors / 4;
+  return wanted + vectors / 16;
 }
 
 /// Every vector of a table that `admitted(slot)` admits, without distances. Throws what that throws; std::bad_alloc.
