@@ -469,8 +469,10 @@ TEST_CASE("FaissIndex: finds the same after a save and a load and after a crash"
   insert_all(exact, vectors);
   for (const FaissKind kind : kinds) {
     INFO(name_of(kind));
-    const iqdb::PersistConfig config{
-        .path = directory / (name_of(kind) + ".iqdb"), .wal_enabled = true, .fsync_policy = iqdb::FsyncPolicy::never()};
+    const iqdb::PersistConfig config{.path = directory / (name_of(kind) + ".iqdb"),
+                                     .wal_enabled = true,
+                                     .fsync_policy = iqdb::FsyncPolicy::never(),
+                                     .checkpoint = iqdb::CheckpointPolicy::manual()};
     std::vector<std::vector<VectorId>> in_memory;
     const auto found_in = [&](const FaissIndex& index) {
       std::vector<std::vector<VectorId>> found;

@@ -359,8 +359,10 @@ TEST_CASE("HnswIndex: finds as much after a save and a load and after a crash", 
   constexpr std::size_t count = iqdb_test::sanitized ? 2'000 : 10'000;
   const auto vectors = random_vectors(count, dim, 1);
   const TemporaryDirectory directory(iqdb_test::memory_directory());
-  const iqdb::PersistConfig config{
-      .path = directory / "index.iqdb", .wal_enabled = true, .fsync_policy = iqdb::FsyncPolicy::never()};
+  const iqdb::PersistConfig config{.path = directory / "index.iqdb",
+                                   .wal_enabled = true,
+                                   .fsync_policy = iqdb::FsyncPolicy::never(),
+                                   .checkpoint = iqdb::CheckpointPolicy::manual()};
   FlatIndex exact(dim, DistanceMetric::euclidean);
   insert_all(exact, vectors);
   double in_memory = 0;

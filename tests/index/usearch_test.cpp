@@ -421,8 +421,10 @@ TEST_CASE("UsearchIndex: finds as much after a save and a load and after a crash
   constexpr std::size_t count = iqdb_test::sanitized ? 1'000 : 5'000;
   const auto vectors = random_vectors(count, dim, 1);
   const TemporaryDirectory directory(iqdb_test::memory_directory());
-  const iqdb::PersistConfig config{
-      .path = directory / "index.iqdb", .wal_enabled = true, .fsync_policy = iqdb::FsyncPolicy::never()};
+  const iqdb::PersistConfig config{.path = directory / "index.iqdb",
+                                   .wal_enabled = true,
+                                   .fsync_policy = iqdb::FsyncPolicy::never(),
+                                   .checkpoint = iqdb::CheckpointPolicy::manual()};
   for (const DistanceMetric metric : metrics) {
     INFO(to_string(metric));
     FlatIndex exact(dim, metric);
