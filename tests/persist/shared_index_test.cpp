@@ -500,6 +500,7 @@ TEST_CASE("A filter of a SharedIndex may read the index and not change it", "[sh
   const std::vector<float> query = vector_of(1);
   const auto reads = [&](const iqdb::VectorId& id) { return db.contains(2) && id != iqdb::VectorId(1); };
   CHECK(db.search(query, {.k = 1, .filter = reads}).front().id == iqdb::VectorId(2));
+  CHECK(db.search(query, {.k = 1}, reads).front().id == iqdb::VectorId(2));
   const auto changes = [&](const iqdb::VectorId& id) {
     db.erase(id);
     return true;

@@ -167,8 +167,7 @@ class CoreIndex : public InsertOverloads<CoreIndex>,
   /// index.reserve(n); })`.
   void reserve(std::size_t vectors) { rows_.reserve(vectors); }
 
-  /// Returns the `params.k` vectors nearest to `query`, nearest first, as FlatIndex::search does. Throws IndexError
-  /// dimension_mismatch if the query does not have dim() components.
+  /// Returns the `params.k` vectors nearest to `query`, nearest first, and throws, as FlatIndex::search does.
   [[nodiscard]] std::vector<Hit> search(std::span<const float> query, const SearchParams& params = {}) const {
     return search(query, params, AdmitsEvery());
   }

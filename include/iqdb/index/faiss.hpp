@@ -52,11 +52,11 @@
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
 /// A flat, HNSW or IVF index of faiss' with integer and byte identifiers, metadata, and a payload. `SearchParams::ef`
-/// is the number of candidates that a search in an HNSW index looks at, and the number of lists that a search in an IVF
-/// index looks into. A flat index compares with all vectors and ignores it.
+/// is the number of candidates that a search in an HNSW index looks at. `SearchParams::probes`, or else `ef`, is the number
+/// of lists that a search in an IVF index looks into. A flat index compares with all vectors and ignores it.
 ///
-/// Components must be finite, and lengths within the bounds of index_support::check_single_precision. The metrics are euclidean, dot_product and cosine; for the cosine the index keeps the
-/// direction of a vector and not its length. A flat index is exact, an HNSW index cannot erase, and an IVF index is
+/// Components must be finite, and lengths within the bounds of index_support::check_single_precision. The metrics are
+/// euclidean, dot_product and cosine; for the cosine the index keeps the direction of a vector and not its length. A flat index is exact, an HNSW index cannot erase, and an IVF index is
 /// trained when it is made. Several threads may search at the same time. insert_many finds the lists of an IVF index in the
 /// threads that it is lent, and adds to the other indexes in its own.
 class FaissIndex : public index_support::SlotIndex<FaissIndex> {

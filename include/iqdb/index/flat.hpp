@@ -148,8 +148,8 @@ class FlatIndex : public InsertOverloads<FlatIndex>,
   /// index.reserve(n); })`.
   void reserve(std::size_t vectors) { rows_.reserve(vectors); }
 
-  /// Returns the `params.k` vectors nearest to `query`, nearest first. Vectors at equal distance are in insertion
-  /// order. Distances:
+  /// Returns the `params.k` vectors nearest to `query`, nearest first, of those that `params.filter` admits and that are within
+  /// `params.radius`. Vectors at equal distance are in insertion order. Distances:
   ///
   /// - cosine: 1 − a·b / (‖a‖‖b‖), and 1 where a norm is 0
   /// - dot_product: −a·b
@@ -157,8 +157,9 @@ class FlatIndex : public InsertOverloads<FlatIndex>,
   /// - manhattan: Σ|aᵢ−bᵢ|
   /// - hamming: the number of components whose bits differ
   ///
-  /// A distance that is not a number ranks behind all others. Throws IndexError dimension_mismatch if the query does
-  /// not have dim() components.
+  /// A distance that is not a number ranks behind all others, and is within no radius. The filter is asked only of what
+  /// would be a hit. Throws IndexError dimension_mismatch if the query does not have dim() components, invalid_config for a
+  /// radius that is not a number; what the filter throws; std::bad_alloc.
   [[nodiscard]] std::vector<Hit> search(std::span<const float> query, const SearchParams& params = {}) const {
     return search(query, params, AdmitsEvery());
   }

@@ -28,6 +28,17 @@ class SharedReads {
     return derived().read([&](const I& index) { return std::vector<Hit>(index.search(query, params)); });
   }
 
+  /// The nearest of the vectors that `admits(id, metadata)` or `admits(id)` admits, without the indirect call of a
+  /// SearchFilter. It is called while the index is read: it must be short, and may read this object, but not change it.
+  template <SearchPredicate Admits>
+  [[nodiscard]] std::vector<Hit> search(std::span<const float> query, const SearchParams& params,
+                                        const Admits& admits) const requires requires(const I& index) {
+    index.search(query, params, admits);
+  }
+  {
+    return derived().read([&](const I& index) { return std::vector<Hit>(index.search(query, params, admits)); });
+  }
+
   /// The same, for a query that is written as a list.
   [[nodiscard]] std::vector<Hit> search(std::initializer_list<float> query,
                                         const SearchParams& params = {}) const requires Searchable<I> {

@@ -56,6 +56,11 @@ enum class Slip : std::uint8_t {
   upsert_adds_another,
   upsert_erases_another,
   upsert_throws_another_type,
+  check_update_misses_unknown,
+  update_keeps_metadata,
+  update_of_unknown_is_nothing,
+  update_changes_another,
+  update_refuses_known,
 };
 
 // A flat index, but for its slip. It takes no component that is not finite.
@@ -165,6 +170,31 @@ class SlippingIndex {
       rows_.erase(first_id());
     }
     rows_.upsert(id, components, std::move(metadata));
+  }
+
+  void check_update_metadata(const VectorId& id, const std::optional<Metadata>& metadata) const {
+    const bool is_taken = slip == Slip::check_update_misses_unknown || slip == Slip::update_of_unknown_is_nothing;
+    if (!is_taken || rows_.contains(id)) {
+      rows_.check_update_metadata(id, metadata);
+    }
+    if (slip == Slip::update_refuses_known && rows_.contains(id)) {
+      throw IndexError(IndexErrorKind::invalid_config, "it stays as it is");
+    }
+  }
+
+  void update_metadata(const VectorId& id, std::optional<Metadata> metadata) {
+    if (slip == Slip::update_of_unknown_is_nothing && !rows_.contains(id)) {
+      return;
+    }
+    rows_.check_update_metadata(id, metadata);
+    check_update_metadata(id, metadata);
+    if (slip == Slip::update_keeps_metadata) {
+      return;
+    }
+    if (slip == Slip::update_changes_another) {
+      rows_.update_metadata(first_id(), metadata);
+    }
+    rows_.update_metadata(id, std::move(metadata));
   }
 
   [[nodiscard]] std::vector<iqdb::Hit> search(std::span<const float> query, const iqdb::SearchParams& params) const {
@@ -330,6 +360,17 @@ TEST_CASE("check_mutations: finds an upsert that is not made whole or does somet
   CHECK_THAT(finding_of(Slip::upsert_adds_another), Contains("after an upsert size() is"));
   CHECK_THAT(finding_of(Slip::upsert_erases_another), Contains("after an upsert size() is"));
   CHECK_THAT(finding_of(Slip::upsert_throws_another_type), Contains("upsert throws what is no IndexError"));
+}
+
+TEST_CASE("check_mutations: finds an update of metadata that does less or more than that") {
+  using namespace mutation_check;
+  CHECK_THAT(finding_of(Slip::check_update_misses_unknown),
+             Contains("check_update_metadata does not announce what update_metadata does") && Contains("not_found"));
+  CHECK_THAT(finding_of(Slip::update_keeps_metadata), Contains("after an update of metadata"));
+  CHECK_THAT(finding_of(Slip::update_of_unknown_is_nothing),
+             Contains("after an update of metadata") && Contains("unknown"));
+  CHECK_THAT(finding_of(Slip::update_changes_another), Contains("after an update of metadata"));
+  CHECK_THAT(finding_of(Slip::update_refuses_known), Contains("after an update of metadata") && Contains("known"));
 }
 
 TEST_CASE("check_mutations: check_vector need not know what follows from the identifier") {

@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "iqdb/index_error.hpp"
-#include "iqdb/persist/bytes/row_format.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/types.hpp"
 

@@ -1,5 +1,5 @@
 // check_mutations: what an index offers beside insert and erase. Its checks must announce exactly what a mutation does,
-// and its upsert must replace or add, whole or not at all.
+// its upsert must replace or add, whole or not at all, and an update of metadata must change nothing else.
 #pragma once
 
 #include <algorithm>
@@ -35,7 +35,8 @@ namespace conformance {
 
 // Whether a type offers anything that check_mutations examines.
 template <class I>
-concept OffersMore = ChecksVector<I> || ChecksInsert<I> || ChecksErase<I> || ChecksUpsert<I> || Upsertable<I>;
+concept OffersMore =
+    ChecksVector<I> || ChecksInsert<I> || ChecksErase<I> || ChecksUpsert<I> || Upsertable<I> || UpdatesMetadata<I>;
 
 // How an index answers a call that may only throw IndexError.
 template <class Call>
@@ -69,12 +70,18 @@ class OfferedMutations {
         source_(std::move(filled.source)),
         history_(&history),
         report_(&report),
-        random_(history.options().seed) {}
+        random_(history.options().seed),
+        updates_(history.options().seed) {}
 
   void step() {
     Mutation mutation = source_.next();
     if (mutation.op == FrameOp::insert) {
       spoil_copies(mutation);
+    }
+    if constexpr (UpdatesMetadata<I>) {
+      if (updates_.one_in(4)) {
+        update_metadata(mutation);
+      }
     }
     if constexpr (Upsertable<I>) {
       if (mutation.op == FrameOp::insert && random_.one_in(2)) {
@@ -165,6 +172,40 @@ class OfferedMutations {
       source_.took(mutation);
     }
     require_same_rows(twin);
+  }
+
+  // Updates the metadata of the mutation's identifier, known or not, and requires that nothing else changes.
+  void update_metadata(const Mutation& mutation) {
+    history_->begin("update the metadata of " + in_words(mutation.id) + ": " + in_words(mutation.metadata));
+    const bool known = std::ranges::find(source_.present(), mutation.id) != source_.present().end();
+    Observation expected = observe(*subject_, index_);
+    std::optional<Answer> announced;
+    if constexpr (ChecksUpdateMetadata<I>) {
+      announced = answer_of("check_update_metadata", *history_,
+                            [&] { std::as_const(index_).check_update_metadata(mutation.id, mutation.metadata); });
+      require_unchanged(expected, index_, "check_update_metadata");
+    }
+    const Answer answer =
+        answer_of("update_metadata", *history_, [&] { index_.update_metadata(mutation.id, mutation.metadata); });
+    count(answer);
+    require_announced(announced, answer, "check_update_metadata", "update_metadata");
+    const Observation found = observe(*subject_, index_);
+    if (!answer.rejected) {
+      for (SearchAnswer& search : expected.searches) {
+        if (const auto hit = search.by_id.find(mutation.id); hit != search.by_id.end()) {
+          hit->second.metadata = copied(mutation.metadata);
+        }
+      }
+      expected.contents = found.contents;  // which have the metadata
+    }
+    const auto differs = difference(*subject_, expected, found, history_->options());
+    if (differs || answer.rejected.has_value() == known) {
+      violated("after an update of metadata, which " + answer.text() + ", of an identifier that is " +
+                   (known ? "known" : "unknown") + ": " + (differs ? differs->words : "nothing else differs"),
+               *history_,
+               "an update replaces the metadata of a known identifier, and nothing else; any other is refused",
+               "does update_metadata look for the identifier, and leave vectors and other metadata as they are?");
+    }
   }
 
   // Upserts, and requires that its check announced it, and that nothing has changed if it throws.
@@ -288,6 +329,7 @@ class OfferedMutations {
   History* history_;
   ConformanceReport* report_;
   Random random_;
+  Random updates_;  // of its own, so that the mutations are those of an index without updates of metadata
 };
 
 }  // namespace conformance
@@ -295,7 +337,8 @@ class OfferedMutations {
 /// Makes random mutations of an index and asks it before each of them, as far as it offers that: check_insert,
 /// check_erase and check_upsert must throw exactly if the mutation throws, an IndexError of the same kind, check_vector
 /// exactly what every insert of that vector throws, and a check must change nothing. An upsert must do what an erase
-/// and an insert do to a copy, or throw and change nothing. Does nothing for a type that offers none of these. Throws
+/// and an insert do to a copy, or throw and change nothing; an update of metadata must change these alone, or be refused for an
+/// identifier that is not known. Does nothing for a type that offers none of these. Throws
 /// Violation, and what `make` and the functions of `subject` throw.
 template <Persistable I>
   requires Index<I> ConformanceReport check_mutations(const Subject<I>& subject,
