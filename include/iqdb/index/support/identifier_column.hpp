@@ -40,6 +40,8 @@ class IdentifierColumn {
         word_.bytes = new VectorId(std::move(id));
       }
     }
+    Cell(const Cell&) = delete;
+    Cell& operator=(const Cell&) = delete;
     Cell(Cell&& other) noexcept : kind_(std::exchange(other.kind_, Kind::none)), word_(other.word_) {}
     Cell& operator=(Cell&&) = delete;
     ~Cell() { release(kind_, word_); }
@@ -47,7 +49,7 @@ class IdentifierColumn {
    private:
     friend class IdentifierColumn;
     Kind kind_;
-    Word word_;
+    Word word_ = {.integer = 0};
   };
 
   IdentifierColumn() = default;
@@ -65,10 +67,12 @@ class IdentifierColumn {
       : words_(std::exchange(other.words_, {})),
         kinds_(std::exchange(other.kinds_, {})),
         has_bytes_(other.has_bytes_) {}
-  IdentifierColumn& operator=(IdentifierColumn other) noexcept {
-    words_.swap(other.words_);
-    kinds_.swap(other.kinds_);
-    std::swap(has_bytes_, other.has_bytes_);
+  IdentifierColumn& operator=(const IdentifierColumn& other) { return *this = IdentifierColumn(other); }
+  IdentifierColumn& operator=(IdentifierColumn&& other) noexcept {
+    IdentifierColumn taken(std::move(other));
+    words_.swap(taken.words_);
+    kinds_.swap(taken.kinds_);
+    std::swap(has_bytes_, taken.has_bytes_);
     return *this;
   }
   ~IdentifierColumn() { truncate(0); }

@@ -39,7 +39,7 @@ struct HashKey {
 }
 
 /// SipHash with these numbers of rounds, of a message that is given word by word. The published test vectors are of 2 and 4.
-template <int WordRounds, int LastRounds>
+template <int word_rounds, int last_rounds>
 class SipHash {
  public:
   explicit constexpr SipHash(const HashKey& key) noexcept
@@ -51,7 +51,7 @@ class SipHash {
   /// Takes the next eight bytes of the message, as a little-endian number.
   constexpr void take(std::uint64_t word) noexcept {
     d_ ^= word;
-    rounds(WordRounds);
+    rounds(word_rounds);
     a_ ^= word;
   }
 
@@ -60,7 +60,7 @@ class SipHash {
   [[nodiscard]] constexpr std::uint64_t finished(std::uint64_t rest, std::size_t bytes) noexcept {
     take(rest | std::uint64_t{bytes} << 56U);
     c_ ^= 0xFFU;
-    rounds(LastRounds);
+    rounds(last_rounds);
     return a_ ^ b_ ^ c_ ^ d_;
   }
 
@@ -87,9 +87,9 @@ class SipHash {
 };
 
 /// The hash of bytes. Where the machine is not little-endian it is another one, which is as good: no file holds it.
-template <int WordRounds = 1, int LastRounds = 3>
+template <int word_rounds = 1, int last_rounds = 3>
 [[nodiscard]] inline std::uint64_t hash_of(const HashKey& key, std::string_view bytes) noexcept {
-  SipHash<WordRounds, LastRounds> hash(key);
+  SipHash<word_rounds, last_rounds> hash(key);
   std::uint64_t word = 0;
   std::string_view rest = bytes;
   for (; rest.size() >= sizeof word; rest.remove_prefix(sizeof word)) {

@@ -35,10 +35,8 @@ class MetadataColumn {
     }
   }
   MetadataColumn(MetadataColumn&&) noexcept = default;
-  MetadataColumn& operator=(MetadataColumn other) noexcept {
-    cells_.swap(other.cells_);
-    return *this;
-  }
+  MetadataColumn& operator=(const MetadataColumn& other) { return *this = MetadataColumn(other); }
+  MetadataColumn& operator=(MetadataColumn&&) noexcept = default;
   ~MetadataColumn() = default;
 
   /// Metadata that is ready to be put into a column. Throws std::bad_alloc.
