@@ -1,9 +1,9 @@
 // Content: what an index says of the vectors that it holds.
 #include "iqdb/index/support/content.hpp"
 
-#include <cstddef>
+#include <concepts>
+#include <initializer_list>
 #include <optional>
-#include <string>
 #include <vector>
 
 #include "iqdb/index.hpp"
@@ -20,6 +20,11 @@ namespace {
 using iqdb::IndexErrorKind;
 using iqdb::Metadata;
 using iqdb::VectorId;
+using iqdb_test::require_kind;
+
+// In a template, Clang 14 takes a braced list behind == for arguments in parentheses.
+std::vector<VectorId> ids_in(std::initializer_list<VectorId> ids) { return ids; }
+std::vector<float> numbers_in(std::initializer_list<float> numbers) { return numbers; }
 
 template <class Index>
 Index empty_index_of_one_dimension() {
@@ -39,13 +44,13 @@ TEMPLATE_TEST_CASE("Content: an index gives back what it holds under an identifi
   const auto name = VectorId::from_bytes("name");
   index.insert(name, {2.0F}, {{"page", 5}});
   index.insert(1, {3.0F});
-  CHECK(index.get(name).vector == std::vector<float>{2.0F});
+  CHECK(index.get(name).vector == numbers_in({2.0F}));
   CHECK(index.get(name).metadata == Metadata{{"page", 5}});
-  CHECK(index.find(1)->vector == std::vector<float>{3.0F});
+  CHECK(index.find(1)->vector == numbers_in({3.0F}));
   CHECK(!index.find(1)->metadata);
   CHECK(index.metadata(name) == Metadata{{"page", 5}});
   CHECK(!index.metadata(1));
-  CHECK(index.ids() == std::vector<VectorId>{name, 1});
+  CHECK(index.ids() == ids_in({name, 1}));
 }
 
 TEMPLATE_TEST_CASE("Content: an identifier that is not held is not found", "[index]", iqdb::FlatIndex, iqdb::CoreIndex,
@@ -57,7 +62,7 @@ TEMPLATE_TEST_CASE("Content: an identifier that is not held is not found", "[ind
   CHECK(!index.find(1));
   require_kind(IndexErrorKind::not_found, [&] { return index.get(1); });
   require_kind(IndexErrorKind::not_found, [&] { return index.metadata(1); });
-  CHECK(index.ids() == std::vector<VectorId>{2});
+  CHECK(index.ids() == ids_in({2}));
 }
 
 TEMPLATE_TEST_CASE("Content: an update of metadata leaves the vector, and its place, as they are", "[index]",
@@ -70,11 +75,11 @@ TEMPLATE_TEST_CASE("Content: an update of metadata leaves the vector, and its pl
   index.update_metadata(1, Metadata{{"page", 6}});
   index.update_metadata(2, Metadata{{"page", 7}});
   CHECK(index.get(1).metadata == Metadata{{"page", 6}});
-  CHECK(index.get(1).vector == std::vector<float>{3.0F});
+  CHECK(index.get(1).vector == numbers_in({3.0F}));
   CHECK(index.get(2).metadata == Metadata{{"page", 7}});
   index.update_metadata(1, std::nullopt);
   CHECK(!index.metadata(1));
-  CHECK(index.ids() == std::vector<VectorId>{1, 2});
+  CHECK(index.ids() == ids_in({1, 2}));
 }
 
 TEMPLATE_TEST_CASE("Content: an update of metadata that is refused changes nothing", "[index]", iqdb::FlatIndex,
@@ -98,6 +103,6 @@ TEMPLATE_TEST_CASE("Content: room that is made ahead is no content", "[index]", 
   CHECK(index.size() == 0);
   index.insert(1, {3.0F});
   index.reserve(0);
-  CHECK(index.get(1).vector == std::vector<float>{3.0F});
+  CHECK(index.get(1).vector == numbers_in({3.0F}));
   CHECK(index.ids().size() == 1);
 }

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <limits>
 #include <optional>
 #include <span>
@@ -27,7 +28,11 @@ using iqdb::SearchFilter;
 using iqdb::SearchParams;
 using iqdb::VectorId;
 using iqdb_test::ids_of;
-using ExpectedIds = std::vector<VectorId>;
+using iqdb_test::require_kind;
+
+// In a template, Clang 14 takes a braced list behind == for arguments in parentheses.
+std::vector<float> query_of(std::initializer_list<float> components) { return components; }
+std::vector<VectorId> expected_ids(std::initializer_list<VectorId> ids) { return ids; }
 
 template <class Index>
 Index numbers_from_0(std::size_t count) {
@@ -47,10 +52,11 @@ TEMPLATE_TEST_CASE("exact search: hits are the nearest of the vectors that a fil
     return std::get<bool>(metadata->at("third"));
   };
   const std::vector<float> query = {50.2F};
-  CHECK(ids_of(index.search(query, {.k = 3, .filter = is_third})) == ExpectedIds{51, 48, 54});
-  CHECK(ids_of(index.search(query, {.k = 3}, is_third)) == ExpectedIds{51, 48, 54});
-  CHECK(ids_of(index.search(query, {.k = 2, .filter = SearchFilter::deny({50, 48})}, is_third)) == ExpectedIds{51, 54});
-  CHECK(ids_of(index.search(query, {.filter = SearchFilter::allow({1, 2, 3, 1000})})) == ExpectedIds{3, 2, 1});
+  CHECK(ids_of(index.search(query, {.k = 3, .filter = is_third})) == expected_ids({51, 48, 54}));
+  CHECK(ids_of(index.search(query, {.k = 3}, is_third)) == expected_ids({51, 48, 54}));
+  CHECK(ids_of(index.search(query, {.k = 2, .filter = SearchFilter::deny({50, 48})}, is_third)) ==
+        expected_ids({51, 54}));
+  CHECK(ids_of(index.search(query, {.filter = SearchFilter::allow({1, 2, 3, 1000})})) == expected_ids({3, 2, 1}));
 }
 
 TEMPLATE_TEST_CASE("exact search: a filter is asked only of what would be a hit", "[index][search]", iqdb::FlatIndex,
@@ -61,7 +67,7 @@ TEMPLATE_TEST_CASE("exact search: a filter is asked only of what would be a hit"
     ++questions;
     return true;
   };
-  CHECK(ids_of(index.search(std::vector<float>{0.0F}, {.k = 2}, counts)) == ExpectedIds{0, 1});
+  CHECK(ids_of(index.search(query_of({0.0F}), {.k = 2}, counts)) == expected_ids({0, 1}));
   CHECK(questions == 2);
 }
 
@@ -69,14 +75,14 @@ TEMPLATE_TEST_CASE("exact search: of an allowed set only its vectors are compare
                    iqdb::FlatIndex, iqdb::CoreIndex) {
   auto index = numbers_from_0<TestType>(100);
   index.erase(5);
-  CHECK(ids_of(index.search({0.0F}, {.filter = SearchFilter::allow({7, 5, 6})})) == ExpectedIds{6, 7});
+  CHECK(ids_of(index.search({0.0F}, {.filter = SearchFilter::allow({7, 5, 6})})) == expected_ids({6, 7}));
 }
 
 TEMPLATE_TEST_CASE("exact search: hits lie within the radius, and k bounds their number", "[index][search]",
                    iqdb::FlatIndex, iqdb::CoreIndex) {
   const auto index = numbers_from_0<TestType>(100);
-  CHECK(ids_of(index.search({10.0F}, {.radius = 1.0F})) == ExpectedIds{10, 9, 11});
-  CHECK(ids_of(index.search({10.0F}, {.k = 2, .radius = 1.0F})) == ExpectedIds{10, 9});
+  CHECK(ids_of(index.search({10.0F}, {.radius = 1.0F})) == expected_ids({10, 9, 11}));
+  CHECK(ids_of(index.search({10.0F}, {.k = 2, .radius = 1.0F})) == expected_ids({10, 9}));
   CHECK(index.search({10.0F}, {.k = SearchParams::no_limit, .radius = 40.0F}).size() == 51);
   CHECK(index.search({10.5F}, {.radius = 0.25F}).empty());
   require_kind(IndexErrorKind::invalid_config,
@@ -112,14 +118,14 @@ TEMPLATE_TEST_CASE("exact search: search_many finds for each query what search f
 TEMPLATE_TEST_CASE("exact search: search_many refuses what search refuses, and a query that is not whole",
                    "[index][search]", iqdb::FlatIndex, iqdb::CoreIndex) {
   TestType index(2, iqdb::DistanceMetric::euclidean);
-  require_kind(IndexErrorKind::dimension_mismatch, [&] { return index.search_many(std::vector<float>{1, 2, 3}); });
-  CHECK(index.search_many(std::vector<float>{1, 2, 3, 4}).size() == 2);
+  require_kind(IndexErrorKind::dimension_mismatch, [&] { return index.search_many(query_of({1, 2, 3})); });
+  CHECK(index.search_many(query_of({1, 2, 3, 4})).size() == 2);
   CHECK(index.search_many(std::vector<float>()).empty());
   index.insert(1, {1.0F, 2.0F});
   const auto throws = [](const VectorId&) -> bool { throw std::runtime_error("no"); };
   CHECK_THROWS_AS(index.search_many(std::vector<float>(40), {.filter = throws}, 2), std::runtime_error);
   TestType other = std::move(index);
-  require_kind(IndexErrorKind::invalid_config, [&] { return index.search_many(std::vector<float>{1, 2}); });  // NOLINT
+  require_kind(IndexErrorKind::invalid_config, [&] { return index.search_many(query_of({1, 2})); });  // NOLINT
 }
 
 TEST_CASE("exact search: random mutations and searches of a FlatIndex end as in a map", "[index][search]") {

@@ -58,6 +58,7 @@ class AskedSlots {
 
   [[nodiscard]] bool operator()(std::size_t slot) noexcept {
     if (left_ == 0) {
+      gave_up_ = true;
       return true;
     }
     --left_;
@@ -66,11 +67,12 @@ class AskedSlots {
     } catch (...) {
       error_ = std::current_exception();
       left_ = 0;
+      gave_up_ = true;
       return true;
     }
   }
 
-  [[nodiscard]] bool has_given_up() const noexcept { return left_ == 0; }
+  [[nodiscard]] bool has_given_up() const noexcept { return gave_up_; }
 
   /// Throws what the filter has thrown.
   void rethrow() const {
@@ -82,6 +84,7 @@ class AskedSlots {
  private:
   const Slots* slots_;
   std::size_t left_;  // questions
+  bool gave_up_ = false;
   std::exception_ptr error_;
 };
 
