@@ -69,6 +69,14 @@ TEST_CASE("SlotSearch: what a filter throws passes, though the library must not 
   CHECK_THROWS_AS(index.search({0.0F}, {.filter = throws}), std::runtime_error);
   CHECK_THROWS_AS(index.search(std::vector<float>{0.0F}, {}, throws), std::runtime_error);
   CHECK_THROWS_AS(index.search_many(std::vector<float>{0.0F, 1.0F}, {.filter = throws}), std::runtime_error);
+  int questions = 0;
+  const auto throws_once = [&](const VectorId&) -> bool {
+    if (questions++ == 0) {
+      throw std::runtime_error("no");
+    }
+    return true;
+  };
+  CHECK_THROWS_AS(index.search(std::vector<float>{0.0F}, {}, throws_once), std::runtime_error);
 }
 
 TEST_CASE("SlotSearch: a small allowed set is compared with, without the library", "[adapters][search]") {
