@@ -38,8 +38,7 @@ class ByteSource {
   virtual std::size_t read(std::span<std::byte> into) = 0;
 
   /// Passes over up to `count` bytes, at least 1. Returns how many, 0 only at the end. Reads and drops them, unless the
-  /// source can do without. Throws if they cannot be read,
-  /// and std::bad_alloc.
+  /// source can do without. Throws if they cannot be read, and std::bad_alloc.
   virtual std::uint64_t skip(std::uint64_t count) {
     // Large enough that a source which splits reads among several threads gains from it.
     constexpr std::uint64_t most = std::uint64_t{4} * 1024 * 1024;

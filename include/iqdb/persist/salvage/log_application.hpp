@@ -31,14 +31,6 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 namespace salvage {
 
-inline void note_range(std::vector<LsnRange>& ranges, const LsnRange& range) {
-  if (!ranges.empty() && ranges.back().last + 1 == range.first) {
-    ranges.back().last = range.last;
-  } else {
-    ranges.push_back(range);
-  }
-}
-
 [[nodiscard]] inline bool contains(std::span<const LsnRange> ranges, std::uint64_t lsn) {
   return std::ranges::any_of(ranges, [lsn](const LsnRange& each) { return each.first <= lsn && lsn <= each.last; });
 }
@@ -78,13 +70,13 @@ class LogApplication {
         continue;
       }
       if (frame.is_behind_damage && !options_->also_behind) {
-        note_range(report_->left_out, {.first = frame.first_lsn, .last = last});
+        append_range(report_->left_out, {.first = frame.first_lsn, .last = last});
         continue;
       }
       const SalvagedFrame* const next = number + 1 < frames.size() ? &frames[number + 1] : nullptr;
       const std::vector<LsnRange> aborted = aborted_of(*log_, number);
       if (is_damaged_at(frame.end)) {
-        note_range(report_->unsettled, {.first = frame.first_lsn, .last = last});
+        append_range(report_->unsettled, {.first = frame.first_lsn, .last = last});
       }
       const bool is_last = next == nullptr && !is_damaged_at(frame.end);
       apply_frame(frame, aborted, is_last);

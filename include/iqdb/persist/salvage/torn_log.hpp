@@ -68,7 +68,7 @@ class TornLog {
     for (std::size_t number = kept_frames_; number < log_->frames().size(); ++number) {
       const SalvagedFrame& frame = log_->frames()[number];
       if (frame.mutations > 0 && frame.first_lsn > covered) {
-        note_range(tail, {.first = frame.first_lsn, .last = frame.first_lsn + frame.mutations - 1});
+        append_range(tail, {.first = frame.first_lsn, .last = frame.first_lsn + frame.mutations - 1});
       }
     }
     return tail;

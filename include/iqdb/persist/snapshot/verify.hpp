@@ -39,7 +39,6 @@ template <Persistable I, ReadableFile F>
       const PayloadFacts facts = made_of_payload(decoder, progress, [&payload] { return I::check_payload(payload); });
       require_whole(payload, decoder, read.header(), facts);
       progress.finish();
-      return true;
     });
     return read.report();
   }

@@ -185,11 +185,7 @@ class Application {
     } catch (...) {
       need_not_repeat_ = true;  // a rejection of another kind: a replay could take the mutation
     }
-    if (!rejected_.empty() && rejected_.back().last + 1 == first) {
-      rejected_.back().last = last;
-    } else {
-      rejected_.push_back({.first = first, .last = last});
-    }
+    append_range(rejected_, {.first = first, .last = last});
   }
 
   I* index_;

@@ -32,6 +32,15 @@ struct LsnRange {
   friend bool operator==(const LsnRange&, const LsnRange&) = default;
 };
 
+/// Adds a range behind those that there are, or to the last one if it touches that. Throws std::bad_alloc.
+inline void append_range(std::vector<LsnRange>& ranges, const LsnRange& range) {
+  if (!ranges.empty() && ranges.back().last + 1 == range.first) {
+    ranges.back().last = range.last;
+  } else {
+    ranges.push_back(range);
+  }
+}
+
 /// Writes the body of an abort frame: exactly these mutations of the frame before it are no part of the state. There is
 /// at least one range; they ascend and do not touch.
 inline void write_abort(Writer& writer, std::span<const LsnRange> ranges) {

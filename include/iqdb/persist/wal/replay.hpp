@@ -139,13 +139,7 @@ class Replay {
     half_done,
   };
 
-  void leave_out(std::uint64_t lsn) {
-    if (!not_applied_.empty() && not_applied_.back().last + 1 == lsn) {
-      not_applied_.back().last = lsn;
-    } else {
-      not_applied_.push_back({.first = lsn, .last = lsn});
-    }
-  }
+  void leave_out(std::uint64_t lsn) { append_range(not_applied_, {.first = lsn, .last = lsn}); }
 
   void write_time() {
     if (time_) {
