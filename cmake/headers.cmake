@@ -184,6 +184,7 @@ set(iqdb_persist_headers
     iqdb/index/support/payload.hpp
     iqdb/index/support/rows.hpp
     iqdb/index/support/exact_search.hpp
+    iqdb/index/support/exact_index.hpp
     iqdb/index/support/graph_wear.hpp
     iqdb/index/support/slot_filter.hpp
     iqdb/index/support/slot_search.hpp

@@ -18,8 +18,7 @@
 
 #include "iqdb/index.hpp"
 #include "iqdb/index/support/argument_checks.hpp"
-#include "iqdb/index/support/content.hpp"
-#include "iqdb/index/support/exact_search.hpp"
+#include "iqdb/index/support/exact_index.hpp"
 #include "iqdb/index/support/identifier_column.hpp"
 #include "iqdb/index/support/metadata_column.hpp"
 #include "iqdb/index/support/payload.hpp"
@@ -31,7 +30,6 @@
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/persistable.hpp"
 #include "iqdb/persist/version.hpp"
-#include "iqdb/search_overloads.hpp"
 #include "iqdb/text.hpp"
 #include "iqdb/types.hpp"
 
@@ -51,10 +49,9 @@ enum class CoreKind : std::uint8_t {
 /// Mutations mean what they mean in the crate: an insert of a known identifier replaces its row, an erase of an unknown
 /// one does nothing, and the last row moves into the place of an erased one. So a log of the crate's, in which these
 /// are common, replays as it was meant.
-class CoreIndex : public InsertOverloads<CoreIndex>,
-                  public UpsertOverloads<CoreIndex>,
-                  public SearchOverloads<CoreIndex>,
-                  public index_support::Content<CoreIndex> {
+class CoreIndex : public index_support::ExactIndex,
+                  public InsertOverloads<CoreIndex>,
+                  public UpsertOverloads<CoreIndex> {
  public:
   /// The identity on disk.
   static constexpr std::string_view index_type = "iqdb-core";
@@ -67,32 +64,12 @@ class CoreIndex : public InsertOverloads<CoreIndex>,
 
   /// An empty database of the kind flat, for vectors of `dim` components, 1 to 2^32-1. Throws IndexError invalid_config
   /// if `dim` is out of range, and invalid_metric if `metric` is not a value of DistanceMetric.
-  CoreIndex(std::size_t dim, DistanceMetric metric) : metric_(metric), rows_(dim) {
+  CoreIndex(std::size_t dim, DistanceMetric metric) : ExactIndex(metric, index_support::Rows(dim)) {
     index_support::check_exact(dim, metric, "a core index");
   }
 
-  /// The number of vectors.
-  [[nodiscard]] std::size_t size() const noexcept { return rows_.size(); }
-
-  /// The number of components of each vector; 0 if the index was moved from. It then holds nothing, and refuses every
-  /// vector, query and save with an IndexError invalid_config.
-  [[nodiscard]] std::size_t dim() const noexcept { return rows_.dim(); }
-
-  /// How distances are measured.
-  [[nodiscard]] DistanceMetric metric() const noexcept { return metric_; }
-
   /// The index that the crate builds from the rows.
   [[nodiscard]] CoreKind kind() const noexcept { return settings_.kind; }
-
-  /// Whether the index holds a vector with this identifier.
-  [[nodiscard]] bool contains(const VectorId& id) const { return rows_.contains(id); }
-
-  /// Throws what insert throws for every identifier: IndexError dimension_mismatch; invalid_config or resource_limit
-  /// for metadata that cannot be stored (check_storable).
-  void check_vector(std::span<const float> vector, const std::optional<Metadata>& metadata) const {
-    index_support::check_dimension(vector.size(), dim(), "vector");
-    check_storable(metadata);
-  }
 
   /// Throws what insert would throw, except std::bad_alloc.
   void check_insert(const VectorId& id, std::span<const float> vector, const std::optional<Metadata>& metadata) const {
@@ -124,7 +101,7 @@ class CoreIndex : public InsertOverloads<CoreIndex>,
   /// invalid_config or resource_limit for metadata or an identifier that cannot be stored; std::bad_alloc.
   void insert(VectorId id, std::span<const float> vector, std::optional<Metadata> metadata = {}) {
     check_insert(id, vector, metadata);
-    rows_.put(std::move(id), vector, std::move(metadata));
+    rows().put(std::move(id), vector, std::move(metadata));
   }
 
   using UpsertOverloads<CoreIndex>::upsert;
@@ -138,7 +115,7 @@ class CoreIndex : public InsertOverloads<CoreIndex>,
   /// the crate takes any.
   void insert_logged(VectorId id, std::span<const float> vector, std::optional<Metadata> metadata) {
     check_logged(id, vector, metadata);
-    rows_.put(std::move(id), vector, std::move(metadata));
+    rows().put(std::move(id), vector, std::move(metadata));
   }
 
   /// The same as insert_logged.
@@ -147,56 +124,7 @@ class CoreIndex : public InsertOverloads<CoreIndex>,
   }
 
   /// Removes a vector, and moves the last one into its place. Does nothing if the index does not hold the vector.
-  void erase(const VectorId& id) { rows_.erase_by_last(id); }
-
-  /// Throws what update_metadata would throw, except std::bad_alloc.
-  void check_update_metadata(const VectorId& id, const std::optional<Metadata>& metadata) const {
-    check_storable(metadata);
-    rows_.require_present(id);
-  }
-
-  /// Replaces the metadata of an identifier, and leaves its vector as it is. If it throws, nothing has changed: IndexError
-  /// not_found if the index does not hold the identifier, invalid_config or resource_limit for metadata that cannot be stored.
-  void update_metadata(const VectorId& id, std::optional<Metadata> metadata) {
-    check_update_metadata(id, metadata);
-    rows_.set_metadata(id, std::move(metadata));
-  }
-
-  /// Makes room for so many vectors in all, so that the next insertions need not move them. Throws std::bad_alloc,
-  /// std::length_error. It changes no content, so that a log has nothing to say of it: `db.tune([](auto& index) {
-  /// index.reserve(n); })`.
-  void reserve(std::size_t vectors) { rows_.reserve(vectors); }
-
-  /// Returns the `params.k` vectors nearest to `query`, nearest first, and throws, as FlatIndex::search does.
-  [[nodiscard]] std::vector<Hit> search(std::span<const float> query, const SearchParams& params = {}) const {
-    return search(query, params, AdmitsEvery());
-  }
-
-  /// As above, among the vectors that `admits(id, metadata)` or `admits(id)` admits as well, without the indirect call of a
-  /// SearchFilter.
-  template <SearchPredicate Admits>
-  [[nodiscard]] std::vector<Hit> search(std::span<const float> query, const SearchParams& params,
-                                        const Admits& admits) const {
-    return index_support::search_rows(rows_, metric_, query, params, admits);
-  }
-
-  using SearchOverloads<CoreIndex>::search;
-
-  /// The hits of each of `queries`, which lie one behind the other, as search() finds them. `threads` threads look for them, this
-  /// one among them; with 0 as many as the machine has processors. Throws what search() throws; IndexError
-  /// dimension_mismatch if the last query is not whole.
-  [[nodiscard]] std::vector<std::vector<Hit>> search_many(std::span<const float> queries,
-                                                          const SearchParams& params = {},
-                                                          std::size_t threads = 0) const {
-    return index_support::search_rows_many(rows_, metric_, queries, params, threads);
-  }
-
-  /// Calls `visit(id, vector, metadata)` for every row in the order of the file, with a `const VectorId&`, a
-  /// `std::span<const float>` and a `const std::optional<Metadata>&`.
-  template <class Visit>
-  void for_each(Visit&& visit) const {
-    rows_.for_each(std::forward<Visit>(visit));
-  }
+  void erase(const VectorId& id) { rows().erase_by_last(id); }
 
   /// Writes the payload: magic "IQDC" | version 4 | kind 1 and its settings | dim 8 | metric 1 | rows 8 | of each row:
   /// identifier, vector, metadata. Numbers are little-endian.
@@ -207,7 +135,7 @@ class CoreIndex : public InsertOverloads<CoreIndex>,
     writer.write_le(static_cast<std::uint8_t>(settings_.kind));
     writer.write(std::span(settings_.bytes).first(settings_.size));
     writer.write_le(std::uint64_t{dim()});
-    writer.write_le(static_cast<std::uint8_t>(metric_));
+    writer.write_le(static_cast<std::uint8_t>(metric()));
     writer.write_le(std::uint64_t{size()});
     for_each([&](const VectorId& id, std::span<const float> vector, const auto& metadata) {
       write_short_id(writer, id);
@@ -228,10 +156,6 @@ class CoreIndex : public InsertOverloads<CoreIndex>,
   }
 
  private:
-  friend index_support::Content<CoreIndex>;
-
-  [[nodiscard]] const index_support::Rows& content() const noexcept { return rows_; }
-
   // The kind, and the bytes of its settings as they were read.
   struct Settings {
     static constexpr std::size_t most_bytes = 3 * 8 + 1 + 1 + 8 + 4 + 8;  // those of ivf
@@ -246,7 +170,7 @@ class CoreIndex : public InsertOverloads<CoreIndex>,
   static constexpr std::uint64_t smallest_short_id_bytes = 1 + 4 + 1;
 
   CoreIndex(DistanceMetric metric, Settings settings, index_support::Rows rows)
-      : metric_(metric), settings_(settings), rows_(std::move(rows)) {}
+      : ExactIndex(metric, std::move(rows)), settings_(settings) {}
 
   // What precedes the rows, and the least that each of them takes.
   struct Head {
@@ -379,9 +303,7 @@ class CoreIndex : public InsertOverloads<CoreIndex>,
     return VectorId::from_stored_bytes(reader.read_string(length));
   }
 
-  DistanceMetric metric_;
   Settings settings_;
-  index_support::Rows rows_;
 };
 
 static_assert(SearchableIndex<CoreIndex>);

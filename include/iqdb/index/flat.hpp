@@ -16,8 +16,7 @@
 
 #include "iqdb/index.hpp"
 #include "iqdb/index/support/argument_checks.hpp"
-#include "iqdb/index/support/content.hpp"
-#include "iqdb/index/support/exact_search.hpp"
+#include "iqdb/index/support/exact_index.hpp"
 #include "iqdb/index/support/identifier_column.hpp"
 #include "iqdb/index/support/metadata_column.hpp"
 #include "iqdb/index/support/payload.hpp"
@@ -28,7 +27,6 @@
 #include "iqdb/persist/bytes/stream.hpp"
 #include "iqdb/persist/persistable.hpp"
 #include "iqdb/persist/version.hpp"
-#include "iqdb/search_overloads.hpp"
 #include "iqdb/types.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
@@ -38,10 +36,9 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 /// Vectors are contiguous in memory, in insertion order, so that saving or loading them is one transfer. The payload is
 /// that of the Rust crate's flat index (docs/format.md). Several threads may call const members at the same time; a
 /// mutation needs the index alone.
-class FlatIndex : public InsertOverloads<FlatIndex>,
-                  public UpsertOverloads<FlatIndex>,
-                  public SearchOverloads<FlatIndex>,
-                  public index_support::Content<FlatIndex> {
+class FlatIndex : public index_support::ExactIndex,
+                  public InsertOverloads<FlatIndex>,
+                  public UpsertOverloads<FlatIndex> {
  public:
   /// The identity on disk.
   static constexpr std::string_view index_type = "flat";
@@ -54,34 +51,14 @@ class FlatIndex : public InsertOverloads<FlatIndex>,
 
   /// An empty index for vectors of `dim` components, 1 to 2^32-1. Throws IndexError invalid_config if `dim` is out of
   /// range, and invalid_metric if `metric` is not a value of DistanceMetric.
-  FlatIndex(std::size_t dim, DistanceMetric metric) : metric_(metric), rows_(dim) {
+  FlatIndex(std::size_t dim, DistanceMetric metric) : ExactIndex(metric, index_support::Rows(dim)) {
     index_support::check_exact(dim, metric, "a flat index");
-  }
-
-  /// The number of vectors.
-  [[nodiscard]] std::size_t size() const noexcept { return rows_.size(); }
-
-  /// The number of components of each vector; 0 if the index was moved from. It then holds nothing, and refuses every
-  /// vector, query and save with an IndexError invalid_config.
-  [[nodiscard]] std::size_t dim() const noexcept { return rows_.dim(); }
-
-  /// How distances are measured.
-  [[nodiscard]] DistanceMetric metric() const noexcept { return metric_; }
-
-  /// Whether the index holds a vector with this identifier.
-  [[nodiscard]] bool contains(const VectorId& id) const { return rows_.contains(id); }
-
-  /// Throws what insert throws for every identifier: IndexError dimension_mismatch; invalid_config or resource_limit
-  /// for metadata that cannot be stored (check_storable).
-  void check_vector(std::span<const float> vector, const std::optional<Metadata>& metadata) const {
-    index_support::check_dimension(vector.size(), dim(), "vector");
-    check_storable(metadata);
   }
 
   /// Throws what insert would throw, except std::bad_alloc.
   void check_insert(const VectorId& id, std::span<const float> vector, const std::optional<Metadata>& metadata) const {
     check_upsert(id, vector, metadata);
-    rows_.require_absent(id);
+    rows().require_absent(id);
   }
 
   /// Throws what upsert would throw, except std::bad_alloc.
@@ -91,7 +68,7 @@ class FlatIndex : public InsertOverloads<FlatIndex>,
   }
 
   /// Throws what erase would throw.
-  void check_erase(const VectorId& id) const { rows_.require_present(id); }
+  void check_erase(const VectorId& id) const { rows().require_present(id); }
 
   using InsertOverloads<FlatIndex>::insert;
 
@@ -100,7 +77,7 @@ class FlatIndex : public InsertOverloads<FlatIndex>,
   /// identifier that cannot be stored (check_storable); std::bad_alloc.
   void insert(VectorId id, std::span<const float> vector, std::optional<Metadata> metadata = {}) {
     check_insert(id, vector, metadata);
-    rows_.append(std::move(id), vector, std::move(metadata));
+    rows().append(std::move(id), vector, std::move(metadata));
   }
 
   using UpsertOverloads<FlatIndex>::upsert;
@@ -109,95 +86,35 @@ class FlatIndex : public InsertOverloads<FlatIndex>,
   /// does. If it throws, nothing has changed: what insert throws, except duplicate.
   void upsert(VectorId id, std::span<const float> vector, std::optional<Metadata> metadata = {}) {
     check_upsert(id, vector, metadata);
-    rows_.put(std::move(id), vector, std::move(metadata));
+    rows().put(std::move(id), vector, std::move(metadata));
   }
 
   /// As insert, for a vector that a log says was once taken: its identifier may have any number of bytes, since earlier
   /// versions took any.
   void insert_logged(VectorId id, std::span<const float> vector, std::optional<Metadata> metadata) {
     check_vector(vector, metadata);
-    rows_.require_absent(id);
-    rows_.append(std::move(id), vector, std::move(metadata));
+    rows().require_absent(id);
+    rows().append(std::move(id), vector, std::move(metadata));
   }
 
   /// As upsert, for a vector that a log says was once taken, as for insert_logged.
   void upsert_logged(VectorId id, std::span<const float> vector, std::optional<Metadata> metadata) {
     check_vector(vector, metadata);
-    rows_.put(std::move(id), vector, std::move(metadata));
+    rows().put(std::move(id), vector, std::move(metadata));
   }
 
   /// Removes a vector and keeps the order of the others. Throws IndexError not_found if the index does not hold the
   /// vector.
-  void erase(const VectorId& id) { rows_.erase_in_order(id); }
-
-  /// Throws what update_metadata would throw, except std::bad_alloc.
-  void check_update_metadata(const VectorId& id, const std::optional<Metadata>& metadata) const {
-    check_storable(metadata);
-    rows_.require_present(id);
-  }
-
-  /// Replaces the metadata of an identifier, and leaves its vector as it is. If it throws, nothing has changed: IndexError
-  /// not_found if the index does not hold the identifier, invalid_config or resource_limit for metadata that cannot be stored.
-  void update_metadata(const VectorId& id, std::optional<Metadata> metadata) {
-    check_update_metadata(id, metadata);
-    rows_.set_metadata(id, std::move(metadata));
-  }
-
-  /// Makes room for so many vectors in all, so that the next insertions need not move them. Throws std::bad_alloc,
-  /// std::length_error. It changes no content, so that a log has nothing to say of it: `db.tune([](auto& index) {
-  /// index.reserve(n); })`.
-  void reserve(std::size_t vectors) { rows_.reserve(vectors); }
-
-  /// Returns the `params.k` vectors nearest to `query`, nearest first, of those that `params.filter` admits and that are within
-  /// `params.radius`. Vectors at equal distance are in insertion order. Distances:
-  ///
-  /// - cosine: 1 − a·b / (‖a‖‖b‖), and 1 where a norm is 0
-  /// - dot_product: −a·b
-  /// - euclidean: √Σ(aᵢ−bᵢ)²
-  /// - manhattan: Σ|aᵢ−bᵢ|
-  /// - hamming: the number of components whose bits differ
-  ///
-  /// A distance that is not a number ranks behind all others, and is within no radius. The filter is asked only of what
-  /// would be a hit. Throws IndexError dimension_mismatch if the query does not have dim() components, invalid_config for a
-  /// radius that is not a number; what the filter throws; std::bad_alloc.
-  [[nodiscard]] std::vector<Hit> search(std::span<const float> query, const SearchParams& params = {}) const {
-    return search(query, params, AdmitsEvery());
-  }
-
-  /// As above, among the vectors that `admits(id, metadata)` or `admits(id)` admits as well, without the indirect call of a
-  /// SearchFilter.
-  template <SearchPredicate Admits>
-  [[nodiscard]] std::vector<Hit> search(std::span<const float> query, const SearchParams& params,
-                                        const Admits& admits) const {
-    return index_support::search_rows(rows_, metric_, query, params, admits);
-  }
-
-  using SearchOverloads<FlatIndex>::search;
-
-  /// The hits of each of `queries`, which lie one behind the other, as search() finds them. `threads` threads look for them, this
-  /// one among them; with 0 as many as the machine has processors. Throws what search() throws; IndexError
-  /// dimension_mismatch if the last query is not whole.
-  [[nodiscard]] std::vector<std::vector<Hit>> search_many(std::span<const float> queries,
-                                                          const SearchParams& params = {},
-                                                          std::size_t threads = 0) const {
-    return index_support::search_rows_many(rows_, metric_, queries, params, threads);
-  }
-
-  /// Calls `visit(id, vector, metadata)` for every vector, in insertion order, with a `const VectorId&`, a
-  /// `std::span<const float>` and a `const std::optional<Metadata>&`.
-  template <class Visit>
-  void for_each(Visit&& visit) const {
-    rows_.for_each(std::forward<Visit>(visit));
-  }
+  void erase(const VectorId& id) { rows().erase_in_order(id); }
 
   /// Writes the payload.
   void save_to(Writer& writer) const {
     index_support::require_not_moved_from(dim());
     writer.write_le(std::uint64_t{dim()});
-    writer.write_le(static_cast<std::uint8_t>(metric_));
+    writer.write_le(static_cast<std::uint8_t>(metric()));
     writer.write_le(std::uint64_t{size()});
     for_each([&](const VectorId& id, auto, const auto&) { write_id(writer, id); });
-    rows_.for_each_run([&](std::span<const float> components) { writer.write_array(components); });
+    rows().for_each_run([&](std::span<const float> components) { writer.write_array(components); });
     for_each([&](const VectorId&, auto, const auto& metadata) { write_metadata(writer, metadata); });
   }
 
@@ -213,11 +130,7 @@ class FlatIndex : public InsertOverloads<FlatIndex>,
   }
 
  private:
-  friend index_support::Content<FlatIndex>;
-
-  [[nodiscard]] const index_support::Rows& content() const noexcept { return rows_; }
-
-  FlatIndex(DistanceMetric metric, index_support::Rows rows) : metric_(metric), rows_(std::move(rows)) {}
+  FlatIndex(DistanceMetric metric, index_support::Rows rows) : ExactIndex(metric, std::move(rows)) {}
 
   // Reads what precedes the rows.
   [[nodiscard]] static PayloadFacts read_facts(Reader& reader) {
@@ -265,9 +178,6 @@ class FlatIndex : public InsertOverloads<FlatIndex>,
     return {metric, index_support::Rows(reader, index_type, static_cast<std::size_t>(dim), std::move(ids),
                                         std::move(metadata), std::move(vectors))};
   }
-
-  DistanceMetric metric_;
-  index_support::Rows rows_;
 };
 
 static_assert(SearchableIndex<FlatIndex>);
