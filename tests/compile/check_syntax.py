@@ -4,7 +4,7 @@
     cmake --preset clang-19 && tests/compile/check_syntax.py build/clang-19             all files
     cmake --preset clang-19 && tests/compile/check_syntax.py build/clang-19 'lz4|zstd'  those whose names match
 
-The build must have been configured with CMAKE_EXPORT_COMPILE_COMMANDS, and with IQDB_PERSIST_JOIN_TESTS off.
+The build must have been configured with CMAKE_EXPORT_COMPILE_COMMANDS.
 """
 
 import concurrent.futures

@@ -24,7 +24,7 @@ using iqdb_test::Random;
 
 constexpr std::size_t dim = 3;
 // A graph of hnswlib's has megabytes of locks, of which a sanitizer makes much.
-constexpr std::uint64_t rows = iqdb_test::sanitized ? 12 : 24;
+constexpr std::uint64_t rows = iqdb_test::sanitized ? 12 : 16;
 // Few links, so that the payload is small and its graph has several levels.
 constexpr HnswConfig config{.links = 2, .ef_construction = 16, .ef = 4};
 

@@ -24,7 +24,7 @@ using iqdb_test::payload_of;
 using iqdb_test::require_kind;
 
 constexpr std::size_t dim = 3;
-constexpr std::uint64_t rows = iqdb_test::sanitized ? 12 : 24;
+constexpr std::uint64_t rows = iqdb_test::sanitized ? 12 : 16;
 
 // Few links, so that the payload is small and its graph has several levels.
 constexpr std::size_t connectivity = 2;

@@ -3,7 +3,7 @@
 // random lives follow until there are enough. Then come the lives of many callers, of lives_of_callers.hpp, and those of
 // lives_beside_checkpoints.hpp, in the same way.
 //
-//   crash_laboratory [states N [one | many | beside] | seconds N [one | many | beside] | life N]
+//   crash_laboratory [states N [one | many | beside | today] | seconds N [one | many | beside | today] | life N]
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>

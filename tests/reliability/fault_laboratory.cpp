@@ -2,7 +2,7 @@
 // for good: what is acknowledged must be true, what fails must have changed nothing. Then come the lives of many callers,
 // of lives_of_callers.hpp, and those of lives_beside_checkpoints.hpp.
 //
-//   fault_laboratory [faults N [one | many | beside] | seconds N [one | many | beside] | life N]
+//   fault_laboratory [faults N [one | many | beside | today] | seconds N [one | many | beside | today] | life N]
 #include <cstdint>
 #include <cstdlib>
 #include <iostream>

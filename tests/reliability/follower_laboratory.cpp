@@ -2,7 +2,7 @@
 // system: it must show a moment of the life each time. Each life is also lived with calls that fail. The lives are those of laboratory.hpp
 // with one caller.
 //
-//   follower_laboratory [looks N | seconds N | life N]
+//   follower_laboratory [looks N [today] | seconds N [today] | life N]
 #include <cstdint>
 #include <cstdlib>
 #include <iostream>

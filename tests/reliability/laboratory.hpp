@@ -188,28 +188,39 @@ struct Enough {
   std::chrono::seconds time{0};            ///< or, if not 0, after so long
   std::optional<std::uint64_t> only_life;  ///< or, if set, after this life
   Whose whose = Whose::all;                ///< whose lives; of all, those of many callers get a part
+  std::uint64_t left_out = 0;              ///< so many lives of each kind come before the first
 
   /// The lives of one kind, of which this is the `part`th part.
   [[nodiscard]] Enough of(Whose one, std::uint64_t part) const {
-    return {.count = count / part, .time = time / part, .only_life = only_life, .whose = one};
+    return {.count = count / part, .time = time / part, .only_life = only_life, .whose = one, .left_out = left_out};
   }
 };
 
+/// How many lives of each kind the date leaves out, so that a part that is examined each day is another one each day. Within
+/// sixteen days each of the lives that are told has been the first or close behind it.
+[[nodiscard]] inline std::uint64_t lives_left_out_today() {
+  const auto today = std::chrono::floor<std::chrono::days>(std::chrono::system_clock::now()).time_since_epoch();
+  return static_cast<std::uint64_t>(today.count() % 16) * 19;
+}
+
 /// Reads a program's arguments: `<what is counted> N`, `seconds N`, or `life N`; `otherwise` without any. `one`, `many` or
-/// `beside` behind the first two names the lives of one caller, of many, or of many beside checkpoints.
+/// `beside` behind the first two names the lives of one caller, of many, or of many beside checkpoints; `today` means all
+/// kinds, from lives on that the date draws.
 [[nodiscard]] inline std::optional<Enough> enough_from(int argc, char** argv, std::string_view counted,
                                                        std::uint64_t otherwise) {
   if (argc == 1) {
-    return Enough{.count = otherwise, .time = {}, .only_life = {}};
+    Enough enough;
+    enough.count = otherwise;
+    return enough;
   }
   const std::string_view what = argc == 3 || argc == 4 ? argv[1] : "";
   const std::string_view whose = argc == 4 ? argv[3] : "";
   char* end = nullptr;
   const std::uint64_t number = what.empty() ? 0 : std::strtoull(argv[2], &end, 10);
   if (end == nullptr || *end != '\0' || (what != counted && what != "seconds" && what != "life") ||
-      (argc == 4 && ((whose != "one" && whose != "many" && whose != "beside") || what == "life"))) {
+      (argc == 4 && ((whose != "one" && whose != "many" && whose != "beside" && whose != "today") || what == "life"))) {
     std::cerr << "usage: " << argv[0] << " [" << counted
-              << " N [one | many | beside] | seconds N [one | many | beside] | life N]\n";
+              << " N [one | many | beside | today] | seconds N [one | many | beside | today] | life N]\n";
     return std::nullopt;
   }
   Enough enough;
@@ -220,7 +231,10 @@ struct Enough {
                                                        : Whose::beside_checkpoints;
     return enough;
   }
-  if (argc == 4) {
+  if (whose == "today") {
+    enough.left_out = lives_left_out_today();
+    std::cout << "beginning with life " << enough.left_out << " of each kind\n";
+  } else if (argc == 4) {
     enough.whose = whose == "one"    ? Whose::one_caller
                    : whose == "many" ? Whose::many_callers
                                      : Whose::beside_checkpoints;
@@ -246,7 +260,7 @@ inline void print_checkpoints(const iqdb::testing::CheckpointsBeside& checkpoint
   }
 }
 
-/// Examines lives, in two threads, from the number `first` on, until there is enough. `examine(number)` gives a report;
+/// Examines lives, in two threads, from the number `first` on or behind those left out, until there is enough. `examine(number)` gives a report;
 /// reports are added up. `counted(report)` is what is counted. Says how far it is now and then; the first violation ends
 /// it.
 template <class Report, class Examine, class Counted>
@@ -255,7 +269,7 @@ template <class Report, class Examine, class Counted>
   const auto started = std::chrono::steady_clock::now();
   std::mutex mutex;
   Report total;
-  std::atomic<std::uint64_t> next = enough.only_life.value_or(first);
+  std::atomic<std::uint64_t> next = enough.only_life.value_or(first + enough.left_out);
   std::atomic<bool> stop = false;
   bool violated = false;
   auto said = started;

@@ -179,7 +179,7 @@ iqdb::PersistConfig config_for(const std::filesystem::path& path, std::uint64_t 
 
 int main(int argc, char** argv) {
   const std::uint64_t seed = argc > 1 ? std::stoull(argv[1]) : std::random_device{}();
-  const std::uint64_t rounds = argc > 2 ? std::stoull(argv[2]) : 300;
+  const std::uint64_t rounds = argc > 2 ? std::stoull(argv[2]) : 100;
   std::printf("seed %llu\n", static_cast<unsigned long long>(seed));
   try {
     const iqdb_test::TemporaryDirectory directory;

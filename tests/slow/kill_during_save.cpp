@@ -137,7 +137,7 @@ int main(int count, char** arguments) {
   try {
     const std::vector<std::string> given(arguments + 1, arguments + count);
     const std::uint64_t seed = given.empty() ? std::random_device{}() : std::stoull(given[0]);
-    const int rounds = given.size() < 2 ? 300 : std::stoi(given[1]);
+    const int rounds = given.size() < 2 ? 100 : std::stoi(given[1]);
     return run(seed, rounds);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "kill_during_save: %s\n", error.what());

@@ -37,8 +37,8 @@ using Seconds = std::chrono::duration<double>;
 using Database = iqdb::PersistedIndex<iqdb::FlatIndex>;
 
 constexpr std::uint64_t mebibyte = std::uint64_t{1} << 20U;
-constexpr std::size_t dim = 128;
-constexpr std::size_t row_bytes = dim * sizeof(float);
+constexpr std::size_t components = 128;
+constexpr std::size_t row_bytes = components * sizeof(float);
 constexpr int most_rounds = 3;          // of whole files
 constexpr double share_of_files = 0.6;  // of the time
 
@@ -84,8 +84,8 @@ std::vector<std::byte> random_bytes(std::size_t count) {
 }
 
 // A vector for this number, of a piece of random bytes. Any floats will do.
-std::array<float, dim> vector_of(std::uint64_t number, std::span<const std::byte> piece) {
-  std::array<float, dim> vector{};
+std::array<float, components> vector_of(std::uint64_t number, std::span<const std::byte> piece) {
+  std::array<float, components> vector{};
   const std::size_t places = piece.size() - row_bytes;
   std::memcpy(vector.data(), piece.data() + static_cast<std::size_t>(number * 4099) % places, row_bytes);
   return vector;
@@ -126,7 +126,7 @@ std::uint64_t bytes_to_write(const fs::path& directory, double seconds, std::uin
 // Whole files: written and read bare, and as a snapshot that is saved and loaded.
 void measure_files(const fs::path& directory, double most_seconds, std::uint64_t bytes, std::span<std::byte> piece,
                    Measured& measured) {
-  iqdb::FlatIndex index(dim, iqdb::DistanceMetric::euclidean);
+  iqdb::FlatIndex index(components, iqdb::DistanceMetric::euclidean);
   for (std::uint64_t id = 0; id < bytes / row_bytes; ++id) {
     stop_if_interrupted();
     index.insert(id, vector_of(id, piece));
@@ -184,9 +184,9 @@ class RawAppends {
 // Durable appends of one record, bare and as insertions into an index.
 void measure_appends(const fs::path& directory, double seconds, std::span<const std::byte> bytes, Measured& measured) {
   Database index = Database::open_with(
-      iqdb::FlatIndex(dim, iqdb::DistanceMetric::euclidean),
+      iqdb::FlatIndex(components, iqdb::DistanceMetric::euclidean),
       {.path = directory / "logged.iqdb", .wal_enabled = true, .checkpoint = iqdb::CheckpointPolicy::manual()});
-  const std::array<float, dim> vector = vector_of(0, bytes);
+  const std::array<float, components> vector = vector_of(0, bytes);
   std::uint64_t id = 0;
   const std::uint64_t before = index.log_bytes();
   index.insert(id++, vector);

@@ -17,8 +17,6 @@ namespace {
 
 using iqdb::PersistErrorKind;
 
-constexpr std::string_view magic = "\x93NUMPY";
-
 [[noreturn]] void refuse(PersistErrorKind kind, const std::string& why) {
   iqdb::throw_persist_error(kind,
                             why + "; expected rows of floats as numpy.save(path, array.astype('<f4')) writes them");
@@ -93,9 +91,9 @@ RowLayout read_npy_head(iqdb::FileStorage::File& file) {
     refuse(PersistErrorKind::truncated_header,
            "the file has " + std::to_string(file.size()) + " bytes, which is less than the head of an .npy file");
   }
-  if (const std::string found = reader.read_string(magic.size()); found != magic) {
+  if (const std::string found = reader.read_string(npy_magic.size()); found != npy_magic) {
     refuse(PersistErrorKind::bad_magic,
-           "the file begins with " + iqdb::printable(found) + ", and an .npy file with " + iqdb::printable(magic));
+           "the file begins with " + iqdb::printable(found) + ", and an .npy file with " + iqdb::printable(npy_magic));
   }
   const auto version = reader.read_le<std::uint8_t>();
   static_cast<void>(reader.read_le<std::uint8_t>());
@@ -141,7 +139,7 @@ void write_npy_head(iqdb::Writer& writer, std::uint64_t rows, std::uint64_t dim)
   const std::size_t end = before_text + text.size() + 1;
   text.append((alignment - end % alignment) % alignment, ' ');
   text += '\n';
-  writer.write_array(magic);
+  writer.write_array(npy_magic);
   writer.write_le(std::uint8_t{1});
   writer.write_le(std::uint8_t{0});
   writer.write_le(static_cast<std::uint16_t>(text.size()));

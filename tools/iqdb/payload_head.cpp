@@ -35,10 +35,10 @@ PayloadHead read_flat(Reader& reader) {
 
 // magic 4 | version 4 | kind 1 | settings of the kind | dim 8 | metric 1 | vectors 8
 PayloadHead read_core(Reader& reader) {
-  constexpr std::string_view magic = "IQDC";
-  if (const std::string found = reader.read_string(magic.size()); found != magic) {
+  constexpr std::string_view payload_magic = "IQDC";
+  if (const std::string found = reader.read_string(payload_magic.size()); found != payload_magic) {
     reader.fail(iqdb::PersistErrorKind::invalid_payload,
-                "the payload begins with " + iqdb::printable(found) + "; expected " + iqdb::printable(magic));
+                "the payload begins with " + iqdb::printable(found) + "; expected " + iqdb::printable(payload_magic));
   }
   static_cast<void>(reader.read_le<std::uint32_t>());
   PayloadHead settings;

@@ -164,10 +164,9 @@ bool RowFile::recognises(const fs::path& path) {
   }
   iqdb::FileStorage storage;
   auto file = storage.open(storage.resolve(path));
-  constexpr std::string_view magic = "\x93NUMPY";
-  std::array<std::byte, magic.size()> beginning{};
-  return file && file->size() >= magic.size() && file->read_at(0, beginning) == magic.size() &&
-         std::memcmp(beginning.data(), magic.data(), magic.size()) == 0;
+  std::array<std::byte, npy_magic.size()> beginning{};
+  return file && file->size() >= npy_magic.size() && file->read_at(0, beginning) == npy_magic.size() &&
+         std::memcmp(beginning.data(), npy_magic.data(), npy_magic.size()) == 0;
 }
 
 RowFile::RowFile(const fs::path& path)

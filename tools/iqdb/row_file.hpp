@@ -66,6 +66,9 @@ class RowFile {
   RowLayout layout_;
 };
 
+/// How an .npy file begins.
+inline constexpr std::string_view npy_magic = "\x93NUMPY";
+
 /// Reads the head of an .npy file. Throws as RowFile does.
 [[nodiscard]] RowLayout read_npy_head(iqdb::FileStorage::File& file);
 

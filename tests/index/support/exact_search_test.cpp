@@ -132,6 +132,6 @@ TEST_CASE("exact search: random mutations and searches of a FlatIndex end as in 
   for (std::uint8_t tag = 0; tag < 5; ++tag) {
     const auto metric = static_cast<iqdb::DistanceMetric>(tag);
     CAPTURE(to_string(metric));
-    iqdb_test::require_as_a_map([&] { return iqdb::FlatIndex(5, metric); }, 1000, tag, {.is_exact = true}, 100.0);
+    iqdb_test::require_as_a_map([&] { return iqdb::FlatIndex(5, metric); }, 400, tag, {.is_exact = true}, 100.0);
   }
 }
