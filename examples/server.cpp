@@ -5,7 +5,9 @@
 //   POST /insert      {"id": 1, "vector": [0.5, 2], "metadata": {"name": "red"}}   409 if the identifier is taken
 //   POST /upsert      the same, for an identifier that may be taken
 //   POST /erase       {"id": 1}                                                    404 if there is no such vector
-//   POST /search      {"vector": [0.5, 2], "k": 10}
+//   POST /metadata    {"id": 1, "metadata": {"name": "blue"}}                      in place of what it had; 404 as above
+//   POST /get         {"id": 1}                                                    404 as above
+//   POST /search      {"vector": [0.5, 2], "k": 10, "radius": 4, "where": {"name": "blue"}}    all but the vector may be left out
 //   POST /checkpoint
 //   GET  /stats       as JSON
 //   GET  /metrics     the same, as Prometheus reads it
@@ -101,8 +103,18 @@ void add_endpoints(httplib::Server& http, Database& db) {
     db.erase(server::id_of(request));
     return json{{"id", request["id"]}};
   });
+  post(http, "/metadata", [&db](const json& request) {
+    server::require_known_fields(request, {"id", "metadata"});
+    std::ignore = server::field(request, "metadata");  // null takes it away; who forgets it would lose what was there
+    db.update_metadata(server::id_of(request), server::metadata_of(request));
+    return json{{"id", request["id"]}};
+  });
+  post(http, "/get", [&db](const json& request) {
+    server::require_known_fields(request, {"id"});
+    return server::json_of(server::id_of(request), db.get(server::id_of(request)));
+  });
   post(http, "/search", [&db](const json& request) {
-    server::require_known_fields(request, {"vector", "k"});
+    server::require_known_fields(request, {"vector", "k", "radius", "where"});
     json hits = json::array();
     for (const iqdb::Hit& hit : db.search(server::vector_of(request), server::params_of(request))) {
       hits.push_back(server::json_of(hit));

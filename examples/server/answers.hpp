@@ -18,22 +18,36 @@
 
 namespace server {
 
+inline json json_of(const iqdb::VectorId& id) { return id.is_integer() ? json(id.integer()) : json(id.bytes()); }
+
+inline json json_of(const iqdb::Metadata& metadata) {
+  json object = json::object();
+  for (const auto& [key, value] : metadata) {
+    object[key] = std::visit(
+        [](const auto& content) -> json {
+          if constexpr (std::is_same_v<decltype(content), const iqdb::Null&>) {
+            return nullptr;
+          } else {
+            return content;
+          }
+        },
+        value);
+  }
+  return object;
+}
+
 inline json json_of(const iqdb::Hit& hit) {
-  json answer = {{"id", hit.id.is_integer() ? json(hit.id.integer()) : json(hit.id.bytes())},
-                 {"distance", hit.distance}};
+  json answer = {{"id", json_of(hit.id)}, {"distance", hit.distance}};
   if (hit.metadata) {
-    json& metadata = answer["metadata"] = json::object();
-    for (const auto& [key, value] : *hit.metadata) {
-      metadata[key] = std::visit(
-          [](const auto& content) -> json {
-            if constexpr (std::is_same_v<decltype(content), const iqdb::Null&>) {
-              return nullptr;
-            } else {
-              return content;
-            }
-          },
-          value);
-    }
+    answer["metadata"] = json_of(*hit.metadata);
+  }
+  return answer;
+}
+
+inline json json_of(const iqdb::VectorId& id, const iqdb::StoredVector& stored) {
+  json answer = {{"id", json_of(id)}, {"vector", stored.vector}};
+  if (stored.metadata) {
+    answer["metadata"] = json_of(*stored.metadata);
   }
   return answer;
 }

@@ -14,6 +14,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace server {
@@ -98,13 +99,14 @@ inline iqdb::Value value_of(const std::string& key, const json& value) {
   }
 }
 
-inline std::optional<iqdb::Metadata> metadata_of(const json& request) {
-  const auto found = request.find("metadata");
+// The values by key that the field `name` has, if it is there.
+inline std::optional<iqdb::Metadata> metadata_of(const json& request, const char* name = "metadata") {
+  const auto found = request.find(name);
   if (found == request.end() || found->is_null()) {
     return {};
   }
   if (!found->is_object()) {
-    throw BadRequest("\"metadata\" is an object");
+    throw BadRequest("\"" + std::string(name) + "\" is an object");
   }
   iqdb::Metadata metadata;
   for (const auto& [key, value] : found->items()) {
@@ -113,12 +115,38 @@ inline std::optional<iqdb::Metadata> metadata_of(const json& request) {
   return metadata;
 }
 
+// Admits the vectors whose metadata has all of these values.
+inline iqdb::SearchFilter filter_of(const json& request) {
+  std::optional<iqdb::Metadata> wanted = metadata_of(request, "where");
+  if (!wanted) {
+    return {};
+  }
+  return {[wanted = std::move(*wanted)](const iqdb::VectorId&, const std::optional<iqdb::Metadata>& metadata) {
+    return std::ranges::all_of(wanted, [&](const auto& each) {
+      if (!metadata) {
+        return false;
+      }
+      const auto found = metadata->find(each.first);
+      return found != metadata->end() && found->second == each.second;
+    });
+  }};
+}
+
 inline iqdb::SearchParams params_of(const json& request) {
-  const json k = request.value("k", json(iqdb::SearchParams{}.k));
+  iqdb::SearchParams params{.filter = filter_of(request)};
+  if (const auto radius = request.find("radius"); radius != request.end()) {
+    if (!radius->is_number()) {
+      throw BadRequest("\"radius\" is how far a hit is at most: a number");
+    }
+    params.radius = radius->get<float>();
+    params.k = iqdb::SearchParams::no_limit;  // who names a radius and no number wants all that is within
+  }
+  const json k = request.value("k", json(params.k));
   if (!k.is_number_unsigned()) {
     throw BadRequest("\"k\" is how many hits are wanted at most: an integer");
   }
-  return {.k = k.get<std::size_t>()};
+  params.k = k.get<std::size_t>();
+  return params;
 }
 
 }  // namespace server

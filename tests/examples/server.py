@@ -161,6 +161,33 @@ def test_what_it_stores() -> None:
         assert (server.vectors, server.replayed, server.dropped) == (5, 0, 0), server.said
 
 
+def test_what_is_searched_among() -> None:
+    with running("among.iqdb") as server:
+        for id, colour in [(1, "red"), (2, "blue"), (3, "red"), (4, None)]:
+            body = {"id": id, "vector": vector(id)} | ({"metadata": {"colour": colour, "even": id % 2 == 0}} if colour else {})
+            server.post("/insert", body).expect(200)
+
+        def found(**among: object) -> list[int]:
+            hits = server.post("/search", {"vector": vector(0)} | among).expect(200)["hits"]
+            return [hit["id"] for hit in hits]
+
+        assert found(where={"colour": "red"}) == [1, 3]
+        assert found(where={"colour": "red", "even": True}) == []
+        assert found(where={}) == [1, 2, 3, 4]
+        assert found(radius=2) == [1, 2]
+        assert found(radius=3, k=1) == [1]
+        assert server.post("/get", {"id": 2}).expect(200) == {
+            "id": 2, "vector": vector(2), "metadata": {"colour": "blue", "even": True}}
+        assert server.post("/get", {"id": 4}).expect(200) == {"id": 4, "vector": vector(4)}
+        server.post("/metadata", {"id": 2, "metadata": {"colour": "red"}}).expect(200)
+        server.post("/metadata", {"id": 3, "metadata": None}).expect(200)
+        server.end(signal.SIGKILL)
+    with running("among.iqdb") as server:
+        hits = server.post("/search", {"vector": vector(0), "where": {"colour": "red"}}).expect(200)["hits"]
+        assert [hit["id"] for hit in hits] == [1, 2]
+        server.expect_orderly_end(signal.SIGINT)
+
+
 def test_a_torn_record() -> None:
     """What a power cut leaves of a record that nobody was told of."""
     with running("torn.iqdb") as server:
@@ -232,6 +259,12 @@ def test_bad_requests() -> None:
         server.post("/erase", {"id": 2}).expect(404, "not_found", "2")
         server.post("/erase", {"id": "1"}).expect(404, "not_found", "1")
         server.post("/erase", good).expect(400, "bad_request", '"vector" is unknown')
+        server.post("/get", {"id": 2}).expect(404, "not_found", "2")
+        server.post("/metadata", {"id": 2, "metadata": {}}).expect(404, "not_found", "2")
+        server.post("/metadata", {"id": 1}).expect(400, "bad_request", '"metadata"')
+        server.post("/search", {"vector": vector(1), "radius": "3"}).expect(400, "bad_request", '"radius"')
+        server.post("/search", {"vector": vector(1), "where": ["a"]}).expect(400, "bad_request", '"where"')
+        server.post("/search", {"vector": vector(1), "where": {"a": {}}}).expect(400, "bad_request", "key")
         server.post("/search", {"vector": vector(1)[1:]}).expect(400, "dimension_mismatch")
         server.post("/search", {"vector": vector(1), "k": -1}).expect(400, "bad_request", '"k"')
         server.post("/search", {"vector": vector(1), "k": "3"}).expect(400, "bad_request", '"k"')

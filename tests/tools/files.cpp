@@ -3,7 +3,7 @@
 //   files samples DIRECTORY          an index of each type that this build has, and the files of their libraries
 //   files write PATH                 an index of the type flat; then does what standard input says, a word a line, and
 //                                    answers each line when it is done: insert ID, erase ID, twice ID, batch FIRST COUNT,
-//                                    named TEXT, save, checkpoint, close
+//                                    named TEXT, values (a vector 1 with metadata of each kind), save, checkpoint, close
 //   files large PATH MEBIBYTES       an index of the type flat whose snapshot is about so large
 #include <cstddef>
 #include <cstdint>
@@ -103,6 +103,13 @@ void obey(Database& db, std::istringstream& line) {
     std::string text;
     line >> text;
     db.insert(iqdb::VectorId::from_bytes(text), vector_of(7, sample_dim), iqdb::Metadata{{"name", text}});
+  } else if (word == "values") {
+    db.insert(1, vector_of(1, sample_dim),
+              iqdb::Metadata{{"text", iqdb::make_value("7")},
+                             {"count", iqdb::make_value(7)},
+                             {"share", iqdb::make_value(0.5)},
+                             {"good", iqdb::make_value(true)},
+                             {"none", iqdb::Null{}}});
   } else if (word == "twice" && line >> id) {
     // The second one is rejected when the first one is applied: an abort stands behind the record.
     iqdb::WriteBatch batch;

@@ -32,6 +32,30 @@ class Search(Case):
         hit = run("search", self.path, "--row", "red", "--metadata", "-k", 1, "--json").json["hits"][0]
         self.assertEqual(hit, {"id": "red", "distance": 0.0, "metadata": {"name": "red"}})
 
+    def test_only_vectors_that_meet_every_condition_are_found(self):
+        self.write("batch 1 20", "named red", "named blue")
+        self.assertEqual(self.ids("--row", 7, "--where", "name=red"), [["red"]])
+        self.assertEqual(self.ids("--row", 7, "--where", "name=red", "--where", "name=blue"), [[]])
+        self.assertEqual(self.ids("--row", 7, "--where", "name="), [[]])
+        self.check_error(run("search", self.path, "--row", 7, "--where", "red"), 2, "a condition is KEY=VALUE; found 'red'")
+
+    def test_a_condition_knows_each_kind_of_value(self):
+        self.write("values")
+        kinds = {"text=7": 1, "count=7": 1, "count=7.0": 0, "share=0.5": 1, "share=5e-1": 1, "share=half": 0, "good=true": 1,
+                 "good=false": 0, "none=null": 1, "none=": 0, "absent=null": 0, "count=": 0, "text=a=b": 0}
+        for condition, hits in kinds.items():
+            with self.subTest(condition):
+                self.assertEqual(len(self.ids("--row", 1, "--where", condition)[0]), hits)
+
+    def test_a_radius_bounds_how_far_a_hit_is(self):
+        self.write("batch 1 40")
+        query = ",".join(map(str, self.vector_of(5)))
+        every = run("search", self.path, "--vector", query, "-k", 40, "--json").json["hits"]
+        radius = every[14]["distance"]
+        near = [hit["id"] for hit in every if hit["distance"] <= radius]
+        self.assertEqual(self.ids("--vector", query, "--radius", radius), [near])
+        self.assertEqual(self.ids("--vector", query, "--radius", radius, "-k", 3), [near[:3]])
+
     def test_every_way_to_give_a_query_finds_the_same(self):
         self.write("batch 1 20")
         queries = [self.vector_of(id) for id in (5, 11)]

@@ -1,5 +1,8 @@
 // iqdb search PATH: the vectors of an index that are nearest to others, also beside a program that writes it.
+#include <algorithm>
 #include <array>
+#include <charconv>
+#include <concepts>
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
@@ -8,7 +11,11 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
+#include <system_error>
+#include <type_traits>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "any_index.hpp"
@@ -30,10 +37,79 @@ struct SearchOptions {
   std::optional<std::string> row = {};
   std::optional<std::string> vector = {};
   std::optional<std::string> file = {};
-  std::uint64_t count = 10;
+  std::optional<std::uint64_t> count = {};
   std::optional<std::uint64_t> effort = {};
+  std::optional<std::uint64_t> probes = {};
+  std::optional<float> radius = {};
+  std::vector<std::string> where = {};
   bool metadata = false;
 };
+
+// Whether a text, as a user writes it, says this value. The text 7 says the number 7 and also the text "7", since nobody
+// knows which of them a program stores.
+bool says(std::string_view text, const iqdb::Value& value) {
+  return std::visit(
+      [text]<class T>(const T& held) {
+        if constexpr (std::same_as<T, std::string>) {
+          return held == text;
+        } else if constexpr (std::same_as<T, bool>) {
+          return text == (held ? "true" : "false");
+        } else if constexpr (std::same_as<T, iqdb::Null>) {
+          return text == "null";
+        } else {
+          T number = 0;
+          const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+          return error == std::errc() && end == text.data() + text.size() && number == held;
+        }
+      },
+      value);
+}
+
+// A condition that the metadata of a vector must meet: KEY=VALUE.
+struct Condition {
+  std::string key;
+  std::string value;
+
+  [[nodiscard]] bool holds(const std::optional<iqdb::Metadata>& metadata) const {
+    if (!metadata) {
+      return false;
+    }
+    const auto found = metadata->find(key);
+    return found != metadata->end() && says(value, found->second);
+  }
+};
+
+// Admits the vectors of which each condition holds.
+iqdb::SearchFilter filter_of(const std::vector<std::string>& where) {
+  if (where.empty()) {
+    return {};
+  }
+  std::vector<Condition> conditions;
+  for (const std::string& condition : where) {
+    const std::size_t middle = condition.find('=');
+    conditions.push_back({condition.substr(0, middle), condition.substr(middle + 1)});
+  }
+  return {[conditions = std::move(conditions)](const iqdb::VectorId& /*id*/,
+                                               const std::optional<iqdb::Metadata>& metadata) {
+    return std::ranges::all_of(conditions, [&](const Condition& each) { return each.holds(metadata); });
+  }};
+}
+
+iqdb::SearchParams params_of(const SearchOptions& options) {
+  // Who names a radius and no number wants all that is within.
+  const std::uint64_t most = options.radius ? iqdb::SearchParams::no_limit : iqdb::SearchParams{}.k;
+  iqdb::SearchParams params{.k = static_cast<std::size_t>(options.count.value_or(most)),
+                            .radius = options.radius,
+                            .filter = filter_of(options.where),
+                            .with_metadata = options.metadata};
+  if (options.effort) {
+    params.ef = static_cast<std::size_t>(*options.effort);
+  }
+  if (options.probes) {
+    params.probes = static_cast<std::size_t>(*options.probes);
+  }
+  return params;
+}
 
 std::vector<float> row_of(const AnyIndex& index, const iqdb::VectorId& id, const fs::path& path) {
   std::optional<std::vector<float>> found;
@@ -67,7 +143,7 @@ std::string padded(std::string text, std::size_t width) {
 class Answers {
  public:
   Answers(Output& out, const AnyIndex& index, const SearchOptions& options, bool several)
-      : out_(&out), index_(&index), options_(&options), several_(several) {}
+      : out_(&out), index_(&index), options_(&options), params_(params_of(options)), several_(several) {}
 
   // `what` names the query in the message.
   void answer(std::span<const float> query, const std::string& what) {
@@ -77,11 +153,7 @@ class Answers {
                                  ", and the vectors of the index '" + options_->path + "' have " +
                                  std::to_string(index_->dim()));
     }
-    iqdb::SearchParams params{.k = static_cast<std::size_t>(options_->count)};
-    if (options_->effort) {
-      params.ef = static_cast<std::size_t>(*options_->effort);
-    }
-    const std::vector<iqdb::Hit> hits = index_->search(query, params);
+    const std::vector<iqdb::Hit> hits = index_->search(query, params_);
     out_->json() ? print_document(hits) : print_lines(hits);
     ++number_;
   }
@@ -116,6 +188,7 @@ class Answers {
   Output* out_;
   const AnyIndex* index_;
   const SearchOptions* options_;
+  iqdb::SearchParams params_;
   bool several_;
   std::uint64_t number_ = 0;
 };
@@ -185,12 +258,25 @@ void add_search(Program& program) {
           ->type_name("FILE");
   row->excludes(vector)->excludes(file);
   vector->excludes(file);
-  command.add_option("-k", options->count, "How many vectors to find for each; 10 by default")
+  command.add_option("-k", options->count, "How many vectors to find for each; 10 by default, all with --radius")
       ->check(CLI::PositiveNumber)
       ->option_text("K");
   command.add_option("--ef", options->effort, "How widely an approximate index searches")
       ->check(CLI::PositiveNumber)
       ->option_text("EF");
+  command.add_option("--probes", options->probes, "How many lists of an IVF index a search looks into")
+      ->check(CLI::PositiveNumber)
+      ->option_text("LISTS");
+  command.add_option("--radius", options->radius, "Only vectors that are no farther away")->type_name("DISTANCE");
+  command
+      .add_option("--where", options->where,
+                  "Only vectors whose metadata has this value for this key; of several, all must hold")
+      ->take_all()
+      ->allow_extra_args(false)
+      ->check([](const std::string& text) {
+        return text.find('=') == std::string::npos ? "a condition is KEY=VALUE; found '" + text + "'" : std::string();
+      })
+      ->type_name("KEY=VALUE");
   command.add_flag("--metadata", options->metadata, "Also print the metadata of what is found");
 }
 
