@@ -1,6 +1,7 @@
 // HnswIndex: searches with filters, and what it gives back.
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <vector>
 
 #include "iqdb/index/hnswlib.hpp"
@@ -15,13 +16,29 @@ namespace {
 
 constexpr std::size_t steps_of_a_life = iqdb_test::sanitized ? 400 : 1500;
 
+constexpr std::size_t hnsw_dim = 6;
+
+void require_hnsw_as_a_map(iqdb::DistanceMetric metric, std::size_t steps, std::uint64_t seed) {
+  const auto make = [metric] { return iqdb::HnswIndex(hnsw_dim, metric); };
+  iqdb_test::require_as_a_map(make, steps, seed);
+  iqdb_test::require_as_a_map(make, steps, seed, {}, 95.0,
+                              [metric](const iqdb::HnswIndex& index, const std::filesystem::path& file) {
+                                iqdb::hnswlib_export(index, file);
+                                return iqdb::hnswlib_import(file, hnsw_dim, metric);
+                              });
+}
+
 }  // namespace
 
 TEST_CASE("HnswIndex: random mutations and searches end as in a map", "[hnsw][search]") {
   for (const auto metric : {iqdb::DistanceMetric::euclidean, iqdb::DistanceMetric::dot_product}) {
-    for (std::uint64_t seed = 1; seed <= 2; ++seed) {
-      iqdb_test::require_as_a_map([&] { return iqdb::HnswIndex(6, metric); }, steps_of_a_life, seed);
-    }
+    require_hnsw_as_a_map(metric, steps_of_a_life, 1);
+  }
+}
+
+TEST_CASE("HnswIndex: long random lives end as in a map", "[.][long]") {
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    require_hnsw_as_a_map(static_cast<iqdb::DistanceMetric>(seed % 3), 5000, seed);
   }
 }
 

@@ -1,6 +1,7 @@
 // UsearchIndex: searches with filters, and what it gives back.
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <vector>
 
 #include "iqdb/index/usearch.hpp"
@@ -14,21 +15,34 @@ namespace {
 
 constexpr std::size_t steps_of_life = iqdb_test::sanitized ? 400 : 1500;
 
+void require_usearch_as_a_map(iqdb::DistanceMetric metric, iqdb::UsearchScalar scalar, std::size_t steps,
+                              std::uint64_t seed) {
+  const auto make = [=] { return iqdb::UsearchIndex(6, metric, {.scalar = scalar}); };
+  iqdb_test::require_as_a_map(make, steps, seed);
+  iqdb_test::require_as_a_map(make, steps, seed, {}, 95.0,
+                              [](const iqdb::UsearchIndex& index, const std::filesystem::path& file) {
+                                iqdb::usearch_export(index, file);
+                                return iqdb::usearch_import(file);
+                              });
+}
+
 }  // namespace
 
 TEST_CASE("UsearchIndex: random mutations and searches end as in a map", "[usearch][search]") {
   for (const auto metric : {iqdb::DistanceMetric::euclidean, iqdb::DistanceMetric::dot_product}) {
-    for (std::uint64_t seed = 1; seed <= 2; ++seed) {
-      iqdb_test::require_as_a_map([&] { return iqdb::UsearchIndex(6, metric); }, steps_of_life, seed);
-    }
+    require_usearch_as_a_map(metric, iqdb::UsearchScalar::f32, steps_of_life, 1);
   }
 }
 
 TEST_CASE("UsearchIndex: random mutations and searches of other scalars end as in a map", "[usearch][search]") {
-  const auto make = [] {
-    return iqdb::UsearchIndex(6, iqdb::DistanceMetric::euclidean, {.scalar = iqdb::UsearchScalar::f16});
-  };
-  iqdb_test::require_as_a_map(make, steps_of_life, 3);
+  require_usearch_as_a_map(iqdb::DistanceMetric::euclidean, iqdb::UsearchScalar::f16, steps_of_life, 3);
+}
+
+TEST_CASE("UsearchIndex: long random lives end as in a map", "[.][long]") {
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    require_usearch_as_a_map(seed % 2 == 0 ? iqdb::DistanceMetric::euclidean : iqdb::DistanceMetric::dot_product,
+                             seed % 3 == 0 ? iqdb::UsearchScalar::f16 : iqdb::UsearchScalar::f32, 5000, seed);
+  }
 }
 
 TEST_CASE("UsearchIndex: usearch's object is there while there are vectors", "[usearch]") {

@@ -1,15 +1,17 @@
-// IndexModel: an index beside a plain map, through random mutations, searches, and saves.
+// IndexModel: a durable index beside a plain map, through random mutations, searches, checkpoints, loads, and files of its library.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <limits>
 #include <map>
 #include <optional>
 #include <span>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -18,12 +20,15 @@
 #include "iqdb/index_error.hpp"
 #include "iqdb/persist/bytes/row_format.hpp"
 #include "iqdb/persist/bytes/stream.hpp"
+#include "iqdb/persist/config.hpp"
+#include "iqdb/persist/persisted_index.hpp"
 #include "iqdb/types.hpp"
 #include "support/adapters.hpp"
 #include "support/catch.hpp"
 #include "support/expect_error.hpp"
 #include "support/sample_index.hpp"
 #include "support/streams.hpp"
+#include "support/temporary_directory.hpp"
 
 namespace iqdb_test {
 
@@ -34,14 +39,21 @@ struct IndexAbilities {
   iqdb::SearchParams params = {};
 };
 
+/// Brings an index into a file of its library's own, and back.
+template <class Index>
+using ThroughOwnFile = std::function<Index(const Index& index, const std::filesystem::path& file)>;
+
 /// An index, and what it must hold: the vectors come from the index itself, in the form in which it keeps them.
 template <class Index>
 class IndexModel {
  public:
-  IndexModel(Index index, IndexAbilities abilities, std::uint64_t seed)
-      : index_(std::move(index)), abilities_(std::move(abilities)), random_(seed) {}
+  IndexModel(Index index, IndexAbilities abilities, std::uint64_t seed, ThroughOwnFile<Index> through_own_file = {})
+      : abilities_(std::move(abilities)), through_own_file_(std::move(through_own_file)), random_(seed) {
+    db_.emplace(Database::open_with(std::move(index), config_));
+  }
 
-  /// Makes a random mutation, search, question or save, and requires that the index does what the map does.
+  /// Makes a random mutation, search or question, a checkpoint, a replay of the log, or a file of the library's own, and
+  /// requires that the index does what the map does.
   void step() {
     const std::uint64_t choice = random_.below(100);
     if (choice < 45) {
@@ -52,17 +64,20 @@ class IndexModel {
       update_metadata();
     } else if (choice < 95) {
       search();
+    } else if (choice < 97) {
+      require_content();
     } else if (choice < 98) {
-      require_content();
-    } else {
-      index_ = loaded<Index>(payload_of(index_));
-      require_content();
+      db_->checkpoint();
+    } else if (choice < 99) {
+      load_again();
+    } else if (through_own_file_) {
+      require_through_own_file();
     }
   }
 
   void require_content() const {
-    REQUIRE(index_.size() == held_.size());
-    std::vector<iqdb::VectorId> ids = index_.ids();
+    REQUIRE(index().size() == held_.size());
+    std::vector<iqdb::VectorId> ids = index().ids();
     std::ranges::sort(ids);
     REQUIRE(std::ranges::equal(ids, held_, {}, {}, [](const auto& each) { return each.first; }));
     for (const auto& [id, expected] : held_) {
@@ -74,53 +89,77 @@ class IndexModel {
   [[nodiscard]] double recall() const { return expected_ == 0 ? 100.0 : 100.0 * found_ / expected_; }
 
  private:
+  using Database = iqdb::PersistedIndex<Index>;
+
   static constexpr std::uint64_t most_ids = 400;
+
+  [[nodiscard]] const Index& index() const { return db_->index(); }
+
+  // A file of a library's own has integers as identifiers.
+  [[nodiscard]] iqdb::VectorId id_of(std::uint64_t number) const {
+    return through_own_file_ ? iqdb::VectorId(number) : sample_id(number);
+  }
 
   [[nodiscard]] std::uint64_t any_number() { return random_.below(most_ids); }
 
+  // The snapshot, and what the log holds behind it.
+  void load_again() {
+    db_.reset();
+    db_.emplace(Database::load(config_));
+    require_content();
+  }
+
+  void require_through_own_file() {
+    const Index other = through_own_file_(index(), directory_ / "own");
+    REQUIRE(other.size() == held_.size());
+    for (const auto& [id, expected] : held_) {
+      REQUIRE(other.get(id).vector == expected.vector);
+    }
+  }
+
   void insert(bool only_new) {
     const std::uint64_t number = any_number();
-    const iqdb::VectorId id = sample_id(number);
-    const std::vector<float> vector = random_.vector(index_.dim());
+    const iqdb::VectorId id = id_of(number);
+    const std::vector<float> vector = random_.vector(index().dim());
     const std::optional<iqdb::Metadata> metadata = sample_metadata(number, random_);
     if (!only_new) {
-      index_.upsert(id, vector, metadata);
+      db_->upsert(id, vector, metadata);
     } else if (held_.contains(id)) {
-      require_kind(iqdb::IndexErrorKind::duplicate, [&] { index_.insert(id, vector, metadata); });
+      require_kind(iqdb::IndexErrorKind::duplicate, [&] { db_->insert(id, vector, metadata); });
       return;
     } else {
-      index_.insert(id, vector, metadata);
+      db_->insert(id, vector, metadata);
     }
-    held_[id] = {.vector = index_.get(id).vector, .metadata = metadata};
+    held_[id] = {.vector = index().get(id).vector, .metadata = metadata};
     require_held(id, held_[id]);
   }
 
   void erase() {
-    const iqdb::VectorId id = sample_id(any_number());
+    const iqdb::VectorId id = id_of(any_number());
     if (held_.erase(id) == 0) {
-      require_kind(iqdb::IndexErrorKind::not_found, [&] { index_.erase(id); });
+      require_kind(iqdb::IndexErrorKind::not_found, [&] { db_->erase(id); });
     } else {
-      index_.erase(id);
+      db_->erase(id);
     }
-    REQUIRE(!index_.contains(id));
-    REQUIRE(!index_.find(id));
+    REQUIRE(!index().contains(id));
+    REQUIRE(!index().find(id));
   }
 
   void update_metadata() {
-    const iqdb::VectorId id = sample_id(any_number());
+    const iqdb::VectorId id = id_of(any_number());
     const std::optional<iqdb::Metadata> metadata = sample_metadata(any_number(), random_);
     const auto held = held_.find(id);
     if (held == held_.end()) {
-      require_kind(iqdb::IndexErrorKind::not_found, [&] { index_.update_metadata(id, metadata); });
+      require_kind(iqdb::IndexErrorKind::not_found, [&] { db_->update_metadata(id, metadata); });
       return;
     }
-    index_.update_metadata(id, metadata);
+    db_->update_metadata(id, metadata);
     held->second.metadata = metadata;
     require_held(id, held->second);
   }
 
   void require_held(const iqdb::VectorId& id, const iqdb::StoredVector& expected) const {
-    const iqdb::StoredVector found = index_.get(id);
+    const iqdb::StoredVector found = index().get(id);
     REQUIRE(found.vector == expected.vector);
     REQUIRE(same(found.metadata, expected.metadata));
   }
@@ -142,8 +181,8 @@ class IndexModel {
     };
     std::vector<iqdb::VectorId> ids;
     for (std::uint64_t number = 0; number < most_ids; ++number) {
-      if (admits(sample_id(number))) {
-        ids.push_back(sample_id(number));
+      if (admits(id_of(number))) {
+        ids.push_back(id_of(number));
       }
     }
     switch (random_.below(4)) {
@@ -168,20 +207,20 @@ class IndexModel {
     if (random_.one_in(3)) {
       params.radius = static_cast<float>(random_.below(100)) / 50.0F;
     }
-    const std::vector<float> queries = random_.vector(3 * index_.dim());
-    const std::vector<std::vector<iqdb::Hit>> hits = index_.search_many(queries, params, 1 + random_.below(2));
+    const std::vector<float> queries = random_.vector(3 * index().dim());
+    const std::vector<std::vector<iqdb::Hit>> hits = index().search_many(queries, params, 1 + random_.below(2));
     REQUIRE(hits.size() == 3);
     for (std::size_t at = 0; at < 3; ++at) {
-      const auto query = std::span(queries).subspan(at * index_.dim(), index_.dim());
+      const auto query = std::span(queries).subspan(at * index().dim(), index().dim());
       const std::vector<iqdb::Hit> expected = exact(query, params);
       require_right(hits[at], expected, query, params);
-      require_right(index_.search(query, params), expected, query, params);
+      require_right(index().search(query, params), expected, query, params);
     }
   }
 
   // As the index measures: it keeps a query as it keeps a vector.
   [[nodiscard]] float distance_to(std::span<const float> query, const iqdb::StoredVector& held) const {
-    return iqdb::distance(index_.metric(), query, held.vector);
+    return iqdb::distance(index().metric(), query, held.vector);
   }
 
   [[nodiscard]] std::vector<iqdb::Hit> exact(std::span<const float> query, const iqdb::SearchParams& params) const {
@@ -227,8 +266,12 @@ class IndexModel {
     expected_ += static_cast<double>(expected.size());
   }
 
-  Index index_;
+  TemporaryDirectory directory_{memory_directory()};
+  iqdb::PersistConfig config_{
+      .path = directory_ / "index.iqdb", .wal_enabled = true, .fsync_policy = iqdb::FsyncPolicy::never()};
+  std::optional<Database> db_;
   IndexAbilities abilities_;
+  ThroughOwnFile<Index> through_own_file_;
   Random random_;
   std::map<iqdb::VectorId, iqdb::StoredVector> held_;
   double found_ = 0;
@@ -236,12 +279,12 @@ class IndexModel {
 };
 
 /// Requires that the index that `make` makes, in so many random steps, does what a map does, and finds at least so many of a
-/// hundred of the nearest vectors.
-template <class Make>
+/// hundred of the nearest vectors. With `through_own_file` its identifiers are integers.
+template <class Make, class Index = std::invoke_result_t<const Make&>>
 void require_as_a_map(const Make& make, std::size_t steps, std::uint64_t seed, IndexAbilities abilities = {},
-                      double least_recall = 95.0) {
+                      double least_recall = 95.0, ThroughOwnFile<Index> through_own_file = {}) {
   CAPTURE(seed);
-  IndexModel model(make(), std::move(abilities), seed);
+  IndexModel<Index> model(make(), std::move(abilities), seed, std::move(through_own_file));
   for (std::size_t step = 0; step < steps; ++step) {
     CAPTURE(step);
     model.step();

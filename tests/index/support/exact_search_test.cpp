@@ -135,3 +135,10 @@ TEST_CASE("exact search: random mutations and searches of a FlatIndex end as in 
     iqdb_test::require_as_a_map([&] { return iqdb::FlatIndex(5, metric); }, 400, tag, {.is_exact = true}, 100.0);
   }
 }
+
+TEST_CASE("exact search: long random lives of a FlatIndex end as in a map", "[.][long]") {
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    const auto metric = static_cast<iqdb::DistanceMetric>(seed % 5);
+    iqdb_test::require_as_a_map([&] { return iqdb::FlatIndex(5, metric); }, 5000, seed, {.is_exact = true}, 100.0);
+  }
+}
