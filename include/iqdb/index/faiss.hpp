@@ -9,6 +9,7 @@
 #include <faiss/impl/io.h>
 #include <faiss/index_io.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -23,14 +24,15 @@
 #include <vector>
 
 #include "iqdb/index.hpp"
+#include "iqdb/index/faiss/config.hpp"
 #include "iqdb/index/faiss/flat_part.hpp"
 #include "iqdb/index/faiss/hnsw_part.hpp"
-#include "iqdb/index/faiss/ivf_part.hpp"
 #include "iqdb/index/faiss/native.hpp"
 #include "iqdb/index/faiss/part.hpp"
 #include "iqdb/index/faiss/parts.hpp"
 #include "iqdb/index/faiss/selector.hpp"
 #include "iqdb/index/faiss/stream.hpp"
+#include "iqdb/index/faiss/training.hpp"
 #include "iqdb/index/faiss/whole_index.hpp"
 #include "iqdb/index/support/argument_checks.hpp"
 #include "iqdb/index/support/direction.hpp"
@@ -94,20 +96,26 @@ class FaissIndex : public index_support::SlotIndex<FaissIndex> {
   /// that is not finite.
   [[nodiscard]] static FaissIndex ivf(std::size_t dim, DistanceMetric metric, std::size_t lists,
                                       std::span<const float> training, std::size_t probes = 8) {
-    const ::faiss::MetricType native_metric = faiss_parts::metric_for(metric);
+    std::ignore = faiss_parts::metric_for(metric);
     faiss_parts::check_range(dim, 1, faiss_parts::most_dim, "dimension");
     faiss_parts::check_range(lists, 1, faiss_parts::most_vectors, "number of lists");
-    faiss_parts::check_range(probes, 1, faiss_parts::most_vectors, "number of probes");
-    if (training.size() % dim != 0 || training.size() / dim < lists) {
-      throw IndexError(IndexErrorKind::invalid_config,
-                       "cannot train " + std::to_string(lists) + " lists of vectors of dimension " +
-                           std::to_string(dim) + " with " + std::to_string(training.size()) +
-                           " components; give whole vectors, at least one for each list and better 40");
-    }
-    index_support::check_components(training, "training vectors");
+    return trained(dim, metric, {.lists = lists, .probes = probes}, training);
+  }
+
+  /// An index without vectors, of the kind that `config` says: flat or in lists, of vectors or of codes. `training` trains
+  /// the centroids and the codes. It holds contiguous vectors, at least one for each list and for each of the 2^bits
+  /// centroids of a part of a product code; 40 for each are better. The half and scalar8_direct codes without lists need
+  /// none. Throws as flat() does; IndexError invalid_config for a setting out of its range, or if the vectors are too few or
+  /// the last one is incomplete; invalid_vector for a component that is not finite, or training vectors too large to compute
+  /// with.
+  [[nodiscard]] static FaissIndex trained(std::size_t dim, DistanceMetric metric, const FaissConfig& config,
+                                          std::span<const float> training = {}) {
+    const ::faiss::MetricType native_metric = faiss_parts::metric_for(metric);
+    faiss_parts::check_config(dim, metric, config);
+    faiss_parts::check_training(dim, config, training);
     std::vector<float> memory;
     const std::span<const float> kept = index_support::directions_for(metric, training, dim, memory);
-    return {metric, faiss_parts::IvfPart::train(dim, native_metric, lists, kept, probes)};
+    return {metric, faiss_parts::train(dim, native_metric, config, kept)};
   }
 
   /// A copy of an index that was made with faiss, with its settings and vectors: an IndexFlat, an IndexHNSWFlat, an
@@ -123,8 +131,20 @@ class FaissIndex : public index_support::SlotIndex<FaissIndex> {
   /// The type of faiss' index. Precondition: this object was not moved from.
   [[nodiscard]] FaissKind kind() const noexcept { return part_->kind(); }
 
-  /// faiss' object, to look at its settings: an IndexFlat, IndexHNSWFlat or IndexIVFFlat. Its numbers of vectors are
-  /// internal to this class. Precondition: this object was not moved from.
+  /// Whether get(), find() and for_each() give a vector back as it was inserted (by the cosine: its direction). An index of
+  /// codes gives the vector that the code stands for, which is near to it. Precondition: this object was not moved from.
+  [[nodiscard]] bool keeps_vectors() const noexcept { return part_->is_exact(); }
+
+  /// Makes the tables that let searches in an IVF index of product codes by residuals with L2 compute less, as
+  /// faiss::IndexIVFPQ::precompute_table does: lists x parts x 2^bits floats, unless that is more than
+  /// faiss::precomputed_table_max_bytes. Returns their bytes; 0 for an index that has none. They are not saved: call it
+  /// behind each load. It changes no content: `db.tune([](auto& index) { index.precompute_tables(); })`. Throws
+  /// std::bad_alloc, and then there are none. Precondition: this object was not moved from.
+  std::size_t precompute_tables() { return part_->precompute_tables(); }
+
+  /// faiss' object, to look at its settings: an IndexFlat, IndexScalarQuantizer, IndexPQ, IndexHNSWFlat, IndexIVFFlat,
+  /// IndexIVFScalarQuantizer or IndexIVFPQ. Its numbers of vectors are internal to this class. Precondition: this object was
+  /// not moved from.
   [[nodiscard]] const ::faiss::Index& native() const noexcept { return part_->index(); }
 
   /// Writes the payload: layout version 1 | dim 8 | metric 1 | SlotTable | the index in faiss' format, with trained
@@ -158,6 +178,22 @@ class FaissIndex : public index_support::SlotIndex<FaissIndex> {
 
   void check_form(std::span<const float> vector, index_support::VectorRole role) const {
     index_support::check_single_precision(vector, role, dim(), metric());
+    if (role != index_support::VectorRole::query && metric() != DistanceMetric::cosine) {
+      check_range_of_codes(vector);
+    }
+  }
+
+  // Codes of some kinds have no numbers beyond a range.
+  void check_range_of_codes(std::span<const float> vector) const {
+    const auto [least, greatest] = part_->range();
+    const auto fits = [least = least, greatest = greatest](float each) { return each >= least && each <= greatest; };
+    if (const auto wrong = std::ranges::find_if_not(vector, fits); wrong != vector.end()) {
+      throw IndexError(IndexErrorKind::invalid_vector,
+                       "component " + std::to_string(wrong - vector.begin()) + " of the vector is " +
+                           index_support::readable(*wrong) + "; the codes of the index are for numbers from " +
+                           index_support::readable(least) + " to " + index_support::readable(greatest) +
+                           "; scale all vectors, or use other codes");
+    }
   }
 
   [[nodiscard]] std::vector<float> kept_form(std::span<const float> vector) const {
@@ -224,7 +260,20 @@ class FaissIndex : public index_support::SlotIndex<FaissIndex> {
   }
 
   [[nodiscard]] auto vectors() const noexcept {
-    return [this](std::size_t slot) { return part_->vector(slot); };
+    return [this, memory = std::vector<float>()](std::size_t slot) mutable { return part_->vector(slot, memory); };
+  }
+
+  // A code of a direction stands for a vector of about the length 1. As to faiss, its product with the direction of the
+  // query is the cosine: a search that asks faiss and one that compares with all then have the same order.
+  void rank_found(std::vector<Found>& found, std::size_t most, std::span<const float> query) const {
+    if (metric() != DistanceMetric::cosine || keeps_vectors()) {
+      index_support::rank(found, most, metric(), query, vectors());
+      return;
+    }
+    index_support::rank(found, most, DistanceMetric::dot_product, query, vectors());
+    for (Found& each : found) {
+      each.distance += 1.0F;
+    }
   }
 
   [[nodiscard]] static FaissIndex decode(Reader& reader) {

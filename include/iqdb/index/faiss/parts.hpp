@@ -1,4 +1,4 @@
-// Reads a flat, HNSW or IVF index of faiss'; its tag says which.
+// Reads a flat, HNSW or IVF index of faiss', of vectors or codes; its tag says which.
 #pragma once
 
 #include <cstdint>
@@ -20,13 +20,16 @@ namespace faiss_parts {
 /// Reads an index that follows its tag.
 [[nodiscard]] inline std::unique_ptr<Part> read_part(Reader& reader, std::uint32_t type, std::string_view where) {
   if (is_flat(type)) {
-    return std::make_unique<FlatPart>(read_flat(reader, type));
+    return FlatPart::of(read_flat(reader, type));
+  }
+  if (type == flat_scalar_tag || type == flat_product_tag) {
+    return FlatPart::read_codes(reader, type);
   }
   if (type == hnsw_tag) {
     return HnswPart::read(reader);
   }
-  if (type == ivf_tag) {
-    return IvfPart::read(reader);
+  if (type == ivf_tag || type == ivf_scalar_tag || type == ivf_product_tag) {
+    return IvfPart::read(reader, type);
   }
   fail_unsupported(reader, type, where);
 }

@@ -51,6 +51,8 @@ namespace index_support {
 ///   less work to compare with each admitted one; by default as for a graph
 /// - if it likes, `queries_together`: a static constant, for how many queries the library searches in one call; and then
 ///   `near_many(queries, most, params)`, which does so and returns what near() returns for each
+/// - if it likes, `rank_found(found, most, query)`: measures the distances of these from the query in its kept form, and keeps
+///   the nearest `most`, in order; by default with distance() and vectors()
 /// - `reserve_vectors(vectors)`: makes room in the library for so many in all
 /// - `vectors()`: a function object that returns the vector in a taken slot, as a span that is valid until its next
 ///   call
