@@ -220,6 +220,8 @@ set(iqdb_persist_headers
     iqdb/index/faiss/coded_lists.hpp
     iqdb/index/faiss/ivf_lists.hpp
     iqdb/index/faiss/ivf_part.hpp
+    iqdb/index/faiss/transform.hpp
+    iqdb/index/faiss/transformed_part.hpp
     iqdb/index/faiss/parts.hpp
     iqdb/index/faiss/training.hpp
     iqdb/index/faiss/whole_index.hpp

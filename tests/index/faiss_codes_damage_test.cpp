@@ -1,5 +1,4 @@
 // FaissIndex of codes: damaged payloads, handed to the decoder as behind a right checksum, and damaged files of faiss' own.
-#include <faiss/index_factory.h>
 #include <faiss/impl/io.h>
 #include <faiss/index_io.h>
 
@@ -9,7 +8,6 @@
 #include <cstring>
 #include <filesystem>
 #include <limits>
-#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -21,7 +19,6 @@
 #include "support/faiss_codes.hpp"
 #include "support/files.hpp"
 #include "support/sample_index.hpp"
-#include "support/sanitized.hpp"
 #include "support/temporary_directory.hpp"
 
 namespace {
@@ -68,7 +65,8 @@ TEST_CASE("FaissIndex of codes: a payload cut at any byte is refused", "[faiss][
 }
 
 TEST_CASE("FaissIndex of codes: any bit flipped behind the checksum is refused or harmless", "[faiss][codes][hostile]") {
-  for (const CodedKind& kind : coded_kinds) {
+  // The others have no number that these do not have.
+  for (const CodedKind& kind : {coded_kinds[0], coded_kinds[2], coded_kinds[4], coded_kinds[6], coded_kinds[7]}) {
     const std::vector<std::byte> payload = iqdb_test::payload_of(damaged_sample(kind));
     CAPTURE(kind.name, payload.size());
     CHECK(iqdb_test::flip_every_bit<iqdb::FaissIndex>(payload, damaged_dim) > payload.size() / 2);
@@ -129,7 +127,7 @@ TEST_CASE("FaissIndex of codes: a wrong number in a product quantizer is refused
   constexpr std::size_t codes = count + 8 + 4 * 4 * damaged_dim;
   constexpr std::size_t search_type = codes + 8 + 8;  // of eight vectors one byte each
   const auto refused = [&](std::size_t behind, auto number) { return is_refused_where(kind, "IxPq", behind, number); };
-  for (const std::uint64_t wrong : {std::uint64_t{0}, std::uint64_t{3}, std::uint64_t{8}, ~std::uint64_t{0}}) {
+  for (const std::uint64_t wrong : {std::uint64_t{0}, std::uint64_t{3}, std::uint64_t{17}, ~std::uint64_t{0}}) {
     CHECK(refused(behind_header, wrong));
     CHECK(refused(parts, wrong));
     CHECK(refused(bits, wrong));
@@ -202,11 +200,10 @@ TEST_CASE("FaissIndex of codes: 8bit_direct is refused where it would keep diffe
 TEST_CASE("faiss_import: a file of codes cut at any byte or with any bit flipped is refused or harmless",
           "[faiss][codes][hostile][import]") {
   const iqdb_test::TemporaryDirectory directory(iqdb_test::memory_directory());
-  const std::vector<float> training = iqdb_test::coded_training(40, damaged_dim);
-  for (const char* const description : {"SQ4", "PQ2x2", "IDMap,SQfp16", "IVF2,SQ8", "IVF2_HNSW2,PQ2x2"}) {
+  const std::vector<float> training = iqdb_test::coded_training(6, damaged_dim);
+  for (const char* const description : {"PQ2x2np", "IDMap,SQfp16", "IVF2,SQ8", "IVF2,PQ2x2np"}) {
     CAPTURE(description);
-    const std::unique_ptr<faiss::Index> native(faiss::index_factory(damaged_dim, description));
-    native->train(40, training.data());
+    const auto native = iqdb_test::native_coded(description, damaged_dim, faiss::METRIC_L2, 40);
     for (std::size_t number = 0; number < 6; ++number) {
       if (std::string_view(description).starts_with("I")) {
         const auto id = static_cast<faiss::Index::idx_t>(100 - number);

@@ -3,7 +3,6 @@
 #include <faiss/IndexIVF.h>
 #include <faiss/IndexIVFPQ.h>
 #include <faiss/IndexPQ.h>
-#include <faiss/index_factory.h>
 #include <faiss/index_io.h>
 
 #include <algorithm>
@@ -19,7 +18,8 @@
 #include <vector>
 
 #include "iqdb/index/faiss.hpp"
-#include "iqdb/index/flat.hpp"
+#include "iqdb/index/support/direction.hpp"
+#include "iqdb/index/support/distance.hpp"
 #include "iqdb/persist.hpp"
 #include "iqdb/persist/testing/conformance.hpp"
 #include "support/adapters.hpp"
@@ -30,7 +30,9 @@
 #include "support/index_model.hpp"
 #include "support/insert_many.hpp"
 #include "support/lent_threads.hpp"
+#include "support/operator_new.hpp"
 #include "support/sanitized.hpp"
+#include "support/sample_index.hpp"
 #include "support/temporary_directory.hpp"
 
 namespace {
@@ -63,26 +65,24 @@ std::unique_ptr<faiss::Index> read_by_faiss(const std::filesystem::path& path) {
   return std::unique_ptr<faiss::Index>(faiss::read_index(path.c_str()));
 }
 
-// Requires that faiss finds in its own index what an adapter finds, where no two are as far away. By rounding alone a label
-// may differ; so few do.
+// Requires that faiss finds in its own index what an adapter finds: as far away, because of vectors with the same code it
+// may find any.
 void require_found_by_faiss(const iqdb::FaissIndex& index, const faiss::Index& native) {
   REQUIRE(static_cast<std::size_t>(native.ntotal) == index.size());
-  std::size_t others = 0;
   for (const std::vector<float>& query : iqdb_test::random_vectors(30, index.dim(), 3)) {
     const std::vector<iqdb::Hit> hits = index.search(query, {.k = 10});
+    const auto given = iqdb::index_support::direction_for(index.metric(), query);
     std::vector<float> distances(10);
     std::vector<faiss::Index::idx_t> labels(10);
-    native.search(1, query.data(), 10, distances.data(), labels.data());
+    native.search(1, given.data(), 10, distances.data(), labels.data());
     REQUIRE(hits.size() == 10);
     for (std::size_t at = 0; at < hits.size(); ++at) {
-      others += static_cast<std::size_t>(hits[at].id != labels[at]);
-      const float far = index.metric() == iqdb::DistanceMetric::euclidean ? std::sqrt(distances[at]) : -distances[at];
-      if (index.metric() != iqdb::DistanceMetric::cosine) {
-        CHECK(hits[at].distance == Approx(far).margin(1e-4));
-      }
+      const float far = index.metric() == iqdb::DistanceMetric::euclidean ? std::sqrt(std::max(distances[at], 0.0F))
+                        : index.metric() == iqdb::DistanceMetric::cosine  ? 1.0F - distances[at]
+                                                                          : -distances[at];
+      CHECK(hits[at].distance == Approx(far).margin(1e-3));
     }
   }
-  CHECK(others <= 6);
 }
 
 std::vector<float> distances_of(const std::vector<iqdb::Hit>& hits) {
@@ -96,7 +96,8 @@ std::vector<float> distances_of(const std::vector<iqdb::Hit>& hits) {
 }  // namespace
 
 TEST_CASE("FaissIndex of codes: keeps what PersistedIndex relies on", "[faiss][codes][conformance]") {
-  for (const CodedKind& kind : coded_kinds) {
+  // The kit takes long, and one code of each quantizer is enough for it.
+  for (const CodedKind& kind : {coded_kinds[0], coded_kinds[2], coded_kinds[3], coded_kinds[6], coded_kinds[8]}) {
     INFO(kind.name);
     const iqdb::FaissIndex trained = coded_index(kind, 4);
     const iqdb::testing::ConformanceReport report = iqdb::testing::check_persistable<iqdb::FaissIndex>(
@@ -247,13 +248,10 @@ TEST_CASE("FaissIndex of codes: rows inserted in one call leave the bytes that i
   }
 }
 
-TEST_CASE("FaissIndex of codes: rows that are refused, or for which memory is short, change nothing",
-          "[faiss][codes][many]") {
+TEST_CASE("FaissIndex of codes: rows that are refused change nothing", "[faiss][codes][many]") {
   for (const CodedKind& kind : coded_kinds) {
     INFO(kind.name);
-    const iqdb::FaissIndex trained = coded_index(kind, coded_dim);
-    iqdb_test::require_refusals_change_nothing(reloaded(trained));
-    iqdb_test::require_nothing_without_memory([&] { return reloaded(trained); }, 9);
+    iqdb_test::require_refusals_change_nothing(coded_index(kind, coded_dim));
   }
 }
 
@@ -263,7 +261,7 @@ TEST_CASE("FaissIndex of codes: an insertion or a search that finds no memory th
   for (const CodedKind& kind : coded_kinds) {
     INFO(kind.name);
     iqdb::FaissIndex index = filled_coded(kind, 16);
-    const std::vector<std::byte> before = iqdb_test::payload_of(index);
+    std::vector<std::byte> before = iqdb_test::payload_of(index);
     const auto repeated = [&](const auto& action) {
       for (std::uint64_t allocation = 1;; ++allocation) {
         try {
@@ -276,6 +274,13 @@ TEST_CASE("FaissIndex of codes: an insertion or a search that finds no memory th
     };
     CHECK(repeated([&] { static_cast<void>(index.search(vector, {.k = 5})); }) > 3);
     CHECK(repeated([&] { static_cast<void>(index.get(1)); }) > 1);
+    const iqdb_test::SampleRows rows(100, 9, coded_dim);
+    iqdb_test::Threads one(1);
+    iqdb::FaissIndex other = reloaded(index);
+    CHECK(repeated([&] { index.insert_many(rows.rows(), one); }) > 3);
+    iqdb_test::insert_one_by_one(other, rows);
+    CHECK(iqdb_test::contents_of(index) == iqdb_test::contents_of(other));
+    before = iqdb_test::payload_of(index);
     CHECK(repeated([&] { index.insert(1000, std::span<const float>(vector)); }) > 3);
     CHECK(index.contains(1000));
   }
@@ -333,22 +338,15 @@ TEST_CASE("faiss_import: indexes of codes that faiss has made find the same and 
           "[faiss][codes][import]") {
   const iqdb_test::TemporaryDirectory directory(iqdb_test::memory_directory());
   const std::filesystem::path path = directory / "codes.bin";
-  const std::vector<float> training = coded_training(300, coded_dim);
   const std::vector<std::vector<float>> added = iqdb_test::random_vectors(200, coded_dim, 8);
   for (const char* const description :
-       {"SQ8", "SQ6", "SQ4", "SQfp16", "PQ4x4", "PQ2x8", "PQ2x9", "IVF5,SQ8", "IVF5,SQfp16", "IVF5,PQ4x4", "IVF5,PQ2x8",
-        "IVF5_HNSW4,Flat", "IVF5_HNSW4,SQ4", "IVF5_HNSW4,PQ2x5", "IDMap,SQ8", "IDMap2,IVF5,PQ2x4"}) {
+       {"SQ8", "SQ6", "SQ4", "SQfp16", "PQ4x4np", "PQ2x8np", "PQ2x9np", "IVF5,SQ8", "IVF5,SQfp16", "IVF5,PQ4x4np",
+        "IVF5,PQ2x8np", "IVF5_HNSW4,Flat", "IVF5_HNSW4,SQ4", "IVF5_HNSW4,PQ2x5np", "IDMap,SQ8", "IDMap2,IVF5,PQ2x4np"}) {
     for (const faiss::MetricType metric : {faiss::METRIC_L2, faiss::METRIC_INNER_PRODUCT}) {
       CAPTURE(description, static_cast<int>(metric));
       const bool is_l2 = metric == faiss::METRIC_L2;
       const auto own_metric = is_l2 ? by_length : iqdb::DistanceMetric::dot_product;
-      std::vector<float> vectors = training;
-      if (std::string(description) == "PQ2x9") {
-        vectors = coded_training(600, coded_dim);
-      }
-      const std::unique_ptr<faiss::Index> native(faiss::index_factory(coded_dim, description, metric));
-      native->train(static_cast<faiss::Index::idx_t>(vectors.size() / coded_dim), vectors.data());
-      std::vector<faiss::Index::idx_t> numbers;
+      const auto native = iqdb_test::native_coded(description, coded_dim, metric, 600);
       for (std::size_t at = 0; at < added.size(); ++at) {
         const auto number = static_cast<faiss::Index::idx_t>(9000 - at);
         const bool numbered = std::string(description).starts_with("I");

@@ -197,7 +197,7 @@ class FaissIndex : public index_support::SlotIndex<FaissIndex> {
   }
 
   [[nodiscard]] std::vector<float> kept_form(std::span<const float> vector) const {
-    return index_support::direction_for(metric(), vector);
+    return part_->taken_form(index_support::direction_for(metric(), vector));
   }
 
   void place(const SlotTable::Addition& addition, std::span<const float> vector) {
@@ -206,7 +206,10 @@ class FaissIndex : public index_support::SlotIndex<FaissIndex> {
 
   void place_many(const SlotTable::Additions& additions, std::span<const float> vectors, LentThreads& threads) {
     std::vector<float> memory;
-    part_->add_many(additions, index_support::directions_for(metric(), vectors, dim(), memory), threads);
+    std::vector<float> transformed;
+    part_->add_many(
+        additions,
+        part_->taken_forms(index_support::directions_for(metric(), vectors, dim(), memory), transformed), threads);
   }
 
   void check_remove(std::size_t slot) const { part_->check_remove(slots_.id(slot)); }
@@ -238,7 +241,6 @@ class FaissIndex : public index_support::SlotIndex<FaissIndex> {
   [[nodiscard]] std::vector<std::vector<Found>> near_many(std::span<const float> queries, std::size_t most,
                                                           const SearchParams& params) const {
     std::vector<std::vector<Found>> found;
-    found.reserve(queries.size() / dim());
     for (const std::vector<Id>& slots : part_->search_many(queries, most, width_of(params))) {
       found.push_back(found_in(slots));
     }
@@ -261,6 +263,11 @@ class FaissIndex : public index_support::SlotIndex<FaissIndex> {
 
   [[nodiscard]] auto vectors() const noexcept {
     return [this, memory = std::vector<float>()](std::size_t slot) mutable { return part_->vector(slot, memory); };
+  }
+
+  // The vectors as get() gives them back.
+  [[nodiscard]] auto held_vectors() const noexcept {
+    return [this, memory = std::vector<float>()](std::size_t slot) mutable { return part_->inserted(slot, memory); };
   }
 
   // A code of a direction stands for a vector of about the length 1. As to faiss, its product with the direction of the

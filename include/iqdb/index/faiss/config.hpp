@@ -21,6 +21,16 @@ enum class FaissCode : std::uint8_t {
   product,          ///< for each of `parts` parts the number of one of 2^`bits` trained centroids (PQ)
 };
 
+/// What is done to a vector before an index takes it. All keep lengths, as far as components are not left out; distances are
+/// measured between transformed vectors.
+enum class FaissTransform : std::uint8_t {
+  none,       ///< nothing
+  rotation,   ///< a random rotation (RR)
+  principal,  ///< the first principal components of the training vectors (PCA)
+  product,    ///< the rotation that suits product codes of `parts` parts best (OPQ)
+  normalize,  ///< the direction of the vector (L2norm); the cosine does so without it
+};
+
 /// Settings of FaissIndex::trained. A member that an index has no use for is ignored, and may have any value that another
 /// index could have.
 struct FaissConfig {
@@ -31,6 +41,8 @@ struct FaissConfig {
   bool by_residual = true;             ///< codes in lists are those of differences from centroids
   std::size_t parts = 8;               ///< of product codes: faiss' M, which must divide the dimension
   std::size_t bits = 8;                ///< of product codes: of each part, 1 to 16
+  FaissTransform transform = FaissTransform::none;  ///< what is done to a vector first
+  std::size_t transformed_dim = 0;  ///< components behind a rotation or principal: at most the dimension; 0: as many
 };
 
 }  // namespace iqdb::inline IQDB_PERSIST_ABI

@@ -58,6 +58,21 @@ class Part {
   /// The vector in a slot that is taken, or the one that its code stands for, which is put into `memory`.
   [[nodiscard]] virtual std::span<const float> vector(std::size_t slot, std::vector<float>& memory) const = 0;
 
+  /// A vector in the form in which add() and search() take it, and vector() returns it. Throws IndexError invalid_vector for
+  /// one that has none; std::bad_alloc.
+  [[nodiscard]] virtual std::vector<float> taken_form(std::vector<float> vector) const { return vector; }
+
+  /// taken_form of the vectors of rows, in `memory`; or `vectors` themselves.
+  [[nodiscard]] virtual std::span<const float> taken_forms(std::span<const float> vectors,
+                                                           std::vector<float>& /*memory*/) const {
+    return vectors;
+  }
+
+  /// The vector in a slot that is taken in the form in which it was inserted, as far as that is known.
+  [[nodiscard]] virtual std::span<const float> inserted(std::size_t slot, std::vector<float>& memory) const {
+    return vector(slot, memory);
+  }
+
   /// Adds a vector in a slot. If it throws, nothing has changed.
   virtual void add(std::size_t slot, std::span<const float> vector) = 0;
 

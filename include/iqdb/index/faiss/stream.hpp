@@ -45,6 +45,7 @@ inline constexpr std::uint32_t flat_scalar_tag = tag("IxSQ");
 inline constexpr std::uint32_t flat_product_tag = tag("IxPq");
 inline constexpr std::uint32_t ivf_scalar_tag = tag("IwSq");
 inline constexpr std::uint32_t ivf_product_tag = tag("IwPQ");
+inline constexpr std::uint32_t transformed_tag = tag("IxPT");
 inline constexpr std::uint32_t map_tag = tag("IxMp");
 inline constexpr std::uint32_t two_way_map_tag = tag("IxM2");
 inline constexpr std::uint32_t lists_tag = tag("ilar");
@@ -88,8 +89,8 @@ class WriterAdapter final : public ::faiss::IOWriter {
        std::string(where) + " is of the type \"" + letters_of(found) +
            "\", which is not supported; supported are flat vectors (IxF2, IxFI, IxFl), scalar and product "
            "quantizers (IxSQ, IxPq), HNSW over flat (IHNf), IVF of these vectors and codes with a quantizer that "
-           "is flat or HNSW (IwFl, IwSq, IwPQ), and one id map around these (IxMp, IxM2); build the index anew as "
-           "one of them");
+           "is flat or HNSW (IwFl, IwSq, IwPQ), a transform before one of these (IxPT), and one id map around these "
+           "(IxMp, IxM2); build the index anew as one of them");
 }
 
 /// The header that follows the tag of every index in the stream.

@@ -9,6 +9,8 @@
 #include <faiss/IndexIVFPQ.h>
 #include <faiss/IndexPQ.h>
 #include <faiss/IndexScalarQuantizer.h>
+#include <faiss/VectorTransform.h>
+#include <faiss/impl/ProductQuantizer.h>
 #include <faiss/impl/ScalarQuantizer.h>
 
 #include <algorithm>
@@ -20,6 +22,7 @@
 #include <string>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 #include "iqdb/index/faiss/coarse_quantizer.hpp"
 #include "iqdb/index/faiss/codec.hpp"
@@ -31,6 +34,8 @@
 #include "iqdb/index/faiss/part.hpp"
 #include "iqdb/index/faiss/product_codec.hpp"
 #include "iqdb/index/faiss/scalar_codec.hpp"
+#include "iqdb/index/faiss/transform.hpp"
+#include "iqdb/index/faiss/transformed_part.hpp"
 #include "iqdb/index/support/argument_checks.hpp"
 #include "iqdb/index_error.hpp"
 #include "iqdb/persist/version.hpp"
@@ -78,7 +83,22 @@ inline void check_config(std::size_t dim, DistanceMetric metric, const FaissConf
         "scalar8_direct keeps whole numbers from 0 to 255, but for the cosine an index keeps directions, whose "
         "components are not greater than 1; use scalar8, or another metric");
   }
-  if (config.code == FaissCode::product) {
+  if (config.transform > FaissTransform::normalize) {
+    throw IndexError(IndexErrorKind::invalid_config, "the transform with the value " +
+                                                         std::to_string(static_cast<unsigned>(config.transform)) +
+                                                         " is none of FaissTransform");
+  }
+  if (config.transform != FaissTransform::none) {
+    check_range(config.transformed_dim, 0, config.transform == FaissTransform::normalize ? 0 : dim,
+                "dimension behind the transform");
+    if (config.code == FaissCode::scalar8_direct) {
+      throw IndexError(IndexErrorKind::invalid_config,
+                       "scalar8_direct keeps whole numbers from 0 to 255, which transformed vectors do not consist of; use "
+                       "scalar8, or no transform");
+    }
+    dim = config.transformed_dim == 0 ? dim : config.transformed_dim;
+  }
+  if (config.code == FaissCode::product || config.transform == FaissTransform::product) {
     check_range(config.bits, 1, most_code_bits, "number of bits of a part");
     check_range(config.parts, 1, dim, "number of parts");
     if (dim % config.parts != 0) {
@@ -93,8 +113,10 @@ inline void check_config(std::size_t dim, DistanceMetric metric, const FaissConf
 /// invalid_vector for a component that is not finite, or that scalar8_direct has no code for.
 inline void check_training(std::size_t dim, const FaissConfig& config, std::span<const float> training) {
   const std::size_t centroids =
-      std::max(config.lists, config.code == FaissCode::product ? std::size_t{1} << config.bits : std::size_t{0});
-  const bool learns = config.code >= FaissCode::scalar8 && config.code != FaissCode::scalar8_direct;
+      std::max(config.lists, config.code == FaissCode::product || config.transform == FaissTransform::product
+                                 ? std::size_t{1} << config.bits
+                                 : std::size_t{0});
+  const bool learns = config.code >= FaissCode::scalar8 || config.transform == FaissTransform::principal;
   const std::size_t least = std::max<std::size_t>(centroids, learns ? 1 : 0);
   if (training.size() % dim != 0 || training.size() / dim < least) {
     throw IndexError(IndexErrorKind::invalid_config,
@@ -190,10 +212,59 @@ inline void check_training(std::size_t dim, const FaissConfig& config, std::span
   return std::make_unique<IvfPart>(std::move(lists));
 }
 
+/// A chain of one step, trained. Precondition: there is a transform.
+[[nodiscard]] inline Transform train_transform(std::size_t dim, const FaissConfig& config,
+                                               std::span<const float> training) {
+  const auto count = static_cast<Id>(training.size() / dim);
+  const int in = static_cast<int>(dim);
+  const int out = config.transformed_dim == 0 ? in : static_cast<int>(config.transformed_dim);
+  Transform::Chain chain;
+  if (config.transform == FaissTransform::normalize) {
+    chain.push_back(std::make_unique<::faiss::NormalizationTransform>(in));
+  } else if (config.transform == FaissTransform::rotation) {
+    auto rotation = std::make_unique<::faiss::RandomRotationMatrix>(in, out);
+    guarded([&] { rotation->init(1234); });  // as faiss' index factory
+    rotation->is_trained = true;
+    chain.push_back(std::move(rotation));
+  } else if (config.transform == FaissTransform::principal) {
+    auto principal = std::make_unique<::faiss::PCAMatrix>(in, out);
+    guarded([&] { principal->train(count, training.data()); });
+    chain.push_back(std::move(principal));
+  } else {
+    ::faiss::ProductQuantizer product(static_cast<std::size_t>(out), config.parts, config.bits);
+    product.cp.min_points_per_centroid = 1;
+    auto rotation = std::make_unique<::faiss::OPQMatrix>(in, static_cast<int>(config.parts), out);
+    rotation->pq = &product;
+    guarded([&] { rotation->train(count, training.data()); });
+    rotation->pq = nullptr;
+    chain.push_back(std::move(rotation));
+  }
+  if (const auto* const linear = dynamic_cast<const ::faiss::LinearTransform*>(chain.front().get());
+      linear != nullptr && !Transform::keeps_lengths(*linear)) {
+    throw IndexError(IndexErrorKind::invalid_vector,
+                     "the transform that the training vectors make does not keep lengths: they are too few, too much alike, or "
+                     "too large; give more than the dimension, and other ones");
+  }
+  return Transform(std::move(chain));
+}
+
 /// An index without vectors. Preconditions: check_config and check_training throw nothing.
 [[nodiscard]] inline std::unique_ptr<Part> train(std::size_t dim, ::faiss::MetricType metric, const FaissConfig& config,
                                                  std::span<const float> training) {
-  return config.lists == 0 ? train_flat(dim, metric, config, training) : train_lists(dim, metric, config, training);
+  if (config.transform == FaissTransform::none) {
+    return config.lists == 0 ? train_flat(dim, metric, config, training) : train_lists(dim, metric, config, training);
+  }
+  Transform transform = train_transform(dim, config, training);
+  std::vector<float> transformed;
+  for (std::size_t at = 0; at < training.size(); at += dim) {
+    const auto own = training.subspan(at, dim);
+    const std::vector<float> each = transform.apply({own.begin(), own.end()});
+    transformed.insert(transformed.end(), each.begin(), each.end());
+  }
+  FaissConfig inside = config;
+  inside.transform = FaissTransform::none;
+  const std::size_t inside_dim = transform.dim();
+  return std::make_unique<TransformedPart>(dim, std::move(transform), train(inside_dim, metric, inside, transformed));
 }
 
 }  // namespace faiss_parts

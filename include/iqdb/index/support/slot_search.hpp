@@ -133,11 +133,12 @@ class SlotSearch : public SearchOverloads<SlotSearch<Derived>> {
     }
     std::vector<std::vector<Hit>> hits;
     hits.reserve(queries.size() / dim);
+    const std::size_t kept_dim = kept.size() / (queries.size() / dim);  // the kept form may have another dimension
     for (std::vector<Found>& nearest : derived().near_many(kept, most, params)) {
       if (nearest.size() < most) {
         nearest = every_vector(slots(), EverySlot());
       }
-      derived().rank_found(nearest, most, std::span<const float>(kept).subspan(hits.size() * dim, dim));
+      derived().rank_found(nearest, most, std::span<const float>(kept).subspan(hits.size() * kept_dim, kept_dim));
       hits.push_back(hits_of(nearest, slots(), params));
     }
     return hits;
