@@ -64,16 +64,19 @@ TEST_CASE("FaissIndex of codes: a payload cut at any byte is refused", "[faiss][
   }
 }
 
-TEST_CASE("FaissIndex of codes: any bit flipped behind the checksum is refused or harmless", "[faiss][codes][hostile]") {
+TEST_CASE("FaissIndex of codes: any bit flipped behind the checksum is refused or harmless",
+          "[faiss][codes][hostile]") {
   // The others have no number that these do not have.
-  for (const CodedKind& kind : {coded_kinds[0], coded_kinds[2], coded_kinds[4], coded_kinds[6], coded_kinds[7]}) {
+  for (const CodedKind& kind :
+       {coded_kinds[0], coded_kinds[2], coded_kinds[4], coded_kinds[6], coded_kinds[7], coded_kinds[9]}) {
     const std::vector<std::byte> payload = iqdb_test::payload_of(damaged_sample(kind));
     CAPTURE(kind.name, payload.size());
     CHECK(iqdb_test::flip_every_bit<iqdb::FaissIndex>(payload, damaged_dim) > payload.size() / 2);
   }
 }
 
-TEST_CASE("FaissIndex of codes: payloads with several bytes changed are refused or harmless", "[faiss][codes][hostile]") {
+TEST_CASE("FaissIndex of codes: payloads with several bytes changed are refused or harmless",
+          "[faiss][codes][hostile]") {
   iqdb_test::Random random(5);
   constexpr std::array<std::uint32_t, 8> numbers = {0, 1, 2, 11, 0x7FFFFFFF, 0xFFFFFFFF, 0x7F800000, 0x7F7FFFFF};
   for (const CodedKind& kind : coded_kinds) {
@@ -197,11 +200,45 @@ TEST_CASE("FaissIndex of codes: 8bit_direct is refused where it would keep diffe
   CHECK_FALSE(iqdb_test::loads_and_works<iqdb::FaissIndex>(payload, damaged_dim));
 }
 
+TEST_CASE("FaissIndex that transforms: a wrong number in a transform is refused", "[faiss][codes][hostile]") {
+  const CodedKind& kind = coded_kinds[9];
+  const auto refused = [&](std::size_t behind, auto number) { return is_refused_where(kind, "IxPT", behind, number); };
+  constexpr std::size_t type = behind_header + 4;
+  constexpr std::size_t has_bias = type + 4;
+  constexpr std::size_t count = has_bias + 1;
+  constexpr std::size_t factors = count + 8;
+  constexpr std::size_t biases = factors + 4 * damaged_dim * damaged_dim;
+  constexpr std::size_t dimensions = biases + 8;
+  CHECK_FALSE(refused(behind_header, std::int32_t{1}));
+  for (const std::int32_t wrong : {0, -1, 2, 9, std::numeric_limits<std::int32_t>::max()}) {
+    CHECK(refused(behind_header, wrong));
+    CHECK(refused(type, wrong));
+    CHECK(refused(dimensions, wrong));
+    CHECK(refused(dimensions + 4, wrong));
+  }
+  CHECK(refused(has_bias, std::uint8_t{1}));
+  CHECK(refused(has_bias, std::uint8_t{2}));
+  for (const std::uint64_t wrong : {std::uint64_t{0}, std::uint64_t{15}, ~std::uint64_t{0}}) {
+    CHECK(refused(count, wrong));
+  }
+  CHECK(refused(biases, ~std::uint64_t{0}));
+  for (const float wrong : {std::numeric_limits<float>::quiet_NaN(), 2e9F, 5.0F}) {
+    CHECK(refused(factors, wrong));
+  }
+  CHECK(refused(dimensions + 8, std::uint8_t{0}));
+  // The header of what transforms, and of what is inside.
+  CHECK(refused(4, std::int32_t{5}));
+  CHECK(refused(8, std::int64_t{7}));
+  CHECK(is_refused_where(kind, "IxF2", 4, std::int32_t{5}));
+  CHECK(is_refused_where(kind, "IxF2", 33, std::int32_t{0}));
+  CHECK(is_refused_where(kind, "IxF2", 0, std::uint32_t{0}));
+}
+
 TEST_CASE("faiss_import: a file of codes cut at any byte or with any bit flipped is refused or harmless",
           "[faiss][codes][hostile][import]") {
   const iqdb_test::TemporaryDirectory directory(iqdb_test::memory_directory());
   const std::vector<float> training = iqdb_test::coded_training(6, damaged_dim);
-  for (const char* const description : {"PQ2x2np", "IDMap,SQfp16", "IVF2,SQ8", "IVF2,PQ2x2np"}) {
+  for (const char* const description : {"PQ2x2np", "IDMap,SQfp16", "IVF2,SQ8", "IVF2,PQ2x2np", "PCA2,SQ8"}) {
     CAPTURE(description);
     const auto native = iqdb_test::native_coded(description, damaged_dim, faiss::METRIC_L2, 40);
     for (std::size_t number = 0; number < 6; ++number) {

@@ -3,6 +3,7 @@
 #include <faiss/IndexIVF.h>
 #include <faiss/IndexIVFPQ.h>
 #include <faiss/IndexPQ.h>
+#include <faiss/IndexPreTransform.h>
 #include <faiss/index_io.h>
 
 #include <algorithm>
@@ -21,6 +22,7 @@
 #include "iqdb/index/support/direction.hpp"
 #include "iqdb/index/support/distance.hpp"
 #include "iqdb/persist.hpp"
+#include "iqdb/persist/salvage/payload_rows.hpp"
 #include "iqdb/persist/testing/conformance.hpp"
 #include "support/adapters.hpp"
 #include "support/allocations.hpp"
@@ -31,8 +33,8 @@
 #include "support/insert_many.hpp"
 #include "support/lent_threads.hpp"
 #include "support/operator_new.hpp"
-#include "support/sanitized.hpp"
 #include "support/sample_index.hpp"
+#include "support/sanitized.hpp"
 #include "support/temporary_directory.hpp"
 
 namespace {
@@ -97,7 +99,7 @@ std::vector<float> distances_of(const std::vector<iqdb::Hit>& hits) {
 
 TEST_CASE("FaissIndex of codes: keeps what PersistedIndex relies on", "[faiss][codes][conformance]") {
   // The kit takes long, and one code of each quantizer is enough for it.
-  for (const CodedKind& kind : {coded_kinds[0], coded_kinds[2], coded_kinds[3], coded_kinds[6], coded_kinds[8]}) {
+  for (const CodedKind& kind : {coded_kinds[0], coded_kinds[2], coded_kinds[3], coded_kinds[8], coded_kinds[10]}) {
     INFO(kind.name);
     const iqdb::FaissIndex trained = coded_index(kind, 4);
     const iqdb::testing::ConformanceReport report = iqdb::testing::check_persistable<iqdb::FaissIndex>(
@@ -127,25 +129,29 @@ TEST_CASE("FaissIndex of codes: says whether it keeps vectors, and gives back wh
   for (const CodedKind& kind : coded_kinds) {
     INFO(kind.name);
     const iqdb::FaissIndex index = filled_coded(kind, 60);
-    const bool keeps = kind.config.code == FaissCode::floats;
+    const bool is_transformed = kind.config.transform != iqdb::FaissTransform::none;
+    const bool keeps = kind.config.code == FaissCode::floats && !is_transformed;
     CHECK(index.keeps_vectors() == keeps);
     CHECK(index.kind() == (kind.config.lists == 0 ? iqdb::FaissKind::flat : iqdb::FaissKind::ivf));
     faiss_export(index, directory / "codes.bin");
     // What faiss itself decodes.
     const auto native = read_by_faiss(directory / "codes.bin");
-    std::vector<std::vector<float>> decoded;
-    if (auto* const lists = dynamic_cast<faiss::IndexIVF*>(native.get())) {
+    faiss::Index* inside = native.get();
+    if (const auto* const transformed = dynamic_cast<const faiss::IndexPreTransform*>(inside)) {
+      inside = transformed->index;
+    }
+    if (auto* const lists = dynamic_cast<faiss::IndexIVF*>(inside)) {
       lists->set_direct_map_type(faiss::DirectMap::Hashtable);
     }
     const auto inserted = iqdb_test::random_vectors(60, coded_dim, 1);
     std::size_t exact = 0;
     for (const iqdb::VectorId& id : index.ids()) {
       std::vector<float> expected(coded_dim);
+      const std::vector<float> found = index.get(id).vector;
       if (kind.config.lists > 0) {
         native->reconstruct(static_cast<faiss::Index::idx_t>(id.integer()), expected.data());
-        CHECK(index.get(id).vector == expected);
+        CHECK(iqdb::distance(by_length, found, expected) <= (is_transformed ? 1e-5F : 0.0F));
       }
-      const std::vector<float> found = index.get(id).vector;
       exact += static_cast<std::size_t>(found == inserted[id.integer()]);
       CHECK(iqdb::distance(by_length, found, inserted[id.integer()]) < 2.0F);
     }
@@ -153,8 +159,9 @@ TEST_CASE("FaissIndex of codes: says whether it keeps vectors, and gives back wh
   }
 }
 
-TEST_CASE("FaissIndex of codes: a hit is as far away as the decoded vector, for the cosine by the product of directions",
-          "[faiss][codes][search]") {
+TEST_CASE(
+    "FaissIndex of codes: a hit is as far away as the decoded vector, for the cosine by the product of directions",
+    "[faiss][codes][search]") {
   for (const CodedKind& kind : coded_kinds) {
     if (kind.config.code == FaissCode::floats) {
       continue;
@@ -166,7 +173,7 @@ TEST_CASE("FaissIndex of codes: a hit is as far away as the decoded vector, for 
       for (const iqdb::Hit& hit : index.search(query)) {
         const auto kept = index.get(hit.id).vector;
         CHECK(hit.distance ==
-              Approx(1.0F + iqdb::distance(iqdb::DistanceMetric::dot_product, direction, kept)).margin(1e-6));
+              Approx(1.0F + iqdb::distance(iqdb::DistanceMetric::dot_product, direction, kept)).margin(1e-5));
       }
     }
   }
@@ -281,7 +288,7 @@ TEST_CASE("FaissIndex of codes: an insertion or a search that finds no memory th
     iqdb_test::insert_one_by_one(other, rows);
     CHECK(iqdb_test::contents_of(index) == iqdb_test::contents_of(other));
     before = iqdb_test::payload_of(index);
-    CHECK(repeated([&] { index.insert(1000, std::span<const float>(vector)); }) > 3);
+    CHECK(repeated([&] { index.insert(1000, std::span<const float>(vector)); }) > 1);
     CHECK(index.contains(1000));
   }
 }
@@ -339,9 +346,27 @@ TEST_CASE("faiss_import: indexes of codes that faiss has made find the same and 
   const iqdb_test::TemporaryDirectory directory(iqdb_test::memory_directory());
   const std::filesystem::path path = directory / "codes.bin";
   const std::vector<std::vector<float>> added = iqdb_test::random_vectors(200, coded_dim, 8);
-  for (const char* const description :
-       {"SQ8", "SQ6", "SQ4", "SQfp16", "PQ4x4np", "PQ2x8np", "PQ2x9np", "IVF5,SQ8", "IVF5,SQfp16", "IVF5,PQ4x4np",
-        "IVF5,PQ2x8np", "IVF5_HNSW4,Flat", "IVF5_HNSW4,SQ4", "IVF5_HNSW4,PQ2x5np", "IDMap,SQ8", "IDMap2,IVF5,PQ2x4np"}) {
+  for (const char* const description : {"SQ8",
+                                        "SQ6",
+                                        "SQ4",
+                                        "SQfp16",
+                                        "PQ4x4np",
+                                        "PQ2x8np",
+                                        "PQ2x9np",
+                                        "IVF5,SQ8",
+                                        "IVF5,SQfp16",
+                                        "IVF5,PQ4x4np",
+                                        "IVF5,PQ2x8np",
+                                        "IVF5_HNSW4,Flat",
+                                        "IVF5_HNSW4,SQ4",
+                                        "IVF5_HNSW4,PQ2x5np",
+                                        "IDMap,SQ8",
+                                        "IDMap2,IVF5,PQ2x4np",
+                                        "OPQ2_4,IVF5,PQ2x4np",
+                                        "RR,SQ8",
+                                        "PCA4,IVF5,Flat",
+                                        "L2norm,IVF5_HNSW4,SQ8",
+                                        "IDMap,PCAR5,SQ4"}) {
     for (const faiss::MetricType metric : {faiss::METRIC_L2, faiss::METRIC_INNER_PRODUCT}) {
       CAPTURE(description, static_cast<int>(metric));
       const bool is_l2 = metric == faiss::METRIC_L2;
@@ -361,8 +386,7 @@ TEST_CASE("faiss_import: indexes of codes that faiss has made find the same and 
       const iqdb::PersistConfig config{.path = directory / "codes.iqdb", .wal_enabled = true};
       std::vector<std::byte> payload;
       {
-        auto database =
-            iqdb::PersistedIndex<iqdb::FaissIndex>::open_with(iqdb::faiss_import(path, own_metric), config);
+        auto database = iqdb::PersistedIndex<iqdb::FaissIndex>::open_with(iqdb::faiss_import(path, own_metric), config);
         CHECK(iqdb_test::payload_of(database.index()) == iqdb_test::payload_of(copied));
         require_found_by_faiss(database.index(), *native);
         database.erase(database.index().search(added[8], {.k = 1}).at(0).id);
@@ -380,6 +404,74 @@ TEST_CASE("faiss_import: indexes of codes that faiss has made find the same and 
   }
 }
 
+TEST_CASE("FaissIndex that transforms: measures between transformed vectors, and gives back what can be",
+          "[faiss][codes][transform]") {
+  const std::vector<float> training = coded_training(200, coded_dim);
+  // Its first five components: distances are those of them.
+  auto reduced = iqdb::FaissIndex::trained(
+      coded_dim, by_length, {.transform = iqdb::FaissTransform::principal, .transformed_dim = 5}, training);
+  auto normalized = iqdb::FaissIndex::trained(coded_dim, by_length, {.transform = iqdb::FaissTransform::normalize});
+  const std::vector<float> vector(training.begin(), training.begin() + coded_dim);
+  for (iqdb::FaissIndex* const index : {&reduced, &normalized}) {
+    CHECK(index->dim() == coded_dim);
+    CHECK_FALSE(index->keeps_vectors());
+    iqdb_test::insert_all(*index, iqdb_test::random_vectors(50, coded_dim, 1));
+    index->insert(100, std::span<const float>(vector));
+    CHECK(index->search(vector, {.k = 1}).at(0).id == 100);
+    CHECK(index->search(vector, {.k = 1}).at(0).distance == 0.0F);
+    // What is given back is the same to the index.
+    const std::vector<float> held = index->get(100).vector;
+    REQUIRE(held.size() == coded_dim);
+    CHECK(index->search(held, {.k = 1}).at(0).distance < 1e-5F);
+    CHECK(reloaded(*index).get(100).vector == held);
+    CHECK(static_cast<std::size_t>(index->native().ntotal) == index->size());
+  }
+  std::vector<float> longer = vector;
+  for (float& component : longer) {
+    component *= 3.0F;
+  }
+  CHECK(normalized.search(longer, {.k = 1}).at(0).distance < 1e-6F);
+}
+
+TEST_CASE("FaissIndex that transforms: what would lose vectors without a word is refused",
+          "[faiss][codes][transform]") {
+  const std::vector<float> training = coded_training(200, coded_dim);
+  const auto refused = [&](iqdb::DistanceMetric metric, const FaissConfig& config) {
+    return iqdb_test::index_error_of([&] { return iqdb::FaissIndex::trained(coded_dim, metric, config, training); })
+        .kind();
+  };
+  using iqdb::FaissTransform;
+  constexpr auto invalid = iqdb::IndexErrorKind::invalid_config;
+  CHECK(refused(iqdb::DistanceMetric::cosine, {.transform = FaissTransform::principal}) == invalid);
+  CHECK(refused(iqdb::DistanceMetric::dot_product, {.transform = FaissTransform::principal}) == invalid);
+  CHECK(refused(by_length, {.transform = FaissTransform::rotation, .transformed_dim = 9}) == invalid);
+  CHECK(refused(by_length, {.transform = FaissTransform::normalize, .transformed_dim = 4}) == invalid);
+  CHECK(refused(by_length, {.code = FaissCode::scalar8_direct, .transform = FaissTransform::rotation}) == invalid);
+  CHECK(refused(by_length, {.parts = 3, .transform = FaissTransform::product}) == invalid);
+  CHECK(refused(by_length, {.transform = static_cast<FaissTransform>(9)}) == invalid);
+  // Whitening changes lengths.
+  const auto whitened = iqdb_test::native_coded("PCAW4,Flat", coded_dim, faiss::METRIC_L2, 200);
+  CHECK(iqdb_test::mentions(iqdb_test::index_error_of([&] { return iqdb::FaissIndex(*whitened, by_length); }),
+                            "does not keep the lengths"));
+  const auto centred = iqdb_test::native_coded("ITQ4,Flat", coded_dim, faiss::METRIC_L2, 200);
+  CHECK(iqdb_test::mentions(iqdb_test::index_error_of([&] { return iqdb::FaissIndex(*centred, by_length); }), "Viqt"));
+}
+
+TEST_CASE("salvage: of codes and transformed vectors no rows are made up, and rows of lists around a graph are found",
+          "[faiss][codes][salvage]") {
+  for (const CodedKind& kind : coded_kinds) {
+    INFO(kind.name);
+    const iqdb::FaissIndex index = filled_coded(kind, 30);
+    const auto found = iqdb::salvage::salvage_rows(iqdb_test::payload_of(index), "faiss");
+    CHECK(found.stated == index.size());
+    CHECK(found.rows.size() == (index.keeps_vectors() ? index.size() : 0));
+    CHECK(found.lost.size() == index.size() - found.rows.size());
+    for (const auto& row : found.rows) {
+      CHECK(row.vector == index.get(row.id).vector);
+    }
+  }
+}
+
 TEST_CASE("faiss_import: codes are taken for those of directions where the caller says so", "[faiss][codes][import]") {
   const iqdb_test::TemporaryDirectory directory(iqdb_test::memory_directory());
   const CodedKind& kind = coded_kinds.front();
@@ -392,8 +484,9 @@ TEST_CASE("faiss_import: codes are taken for those of directions where the calle
 TEST_CASE("FaissIndex of codes: settings that faiss has no index for are refused", "[faiss][codes]") {
   const std::vector<float> training = coded_training(64, coded_dim);
   const auto refused = [&](const FaissConfig& config, std::span<const float> given) {
-    return iqdb_test::index_error_of([&] { return iqdb::FaissIndex::trained(coded_dim, by_length, config, given); }).kind() ==
-           iqdb::IndexErrorKind::invalid_config;
+    return iqdb_test::index_error_of([&] {
+             return iqdb::FaissIndex::trained(coded_dim, by_length, config, given);
+           }).kind() == iqdb::IndexErrorKind::invalid_config;
   };
   const auto product = [](std::size_t parts, std::size_t bits) {
     return FaissConfig{.code = FaissCode::product, .parts = parts, .bits = bits};
@@ -448,8 +541,9 @@ TEST_CASE("FaissIndex of codes: components that a code has no number for are ref
   }
 }
 
-TEST_CASE("FaissIndex of codes: a vector too far from its centroid for a code of 16 bits is refused and changes nothing",
-          "[faiss][codes]") {
+TEST_CASE(
+    "FaissIndex of codes: a vector too far from its centroid for a code of 16 bits is refused and changes nothing",
+    "[faiss][codes]") {
   const std::vector<float> training{65000.0F, 65000.0F, 65001.0F, 65001.0F};
   auto index = iqdb::FaissIndex::trained(2, by_length, {.lists = 1, .code = FaissCode::half}, training);
   index.insert(1, {65000.0F, 65000.0F});
@@ -460,8 +554,9 @@ TEST_CASE("FaissIndex of codes: a vector too far from its centroid for a code of
   CHECK(iqdb_test::payload_of(index) == before);
 }
 
-TEST_CASE("FaissIndex::precompute_tables: makes tables where faiss has them, which change nothing that is found or saved",
-          "[faiss][codes][search]") {
+TEST_CASE(
+    "FaissIndex::precompute_tables: makes tables where faiss has them, which change nothing that is found or saved",
+    "[faiss][codes][search]") {
   for (const CodedKind& kind : coded_kinds) {
     INFO(kind.name);
     iqdb::FaissIndex index = filled_coded(kind, 200);

@@ -5,6 +5,7 @@
 #include <faiss/IndexIVF.h>
 #include <faiss/IndexIVFPQ.h>
 #include <faiss/IndexPQ.h>
+#include <faiss/IndexPreTransform.h>
 #include <faiss/index_factory.h>
 #include <omp.h>
 
@@ -35,11 +36,21 @@ inline constexpr std::array coded_kinds = {
     CodedKind{"PQ", {.code = iqdb::FaissCode::product, .parts = 2, .bits = 5}},
     CodedKind{"IVF, half", {.lists = 4, .probes = 4, .code = iqdb::FaissCode::half, .by_residual = false}},
     CodedKind{"IVF, SQ6 of residuals", {.lists = 4, .probes = 4, .code = iqdb::FaissCode::scalar6}},
-    CodedKind{"IVF, PQ", {.lists = 4, .probes = 4, .code = iqdb::FaissCode::product, .by_residual = false, .parts = 4, .bits = 4}},
-    CodedKind{"IVF, PQ of residuals", {.lists = 4, .probes = 4, .code = iqdb::FaissCode::product, .parts = 2, .bits = 4}},
+    CodedKind{"IVF, PQ",
+              {.lists = 4, .probes = 4, .code = iqdb::FaissCode::product, .by_residual = false, .parts = 4, .bits = 4}},
+    CodedKind{"IVF, PQ of residuals",
+              {.lists = 4, .probes = 4, .code = iqdb::FaissCode::product, .parts = 2, .bits = 4}},
     CodedKind{"IVF of a graph, floats", {.lists = 6, .probes = 6, .quantizer_links = 4}},
     CodedKind{"IVF of a graph, SQ8 of residuals",
               {.lists = 6, .probes = 6, .quantizer_links = 4, .code = iqdb::FaissCode::scalar8}},
+    CodedKind{"rotated floats", {.transform = iqdb::FaissTransform::rotation}},
+    CodedKind{"OPQ, IVF, PQ of residuals",
+              {.lists = 4,
+               .probes = 4,
+               .code = iqdb::FaissCode::product,
+               .parts = 2,
+               .bits = 4,
+               .transform = iqdb::FaissTransform::product}},
 };
 
 /// `count` random vectors, one behind the other.
@@ -64,6 +75,9 @@ inline constexpr std::array coded_kinds = {
   faiss::Index* inner = index.get();
   if (auto* const map = dynamic_cast<faiss::IndexIDMap*>(inner)) {
     inner = map->index;
+  }
+  if (const auto* const transformed = dynamic_cast<const faiss::IndexPreTransform*>(inner)) {
+    inner = transformed->index;
   }
   if (auto* const flat = dynamic_cast<faiss::IndexPQ*>(inner)) {
     flat->pq.cp.min_points_per_centroid = 1;

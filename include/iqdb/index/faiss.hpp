@@ -207,9 +207,9 @@ class FaissIndex : public index_support::SlotIndex<FaissIndex> {
   void place_many(const SlotTable::Additions& additions, std::span<const float> vectors, LentThreads& threads) {
     std::vector<float> memory;
     std::vector<float> transformed;
-    part_->add_many(
-        additions,
-        part_->taken_forms(index_support::directions_for(metric(), vectors, dim(), memory), transformed), threads);
+    part_->add_many(additions,
+                    part_->taken_forms(index_support::directions_for(metric(), vectors, dim(), memory), transformed),
+                    threads);
   }
 
   void check_remove(std::size_t slot) const { part_->check_remove(slots_.id(slot)); }

@@ -37,10 +37,10 @@ struct FaissConfig {
   std::size_t lists = 0;            ///< lists around trained centroids (IVF); 0 for a flat index
   std::size_t probes = 8;           ///< lists that a search looks into, if it does not say so itself
   std::size_t quantizer_links = 0;  ///< with links, 2 to 1024, the centroids are in a graph (IVF…_HNSW…); 0: flat
-  FaissCode code = FaissCode::floats;  ///< what is kept of a vector
-  bool by_residual = true;             ///< codes in lists are those of differences from centroids
-  std::size_t parts = 8;               ///< of product codes: faiss' M, which must divide the dimension
-  std::size_t bits = 8;                ///< of product codes: of each part, 1 to 16
+  FaissCode code = FaissCode::floats;               ///< what is kept of a vector
+  bool by_residual = true;                          ///< codes in lists are those of differences from centroids
+  std::size_t parts = 8;                            ///< of product codes: faiss' M, which must divide the dimension
+  std::size_t bits = 8;                             ///< of product codes: of each part, 1 to 16
   FaissTransform transform = FaissTransform::none;  ///< what is done to a vector first
   std::size_t transformed_dim = 0;  ///< components behind a rotation or principal: at most the dimension; 0: as many
 };

@@ -17,7 +17,6 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -29,9 +28,7 @@
 #include "iqdb/index/faiss/part.hpp"
 #include "iqdb/index/faiss/selector.hpp"
 #include "iqdb/index/faiss/stream.hpp"
-#include "iqdb/index/support/argument_checks.hpp"
 #include "iqdb/index/support/slot_table.hpp"
-#include "iqdb/index_error.hpp"
 #include "iqdb/insert_many.hpp"
 #include "iqdb/persist/bytes/stream.hpp"
 #include "iqdb/persist/version.hpp"

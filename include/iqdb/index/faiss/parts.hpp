@@ -55,8 +55,9 @@ namespace faiss_parts {
                      " to an index that is another");
   }
   if (inside->range().first == 0.0F) {
-    fail(reader, "behind its transform is a scalar quantizer of the type 8bit_direct, which keeps whole numbers from 0 to "
-                 "255 only; use another one");
+    fail(reader,
+         "behind its transform is a scalar quantizer of the type 8bit_direct, which keeps whole numbers from 0 to "
+         "255 only; use another one");
   }
   return std::make_unique<TransformedPart>(header.dim, std::move(transform), std::move(inside));
 }

@@ -92,9 +92,16 @@ inline void check_config(std::size_t dim, DistanceMetric metric, const FaissConf
     check_range(config.transformed_dim, 0, config.transform == FaissTransform::normalize ? 0 : dim,
                 "dimension behind the transform");
     if (config.code == FaissCode::scalar8_direct) {
-      throw IndexError(IndexErrorKind::invalid_config,
-                       "scalar8_direct keeps whole numbers from 0 to 255, which transformed vectors do not consist of; use "
-                       "scalar8, or no transform");
+      throw IndexError(
+          IndexErrorKind::invalid_config,
+          "scalar8_direct keeps whole numbers from 0 to 255, which transformed vectors do not consist of; use "
+          "scalar8, or no transform");
+    }
+    if (config.transform == FaissTransform::principal && metric != DistanceMetric::euclidean) {
+      throw IndexError(
+          IndexErrorKind::invalid_config,
+          "principal components are those of vectors from which the mean was subtracted, so that products of them "
+          "are not those of the vectors; use the metric euclidean, or a rotation");
     }
     dim = config.transformed_dim == 0 ? dim : config.transformed_dim;
   }
@@ -239,11 +246,15 @@ inline void check_training(std::size_t dim, const FaissConfig& config, std::span
     rotation->pq = nullptr;
     chain.push_back(std::move(rotation));
   }
-  if (const auto* const linear = dynamic_cast<const ::faiss::LinearTransform*>(chain.front().get());
-      linear != nullptr && !Transform::keeps_lengths(*linear)) {
-    throw IndexError(IndexErrorKind::invalid_vector,
-                     "the transform that the training vectors make does not keep lengths: they are too few, too much alike, or "
-                     "too large; give more than the dimension, and other ones");
+  if (const auto* const trained = dynamic_cast<const ::faiss::LinearTransform*>(chain.front().get())) {
+    // As it is read again: the linear map alone, so that what is loaded is saved in the same bytes.
+    auto linear = std::make_unique<::faiss::LinearTransform>(*trained);
+    if (!Transform::keeps_lengths(*linear)) {
+      throw IndexError(IndexErrorKind::invalid_vector,
+                       "the transform that the training vectors make does not keep lengths: they are too few, too much "
+                       "alike, or too large; give more than the dimension, and other ones");
+    }
+    chain.front() = std::move(linear);
   }
   return Transform(std::move(chain));
 }

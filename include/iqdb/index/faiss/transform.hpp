@@ -97,7 +97,8 @@ class Transform {
         vector[at] = static_cast<float>(index_support::drawn_number(draw * dim + at)) - 0.5F;
       }
       const double before = length_of(vector);
-      const double after = length_of(reduces ? multiplied_back(linear, vector, false) : multiplied(linear, vector, false));
+      const double after =
+          length_of(reduces ? multiplied_back(linear, vector, false) : multiplied(linear, vector, false));
       if (!(std::abs(after - before) <= tolerance * before)) {
         return false;
       }
@@ -108,7 +109,8 @@ class Transform {
  private:
   [[nodiscard]] static double length_of(std::span<const float> vector) { return std::sqrt(squared_norm(vector)); }
 
-  [[nodiscard]] static std::vector<float> multiplied(const ::faiss::LinearTransform& linear, std::span<const float> vector, bool has_bias) {
+  [[nodiscard]] static std::vector<float> multiplied(const ::faiss::LinearTransform& linear,
+                                                     std::span<const float> vector, bool has_bias) {
     std::vector<float> product(static_cast<std::size_t>(linear.d_out));
     for (std::size_t row = 0; row < product.size(); ++row) {
       const auto factors = std::span(linear.A).subspan(row * vector.size(), vector.size());
@@ -178,9 +180,10 @@ inline constexpr std::uint32_t normalization_tag = tag("VNrm");
     matrix = read_factors(reader);
     bias = read_factors(reader);
   } else {
-    fail(reader, "a transform of vectors is of the type \"" + letters_of(type) +
-                     "\", which is not supported; supported are linear maps that keep lengths (LTra, rrot, Pcam: rotations, "
-                     "OPQ, principal components) and the normalization (VNrm)");
+    fail(reader,
+         "a transform of vectors is of the type \"" + letters_of(type) +
+             "\", which is not supported; supported are linear maps that keep lengths (LTra, rrot, Pcam: rotations, "
+             "OPQ, principal components) and the normalization (VNrm)");
   }
   const auto dim_in = reader.read_le<std::int32_t>();
   const auto dim_out = reader.read_le<std::int32_t>();
@@ -210,7 +213,8 @@ inline constexpr std::uint32_t normalization_tag = tag("VNrm");
   linear->is_trained = true;
   if (!Transform::keeps_lengths(*linear)) {
     fail(reader,
-         "its linear map does not keep the lengths of vectors, as that with whitening does not; supported are rotations and "
+         "its linear map does not keep the lengths of vectors, as that with whitening does not; supported are "
+         "rotations and "
          "principal components without whitening: train the index anew with one of them");
   }
   linear->is_orthonormal = dim_out <= dim_in;

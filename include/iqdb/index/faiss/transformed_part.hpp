@@ -39,7 +39,8 @@ class TransformedPart final : public Part {
     index_.metric_type = inside_->index().metric_type;
     index_.is_trained = true;
     index_.own_fields = false;
-    index_.index = const_cast<::faiss::Index*>(&inside_->index());  // NOLINT(*-const-cast): it is not changed through this
+    index_.index =
+        const_cast<::faiss::Index*>(&inside_->index());  // NOLINT(*-const-cast): it is not changed through this
     for (const auto& each : transform_.chain()) {
       index_.chain.push_back(each.get());
     }
