@@ -67,8 +67,7 @@ TEST_CASE("FaissIndex of codes: a payload cut at any byte is refused", "[faiss][
 TEST_CASE("FaissIndex of codes: any bit flipped behind the checksum is refused or harmless",
           "[faiss][codes][hostile]") {
   // The others have no number that these do not have.
-  for (const CodedKind& kind :
-       {coded_kinds[0], coded_kinds[2], coded_kinds[4], coded_kinds[6], coded_kinds[7], coded_kinds[9]}) {
+  for (const CodedKind& kind : {coded_kinds[0], coded_kinds[2], coded_kinds[4], coded_kinds[6], coded_kinds[9]}) {
     const std::vector<std::byte> payload = iqdb_test::payload_of(damaged_sample(kind));
     CAPTURE(kind.name, payload.size());
     CHECK(iqdb_test::flip_every_bit<iqdb::FaissIndex>(payload, damaged_dim) > payload.size() / 2);
@@ -238,7 +237,7 @@ TEST_CASE("faiss_import: a file of codes cut at any byte or with any bit flipped
           "[faiss][codes][hostile][import]") {
   const iqdb_test::TemporaryDirectory directory(iqdb_test::memory_directory());
   const std::vector<float> training = iqdb_test::coded_training(6, damaged_dim);
-  for (const char* const description : {"PQ2x2np", "IDMap,SQfp16", "IVF2,SQ8", "IVF2,PQ2x2np", "PCA2,SQ8"}) {
+  for (const char* const description : {"IDMap,PQ2x2np", "PCA2,SQ8"}) {
     CAPTURE(description);
     const auto native = iqdb_test::native_coded(description, damaged_dim, faiss::METRIC_L2, 40);
     for (std::size_t number = 0; number < 6; ++number) {

@@ -99,11 +99,12 @@ std::vector<float> distances_of(const std::vector<iqdb::Hit>& hits) {
 
 TEST_CASE("FaissIndex of codes: keeps what PersistedIndex relies on", "[faiss][codes][conformance]") {
   // The kit takes long, and one code of each quantizer is enough for it.
-  for (const CodedKind& kind : {coded_kinds[0], coded_kinds[2], coded_kinds[3], coded_kinds[8], coded_kinds[10]}) {
+  for (const CodedKind& kind :
+       {coded_kinds[0], coded_kinds[2], coded_kinds[4], coded_kinds[6], coded_kinds[8], coded_kinds[10]}) {
     INFO(kind.name);
     const iqdb::FaissIndex trained = coded_index(kind, 4);
     const iqdb::testing::ConformanceReport report = iqdb::testing::check_persistable<iqdb::FaissIndex>(
-        {.make = [&trained] { return reloaded(trained); }}, {.steps = 60, .lives = 1});
+        {.make = [&trained] { return reloaded(trained); }}, {.steps = 30, .lives = 1});
     CHECK(report.metadata_seen);
   }
 }
@@ -234,8 +235,8 @@ TEST_CASE("FaissIndex of codes: a replay after a crash makes the same bytes", "[
     }  // not closed by hand: what is in the log is replayed
     const auto database = iqdb::PersistedIndex<iqdb::FaissIndex>::load(config);
     CHECK(database.recovery().replayed > 200);
-    CHECK(iqdb_test::payload_of(database.index()) == before);
-    CHECK(iqdb_test::payload_of(reloaded(database.index())) == before);
+    CHECK((iqdb_test::payload_of(database.index()) == before));
+    CHECK((iqdb_test::payload_of(reloaded(database.index())) == before));
   }
 }
 
@@ -251,7 +252,7 @@ TEST_CASE("FaissIndex of codes: rows inserted in one call leave the bytes that i
     iqdb::FaissIndex index = coded_index(kind, many_components);
     iqdb_test::Threads threads(3);
     index.insert_many(samples.rows(), threads);
-    CHECK(iqdb_test::payload_of(index) == iqdb_test::payload_of(expected));
+    CHECK((iqdb_test::payload_of(index) == iqdb_test::payload_of(expected)));
   }
 }
 
