@@ -16,6 +16,7 @@
 #include <new>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "iqdb/index/faiss.hpp"
@@ -470,6 +471,31 @@ TEST_CASE("salvage: of codes and transformed vectors no rows are made up, and ro
     for (const auto& row : found.rows) {
       CHECK(row.vector == index.get(row.id).vector);
     }
+  }
+}
+
+TEST_CASE("salvage: the rows of indexes of vectors are found, and none behind a tag that is not known",
+          "[faiss][salvage]") {
+  const std::vector<float> training = coded_training(40, coded_dim);
+  for (const iqdb::FaissKind kind : {iqdb::FaissKind::flat, iqdb::FaissKind::hnsw, iqdb::FaissKind::ivf}) {
+    iqdb::FaissIndex index = kind == iqdb::FaissKind::flat   ? iqdb::FaissIndex::flat(coded_dim, by_length)
+                             : kind == iqdb::FaissKind::hnsw ? iqdb::FaissIndex::hnsw(coded_dim, by_length)
+                                                             : iqdb::FaissIndex::ivf(coded_dim, by_length, 3, training);
+    iqdb_test::insert_all(index, iqdb_test::random_vectors(20, coded_dim, 1));
+    std::vector<std::byte> payload = iqdb_test::payload_of(index);
+    const auto found = iqdb::salvage::salvage_rows(payload, "faiss");
+    REQUIRE(found.rows.size() == 20);
+    for (const auto& row : found.rows) {
+      CHECK(row.vector == index.get(row.id).vector);
+    }
+    const std::string_view text(reinterpret_cast<const char*>(payload.data()), payload.size());
+    payload[text.find(kind == iqdb::FaissKind::flat   ? "IxF2"
+                      : kind == iqdb::FaissKind::hnsw ? "IHNf"
+                                                      : "IwFl") +
+            1] ^= std::byte{1};
+    const auto unknown = iqdb::salvage::salvage_rows(payload, "faiss");
+    CHECK(unknown.rows.empty());
+    CHECK(unknown.lost.size() == 20);
   }
 }
 

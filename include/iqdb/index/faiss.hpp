@@ -1,4 +1,4 @@
-// FaissIndex: faiss' flat, HNSW and IVF indexes, made durable. Needs faiss 1.7.3 (docs/adapters.md).
+// FaissIndex: faiss' flat, HNSW and IVF indexes, of vectors or of codes, made durable. Needs faiss 1.7.3 (docs/adapters.md).
 //
 // faiss' own loader trusts its input: it turns a length, a link or a list's number from a file into an address. Here
 // faiss' objects are built from fields that were checked one by one, whether they come from a payload or from one of
@@ -57,9 +57,14 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 /// is the number of candidates that a search in an HNSW index looks at. `SearchParams::probes`, or else `ef`, is the number
 /// of lists that a search in an IVF index looks into. A flat index compares with all vectors and ignores it.
 ///
-/// Components must be finite, and lengths within the bounds of index_support::check_single_precision. The metrics are
-/// euclidean, dot_product and cosine; for the cosine the index keeps the direction of a vector and not its length. A flat index is exact, an HNSW index cannot erase, and an IVF index is
-/// trained when it is made. Several threads may search at the same time. insert_many finds the lists of an IVF index in the
+/// A flat or an IVF index may keep codes of vectors (FaissCode), and any may transform vectors first (FaissTransform). It then
+/// gives back, and measures distances to, what its codes stand for: keeps_vectors() says so. The same vector has the same code
+/// whenever it is inserted, so that a replay of a log makes the same index.
+///
+/// Components must be finite, and lengths within the bounds of index_support::check_single_precision; some codes have bounds
+/// of their own. The metrics are euclidean, dot_product and cosine; for the cosine the index keeps the direction of a vector
+/// and not its length. A flat index of vectors is exact, an HNSW index cannot erase, and an IVF index is trained when it is
+/// made. Several threads may search at the same time. insert_many finds the lists of an IVF index, and makes codes, in the
 /// threads that it is lent, and adds to the other indexes in its own.
 class FaissIndex : public index_support::SlotIndex<FaissIndex> {
  public:
@@ -118,11 +123,13 @@ class FaissIndex : public index_support::SlotIndex<FaissIndex> {
     return {metric, faiss_parts::train(dim, native_metric, config, kept)};
   }
 
-  /// A copy of an index that was made with faiss, with its settings and vectors: an IndexFlat, an IndexHNSWFlat, an
-  /// IndexIVFFlat with a flat quantizer, or an IndexIDMap or IndexIDMap2 around one of them. An IVF index must be
-  /// trained. faiss' numbers of vectors become integer identifiers. The metric is euclidean for an index with L2. For
-  /// an index with the inner product it is dot_product, or cosine if all vectors have length 1. For a large index
-  /// faiss_import takes less memory.
+  /// A copy of an index that was made with faiss, with its settings and vectors or codes: an IndexFlat, an
+  /// IndexScalarQuantizer, an IndexPQ, an IndexHNSWFlat; an IndexIVFFlat, an IndexIVFScalarQuantizer or an IndexIVFPQ with a
+  /// quantizer that is an IndexFlat or an IndexHNSWFlat; an IndexPreTransform of linear maps that keep lengths and
+  /// normalizations before one of them; or an IndexIDMap or IndexIDMap2 around one of these. It must be trained. faiss' numbers
+  /// of vectors become integer identifiers. The metric is euclidean for an index with L2. For an index with the inner product
+  /// it is dot_product, or cosine if all vectors have length 1; of codes and transformed vectors it cannot be known whether
+  /// they had, and the caller is believed. For a large index faiss_import takes less memory.
   ///
   /// Throws IndexError invalid_metric if the index has another metric, invalid_config for an index of another type or
   /// an untrained index.
@@ -143,8 +150,8 @@ class FaissIndex : public index_support::SlotIndex<FaissIndex> {
   std::size_t precompute_tables() { return part_->precompute_tables(); }
 
   /// faiss' object, to look at its settings: an IndexFlat, IndexScalarQuantizer, IndexPQ, IndexHNSWFlat, IndexIVFFlat,
-  /// IndexIVFScalarQuantizer or IndexIVFPQ. Its numbers of vectors are internal to this class. Precondition: this object was
-  /// not moved from.
+  /// IndexIVFScalarQuantizer, IndexIVFPQ, or an IndexPreTransform that shows one of them. Its numbers of vectors are internal
+  /// to this class. Precondition: this object was not moved from.
   [[nodiscard]] const ::faiss::Index& native() const noexcept { return part_->index(); }
 
   /// Writes the payload: layout version 1 | dim 8 | metric 1 | SlotTable | the index in faiss' format, with trained
@@ -349,11 +356,10 @@ static_assert(Upsertable<FaissIndex> && ChecksUpsert<FaissIndex>);
 static_assert(InsertsMany<FaissIndex>);
 static_assert(TrustsNothing<FaissIndex>);
 
-/// Makes an index from the file at `path`, which `faiss::write_index` wrote. The file must hold an IndexFlat, an
-/// IndexHNSWFlat, an IndexIVFFlat with a flat quantizer, or an IndexIDMap or IndexIDMap2 around one of them. The metric
-/// is euclidean for an index with L2. For an index with the inner product it is dot_product, or cosine if all vectors
-/// have length 1. faiss' numbers of vectors become integer identifiers. The file is checked as a payload is. To make
-/// the index durable, in a way that can be run again and then loads it with what was changed since:
+/// Makes an index from the file at `path`, which `faiss::write_index` wrote. The file must hold an index of which FaissIndex
+/// could be a copy; its metric is taken as the constructor takes it. faiss' numbers of vectors become integer identifiers. The
+/// file is checked as a payload is. To make the index durable, in a way that can be run again and then loads it with what was
+/// changed since:
 /// `PersistedIndex<FaissIndex>::load_or_create(config, [] { return faiss_import(path, metric); })`.
 ///
 /// Throws PersistError io if the file cannot be read, truncated_payload if it ends early, invalid_payload if it is
@@ -369,7 +375,7 @@ static_assert(TrustsNothing<FaissIndex>);
 }
 
 /// Writes a file that `faiss::read_index` loads, with the integer identifiers as faiss' numbers and without metadata. A
-/// flat or an HNSW index is written inside an IndexIDMap, an IVF index as it is. The file appears whole or not at all,
+/// flat or an HNSW index is written inside an IndexIDMap, an IVF index as it is. The codes are those of the index. The file appears whole or not at all,
 /// and it is durable when the call returns. The call leaves a lock file `path`.lock beside it.
 ///
 /// Throws IndexError invalid_config for an identifier of bytes, or one beyond faiss' numbers, which have 63 bits;

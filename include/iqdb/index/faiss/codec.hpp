@@ -3,6 +3,7 @@
 
 #include <faiss/Index.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -95,12 +96,9 @@ class FloatCodec final : public Codec {
 inline constexpr float greatest_trained = std::numeric_limits<float>::max() / 16;
 
 [[nodiscard]] inline bool are_moderate(std::span<const float> trained) noexcept {
-  for (const float number : trained) {
-    if (!(number >= -greatest_trained && number <= greatest_trained)) {
-      return false;  // or not a number
-    }
-  }
-  return true;
+  // A NaN is within no bounds.
+  return std::ranges::all_of(trained,
+                             [](float number) { return number >= -greatest_trained && number <= greatest_trained; });
 }
 
 /// Throws IndexError invalid_vector unless what was trained are_moderate.

@@ -4,7 +4,6 @@
 #include <faiss/Index.h>
 #include <faiss/IndexFlat.h>
 #include <faiss/IndexHNSW.h>
-#include <faiss/utils/Heap.h>
 #include <omp.h>
 
 #include <algorithm>

@@ -5,6 +5,7 @@
 #include <faiss/impl/io.h>
 #include <faiss/index_io.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -67,11 +68,11 @@ class Transform {
   /// The vector that is nearest to zero of those that apply() makes this of, but for rounding; of a normalized one, the
   /// direction. Throws std::bad_alloc.
   [[nodiscard]] std::vector<float> reverse(std::vector<float> vector) const {
-    for (auto each = chain_.rbegin(); each != chain_.rend(); ++each) {
-      if (const auto* const linear = dynamic_cast<const ::faiss::LinearTransform*>(each->get())) {
+    std::for_each(chain_.rbegin(), chain_.rend(), [&vector](const auto& each) {
+      if (const auto* const linear = dynamic_cast<const ::faiss::LinearTransform*>(each.get())) {
         vector = multiplied_back(*linear, vector, linear->have_bias);
       }
-    }
+    });
     return vector;
   }
 
