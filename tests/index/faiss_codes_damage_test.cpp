@@ -225,6 +225,13 @@ TEST_CASE("FaissIndex that transforms: a wrong number in a transform is refused"
     CHECK(refused(factors, wrong));
   }
   CHECK(refused(dimensions + 8, std::uint8_t{0}));
+  // The summands of principal components, which no length depends on.
+  const CodedKind principal{"PCA", {.transform = iqdb::FaissTransform::principal}};
+  CHECK_FALSE(is_refused_where(principal, "IxPT", biases + 8, 1.0F));
+  for (const float wrong : {std::numeric_limits<float>::quiet_NaN(), 2e9F}) {
+    CHECK(is_refused_where(principal, "IxPT", biases + 8, wrong));
+  }
+  CHECK(is_refused_where(principal, "IxPT", biases, std::uint64_t{3}));
   // The header of what transforms, and of what is inside.
   CHECK(refused(4, std::int32_t{5}));
   CHECK(refused(8, std::int64_t{7}));

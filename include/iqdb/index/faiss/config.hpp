@@ -12,7 +12,7 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 enum class FaissCode : std::uint8_t {
   floats,           ///< the vector itself (Flat)
   half,             ///< 16 bits a component, up to 65504 (SQfp16)
-  scalar8_direct,   ///< 8 bits a component: whole numbers from 0 to 255, others are cut off to these (SQ8bit_direct)
+  scalar8_direct,   ///< 8 bits a component, from 0 to 255, of which the whole part is kept (SQ8bit_direct)
   scalar8,          ///< 8 bits a component, in a range that is trained for each (SQ8)
   scalar8_uniform,  ///< 8 bits a component, in one range that is trained for all
   scalar6,          ///< 6 bits a component (SQ6)
