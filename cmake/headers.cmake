@@ -203,17 +203,27 @@ set(iqdb_persist_headers
     iqdb/index/hnswlib/joint_insertion.hpp
     iqdb/index/hnswlib/file.hpp
     iqdb/index/hnswlib.hpp
+    iqdb/index/faiss/config.hpp
     iqdb/index/faiss/native.hpp
     iqdb/index/faiss/stream.hpp
     iqdb/index/faiss/selector.hpp
     iqdb/index/faiss/part.hpp
+    iqdb/index/faiss/codec.hpp
+    iqdb/index/faiss/scalar_codec.hpp
+    iqdb/index/faiss/product_codec.hpp
     iqdb/index/faiss/flat_part.hpp
     iqdb/index/faiss/hnsw_graph.hpp
     iqdb/index/faiss/hnsw_insertion.hpp
+    iqdb/index/faiss/hnsw_index.hpp
     iqdb/index/faiss/hnsw_part.hpp
+    iqdb/index/faiss/coarse_quantizer.hpp
+    iqdb/index/faiss/coded_lists.hpp
     iqdb/index/faiss/ivf_lists.hpp
     iqdb/index/faiss/ivf_part.hpp
+    iqdb/index/faiss/transform.hpp
+    iqdb/index/faiss/transformed_part.hpp
     iqdb/index/faiss/parts.hpp
+    iqdb/index/faiss/training.hpp
     iqdb/index/faiss/whole_index.hpp
     iqdb/index/faiss.hpp
     iqdb/index/usearch/config.hpp

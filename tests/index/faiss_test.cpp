@@ -3,7 +3,8 @@
 #include <faiss/IndexHNSW.h>
 #include <faiss/IndexIDMap.h>
 #include <faiss/IndexIVFFlat.h>
-#include <faiss/IndexPQ.h>
+#include <faiss/IndexLSH.h>
+#include <faiss/IndexScalarQuantizer.h>
 #include <faiss/MetaIndexes.h>
 #include <faiss/index_io.h>
 #include <omp.h>
@@ -186,22 +187,20 @@ TEST_CASE("FaissIndex: an index of faiss' that is not trained is refused and tol
 }
 
 TEST_CASE("FaissIndex: an index of another type is refused and told what there is", "[faiss]") {
-  faiss::IndexPQ native(8, 2, 4);
-  native.pq.cp.min_points_per_centroid = 1;
-  native.train(200, joined(random_vectors(200, 8, 1)).data());
+  faiss::IndexLSH native(8, 16);
   const auto error = iqdb_test::index_error_of([&] { return FaissIndex(native, DistanceMetric::euclidean); });
   CHECK(error.kind() == IndexErrorKind::invalid_config);
-  CHECK(mentions(error, "IxPq"));
+  CHECK(mentions(error, "IxHe"));
   CHECK(mentions(error, "IwFl"));
 
-  // Inside of others too: a quantizer that is a graph, a map in a map.
-  faiss::IndexHNSWFlat graph(2, 4);
-  faiss::IndexIVFFlat lists(&graph, 2, 3);
+  // Inside of others too: a quantizer that has codes, a map in a map.
+  faiss::IndexScalarQuantizer codes(2, faiss::ScalarQuantizer::QT_fp16);
+  faiss::IndexIVFFlat lists(&codes, 2, 3);
   lists.cp.min_points_per_centroid = 1;
   lists.quantizer_trains_alone = 2;
   lists.train(50, joined(random_vectors(50, 2, 1)).data());
   CHECK(mentions(iqdb_test::index_error_of([&] { return FaissIndex(lists, DistanceMetric::euclidean); }),
-                 "quantizer is of the type \"IHNf\""));
+                 "quantizer is of the type \"IxSQ\""));
   faiss::IndexFlatL2 flat(2);
   faiss::IndexIDMap inner(&flat);
   faiss::IndexIDMap outer(&inner);

@@ -1,4 +1,4 @@
-// FaissIndex: faiss' flat, HNSW and IVF indexes, made durable. Needs faiss 1.7.3 (docs/adapters.md).
+// FaissIndex: faiss' flat, HNSW and IVF indexes, of vectors or of codes, made durable. Needs faiss 1.7.3 (docs/adapters.md).
 //
 // faiss' own loader trusts its input: it turns a length, a link or a list's number from a file into an address. Here
 // faiss' objects are built from fields that were checked one by one, whether they come from a payload or from one of
@@ -9,6 +9,7 @@
 #include <faiss/impl/io.h>
 #include <faiss/index_io.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -23,14 +24,15 @@
 #include <vector>
 
 #include "iqdb/index.hpp"
+#include "iqdb/index/faiss/config.hpp"
 #include "iqdb/index/faiss/flat_part.hpp"
 #include "iqdb/index/faiss/hnsw_part.hpp"
-#include "iqdb/index/faiss/ivf_part.hpp"
 #include "iqdb/index/faiss/native.hpp"
 #include "iqdb/index/faiss/part.hpp"
 #include "iqdb/index/faiss/parts.hpp"
 #include "iqdb/index/faiss/selector.hpp"
 #include "iqdb/index/faiss/stream.hpp"
+#include "iqdb/index/faiss/training.hpp"
 #include "iqdb/index/faiss/whole_index.hpp"
 #include "iqdb/index/support/argument_checks.hpp"
 #include "iqdb/index/support/direction.hpp"
@@ -55,9 +57,14 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 /// is the number of candidates that a search in an HNSW index looks at. `SearchParams::probes`, or else `ef`, is the number
 /// of lists that a search in an IVF index looks into. A flat index compares with all vectors and ignores it.
 ///
-/// Components must be finite, and lengths within the bounds of index_support::check_single_precision. The metrics are
-/// euclidean, dot_product and cosine; for the cosine the index keeps the direction of a vector and not its length. A flat index is exact, an HNSW index cannot erase, and an IVF index is
-/// trained when it is made. Several threads may search at the same time. insert_many finds the lists of an IVF index in the
+/// A flat or an IVF index may keep codes of vectors (FaissCode), and any may transform vectors first (FaissTransform). It then
+/// gives back, and measures distances to, what its codes stand for: keeps_vectors() says so. The same vector has the same code
+/// whenever it is inserted, so that a replay of a log makes the same index.
+///
+/// Components must be finite, and lengths within the bounds of index_support::check_single_precision; some codes have bounds
+/// of their own. The metrics are euclidean, dot_product and cosine; for the cosine the index keeps the direction of a vector
+/// and not its length. A flat index of vectors is exact, an HNSW index cannot erase, and an IVF index is trained when it is
+/// made. Several threads may search at the same time. insert_many finds the lists of an IVF index, and makes codes, in the
 /// threads that it is lent, and adds to the other indexes in its own.
 class FaissIndex : public index_support::SlotIndex<FaissIndex> {
  public:
@@ -94,27 +101,35 @@ class FaissIndex : public index_support::SlotIndex<FaissIndex> {
   /// that is not finite.
   [[nodiscard]] static FaissIndex ivf(std::size_t dim, DistanceMetric metric, std::size_t lists,
                                       std::span<const float> training, std::size_t probes = 8) {
-    const ::faiss::MetricType native_metric = faiss_parts::metric_for(metric);
+    std::ignore = faiss_parts::metric_for(metric);
     faiss_parts::check_range(dim, 1, faiss_parts::most_dim, "dimension");
     faiss_parts::check_range(lists, 1, faiss_parts::most_vectors, "number of lists");
-    faiss_parts::check_range(probes, 1, faiss_parts::most_vectors, "number of probes");
-    if (training.size() % dim != 0 || training.size() / dim < lists) {
-      throw IndexError(IndexErrorKind::invalid_config,
-                       "cannot train " + std::to_string(lists) + " lists of vectors of dimension " +
-                           std::to_string(dim) + " with " + std::to_string(training.size()) +
-                           " components; give whole vectors, at least one for each list and better 40");
-    }
-    index_support::check_components(training, "training vectors");
-    std::vector<float> memory;
-    const std::span<const float> kept = index_support::directions_for(metric, training, dim, memory);
-    return {metric, faiss_parts::IvfPart::train(dim, native_metric, lists, kept, probes)};
+    return trained(dim, metric, {.lists = lists, .probes = probes}, training);
   }
 
-  /// A copy of an index that was made with faiss, with its settings and vectors: an IndexFlat, an IndexHNSWFlat, an
-  /// IndexIVFFlat with a flat quantizer, or an IndexIDMap or IndexIDMap2 around one of them. An IVF index must be
-  /// trained. faiss' numbers of vectors become integer identifiers. The metric is euclidean for an index with L2. For
-  /// an index with the inner product it is dot_product, or cosine if all vectors have length 1. For a large index
-  /// faiss_import takes less memory.
+  /// An index without vectors, of the kind that `config` says: flat or in lists, of vectors or of codes. `training` trains
+  /// the centroids and the codes. It holds contiguous vectors, at least one for each list and for each of the 2^bits
+  /// centroids of a part of a product code; 40 for each are better. The half and scalar8_direct codes without lists need
+  /// none. Throws as flat() does; IndexError invalid_config for a setting out of its range, or if the vectors are too few or
+  /// the last one is incomplete; invalid_vector for a component that is not finite, or training vectors too large to compute
+  /// with.
+  [[nodiscard]] static FaissIndex trained(std::size_t dim, DistanceMetric metric, const FaissConfig& config,
+                                          std::span<const float> training = {}) {
+    const ::faiss::MetricType native_metric = faiss_parts::metric_for(metric);
+    faiss_parts::check_config(dim, metric, config);
+    faiss_parts::check_training(dim, config, training);
+    std::vector<float> memory;
+    const std::span<const float> kept = index_support::directions_for(metric, training, dim, memory);
+    return {metric, faiss_parts::train(dim, native_metric, config, kept)};
+  }
+
+  /// A copy of an index that was made with faiss, with its settings and vectors or codes: an IndexFlat, an
+  /// IndexScalarQuantizer, an IndexPQ, an IndexHNSWFlat; an IndexIVFFlat, an IndexIVFScalarQuantizer or an IndexIVFPQ with a
+  /// quantizer that is an IndexFlat or an IndexHNSWFlat; an IndexPreTransform of linear maps that keep lengths and
+  /// normalizations before one of them; or an IndexIDMap or IndexIDMap2 around one of these. It must be trained. faiss' numbers
+  /// of vectors become integer identifiers. The metric is euclidean for an index with L2. For an index with the inner product
+  /// it is dot_product, or cosine if all vectors have length 1; of codes and transformed vectors it cannot be known whether
+  /// they had, and the caller is believed. For a large index faiss_import takes less memory.
   ///
   /// Throws IndexError invalid_metric if the index has another metric, invalid_config for an index of another type or
   /// an untrained index.
@@ -123,8 +138,20 @@ class FaissIndex : public index_support::SlotIndex<FaissIndex> {
   /// The type of faiss' index. Precondition: this object was not moved from.
   [[nodiscard]] FaissKind kind() const noexcept { return part_->kind(); }
 
-  /// faiss' object, to look at its settings: an IndexFlat, IndexHNSWFlat or IndexIVFFlat. Its numbers of vectors are
-  /// internal to this class. Precondition: this object was not moved from.
+  /// Whether get(), find() and for_each() give a vector back as it was inserted (by the cosine: its direction). An index of
+  /// codes gives the vector that the code stands for, which is near to it. Precondition: this object was not moved from.
+  [[nodiscard]] bool keeps_vectors() const noexcept { return part_->is_exact(); }
+
+  /// Makes the tables that let searches in an IVF index of product codes by residuals with L2 compute less, as
+  /// faiss::IndexIVFPQ::precompute_table does: lists x parts x 2^bits floats, unless that is more than
+  /// faiss::precomputed_table_max_bytes. Returns their bytes; 0 for an index that has none. They are not saved: call it
+  /// behind each load. It changes no content: `db.tune([](auto& index) { index.precompute_tables(); })`. Throws
+  /// std::bad_alloc, and then there are none. Precondition: this object was not moved from.
+  std::size_t precompute_tables() { return part_->precompute_tables(); }
+
+  /// faiss' object, to look at its settings: an IndexFlat, IndexScalarQuantizer, IndexPQ, IndexHNSWFlat, IndexIVFFlat,
+  /// IndexIVFScalarQuantizer, IndexIVFPQ, or an IndexPreTransform that shows one of them. Its numbers of vectors are internal
+  /// to this class. Precondition: this object was not moved from.
   [[nodiscard]] const ::faiss::Index& native() const noexcept { return part_->index(); }
 
   /// Writes the payload: layout version 1 | dim 8 | metric 1 | SlotTable | the index in faiss' format, with trained
@@ -158,10 +185,26 @@ class FaissIndex : public index_support::SlotIndex<FaissIndex> {
 
   void check_form(std::span<const float> vector, index_support::VectorRole role) const {
     index_support::check_single_precision(vector, role, dim(), metric());
+    if (role != index_support::VectorRole::query && metric() != DistanceMetric::cosine) {
+      check_range_of_codes(vector);
+    }
+  }
+
+  // Codes of some kinds have no numbers beyond a range.
+  void check_range_of_codes(std::span<const float> vector) const {
+    const auto [least, greatest] = part_->range();
+    const auto fits = [least = least, greatest = greatest](float each) { return each >= least && each <= greatest; };
+    if (const auto wrong = std::ranges::find_if_not(vector, fits); wrong != vector.end()) {
+      throw IndexError(IndexErrorKind::invalid_vector,
+                       "component " + std::to_string(wrong - vector.begin()) + " of the vector is " +
+                           index_support::readable(*wrong) + "; the codes of the index are for numbers from " +
+                           index_support::readable(least) + " to " + index_support::readable(greatest) +
+                           "; scale all vectors, or use other codes");
+    }
   }
 
   [[nodiscard]] std::vector<float> kept_form(std::span<const float> vector) const {
-    return index_support::direction_for(metric(), vector);
+    return part_->taken_form(index_support::direction_for(metric(), vector));
   }
 
   void place(const SlotTable::Addition& addition, std::span<const float> vector) {
@@ -170,7 +213,10 @@ class FaissIndex : public index_support::SlotIndex<FaissIndex> {
 
   void place_many(const SlotTable::Additions& additions, std::span<const float> vectors, LentThreads& threads) {
     std::vector<float> memory;
-    part_->add_many(additions, index_support::directions_for(metric(), vectors, dim(), memory), threads);
+    std::vector<float> transformed;
+    part_->add_many(additions,
+                    part_->taken_forms(index_support::directions_for(metric(), vectors, dim(), memory), transformed),
+                    threads);
   }
 
   void check_remove(std::size_t slot) const { part_->check_remove(slots_.id(slot)); }
@@ -202,7 +248,6 @@ class FaissIndex : public index_support::SlotIndex<FaissIndex> {
   [[nodiscard]] std::vector<std::vector<Found>> near_many(std::span<const float> queries, std::size_t most,
                                                           const SearchParams& params) const {
     std::vector<std::vector<Found>> found;
-    found.reserve(queries.size() / dim());
     for (const std::vector<Id>& slots : part_->search_many(queries, most, width_of(params))) {
       found.push_back(found_in(slots));
     }
@@ -224,7 +269,25 @@ class FaissIndex : public index_support::SlotIndex<FaissIndex> {
   }
 
   [[nodiscard]] auto vectors() const noexcept {
-    return [this](std::size_t slot) { return part_->vector(slot); };
+    return [this, memory = std::vector<float>()](std::size_t slot) mutable { return part_->vector(slot, memory); };
+  }
+
+  // The vectors as get() gives them back.
+  [[nodiscard]] auto held_vectors() const noexcept {
+    return [this, memory = std::vector<float>()](std::size_t slot) mutable { return part_->inserted(slot, memory); };
+  }
+
+  // A code of a direction stands for a vector of about the length 1. As to faiss, its product with the direction of the
+  // query is the cosine: a search that asks faiss and one that compares with all then have the same order.
+  void rank_found(std::vector<Found>& found, std::size_t most, std::span<const float> query) const {
+    if (metric() != DistanceMetric::cosine || keeps_vectors()) {
+      index_support::rank(found, most, metric(), query, vectors());
+      return;
+    }
+    index_support::rank(found, most, DistanceMetric::dot_product, query, vectors());
+    for (Found& each : found) {
+      each.distance += 1.0F;
+    }
   }
 
   [[nodiscard]] static FaissIndex decode(Reader& reader) {
@@ -293,11 +356,10 @@ static_assert(Upsertable<FaissIndex> && ChecksUpsert<FaissIndex>);
 static_assert(InsertsMany<FaissIndex>);
 static_assert(TrustsNothing<FaissIndex>);
 
-/// Makes an index from the file at `path`, which `faiss::write_index` wrote. The file must hold an IndexFlat, an
-/// IndexHNSWFlat, an IndexIVFFlat with a flat quantizer, or an IndexIDMap or IndexIDMap2 around one of them. The metric
-/// is euclidean for an index with L2. For an index with the inner product it is dot_product, or cosine if all vectors
-/// have length 1. faiss' numbers of vectors become integer identifiers. The file is checked as a payload is. To make
-/// the index durable, in a way that can be run again and then loads it with what was changed since:
+/// Makes an index from the file at `path`, which `faiss::write_index` wrote. The file must hold an index of which FaissIndex
+/// could be a copy; its metric is taken as the constructor takes it. faiss' numbers of vectors become integer identifiers. The
+/// file is checked as a payload is. To make the index durable, in a way that can be run again and then loads it with what was
+/// changed since:
 /// `PersistedIndex<FaissIndex>::load_or_create(config, [] { return faiss_import(path, metric); })`.
 ///
 /// Throws PersistError io if the file cannot be read, truncated_payload if it ends early, invalid_payload if it is
@@ -313,7 +375,7 @@ static_assert(TrustsNothing<FaissIndex>);
 }
 
 /// Writes a file that `faiss::read_index` loads, with the integer identifiers as faiss' numbers and without metadata. A
-/// flat or an HNSW index is written inside an IndexIDMap, an IVF index as it is. The file appears whole or not at all,
+/// flat or an HNSW index is written inside an IndexIDMap, an IVF index as it is. The codes are those of the index. The file appears whole or not at all,
 /// and it is durable when the call returns. The call leaves a lock file `path`.lock beside it.
 ///
 /// Throws IndexError invalid_config for an identifier of bytes, or one beyond faiss' numbers, which have 63 bits;

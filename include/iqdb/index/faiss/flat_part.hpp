@@ -1,8 +1,11 @@
-// FlatPart: faiss' flat index. Invariant: vectors are contiguous, and no slot is free.
+// FlatPart: faiss' flat indexes, of vectors or of codes. Invariant: the codes are contiguous, and no slot is free.
 #pragma once
 
 #include <faiss/Index.h>
 #include <faiss/IndexFlat.h>
+#include <faiss/IndexFlatCodes.h>
+#include <faiss/IndexPQ.h>
+#include <faiss/IndexScalarQuantizer.h>
 
 #include <algorithm>
 #include <cstddef>
@@ -12,11 +15,16 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
+#include "iqdb/index/faiss/codec.hpp"
 #include "iqdb/index/faiss/native.hpp"
 #include "iqdb/index/faiss/part.hpp"
+#include "iqdb/index/faiss/product_codec.hpp"
+#include "iqdb/index/faiss/scalar_codec.hpp"
+#include "iqdb/index/faiss/stream.hpp"
 #include "iqdb/index/support/slot_table.hpp"
 #include "iqdb/insert_many.hpp"
 #include "iqdb/persist/bytes/stream.hpp"
@@ -26,31 +34,61 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 namespace faiss_parts {
 
-/// IndexFlat: the slot of a vector is its position.
+/// IndexFlat, IndexScalarQuantizer or IndexPQ: the slot of a vector is its position.
 class FlatPart final : public Part {
  public:
-  explicit FlatPart(std::unique_ptr<::faiss::IndexFlat> index) : index_(std::move(index)) {}
+  /// Precondition: the codec is that of the index, which is trained.
+  FlatPart(std::unique_ptr<::faiss::IndexFlatCodes> index, std::unique_ptr<Codec> codec)
+      : index_(std::move(index)), codec_(std::move(codec)) {}
 
-  /// An empty index. Precondition: the dimension is in range.
+  /// An index of vectors.
+  [[nodiscard]] static std::unique_ptr<FlatPart> of(std::unique_ptr<::faiss::IndexFlat> index) {
+    const auto dim = static_cast<std::size_t>(index->d);
+    return std::make_unique<FlatPart>(std::move(index), std::make_unique<FloatCodec>(dim));
+  }
+
+  /// An empty index of vectors. Precondition: the dimension is in range.
   [[nodiscard]] static std::unique_ptr<FlatPart> make(std::size_t dim, ::faiss::MetricType metric) {
-    return std::make_unique<FlatPart>(std::make_unique<::faiss::IndexFlat>(static_cast<Id>(dim), metric));
+    return of(std::make_unique<::faiss::IndexFlat>(static_cast<Id>(dim), metric));
   }
 
   [[nodiscard]] FaissKind kind() const noexcept override { return FaissKind::flat; }
   [[nodiscard]] const ::faiss::Index& index() const noexcept override { return *index_; }
+  [[nodiscard]] bool is_exact() const noexcept override { return codec_->is_exact(); }
+  [[nodiscard]] std::pair<float, float> range() const noexcept override { return codec_->range(); }
 
-  [[nodiscard]] std::span<const float> vector(std::size_t slot) const override {
-    return vector_at(index_->codes, slot, static_cast<std::size_t>(index_->d));
+  [[nodiscard]] std::span<const float> vector(std::size_t slot, std::vector<float>& memory) const override {
+    if (codec_->is_exact()) {
+      return vector_at(index_->codes, slot, codec_->dim());
+    }
+    memory.resize(codec_->dim());
+    codec_->decode(index_->codes.data() + slot * index_->code_size, memory.data());
+    return memory;
   }
 
-  void add(std::size_t /*slot*/, std::span<const float> vector) override {
-    guarded([&] { index_->add(1, vector.data()); });
-  }
+  void add(std::size_t /*slot*/, std::span<const float> vector) override { append(1, vector); }
 
   // No slot is free, so the rows follow one another here as well.
-  void add_many(const SlotTable::Additions& additions, std::span<const float> vectors,
-                LentThreads& /*threads*/) override {
-    guarded([&] { index_->add(static_cast<Id>(additions.size()), vectors.data()); });
+  void add_many(const SlotTable::Additions& additions, std::span<const float> vectors, LentThreads& threads) override {
+    if (codec_->is_exact()) {
+      append(additions.size(), vectors);
+      return;
+    }
+    const std::size_t rows = additions.size();
+    const std::size_t before = index_->codes.size();
+    const std::size_t code_size = index_->code_size;
+    index_->codes.resize(before + rows * code_size);
+    try {
+      threads.each((rows + rows_at_once - 1) / rows_at_once, [&](std::size_t number) {
+        for (std::size_t row = number * rows_at_once; row < std::min(rows, (number + 1) * rows_at_once); ++row) {
+          encode(vectors.data() + row * codec_->dim(), index_->codes.data() + before + row * code_size);
+        }
+      });
+    } catch (...) {
+      index_->codes.resize(before);
+      throw;
+    }
+    index_->ntotal += static_cast<Id>(rows);
   }
 
   void remove(SlotTable& slots, std::size_t slot) override {
@@ -69,15 +107,22 @@ class FlatPart final : public Part {
 
   [[nodiscard]] std::vector<Id> search(std::span<const float> query, std::size_t most,
                                        std::optional<std::size_t> /*width*/) const override {
-    return labels_of(*index_, query, most).front();
+    return codec_->nearest(*index_, index_->codes, query, most);
   }
 
-  // faiss compares many queries by a product of matrices, whose rounding may take a vector for nearer than one that is nearer
-  // by less than that. A few more than are asked for therefore come along.
+  // faiss compares many queries with vectors by a product of matrices, whose rounding may take a vector for nearer than one
+  // that is nearer by less than that. A few more than are asked for therefore come along.
   [[nodiscard]] std::vector<std::vector<Id>> search_many(std::span<const float> queries, std::size_t most,
-                                                         std::optional<std::size_t> /*width*/) const override {
-    constexpr std::size_t few = 8;
-    return labels_of(*index_, queries, std::min(most + few, static_cast<std::size_t>(index_->ntotal)));
+                                                         std::optional<std::size_t> width) const override {
+    if (codec_->is_exact()) {
+      constexpr std::size_t few = 8;
+      return labels_of(*index_, queries, std::min(most + few, static_cast<std::size_t>(index_->ntotal)));
+    }
+    std::vector<std::vector<Id>> found;
+    for (std::size_t at = 0; at < queries.size(); at += codec_->dim()) {
+      found.push_back(search(queries.subspan(at, codec_->dim()), most, width));
+    }
+    return found;
   }
 
   void take_slots(const Reader& reader, std::size_t slots, const std::function<std::size_t(Id)>& slot_of) override {
@@ -90,8 +135,80 @@ class FlatPart final : public Part {
     export_in_map(writer, number_of);
   }
 
+  /// Reads a flat index of codes that follows its tag: header | what was trained | the codes with the count of their bytes
+  /// before them; a product quantizer also has the way to search 4 | whether signs are codes 1 | a Hamming distance 4.
+  [[nodiscard]] static std::unique_ptr<FlatPart> read_codes(Reader& reader, std::uint32_t type) {
+    const Header header = read_head(reader);
+    if (type == flat_scalar_tag) {
+      auto index = std::make_unique<::faiss::IndexScalarQuantizer>();
+      take_header(*index, header);
+      index->sq = read_scalar_quantizer(reader, header.dim);
+      index->code_size = index->sq.code_size;
+      auto codec = std::make_unique<ScalarCodec>(index->sq);
+      read_codes_of(reader, *index, *codec, header.vectors);
+      return std::make_unique<FlatPart>(std::move(index), std::move(codec));
+    }
+    auto index = std::make_unique<::faiss::IndexPQ>();
+    take_header(*index, header);
+    index->pq = read_product_quantizer(reader, header.dim);
+    index->code_size = index->pq.code_size;
+    auto codec = std::make_unique<ProductCodec>(index->pq);
+    read_codes_of(reader, *index, *codec, header.vectors);
+    const auto search_type = reader.read_le<std::int32_t>();
+    const auto signs = reader.read_le<std::uint8_t>();
+    if (search_type != ::faiss::IndexPQ::ST_PQ || signs > 1) {
+      fail(
+          reader,
+          "it is stated to be searched by the method " + std::to_string(search_type) + ", with signs " +
+              std::to_string(signs) +
+              "; supported is 0, the distance from the query to the codes: set search_type to ST_PQ, and save it anew");
+    }
+    index->search_type = ::faiss::IndexPQ::ST_PQ;
+    index->encode_signs = signs == 1;
+    index->polysemous_ht = reader.read_le<std::int32_t>();
+    return std::make_unique<FlatPart>(std::move(index), std::move(codec));
+  }
+
  private:
-  std::unique_ptr<::faiss::IndexFlat> index_;
+  static constexpr std::size_t rows_at_once = 16;
+
+  static void read_codes_of(Reader& reader, ::faiss::IndexFlatCodes& index, const Codec& codec, std::size_t vectors) {
+    const auto bytes = reader.read_le<std::uint64_t>();
+    if (bytes != std::uint64_t{vectors} * index.code_size) {
+      fail(reader, "a flat index of " + std::to_string(vectors) + " codes of " + std::to_string(index.code_size) +
+                       " bytes is stated to have " + std::to_string(bytes) + " bytes in all");
+    }
+    index.codes = reader.read_vector<std::uint8_t>(bytes);
+    require_finite_codes(reader, codec, index.codes, index.code_size, "the vector at position ",
+                         [](std::size_t at) { return at; });
+  }
+
+  void encode(const float* vector, std::uint8_t* code) const {
+    codec_->encode(vector, code);
+    check_code(*codec_, code);
+  }
+
+  // Vectors of floats, or one vector of any kind.
+  void append(std::size_t rows, std::span<const float> vectors) {
+    const std::size_t before = index_->codes.size();
+    const std::size_t more = rows * index_->code_size;
+    if (codec_->is_exact()) {
+      const auto* const bytes = reinterpret_cast<const std::uint8_t*>(vectors.data());
+      index_->codes.insert(index_->codes.end(), bytes, bytes + more);
+    } else {
+      index_->codes.resize(before + more);
+      try {
+        encode(vectors.data(), index_->codes.data() + before);
+      } catch (...) {
+        index_->codes.resize(before);
+        throw;
+      }
+    }
+    index_->ntotal += static_cast<Id>(rows);
+  }
+
+  std::unique_ptr<::faiss::IndexFlatCodes> index_;
+  std::unique_ptr<Codec> codec_;
 };
 
 }  // namespace faiss_parts

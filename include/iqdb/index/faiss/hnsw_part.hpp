@@ -4,7 +4,6 @@
 #include <faiss/Index.h>
 #include <faiss/IndexFlat.h>
 #include <faiss/IndexHNSW.h>
-#include <faiss/utils/Heap.h>
 #include <omp.h>
 
 #include <algorithm>
@@ -21,6 +20,7 @@
 #include <vector>
 
 #include "iqdb/index/faiss/hnsw_graph.hpp"
+#include "iqdb/index/faiss/hnsw_index.hpp"
 #include "iqdb/index/faiss/hnsw_insertion.hpp"
 #include "iqdb/index/faiss/native.hpp"
 #include "iqdb/index/faiss/part.hpp"
@@ -56,7 +56,7 @@ class HnswPart final : public Part {
   [[nodiscard]] FaissKind kind() const noexcept override { return FaissKind::hnsw; }
   [[nodiscard]] const ::faiss::Index& index() const noexcept override { return *index_; }
 
-  [[nodiscard]] std::span<const float> vector(std::size_t slot) const override {
+  [[nodiscard]] std::span<const float> vector(std::size_t slot, std::vector<float>& /*memory*/) const override {
     return vector_at(storage().codes, slot, static_cast<std::size_t>(index_->d));
   }
 
@@ -95,7 +95,7 @@ class HnswPart final : public Part {
   [[nodiscard]] std::vector<Id> search(std::span<const float> query, std::size_t most,
                                        std::optional<std::size_t> width) const override {
     ::faiss::VisitedTable visited(static_cast<int>(index_->ntotal));
-    return nearest_to(query, most, width, visited);
+    return nearest_in_graph(*index_, query, most, width, visited).labels;
   }
 
   // faiss 1.7.3 cannot ask a selector in a graph, so the walk is ours.
@@ -128,7 +128,7 @@ class HnswPart final : public Part {
     found.reserve(queries.size() / dim);
     ::faiss::VisitedTable visited(static_cast<int>(index_->ntotal));
     for (std::size_t at = 0; at < queries.size(); at += dim) {
-      found.push_back(nearest_to(queries.subspan(at, dim), most, width, visited));
+      found.push_back(nearest_in_graph(*index_, queries.subspan(at, dim), most, width, visited).labels);
     }
     return found;
   }
@@ -143,30 +143,9 @@ class HnswPart final : public Part {
     export_in_map(writer, number_of);
   }
 
-  /// Reads a graph that follows its tag: header | probabilities of levels, sums of links up to each level, levels,
-  /// begins of links, links, each with its count before it | entry node, highest level, candidates of an insertion and
-  /// of a search, width of the search above the lowest level | a flat index.
+  /// Reads a graph that follows its tag, as read_hnsw does.
   [[nodiscard]] static std::unique_ptr<HnswPart> read(Reader& reader) {
-    const Header header = read_head(reader);
-    // Everything it is made with is replaced.
-    auto index = std::make_unique<::faiss::IndexHNSWFlat>(static_cast<int>(header.dim), 2, header.metric);
-    read_graph(reader, index->hnsw, header.vectors);
-
-    const auto storage_tag = reader.read_le<std::uint32_t>();
-    if (!is_flat(storage_tag)) {
-      fail_unsupported(reader, storage_tag, "the index in which the graph's vectors are");
-    }
-    const std::unique_ptr<::faiss::IndexFlat> vectors = read_flat(reader, storage_tag);
-    if (header_of(*vectors) != header) {
-      fail(reader, "a graph of " + std::to_string(header.vectors) + " vectors of " + std::to_string(header.dim) +
-                       " components by " + name_of(header.metric) + " has " + std::to_string(vectors->ntotal) + " of " +
-                       std::to_string(vectors->d) + " by " + name_of(vectors->metric_type));
-    }
-    index->ntotal = static_cast<Id>(header.vectors);
-    index->storage->ntotal = index->ntotal;
-    // NOLINTNEXTLINE(*-static-cast-downcast): made here
-    static_cast<::faiss::IndexFlat*>(index->storage)->codes = std::move(vectors->codes);
-    return std::make_unique<HnswPart>(std::move(index));
+    return std::make_unique<HnswPart>(read_hnsw(reader));
   }
 
  private:
@@ -207,36 +186,6 @@ class HnswPart final : public Part {
     return std::min(std::max(width.value_or(usual), most), static_cast<std::size_t>(index_->ntotal));
   }
 
-  // Does what IndexHNSW::search does for one query, with three differences. A shortage of memory throws, while in faiss'
-  // parallel region it would end the process. faiss' statistics of all searches, which have no lock, stay as they are.
-  // Nothing is found where a distance is not a number. `visited` shows no visits, before and after.
-  [[nodiscard]] std::vector<Id> nearest_to(std::span<const float> query, std::size_t most,
-                                           std::optional<std::size_t> width, ::faiss::VisitedTable& visited) const {
-    const auto usual = static_cast<std::size_t>(index_->hnsw.efSearch);
-    const std::size_t candidates = candidates_for(most, width);
-    ::faiss::SearchParametersHNSW parameters;
-    parameters.efSearch = static_cast<int>(candidates);
-    // faiss 1.7.3 keeps as many candidates as the index's own setting or the number of results, whichever is more.
-    const std::size_t results = candidates > usual ? candidates : most;
-    std::vector<float> distances(results);
-    std::vector<Id> labels(results);
-    ::faiss::maxheap_heapify(results, distances.data(), labels.data());
-    Farness farness(storage());
-    farness.set_query(query.data());
-    guarded([&] {
-      std::ignore = index_->hnsw.search(farness, static_cast<int>(results), labels.data(), distances.data(), visited,
-                                        &parameters);
-    });
-    visited.advance();
-    if (!farness.all_numbers()) {
-      return {};
-    }
-    ::faiss::maxheap_reorder(results, distances.data(), labels.data());
-    std::erase(labels, no_label);
-    labels.resize(std::min(labels.size(), most));
-    return labels;
-  }
-
   // The node of the least distance that links lead to through the upper levels.
   [[nodiscard]] int descend(Farness& farness) const {
     const ::faiss::HNSW& graph = index_->hnsw;
@@ -260,13 +209,8 @@ class HnswPart final : public Part {
     return nearest;
   }
 
-  // The index was made here, so its storage is an IndexFlat.
-  [[nodiscard]] const ::faiss::IndexFlat& storage() const {
-    return *static_cast<const ::faiss::IndexFlat*>(index_->storage);  // NOLINT(*-static-cast-downcast)
-  }
-  [[nodiscard]] ::faiss::IndexFlat& storage() {
-    return *static_cast<::faiss::IndexFlat*>(index_->storage);  // NOLINT(*-static-cast-downcast)
-  }
+  [[nodiscard]] const ::faiss::IndexFlat& storage() const { return storage_of(*index_); }
+  [[nodiscard]] ::faiss::IndexFlat& storage() { return storage_of(*index_); }
 
   [[nodiscard]] int level_of(std::size_t node) const {
     double draw = index_support::drawn_number(node);

@@ -1,8 +1,8 @@
-// The lists of faiss' IVF index in its stream: a map from numbers to positions | the number of lists | their sizes |
-// for each list its vectors and their numbers.
+// The lists of faiss' IVF index in its stream: a map from numbers to positions | what was trained | the number of lists |
+// their sizes | for each list its codes and the numbers of their vectors.
 #pragma once
 
-#include <faiss/IndexIVFFlat.h>
+#include <faiss/IndexIVF.h>
 #include <faiss/invlists/DirectMap.h>
 #include <faiss/invlists/InvertedLists.h>
 
@@ -13,6 +13,7 @@
 #include <tuple>
 #include <vector>
 
+#include "iqdb/index/faiss/codec.hpp"
 #include "iqdb/index/faiss/native.hpp"
 #include "iqdb/index/faiss/stream.hpp"
 #include "iqdb/persist/bytes/stream.hpp"
@@ -70,8 +71,10 @@ inline void skip_direct_map(Reader& reader) {
   return sizes;
 }
 
-/// Reads the lists. Throws PersistError invalid_payload if they do not hold the vectors that the index states.
-inline void read_lists(Reader& reader, const ::faiss::IndexIVFFlat& index, ::faiss::ArrayInvertedLists& lists) {
+/// Reads the lists, which hold the codes of `codec`. Throws PersistError invalid_payload if they do not hold the vectors that
+/// the index states.
+inline void read_lists(Reader& reader, const ::faiss::IndexIVF& index, const Codec& codec,
+                       ::faiss::ArrayInvertedLists& lists) {
   if (const auto type = reader.read_le<std::uint32_t>(); type != lists_tag) {
     fail(reader, "its lists are of the type \"" + letters_of(type) + R"("; supported is "ilar": lists in memory)");
   }
@@ -96,19 +99,22 @@ inline void read_lists(Reader& reader, const ::faiss::IndexIVFFlat& index, ::fai
   }
   for (std::size_t list = 0; list < sizes.size(); ++list) {
     const auto size = static_cast<std::size_t>(sizes[list]);
-    const auto dim = static_cast<std::size_t>(index.d);
-    lists.codes[list] = reader.read_vector<std::uint8_t>(size * dim * sizeof(float));
+    lists.codes[list] = reader.read_vector<std::uint8_t>(size * index.code_size);
     lists.ids[list] = reader.read_vector<Id>(size);
-    require_finite(reader, lists.codes[list], size, dim, "the vector with the number ",
-                   [&ids = lists.ids[list]](std::size_t at) { return ids[at]; });
+    require_finite_codes(reader, codec, lists.codes[list], index.code_size, "the vector with the number ",
+                         [&ids = lists.ids[list]](std::size_t at) { return ids[at]; });
   }
 }
 
-/// Writes the map and the lists as faiss does, with `number_of(slot)` as the numbers of vectors.
-inline void write_lists(Writer& writer, const ::faiss::IndexIVFFlat& index, const ::faiss::ArrayInvertedLists& lists,
-                        const std::function<Id(std::size_t)>& number_of) {
-  writer.write_le(std::uint8_t{0});   // the map from numbers to positions: none
+/// Writes the map from numbers to positions as faiss does: none.
+inline void write_direct_map(Writer& writer) {
+  writer.write_le(std::uint8_t{0});
   writer.write_le(std::uint64_t{0});  // its size
+}
+
+/// Writes the lists as faiss does, with `number_of(slot)` as the numbers of vectors.
+inline void write_lists(Writer& writer, const ::faiss::IndexIVF& index, const ::faiss::ArrayInvertedLists& lists,
+                        const std::function<Id(std::size_t)>& number_of) {
   writer.write_le(lists_tag);
   writer.write_le(std::uint64_t{index.nlist});
   writer.write_le(std::uint64_t{index.code_size});

@@ -6,11 +6,9 @@
 #include <faiss/impl/FaissException.h>
 #include <omp.h>
 
-#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <iterator>
 #include <limits>
 #include <span>
 #include <string>
@@ -109,11 +107,17 @@ class OneThread {
   int before_ = omp_get_max_threads();
 };
 
-/// The labels that the search of a flat index finds for each of `queries`, which lie one behind the other: nearest first,
-/// without no_label. A distance that is not a number, as the product of huge vectors may be, is none to faiss, so that fewer
-/// may be found.
-[[nodiscard]] inline std::vector<std::vector<Id>> labels_of(const ::faiss::Index& flat, std::span<const float> queries,
-                                                            std::size_t most) {
+/// What a search of faiss' found for one query, nearest first: labels, and faiss' distances of them.
+struct Nearest {
+  std::vector<Id> labels;
+  std::vector<float> distances;
+};
+
+/// What the search of a flat index finds for each of `queries`, which lie one behind the other: nearest first, without
+/// no_label. A distance that is not a number, as the product of huge vectors may be, is none to faiss, so that fewer may be
+/// found.
+[[nodiscard]] inline std::vector<Nearest> nearest_in_flat(const ::faiss::Index& flat, std::span<const float> queries,
+                                                          std::size_t most) {
   const std::size_t count = queries.size() / static_cast<std::size_t>(flat.d);
   std::vector<float> distances(count * most);
   std::vector<Id> labels(count * most, no_label);
@@ -121,12 +125,26 @@ class OneThread {
   guarded([&] {
     flat.search(static_cast<Id>(count), queries.data(), static_cast<Id>(most), distances.data(), labels.data());
   });
-  std::vector<std::vector<Id>> found(count);
+  std::vector<Nearest> found(count);
   for (std::size_t query = 0; query < count; ++query) {
-    const auto own = std::span<const Id>(labels).subspan(query * most, most);
-    std::ranges::copy_if(own, std::back_inserter(found[query]), [](Id label) { return label != no_label; });
+    for (std::size_t at = query * most; at < (query + 1) * most; ++at) {
+      if (labels[at] != no_label) {
+        found[query].labels.push_back(labels[at]);
+        found[query].distances.push_back(distances[at]);
+      }
+    }
   }
   return found;
+}
+
+/// The labels of what nearest_in_flat finds.
+[[nodiscard]] inline std::vector<std::vector<Id>> labels_of(const ::faiss::Index& flat, std::span<const float> queries,
+                                                            std::size_t most) {
+  std::vector<std::vector<Id>> labels;
+  for (Nearest& nearest : nearest_in_flat(flat, queries, most)) {
+    labels.push_back(std::move(nearest.labels));
+  }
+  return labels;
 }
 
 }  // namespace faiss_parts

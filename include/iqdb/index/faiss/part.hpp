@@ -6,10 +6,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <optional>
 #include <span>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "iqdb/index/faiss/native.hpp"
@@ -25,9 +27,9 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 /// Which of faiss' indexes a FaissIndex holds.
 enum class FaissKind : std::uint8_t {
-  flat,  ///< every vector, compared one by one: exact
+  flat,  ///< every vector, or its code, compared one by one
   hnsw,  ///< a graph; nothing can be erased from it
-  ivf,   ///< lists of vectors around trained centroids
+  ivf,   ///< lists of vectors, or of their codes, around trained centroids
 };
 
 namespace faiss_parts {
@@ -45,8 +47,31 @@ class Part {
   /// faiss' object.
   [[nodiscard]] virtual const ::faiss::Index& index() const noexcept = 0;
 
-  /// The vector in a slot that is taken.
-  [[nodiscard]] virtual std::span<const float> vector(std::size_t slot) const = 0;
+  /// Whether it keeps vectors as they were added, and not codes of them.
+  [[nodiscard]] virtual bool is_exact() const noexcept { return true; }
+
+  /// The components of vectors that it has codes for, from the first to the second.
+  [[nodiscard]] virtual std::pair<float, float> range() const noexcept {
+    return {std::numeric_limits<float>::lowest(), std::numeric_limits<float>::max()};
+  }
+
+  /// The vector in a slot that is taken, or the one that its code stands for, which is put into `memory`.
+  [[nodiscard]] virtual std::span<const float> vector(std::size_t slot, std::vector<float>& memory) const = 0;
+
+  /// A vector in the form in which add() and search() take it, and vector() returns it. Throws IndexError invalid_vector for
+  /// one that has none; std::bad_alloc.
+  [[nodiscard]] virtual std::vector<float> taken_form(std::vector<float> vector) const { return vector; }
+
+  /// taken_form of the vectors of rows, in `memory`; or `vectors` themselves.
+  [[nodiscard]] virtual std::span<const float> taken_forms(std::span<const float> vectors,
+                                                           std::vector<float>& /*memory*/) const {
+    return vectors;
+  }
+
+  /// The vector in a slot that is taken in the form in which it was inserted, as far as that is known.
+  [[nodiscard]] virtual std::span<const float> inserted(std::size_t slot, std::vector<float>& memory) const {
+    return vector(slot, memory);
+  }
 
   /// Adds a vector in a slot. If it throws, nothing has changed.
   virtual void add(std::size_t slot, std::span<const float> vector) = 0;
@@ -66,6 +91,10 @@ class Part {
 
   /// Makes room for so many vectors in all. Throws std::bad_alloc.
   virtual void reserve(std::size_t vectors) = 0;
+
+  /// Makes the tables of an index of product codes that make searches faster, and returns their bytes; 0 for an index that
+  /// has none. Throws std::bad_alloc.
+  virtual std::size_t precompute_tables() { return 0; }
 
   /// The slots of at most `most` vectors that are found to be near. `width` is how many candidates or lists to look at, if
   /// the caller said so.

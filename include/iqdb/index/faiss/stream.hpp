@@ -41,6 +41,11 @@ inline constexpr std::uint32_t flat_ip_tag = tag("IxFI");
 inline constexpr std::uint32_t flat_tag = tag("IxFl");
 inline constexpr std::uint32_t hnsw_tag = tag("IHNf");
 inline constexpr std::uint32_t ivf_tag = tag("IwFl");
+inline constexpr std::uint32_t flat_scalar_tag = tag("IxSQ");
+inline constexpr std::uint32_t flat_product_tag = tag("IxPq");
+inline constexpr std::uint32_t ivf_scalar_tag = tag("IwSq");
+inline constexpr std::uint32_t ivf_product_tag = tag("IwPQ");
+inline constexpr std::uint32_t transformed_tag = tag("IxPT");
 inline constexpr std::uint32_t map_tag = tag("IxMp");
 inline constexpr std::uint32_t two_way_map_tag = tag("IxM2");
 inline constexpr std::uint32_t lists_tag = tag("ilar");
@@ -80,10 +85,12 @@ class WriterAdapter final : public ::faiss::IOWriter {
 
 [[noreturn, gnu::cold, gnu::noinline]] inline void fail_unsupported(const Reader& reader, std::uint32_t found,
                                                                     std::string_view where) {
-  fail(reader, std::string(where) + " is of the type \"" + letters_of(found) +
-                   "\", which is not supported; supported are flat (IxF2, IxFI, IxFl), HNSW over flat (IHNf), IVF of "
-                   "flat vectors with a flat quantizer (IwFl), and one id map around these (IxMp, IxM2); build the "
-                   "index anew as one of them");
+  fail(reader,
+       std::string(where) + " is of the type \"" + letters_of(found) +
+           "\", which is not supported; supported are flat vectors (IxF2, IxFI, IxFl), scalar and product "
+           "quantizers (IxSQ, IxPq), HNSW over flat (IHNf), IVF of these vectors and codes with a quantizer that "
+           "is flat or HNSW (IwFl, IwSq, IwPQ), a transform before one of these (IxPT), and one id map around these "
+           "(IxMp, IxM2); build the index anew as one of them");
 }
 
 /// The header that follows the tag of every index in the stream.
@@ -188,6 +195,14 @@ inline void require_metric(const Reader& reader, const ::faiss::Index& index, Di
   return {.dim = static_cast<std::size_t>(index.d),
           .vectors = static_cast<std::size_t>(index.ntotal),
           .metric = index.metric_type};
+}
+
+/// Gives an index that was made without arguments what its header says.
+inline void take_header(::faiss::Index& index, const Header& header) {
+  index.d = static_cast<int>(header.dim);
+  index.ntotal = static_cast<Id>(header.vectors);
+  index.metric_type = header.metric;
+  index.is_trained = true;
 }
 
 /// Lets faiss write an index as it would write it to its own file.

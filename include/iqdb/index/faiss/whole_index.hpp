@@ -90,9 +90,11 @@ class Numbers {
     index.slots.append(id, {});
     return index.slots.slots() - 1;
   });
-  if (metric == DistanceMetric::cosine) {
-    index_support::require_directions(reader, index.slots, "faiss",
-                                      [&index](std::size_t slot) { return index.part->vector(slot); });
+  // Of codes it cannot be known whether they were made of directions.
+  if (metric == DistanceMetric::cosine && index.part->is_exact()) {
+    index_support::require_directions(
+        reader, index.slots, "faiss",
+        [&index, memory = std::vector<float>()](std::size_t slot) mutable { return index.part->vector(slot, memory); });
   }
   index_support::require_end(reader, "faiss");
   return index;

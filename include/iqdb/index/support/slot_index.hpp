@@ -51,9 +51,12 @@ namespace index_support {
 ///   less work to compare with each admitted one; by default as for a graph
 /// - if it likes, `queries_together`: a static constant, for how many queries the library searches in one call; and then
 ///   `near_many(queries, most, params)`, which does so and returns what near() returns for each
+/// - if it likes, `rank_found(found, most, query)`: measures the distances of these from the query in its kept form, and keeps
+///   the nearest `most`, in order; by default with distance() and vectors()
 /// - `reserve_vectors(vectors)`: makes room in the library for so many in all
 /// - `vectors()`: a function object that returns the vector in a taken slot, as a span that is valid until its next
 ///   call
+/// - if it likes, `held_vectors()`: as vectors(), in the form in which they are given back; by default that of vectors()
 /// - `decode(reader)`, static: makes the index from a payload
 template <class Derived>
 class SlotIndex : public InsertOverloads<SlotIndex<Derived>>,
@@ -199,7 +202,7 @@ class SlotIndex : public InsertOverloads<SlotIndex<Derived>>,
   /// `std::span<const float>` that is valid during the call, and a `const std::optional<Metadata>&`.
   template <class Visit>
   void for_each(Visit&& visit) const {
-    auto vector_in = derived().vectors();
+    auto vector_in = derived().held_vectors();
     for (std::size_t slot = 0; slot < slots_.slots(); ++slot) {
       if (!slots_.is_free(slot)) {
         slots_.with_id(slot, [&](const VectorId& id) {
@@ -223,11 +226,14 @@ class SlotIndex : public InsertOverloads<SlotIndex<Derived>>,
 
   [[nodiscard]] const SlotIndex& content() const noexcept { return *this; }
 
+  // An adapter that compares vectors in another form hides it.
+  [[nodiscard]] auto held_vectors() const { return derived().vectors(); }
+
   template <class Visit>
   bool visit_one(const VectorId& id, Visit&& visit) const {
     const std::optional<std::size_t> slot = slots_.find(id);
     if (slot) {
-      auto vector_in = derived().vectors();
+      auto vector_in = derived().held_vectors();
       visit(std::span<const float>(vector_in(*slot)), slots_.metadata(*slot));
     }
     return slot.has_value();

@@ -88,10 +88,13 @@ class SlotSearch : public SearchOverloads<SlotSearch<Derived>> {
   friend class SlotIndex;
   SlotSearch() = default;
 
-  // An adapter that knows better hides these two.
+  // An adapter that knows better hides these three.
   static constexpr std::size_t queries_together = 1;
   [[nodiscard]] std::size_t most_questions(std::size_t wanted) const noexcept {
     return most_questions_in_graph(wanted, slots().size());
+  }
+  void rank_found(std::vector<Found>& found, std::size_t most, std::span<const float> query) const {
+    rank(found, most, derived().metric(), query, derived().vectors());
   }
 
   template <class Slots>
@@ -109,7 +112,7 @@ class SlotSearch : public SearchOverloads<SlotSearch<Derived>> {
     std::size_t wanted = params.radius ? std::min(most, std::max(few, params.ef.value_or(0))) : most;
     for (;;) {
       std::vector<Found> nearest = candidates(kept, wanted, params, admitted);
-      rank(nearest, wanted, derived().metric(), kept, derived().vectors());
+      derived().rank_found(nearest, wanted, kept);
       if (wanted == most || nearest.size() < wanted || !is_within(params.radius, nearest.back().distance)) {
         std::erase_if(nearest, [&](const Found& found) { return !is_within(params.radius, found.distance); });
         return hits_of(nearest, slots(), params);
@@ -130,12 +133,12 @@ class SlotSearch : public SearchOverloads<SlotSearch<Derived>> {
     }
     std::vector<std::vector<Hit>> hits;
     hits.reserve(queries.size() / dim);
+    const std::size_t kept_dim = kept.size() / (queries.size() / dim);  // the kept form may have another dimension
     for (std::vector<Found>& nearest : derived().near_many(kept, most, params)) {
       if (nearest.size() < most) {
         nearest = every_vector(slots(), EverySlot());
       }
-      rank(nearest, most, derived().metric(), std::span<const float>(kept).subspan(hits.size() * dim, dim),
-           derived().vectors());
+      derived().rank_found(nearest, most, std::span<const float>(kept).subspan(hits.size() * kept_dim, kept_dim));
       hits.push_back(hits_of(nearest, slots(), params));
     }
     return hits;

@@ -132,16 +132,36 @@ class AdapterRows {
     head_and_slots(0, false);
     from_->rows().kind = from_->number<std::uint32_t>();
     from_->skip(1, header);
-    if (from_->rows().kind == tag("IHNf")) {
+    const auto is_flat = [&](std::uint32_t kind) {
+      return kind == tag("IxF2") || kind == tag("IxFI") || kind == tag("IxFl");
+    };
+    const auto skip_graph = [&] {
       skip_counted(sizeof(double));
       faiss_links();
       skip_counted(4);
       skip_counted(8);
       skip_counted(4);
       from_->skip(5, 4);
+    };
+    if (from_->rows().kind == tag("IwFl")) {
+      const auto lists = from_->number<std::uint64_t>();
+      from_->rows().settings = {lists, from_->number<std::uint64_t>()};
+      if (from_->number<std::uint32_t>() == tag("IHNf")) {
+        from_->skip(1, header);
+        skip_graph();
+        from_->skip(1, 4);
+      }
+      from_->skip(1, header);
+      faiss_lists();
+      tell_lost();
+      return;
+    }
+    if (from_->rows().kind == tag("IHNf")) {
+      skip_graph();
       from_->skip(1, 4 + header);
-    } else if (from_->rows().kind == tag("IwFl")) {
-      faiss_lists(header);
+    } else if (!is_flat(from_->rows().kind)) {
+      // Of every other kind there are codes, or transformed vectors. They are no vectors that were inserted, and none are
+      // made up in their place.
       tell_lost();
       return;
     }
@@ -228,12 +248,9 @@ class AdapterRows {
     }
   }
 
-  // lists 8 | probes 8 | a flat index of centroids | a map | tag 4 | lists 8 | bytes of a vector 8 | their sizes | of each
-  // list: vectors, then slots 8 each
-  void faiss_lists(std::uint64_t header) {
-    const auto lists = from_->number<std::uint64_t>();
-    from_->rows().settings = {lists, from_->number<std::uint64_t>()};
-    from_->skip(1, 4 + header);
+  // The components of the centroids | a map | tag 4 | lists 8 | bytes of a vector 8 | their sizes | of each list: vectors,
+  // then slots 8 each
+  void faiss_lists() {
     skip_counted(sizeof(float));
     const bool has_pairs = from_->number<std::uint8_t>() == 2;
     skip_counted(8);
