@@ -1,0 +1,123 @@
+// A child of a fork mutates nothing, whatever the system says of the memory that it clears in a child. The library asks the
+// system once in a process, so each case runs in a process of its own: this program, executed again for the hidden test, in which
+// madvise() and getpid() are those below.
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstddef>
+#include <cstdlib>
+#include <string>
+#include <string_view>
+
+#include "support/catch.hpp"
+#include "support/child_process.hpp"
+#include "support/durable.hpp"
+#include "support/outcome.hpp"
+
+#ifdef MADV_WIPEONFORK
+
+namespace {
+
+using iqdb_test::ChildProcess;
+using iqdb_test::DurableDirectory;
+using iqdb_test::Ids;
+
+// A word for each thing that the system does otherwise, in the environment of the process.
+constexpr const char* variable = "IQDB_TEST_SYSTEM";
+
+bool system_is(std::string_view what) {
+  const char* const words = std::getenv(variable);
+  return words != nullptr && std::string_view(words).find(what) != std::string_view::npos;
+}
+
+}  // namespace
+
+extern "C" int madvise(void* address, std::size_t bytes, int advice) noexcept {
+  if (system_is("answers yes to everything") || (advice == MADV_WIPEONFORK && system_is("only says that it wipes"))) {
+    return 0;
+  }
+  if (advice == MADV_WIPEONFORK && system_is("does not wipe")) {
+    errno = EINVAL;
+    return -1;
+  }
+  return static_cast<int>(::syscall(SYS_madvise, address, bytes, advice));
+}
+
+extern "C" ::pid_t getpid() noexcept {
+  constexpr ::pid_t everywhere = 7;
+  return system_is("one process id") ? everywhere : static_cast<::pid_t>(::syscall(SYS_getpid));
+}
+
+namespace {
+
+// Runs the hidden test in such a system, and tells whether it passed. A child is made with the handlers of a fork or, "by
+// clone", without.
+bool passes_where(const std::string& system) {
+  ChildProcess child([&] {
+    ::setenv(variable, system.c_str(), 1);
+    ::execl("/proc/self/exe", "test", "[fork_guard_inner]", nullptr);
+    return ChildProcess::failed;
+  });
+  return child.wait() == 0;
+}
+
+}  // namespace
+
+TEST_CASE("Hidden: the mutations of a child are refused in the system that the environment describes",
+          "[.][fork_guard_inner]") {
+  const DurableDirectory directory;
+  auto db = directory.open_with(iqdb_test::index_of({1}));
+  iqdb_test::insert_row(db, 2);
+  const auto before = directory.log_bytes();
+  iqdb_test::Pipe answer;
+  const auto child = system_is("by clone")
+                         ? static_cast<::pid_t>(::syscall(SYS_clone, SIGCHLD, nullptr, nullptr, nullptr, nullptr))
+                         : ::fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    answer.write(iqdb_test::outcome_of([&] { iqdb_test::insert_row(db, 9); }));
+    ::_exit(0);
+  }
+  answer.close_writing();
+  CHECK(answer.read_all() == "poisoned");
+  REQUIRE(::waitpid(child, nullptr, 0) == child);
+  CHECK(directory.log_bytes() == before);
+  iqdb_test::insert_row(db, 3);
+  db.close();
+  CHECK(iqdb_test::load_in(directory).ids() == Ids{1, 2, 3});
+}
+
+TEST_CASE("A child is refused where the system says that it wipes memory at a fork and does not", "[fork]") {
+  CHECK(passes_where("only says that it wipes"));
+}
+
+TEST_CASE("A child is refused where the system answers yes to every advice and does nothing", "[fork]") {
+  CHECK(passes_where("answers yes to everything"));
+}
+
+TEST_CASE("A child without handlers of a fork is refused since its memory is wiped", "[fork]") {
+  CHECK(passes_where("by clone"));
+}
+
+TEST_CASE("A child without handlers of a fork is refused where the system answers yes to every advice", "[fork]") {
+  CHECK(passes_where("answers yes to everything, by clone"));
+}
+
+TEST_CASE("A child without handlers of a fork is refused where the system wipes nothing", "[fork]") {
+  CHECK(passes_where("does not wipe, by clone"));
+}
+
+TEST_CASE("A child with the process id of its parent is refused", "[fork]") {
+  CHECK(passes_where("one process id"));
+  CHECK(passes_where("one process id, by clone"));
+}
+
+TEST_CASE("A child with the process id of its parent is refused where the system wipes nothing", "[fork]") {
+  CHECK(passes_where("one process id, does not wipe"));
+}
+
+#endif
