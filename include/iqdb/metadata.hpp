@@ -29,23 +29,16 @@ using Value = std::variant<std::string, std::int64_t, double, bool, Null>;
 /// Metadata of a vector: values by key, in ascending byte order of the key. Keys are UTF-8.
 using Metadata = std::map<std::string, Value, std::less<>>;
 
-/// Gives `to` the value of `from`, as copied() does. A NaN keeps its bits, which a copy as a number may change on 32-bit x86.
-/// Throws std::bad_alloc.
-inline void assign(Value& to, const Value& from) {
-  if (const auto* number = std::get_if<double>(&from)) {
-    std::memcpy(&to.emplace<double>(), number, sizeof(double));
-  } else {
-    to = copied(from);
-  }
-}
-
-/// Copies metadata; its values are copied as assign() does.
+/// Copies metadata; its values are copied as above. A NaN keeps its bits, which a copy as a number may change on 32-bit x86.
 [[nodiscard]] inline std::optional<Metadata> copied(const std::optional<Metadata>& metadata) {
   std::optional<Metadata> copy;
   if (metadata) {
     copy.emplace();
     for (const auto& [key, value] : *metadata) {
-      assign(copy->try_emplace(copy->end(), key)->second, value);
+      Value& made = copy->emplace_hint(copy->end(), key, copied(value))->second;
+      if (const auto* number = std::get_if<double>(&value)) {
+        std::memcpy(std::get_if<double>(&made), number, sizeof(double));
+      }
     }
   }
   return copy;
