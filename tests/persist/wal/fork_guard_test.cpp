@@ -1,6 +1,6 @@
 // A child of a fork mutates nothing, whatever the system says of the memory that it clears in a child. The library asks the
 // system once in a process, so each test runs again in a process of its own: this program, executed anew for this test, in which
-// madvise() and getpid() are those below.
+// madvise(), getpid() and pthread_atfork() are those below.
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
@@ -51,6 +51,19 @@ extern "C" ::pid_t getpid() noexcept {
   constexpr ::pid_t everywhere = 7;
   return system_is("one process id") ? everywhere : static_cast<::pid_t>(::syscall(SYS_getpid));
 }
+
+#ifdef __GLIBC__
+// NOLINTBEGIN(bugprone-reserved-identifier): the names of glibc, whose own pthread_atfork is this call
+extern "C" {
+extern void* __dso_handle;
+int __register_atfork(void (*before)(), void (*in_parent)(), void (*in_child)(), void* library) noexcept;
+
+int pthread_atfork(void (*before)(), void (*in_parent)(), void (*in_child)()) noexcept {
+  return system_is("has no room for handlers") ? ENOMEM : __register_atfork(before, in_parent, in_child, __dso_handle);
+}
+}
+// NOLINTEND(bugprone-reserved-identifier)
+#endif
 
 namespace {
 
@@ -124,5 +137,11 @@ TEST_CASE("A child without handlers and with the process id of its parent is ref
 TEST_CASE("A child with the process id of its parent is refused where the system wipes nothing", "[fork]") {
   require_refused_where("one process id, does not wipe");
 }
+
+#ifdef __GLIBC__
+TEST_CASE("A child is refused where the system has no room for a handler and only says that it wipes", "[fork]") {
+  require_refused_where("has no room for handlers, only says that it wipes");
+}
+#endif
 
 #endif
