@@ -4,6 +4,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <limits>
 #include <map>
@@ -28,13 +29,16 @@ using Value = std::variant<std::string, std::int64_t, double, bool, Null>;
 /// Metadata of a vector: values by key, in ascending byte order of the key. Keys are UTF-8.
 using Metadata = std::map<std::string, Value, std::less<>>;
 
-/// Copies metadata; its values are copied as above.
+/// Copies metadata; its values are copied as above. A NaN keeps its bits, which a copy as a number may change on 32-bit x86.
 [[nodiscard]] inline std::optional<Metadata> copied(const std::optional<Metadata>& metadata) {
   std::optional<Metadata> copy;
   if (metadata) {
     copy.emplace();
     for (const auto& [key, value] : *metadata) {
-      copy->emplace_hint(copy->end(), key, copied(value));
+      Value& made = copy->emplace_hint(copy->end(), key, copied(value))->second;
+      if (const auto* number = std::get_if<double>(&value)) {
+        std::memcpy(std::get_if<double>(&made), number, sizeof(double));
+      }
     }
   }
   return copy;

@@ -23,7 +23,7 @@ NAMES = {
         ranges::mismatch ranges::generate ranges::find_if ranges::find_if_not ranges::find_first_of ranges::adjacent_find
         ranges::copy_if ranges::move""",
     "array": "array",
-    "atomic": "atomic memory_order_relaxed",
+    "atomic": "atomic memory_order_acq_rel memory_order_acquire memory_order_relaxed",
     "bit": "endian bit_cast bit_width countr_zero has_single_bit rotl",
     "bitset": "bitset",
     "charconv": "to_chars from_chars chars_format",

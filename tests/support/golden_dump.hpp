@@ -1,9 +1,9 @@
 // The golden files (tests/golden/README.md): which there are, and the dumps beside them as indexes.
 #pragma once
 
-#include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -108,26 +108,25 @@ struct GoldenCase {
                               : iqdb::VectorId::from_stored_bytes(golden_bytes(dump.at("bytes").get<std::string>()));
 }
 
-[[nodiscard]] inline iqdb::Value golden_value(const nlohmann::json& dump) {
+// In its place: a copy of a number may change the bits of a NaN.
+inline void read_golden_value(const nlohmann::json& dump, iqdb::Value& to) {
   const auto entry = dump.begin();
   const std::string& type = entry.key();
   const nlohmann::json& value = entry.value();
   if (type == "string") {
-    return value.get<std::string>();
+    to = value.get<std::string>();
+  } else if (type == "int") {
+    to = value.get<std::int64_t>();
+  } else if (type == "float") {
+    const auto bits = static_cast<std::uint64_t>(std::stoull(value.get<std::string>(), nullptr, 16));
+    std::memcpy(&to.emplace<double>(), &bits, sizeof(bits));
+  } else if (type == "bool") {
+    to = value.get<bool>();
+  } else if (type == "null") {
+    to = iqdb::Null{};
+  } else {
+    throw std::runtime_error("no type of a value: " + type);
   }
-  if (type == "int") {
-    return value.get<std::int64_t>();
-  }
-  if (type == "float") {
-    return std::bit_cast<double>(static_cast<std::uint64_t>(std::stoull(value.get<std::string>(), nullptr, 16)));
-  }
-  if (type == "bool") {
-    return value.get<bool>();
-  }
-  if (type == "null") {
-    return iqdb::Null{};
-  }
-  throw std::runtime_error("no type of a value: " + type);
 }
 
 [[nodiscard]] inline std::optional<iqdb::Metadata> golden_metadata(const nlohmann::json& dump) {
@@ -136,7 +135,7 @@ struct GoldenCase {
   }
   iqdb::Metadata metadata;
   for (const auto& [key, value] : dump.items()) {
-    metadata.emplace(key, golden_value(value));
+    read_golden_value(value, metadata[key]);
   }
   return metadata;
 }
@@ -147,9 +146,10 @@ struct GoldenCase {
   const nlohmann::json dump = nlohmann::json::parse(file);
   iqdb::FlatIndex index(dump.at("dim").get<std::size_t>(), golden_metric(dump.at("metric").get<std::string>()));
   for (const nlohmann::json& row : dump.at("rows")) {
-    std::vector<float> vector;
-    for (const nlohmann::json& bits : row.at("vec")) {
-      vector.push_back(std::bit_cast<float>(bits.get<std::uint32_t>()));
+    const auto bits = row.at("vec").get<std::vector<std::uint32_t>>();
+    std::vector<float> vector(bits.size());
+    if (!bits.empty()) {
+      std::memcpy(vector.data(), bits.data(), bits.size() * sizeof(float));
     }
     index.insert(golden_id(row.at("id")), std::span<const float>(vector), golden_metadata(row.at("meta")));
   }

@@ -110,7 +110,7 @@ struct SampleRow {
 [[nodiscard]] inline std::vector<SampleRow> rows_of(const iqdb::FlatIndex& index) {
   std::vector<SampleRow> rows;
   index.for_each([&](const iqdb::VectorId& id, std::span<const float> vector, const auto& metadata) {
-    rows.push_back({id, {vector.begin(), vector.end()}, metadata});
+    rows.push_back({id, {vector.begin(), vector.end()}, iqdb::copied(metadata)});
   });
   return rows;
 }

@@ -34,6 +34,30 @@ std::uint32_t crc_by_definition(std::uint32_t crc, std::byte byte) {
   return ~crc;
 }
 
+// The checksum of this many zero bytes, put together from halves: none of them are there.
+Crc32 crc_of_zeros(std::uint64_t bytes) {
+  Crc32 all;
+  Crc32 power(std::vector<std::byte>(1));
+  for (; bytes != 0; bytes >>= 1U) {
+    if ((bytes & 1U) != 0) {
+      all.append(power);
+    }
+    const Crc32 half = power;
+    power.append(half);
+  }
+  return all;
+}
+
+// Numbers of bytes that a signed number of 32 bits does not hold, and the checksum of so many zeros, alone and behind
+// "123456789". Computed by Python's zlib.crc32 from the bytes themselves.
+struct ManyZeros {
+  std::uint64_t bytes;
+  std::uint32_t alone;
+  std::uint32_t behind_digits;
+};
+constexpr ManyZeros many_zeros[] = {{std::uint64_t{3} << 30U, 0x480BBE37, 0xB5F075A5},
+                                    {(std::uint64_t{5} << 30U) + 7, 0x34F034FA, 0x46A5770F}};
+
 // What is computed in blocks has its ends treated apart: lengths and alignments enough to meet every such case.
 constexpr std::size_t longest = 300;
 constexpr std::size_t alignments = 64;
@@ -155,6 +179,27 @@ TEST_CASE("Crc32: updates after an append go on behind both", "[checksum]") {
   a.append(b);
   a.update(Bytes().text("6789"));
   CHECK(a.value() == 0xCBF43926);
+}
+
+TEST_CASE("Crc32: append knows lengths of more than 31 and of more than 32 bits", "[checksum]") {
+  for (const ManyZeros& each : many_zeros) {
+    CAPTURE(each.bytes);
+    const Crc32 zeros = crc_of_zeros(each.bytes);
+    CHECK(zeros.value() == each.alone);
+    Crc32 crc;
+    crc.update(Bytes().text("123456789"));
+    crc.append(zeros);
+    CHECK(crc.value() == each.behind_digits);
+  }
+}
+
+TEST_CASE("Crc32Rebaser: more bytes may follow than 31 and than 32 bits count", "[checksum]") {
+  const Crc32 digits(Bytes().text("123456789").get());
+  for (const ManyZeros& each : many_zeros) {
+    CAPTURE(each.bytes);
+    CHECK(iqdb::Crc32Rebaser().rebased(each.alone, Crc32(), digits, each.bytes) == each.behind_digits);
+    CHECK(iqdb::Crc32Rebaser().rebased(each.behind_digits, digits, Crc32(), each.bytes) == each.alone);
+  }
 }
 
 TEST_CASE("Crc32Rebaser: a checksum with another beginning is that of the bytes with the other beginning",

@@ -179,10 +179,13 @@ TEST_CASE("read_metadata: reads each type of value", "[row_format]") {
   CHECK(read_value(Bytes().u8(4)) == Value(Null{}));
 }
 
-TEST_CASE("read_metadata: a float keeps its bits", "[row_format]") {
+TEST_CASE("read_metadata: a float keeps its bits when it is read and copied and written", "[row_format]") {
   for (const std::uint64_t bits :
        std::vector<std::uint64_t>{0x8000000000000000, 0x7FF00000DEADBEEF, 0xFFF8000000000001, 1}) {
-    CHECK(iqdb_test::same_value(read_value(Bytes().u8(2).u64(bits)), Value(std::bit_cast<double>(bits))));
+    const auto metadata = read_metadata(slot_before_value().append(Bytes().u8(2).u64(bits)));
+    // By reference: where an x87 copies floats, it makes a signalling NaN a quiet one.
+    CHECK(std::bit_cast<std::uint64_t>(std::get<double>(metadata->at("k"))) == bits);
+    CHECK(metadata_bytes(iqdb::copied(metadata)) == hex(slot_before_value().append(Bytes().u8(2).u64(bits))));
   }
 }
 

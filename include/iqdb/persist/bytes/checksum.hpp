@@ -1,12 +1,14 @@
 // The CRC32 of the formats: IEEE 802.3 polynomial, as in zlib and gzip. The only header that includes <zlib.h> and
 // ISA-L.
 //
-// ISA-L computes the same values several times as fast, with the processor's carry-less multiplication. zlib combines
-// checksums in either case.
+// ISA-L computes the same values several times as fast, with the processor's carry-less multiplication. Checksums are combined
+// here in either case: zlib takes the number of bytes as a z_off_t, which has 32 bits on 64-bit Windows and on most 32-bit
+// systems, and does not return for a number that is negative there.
 #pragma once
 
 #include <zlib.h>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -18,6 +20,49 @@
 #endif
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
+
+// The polynomials over GF(2) of which a CRC32 is one, modulo that of the CRC. As in a CRC, the highest bit of a number is the
+// coefficient of 1 and the lowest one that of x^31.
+//
+// Bytes that follow multiply the contribution of what is before them by x for each bit. So does zlib (`crc32_combine`, with
+// `multmodp` and `x2nmodp` of its crc32.c, Mark Adler); the number of bytes has 64 bits here on every system.
+namespace crc32_polynomials {
+
+inline constexpr std::uint32_t polynomial = 0xEDB88320U;  // of IEEE 802.3, without x^32
+inline constexpr std::uint32_t one = 0x80000000U;
+
+[[nodiscard]] constexpr std::uint32_t product(std::uint32_t a, std::uint32_t b) noexcept {
+  std::uint32_t sum = 0;
+  for (; a != 0; a <<= 1U) {
+    sum ^= (a & one) != 0 ? b : 0;
+    b = (b >> 1U) ^ ((b & 1U) != 0 ? polynomial : 0);  // times x
+  }
+  return sum;
+}
+
+// x^8, x^16, x^32 and so on: what 2^n bytes multiply by, for each bit n of a number of bytes.
+inline constexpr std::array<std::uint32_t, 64> powers = [] {
+  std::array<std::uint32_t, 64> made{};
+  std::uint32_t power = one >> 8U;
+  for (std::uint32_t& each : made) {
+    each = power;
+    power = product(power, power);
+  }
+  return made;
+}();
+
+// What this many bytes multiply by.
+[[nodiscard]] constexpr std::uint32_t power_of(std::uint64_t bytes) noexcept {
+  std::uint32_t power = one;
+  for (std::size_t bit = 0; bytes != 0; ++bit, bytes >>= 1U) {
+    if ((bytes & 1U) != 0) {
+      power = product(power, powers[bit]);
+    }
+  }
+  return power;
+}
+
+}  // namespace crc32_polynomials
 
 /// A running CRC32, and the number of bytes that it covers.
 class Crc32 {
@@ -44,7 +89,7 @@ class Crc32 {
 
   /// Adds the bytes that `next` covers, as if update() had been called with them.
   void append(const Crc32& next) noexcept {
-    value_ = static_cast<std::uint32_t>(::crc32_combine(value_, next.value_, static_cast<z_off_t>(next.length_)));
+    value_ = crc32_polynomials::product(crc32_polynomials::power_of(next.length_), value_) ^ next.value_;
     length_ += next.length_;
   }
 
@@ -65,23 +110,16 @@ class Crc32Rebaser {
   /// bytes of `old_beginning` followed by the same `behind` bytes.
   [[nodiscard]] std::uint32_t rebased(std::uint32_t whole, const Crc32& old_beginning, const Crc32& new_beginning,
                                       std::uint64_t behind) noexcept {
-    const std::uint32_t change = old_beginning.value() ^ new_beginning.value();
-#if ZLIB_VERNUM >= 0x12c0
     if (behind != behind_) {
-      operator_ = ::crc32_combine_gen(static_cast<z_off_t>(behind));
+      power_ = crc32_polynomials::power_of(behind);
       behind_ = behind;
     }
-    return static_cast<std::uint32_t>(::crc32_combine_op(change, whole, operator_));
-#else
-    return static_cast<std::uint32_t>(::crc32_combine(change, whole, static_cast<z_off_t>(behind)));
-#endif
+    return crc32_polynomials::product(power_, old_beginning.value() ^ new_beginning.value()) ^ whole;
   }
 
-#if ZLIB_VERNUM >= 0x12c0
  private:
   std::uint64_t behind_ = 0;
-  uLong operator_ = ::crc32_combine_gen(0);
-#endif
+  std::uint32_t power_ = crc32_polynomials::one;  // of behind_ bytes
 };
 
 }  // namespace iqdb

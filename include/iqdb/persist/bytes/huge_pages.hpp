@@ -9,8 +9,10 @@
 #endif
 
 #include <algorithm>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <memory>
 #include <new>
@@ -97,10 +99,17 @@ class HugePageAllocator {
   }
 
   /// Begins the lifetime of an object at `place` without a value. (For a type that is not trivially default
-  /// constructible, or an object that is constructed from a value, a container does the same as with std::allocator.)
+  /// constructible, and for a value of another type, a container does the same as with std::allocator.)
   template <class U>
     requires std::is_trivially_default_constructible_v<U>
   void construct(U* place) noexcept { ::new (static_cast<void*>(place)) U; }
+
+  /// Begins the lifetime of a copy of `value` at `place`, which has the same bits: where an x87 copies floats (32-bit x86), a
+  /// signalling NaN would become a quiet one.
+  template <std::floating_point U>
+  void construct(U* place, const U& value) noexcept {
+    std::memcpy(place, &value, sizeof(U));
+  }
 
   template <class U>
   friend bool operator==(const HugePageAllocator&, const HugePageAllocator<U>&) noexcept {

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <limits>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -121,25 +122,31 @@ inline void write_value(Writer& writer, const Value& value) {
   }
 }
 
-[[nodiscard]] inline Value read_value(Reader& reader) {
+inline void read_value(Reader& reader, Value& value) {
   const auto tag = reader.read_le<std::uint8_t>();
   switch (tag) {
     case value_string:
-      return read_text(reader, "value");
+      value = read_text(reader, "value");
+      return;
     case value_integer:
-      return reader.read_le<std::int64_t>();
+      value = reader.read_le<std::int64_t>();
+      return;
     case value_float:
-      return reader.read_le<double>();
+      // In its place: a copy may change the bits of a NaN.
+      reader.read_array(std::span(&value.emplace<double>(), 1));
+      return;
     case value_bool: {
       const auto truth = reader.read_le<std::uint8_t>();
       if (truth > 1) {
         reader.fail(PersistErrorKind::invalid_payload,
                     "a metadata bool is " + std::to_string(truth) + "; expected 0 or 1");
       }
-      return truth == 1;
+      value = truth == 1;
+      return;
     }
     case value_null:
-      return Null{};
+      value = Null{};
+      return;
     default:
       reader.fail(PersistErrorKind::invalid_payload,
                   "a metadata value has the tag " + std::to_string(tag) + "; expected 0 to 4");
@@ -224,9 +231,7 @@ IQDB_PERSIST_INLINE std::optional<Metadata> read_metadata(Reader& reader) {
   const auto entries = reader.read_le<std::uint32_t>();
   Metadata metadata;
   for (std::uint32_t entry = 0; entry < entries; ++entry) {
-    std::string key = row_format::read_text(reader, "key");
-    Value value = row_format::read_value(reader);
-    metadata.insert_or_assign(std::move(key), std::move(value));
+    row_format::read_value(reader, metadata[row_format::read_text(reader, "key")]);
   }
   return metadata;
 }

@@ -39,7 +39,8 @@ concept LittleEndianArray = requires(R& range) {
 
 /// The bytes of `value` in a file.
 template <LittleEndianValue T>
-[[nodiscard]] std::array<std::byte, sizeof(T)> to_little_endian(T value) noexcept {
+[[nodiscard]] std::array<std::byte, sizeof(T)> to_little_endian(const T& value) noexcept {
+  // By reference: where floats are computed by an x87, a copy of a signalling NaN is a quiet one, with another bit.
   auto bytes = std::bit_cast<std::array<std::byte, sizeof(T)>>(value);
   if constexpr (std::endian::native == std::endian::big) {
     std::reverse(bytes.begin(), bytes.end());
@@ -47,7 +48,8 @@ template <LittleEndianValue T>
   return bytes;
 }
 
-/// The value whose bytes in a file are `bytes`.
+/// The value whose bytes in a file are `bytes`. Where functions return floats in a register of an x87 (32-bit x86), the system
+/// makes a signalling NaN a quiet one; Reader::read_array keeps all bits.
 template <LittleEndianValue T>
 [[nodiscard]] T from_little_endian(std::array<std::byte, sizeof(T)> bytes) noexcept {
   if constexpr (std::endian::native == std::endian::big) {
@@ -87,7 +89,7 @@ class Writer {
   /// Writes one number, little-endian.
   template <class T>
     requires LittleEndianValue<T>
-  void write_le(T value) { write(to_little_endian(value)); }
+  void write_le(const T& value) { write(to_little_endian(value)); }
 
   /// Writes numbers in sequence, each little-endian, without a count before them.
   template <class T>
@@ -96,7 +98,7 @@ class Writer {
     if constexpr (std::endian::native == std::endian::little) {
       write(std::as_bytes(values));
     } else {
-      for (const T value : values) {
+      for (const T& value : values) {
         write_le(value);
       }
     }
@@ -168,7 +170,8 @@ class Reader {
   /// Passes over `count` bytes. Throws PersistError truncated_payload, having passed over nothing, if fewer bytes are left.
   void skip(std::uint64_t count);
 
-  /// Reads one number, little-endian. Throws PersistError truncated_payload if fewer bytes are left.
+  /// Reads one number, little-endian. Throws PersistError truncated_payload if fewer bytes are left. For a float whose NaN bits
+  /// count, use read_array: see from_little_endian.
   template <class T>
     requires LittleEndianValue<T>
   [[nodiscard]] T read_le() {
@@ -185,7 +188,7 @@ class Reader {
     read(std::as_writable_bytes(into));
     if constexpr (std::endian::native == std::endian::big) {
       for (T& value : into) {
-        value = from_little_endian<T>(std::bit_cast<std::array<std::byte, sizeof(T)>>(value));
+        std::ranges::reverse(std::as_writable_bytes(std::span(&value, 1)));  // not as a number, which may change a NaN
       }
     }
   }

@@ -222,11 +222,12 @@ class AdapterRows {
 
   static std::vector<float> from_scalars(std::span<const std::byte> bytes, std::uint64_t scalar) {
     Reader reader(bytes);
+    if (scalar == 0) {
+      return reader.read_vector<float>(bytes.size() / sizeof(float));
+    }
     std::vector<float> values;
     while (reader.remaining() > 0) {
-      if (scalar == 0) {
-        values.push_back(reader.read_le<float>());
-      } else if (scalar == 1) {
+      if (scalar == 1) {
         values.push_back(from_half(reader.read_le<std::uint16_t>()));
       } else {
         values.push_back(static_cast<float>(reader.read_le<std::int8_t>()));

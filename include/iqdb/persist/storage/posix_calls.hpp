@@ -18,6 +18,11 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
+// With 32 bits, calls fail on files from 2 GiB on, and offsets beyond are cut off.
+static_assert(sizeof(off_t) >= 8,
+              "this system has file offsets of 32 bits unless it is told otherwise: compile the whole "
+              "program with -D_FILE_OFFSET_BITS=64");
+
 namespace posix_calls {
 
 inline std::error_code answered(int answer) noexcept {
@@ -40,7 +45,7 @@ inline FileStatus status_of(const struct ::stat& found) noexcept {
   return {.regular = S_ISREG(found.st_mode),
           .directory = S_ISDIR(found.st_mode),
           .size = static_cast<std::uint64_t>(found.st_size),
-          .permissions = found.st_mode & permission_bits,
+          .permissions = static_cast<std::uint32_t>(found.st_mode & permission_bits),
           .owner = found.st_uid,
           .group = found.st_gid,
           .identity = identity_of(found)};

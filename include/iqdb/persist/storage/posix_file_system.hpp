@@ -49,7 +49,7 @@ class PosixFileSystem {
   [[nodiscard]] SystemResult<Handle> open(Handle directory, const std::filesystem::path& name, OpenMode mode,
                                           std::uint32_t permissions) const noexcept {
     const auto opened = [&](int flags) {
-      return posix_calls::opened(::openat(directory, name.c_str(), flags, mode_t{permissions}));
+      return posix_calls::opened(::openat(directory, name.c_str(), flags, static_cast<mode_t>(permissions)));
     };
     switch (mode) {
       case OpenMode::read:
@@ -100,7 +100,7 @@ class PosixFileSystem {
 
   /// Gives a file the permissions in `status`, whatever the umask.
   std::error_code set_permissions(Handle handle, const FileStatus& status) const noexcept {
-    return answered(::fchmod(handle, mode_t{status.permissions}));
+    return answered(::fchmod(handle, static_cast<mode_t>(status.permissions)));
   }
 
   /// Returns the access control list of the file `name` in `directory`, as the system stores it. It is empty if the
@@ -176,7 +176,7 @@ class PosixFileSystem {
 
   /// Creates a directory. Answers EEXIST if there is something of that name.
   std::error_code make_directory(const std::filesystem::path& path, std::uint32_t permissions) const noexcept {
-    return answered(::mkdir(path.c_str(), mode_t{permissions}));
+    return answered(::mkdir(path.c_str(), static_cast<mode_t>(permissions)));
   }
 
   /// Gives an open file a name in `directory`, which must be free there. Throws std::bad_alloc.
