@@ -568,9 +568,8 @@ TEST_CASE("FaissIndex of codes: components that a code has no number for are ref
   }
 }
 
-TEST_CASE(
-    "FaissIndex of codes: a vector too far from its centroid for a code of 16 bits is refused and changes nothing",
-    "[faiss][codes]") {
+TEST_CASE("FaissIndex of codes: a vector too far from its centroid for 16 bits is refused and changes nothing",
+          "[faiss][codes]") {
   const std::vector<float> training{65000.0F, 65000.0F, 65001.0F, 65001.0F};
   auto index = iqdb::FaissIndex::trained(2, by_length, {.lists = 1, .code = FaissCode::half}, training);
   index.insert(1, {65000.0F, 65000.0F});
@@ -579,6 +578,16 @@ TEST_CASE(
   iqdb_test::require_kind(iqdb::IndexErrorKind::invalid_vector, [&] { index.insert(2, std::span<const float>(far)); });
   iqdb_test::require_kind(iqdb::IndexErrorKind::invalid_vector, [&] { index.upsert(1, std::span<const float>(far)); });
   CHECK(iqdb_test::payload_of(index) == before);
+
+  // A rotation makes a component larger than it was.
+  auto rotated = iqdb::FaissIndex::trained(
+      2, by_length, {.code = FaissCode::half, .transform = iqdb::FaissTransform::rotation}, training);
+  rotated.insert(1, {3.0F, 4.0F});
+  const auto rotated_before = iqdb_test::payload_of(rotated);
+  const std::vector<float> large(2, 65504.0F);
+  iqdb_test::require_kind(iqdb::IndexErrorKind::invalid_vector,
+                          [&] { rotated.insert(2, std::span<const float>(large)); });
+  CHECK(iqdb_test::payload_of(rotated) == rotated_before);
 }
 
 TEST_CASE(

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <span>
 #include <string>
@@ -84,15 +85,7 @@ using iqdb::testing::conformance::same_value;
 
 /// Whether two vectors are the same, bit by bit.
 [[nodiscard]] inline bool same_vector(std::span<const float> a, std::span<const float> b) {
-  if (a.size() != b.size()) {
-    return false;
-  }
-  for (std::size_t at = 0; at < a.size(); ++at) {
-    if (std::bit_cast<std::uint32_t>(a[at]) != std::bit_cast<std::uint32_t>(b[at])) {
-      return false;
-    }
-  }
-  return true;
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size_bytes()) == 0);
 }
 
 /// One row of an index, kept.

@@ -5,7 +5,7 @@
 //
 // - Memory that the system clears in a child (MADV_WIPEONFORK of Linux): also in one that was made by a bare clone(2) or by
 //   _Fork(), which run no handlers. It costs one read of memory. It is used only if the system refuses an advice that does not
-//   exist: QEMU before 8.0 answers yes to every advice, and does nothing (BoringSSL examines it in the same way:
+//   exist: QEMU 7.2 answers yes to every advice, and does nothing (BoringSSL examines it in the same way:
 //   crypto/rand/fork_detect_linux.cc).
 // - A handler of pthread_atfork(3): also where the system only says that it clears the memory, and in a child that has its
 //   parent's process id, in another namespace of process ids.

@@ -40,8 +40,9 @@ concept LittleEndianArray = requires(R& range) {
 /// The bytes of `value` in a file.
 template <LittleEndianValue T>
 [[nodiscard]] std::array<std::byte, sizeof(T)> to_little_endian(const T& value) noexcept {
-  // By reference: where floats are computed by an x87, a copy of a signalling NaN is a quiet one, with another bit.
-  auto bytes = std::bit_cast<std::array<std::byte, sizeof(T)>>(value);
+  // Never as a number: where floats are computed by an x87, a copy of a signalling NaN is a quiet one, with another bit.
+  std::array<std::byte, sizeof(T)> bytes{};
+  std::memcpy(bytes.data(), &value, sizeof(T));
   if constexpr (std::endian::native == std::endian::big) {
     std::reverse(bytes.begin(), bytes.end());
   }
