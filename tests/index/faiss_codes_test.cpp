@@ -96,6 +96,16 @@ std::vector<float> distances_of(const std::vector<iqdb::Hit>& hits) {
   return distances;
 }
 
+void require_codes_as_a_map(const CodedKind& kind, iqdb::DistanceMetric metric, std::size_t steps, std::uint64_t seed) {
+  CAPTURE(kind.name, to_string(metric));
+  // The nodes of a graph may be out of reach.
+  const bool is_exact = kind.config.quantizer_links == 0;
+  // Every other life has identifiers that a file of faiss' can have.
+  iqdb_test::require_as_a_map(
+      [&] { return coded_index(kind, coded_dim, metric); }, steps, seed, {.is_exact = is_exact}, 90.0,
+      seed % 4 < 2 ? iqdb_test::through_faiss_file(metric) : iqdb_test::ThroughOwnFile<iqdb::FaissIndex>());
+}
+
 }  // namespace
 
 TEST_CASE("FaissIndex of codes: keeps what PersistedIndex relies on", "[faiss][codes][conformance]") {
@@ -115,12 +125,15 @@ TEST_CASE("FaissIndex of codes: random mutations and searches end as in a map of
   const std::size_t steps = iqdb_test::sanitized ? 150 : 500;
   std::uint64_t seed = 1;
   for (const CodedKind& kind : coded_kinds) {
-    for (const auto metric : {by_length, iqdb::DistanceMetric::dot_product}) {
-      CAPTURE(kind.name, to_string(metric));
-      // The nodes of a graph may be out of reach.
-      const bool is_exact = kind.config.quantizer_links == 0;
-      iqdb_test::require_as_a_map([&] { return coded_index(kind, coded_dim, metric); }, steps, ++seed,
-                                  {.is_exact = is_exact}, 90.0);
+    require_codes_as_a_map(kind, by_length, steps, ++seed);
+    require_codes_as_a_map(kind, iqdb::DistanceMetric::dot_product, steps, ++seed);
+  }
+}
+
+TEST_CASE("FaissIndex of codes: long random lives end as in a map of the decoded vectors", "[.][long]") {
+  for (const CodedKind& kind : coded_kinds) {
+    for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+      require_codes_as_a_map(kind, seed % 2 == 0 ? by_length : iqdb::DistanceMetric::dot_product, 5000, seed);
     }
   }
 }

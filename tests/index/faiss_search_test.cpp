@@ -15,6 +15,7 @@
 #include "support/adapters.hpp"
 #include "support/allocations.hpp"
 #include "support/catch.hpp"
+#include "support/faiss_codes.hpp"
 #include "support/index_model.hpp"
 #include "support/sanitized.hpp"
 
@@ -39,6 +40,23 @@ iqdb::FaissIndex index_in_graph(std::size_t vectors) {
   iqdb::FaissIndex index = iqdb::FaissIndex::hnsw(searched_dim, iqdb::DistanceMetric::euclidean, 8);
   iqdb_test::insert_all(index, iqdb_test::random_vectors(vectors, searched_dim, 1));
   return index;
+}
+
+void require_faiss_as_a_map(iqdb::DistanceMetric metric, std::size_t steps, std::uint64_t seed,
+                            const iqdb_test::ThroughOwnFile<iqdb::FaissIndex>& through_own_file) {
+  constexpr std::size_t dim = 6;
+  std::vector<float> training;
+  for (const std::vector<float>& each : iqdb_test::random_vectors(300, dim, 1)) {
+    training.insert(training.end(), each.begin(), each.end());
+  }
+  CAPTURE(to_string(metric));
+  const auto require = [&](const auto& make, iqdb_test::IndexAbilities abilities, double least_recall = 95.0) {
+    iqdb_test::require_as_a_map(make, steps, ++seed, std::move(abilities), least_recall, through_own_file);
+  };
+  require([&] { return iqdb::FaissIndex::flat(dim, metric); }, {.is_exact = true});
+  require([&] { return iqdb::FaissIndex::hnsw(dim, metric); }, {.erases = false});
+  require([&] { return iqdb::FaissIndex::ivf(dim, metric, 8, training, 8); }, {.is_exact = true});
+  require([&] { return iqdb::FaissIndex::ivf(dim, metric, 8, training, 1); }, {.params = {.probes = 4}}, 60.0);
 }
 
 }  // namespace
@@ -113,20 +131,17 @@ TEST_CASE("FaissIndex: a search that finds no memory throws", "[faiss][search]")
 }
 
 TEST_CASE("FaissIndex: random mutations and searches end as in a map", "[faiss][search]") {
-  constexpr std::size_t dim = 6;
-  const std::size_t steps = iqdb_test::sanitized ? 400 : 1500;
-  std::vector<float> training;
-  for (const std::vector<float>& each : iqdb_test::random_vectors(300, dim, 1)) {
-    training.insert(training.end(), each.begin(), each.end());
-  }
   for (const auto metric : {iqdb::DistanceMetric::euclidean, iqdb::DistanceMetric::dot_product}) {
-    CAPTURE(to_string(metric));
-    iqdb_test::require_as_a_map([&] { return iqdb::FaissIndex::flat(dim, metric); }, steps, 1, {.is_exact = true});
-    iqdb_test::require_as_a_map([&] { return iqdb::FaissIndex::hnsw(dim, metric); }, steps, 2, {.erases = false});
-    iqdb_test::require_as_a_map([&] { return iqdb::FaissIndex::ivf(dim, metric, 8, training, 8); }, steps, 3,
-                                {.is_exact = true});
-    iqdb_test::require_as_a_map([&] { return iqdb::FaissIndex::ivf(dim, metric, 8, training, 1); }, steps, 4,
-                                {.params = {.probes = 4}}, 60.0);
+    require_faiss_as_a_map(metric, iqdb_test::sanitized ? 400 : 1500, 1, {});
+  }
+}
+
+TEST_CASE("FaissIndex: long random lives end as in a map", "[.][long]") {
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    const auto metric = seed % 2 == 0 ? iqdb::DistanceMetric::euclidean : iqdb::DistanceMetric::dot_product;
+    require_faiss_as_a_map(
+        metric, 5000, seed,
+        seed % 4 < 2 ? iqdb_test::through_faiss_file(metric) : iqdb_test::ThroughOwnFile<iqdb::FaissIndex>());
   }
 }
 

@@ -12,6 +12,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <string_view>
 #include <vector>
@@ -19,6 +20,7 @@
 #include "iqdb/index/faiss.hpp"
 #include "iqdb/types.hpp"
 #include "support/adapters.hpp"
+#include "support/index_model.hpp"
 #include "support/sample_index.hpp"
 
 namespace iqdb_test {
@@ -52,6 +54,14 @@ inline constexpr std::array coded_kinds = {
                .bits = 4,
                .transform = iqdb::FaissTransform::product}},
 };
+
+/// Brings an index into a file of faiss', and back.
+[[nodiscard]] inline ThroughOwnFile<iqdb::FaissIndex> through_faiss_file(iqdb::DistanceMetric metric) {
+  return [metric](const iqdb::FaissIndex& index, const std::filesystem::path& file) {
+    iqdb::faiss_export(index, file);
+    return iqdb::faiss_import(file, metric);
+  };
+}
 
 /// `count` random vectors, one behind the other.
 [[nodiscard]] inline std::vector<float> coded_training(std::size_t count, std::size_t dim) {
