@@ -7,6 +7,7 @@
 #include <initializer_list>
 #include <new>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "iqdb/index/faiss.hpp"
