@@ -282,7 +282,7 @@ class IndexModel {
 /// hundred of the nearest vectors. With `through_own_file` its identifiers are integers.
 template <class Make, class Index = std::invoke_result_t<const Make&>>
 void require_as_a_map(const Make& make, std::size_t steps, std::uint64_t seed, IndexAbilities abilities = {},
-                      double least_recall = 95.0, ThroughOwnFile<Index> through_own_file = {}) {
+                      double least_recall = 95.0, std::type_identity_t<ThroughOwnFile<Index>> through_own_file = {}) {
   CAPTURE(seed);
   IndexModel<Index> model(make(), std::move(abilities), seed, std::move(through_own_file));
   for (std::size_t step = 0; step < steps; ++step) {

@@ -55,11 +55,10 @@ extern "C" ::pid_t getpid() noexcept {
 #ifdef __GLIBC__
 // NOLINTBEGIN(bugprone-reserved-identifier): the names of glibc, whose own pthread_atfork is this call
 extern "C" {
-extern void* __dso_handle;
 int __register_atfork(void (*before)(), void (*in_parent)(), void (*in_child)(), void* library) noexcept;
 
 int pthread_atfork(void (*before)(), void (*in_parent)(), void (*in_child)()) noexcept {
-  return system_is("has no room for handlers") ? ENOMEM : __register_atfork(before, in_parent, in_child, __dso_handle);
+  return system_is("has no room for handlers") ? ENOMEM : __register_atfork(before, in_parent, in_child, nullptr);
 }
 }
 // NOLINTEND(bugprone-reserved-identifier)
