@@ -20,8 +20,9 @@ TEST_CASE("UsearchIndex: compact keeps the content and leaves no erased nodes", 
   iqdb_test::require_compact_keeps_content([] { return compactable_usearch(); });
 }
 
-TEST_CASE("UsearchIndex: compact keeps vectors in small scalars as they are", "[usearch][compact]") {
-  for (const auto scalar : {iqdb::UsearchScalar::f16, iqdb::UsearchScalar::i8}) {
+TEST_CASE("UsearchIndex: compact keeps vectors in other scalars as they are", "[usearch][compact]") {
+  for (const auto scalar :
+       {iqdb::UsearchScalar::f16, iqdb::UsearchScalar::i8, iqdb::UsearchScalar::bf16, iqdb::UsearchScalar::f64}) {
     iqdb::UsearchIndex index = compactable_usearch(scalar);
     iqdb_test::wear_out(index);
     const std::string before = iqdb_test::contents_of(index);

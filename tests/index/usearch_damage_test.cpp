@@ -45,9 +45,10 @@ struct Subject {
   DistanceMetric metric;
   UsearchScalar scalar;
 };
-constexpr std::array subjects = {Subject{DistanceMetric::euclidean, UsearchScalar::f32},
-                                 Subject{DistanceMetric::dot_product, UsearchScalar::f16},
-                                 Subject{DistanceMetric::cosine, UsearchScalar::i8}};
+constexpr std::array subjects = {
+    Subject{DistanceMetric::euclidean, UsearchScalar::f32}, Subject{DistanceMetric::dot_product, UsearchScalar::f16},
+    Subject{DistanceMetric::cosine, UsearchScalar::i8}, Subject{DistanceMetric::dot_product, UsearchScalar::bf16},
+    Subject{DistanceMetric::euclidean, UsearchScalar::f64}};
 
 // A payload with one vector, and where the parts of its usearch stream stand, counted from the end.
 constexpr std::size_t links = 8;  // in each level; with so many the first node is in the lowest level only

@@ -53,7 +53,8 @@ using iqdb_test::TemporaryDirectory;
 using unum::usearch::index_dense_t;
 
 constexpr std::array metrics = {DistanceMetric::euclidean, DistanceMetric::dot_product, DistanceMetric::cosine};
-constexpr std::array scalars = {UsearchScalar::f32, UsearchScalar::f16, UsearchScalar::i8};
+constexpr std::array scalars = {UsearchScalar::f32, UsearchScalar::f16, UsearchScalar::i8, UsearchScalar::bf16,
+                                UsearchScalar::f64};
 
 [[nodiscard]] UsearchIndex loaded(const UsearchIndex& index) {
   return iqdb_test::loaded<UsearchIndex>(payload_of(index));
@@ -90,6 +91,14 @@ void save(const index_dense_t& index, const std::filesystem::path& path) { REQUI
 
 constexpr auto l2sq = unum::usearch::metric_kind_t::l2sq_k;
 
+// usearch's own, of doubles, with one vector of the key 9: 1 and `component`.
+[[nodiscard]] index_dense_t native_double(double component) {
+  index_dense_t native = native_index(2, l2sq, unum::usearch::scalar_kind_t::f64_k);
+  const std::vector<double> vector = {1.0, component};
+  REQUIRE(native.add(9, vector.data()));
+  return native;
+}
+
 }  // namespace
 
 TEST_CASE("UsearchIndex: keeps what PersistedIndex relies on with each metric", "[usearch][conformance]") {
@@ -102,15 +111,15 @@ TEST_CASE("UsearchIndex: keeps what PersistedIndex relies on with each metric", 
   }
 }
 
-TEST_CASE("UsearchIndex: keeps what PersistedIndex relies on with small scalars", "[usearch][conformance]") {
-  for (const UsearchScalar scalar : {UsearchScalar::f16, UsearchScalar::i8}) {
+TEST_CASE("UsearchIndex: keeps what PersistedIndex relies on with other scalars", "[usearch][conformance]") {
+  for (const UsearchScalar scalar : {UsearchScalar::f16, UsearchScalar::i8, UsearchScalar::bf16, UsearchScalar::f64}) {
     INFO(static_cast<unsigned>(scalar));
     const auto make = [scalar] {
       return UsearchIndex(4, DistanceMetric::cosine,
                           {.connectivity = 4, .connectivity_base = 8, .expansion_add = 50, .scalar = scalar});
     };
     iqdb::testing::check_persistable<UsearchIndex>({.make = make, .contents = contents_of<UsearchIndex>},
-                                                   {.steps = 200, .lives = 1});
+                                                   {.steps = 100, .lives = 1});
   }
 }
 
@@ -578,9 +587,8 @@ TEST_CASE("usearch_import: an index of another kind is refused by its name", "[u
     CHECK(error.path() == path);
   };
   refused(native_index(8, l2sq, scalar_kind_t::f32_k, true), "several vectors of one key");
-  refused(native_index(8, l2sq, scalar_kind_t::f64_k), "scalar f64 (code 10); expected");
-  refused(native_index(8, l2sq, scalar_kind_t::bf16_k),
-          "scalar bf16 (code 4); expected l2sq, ip or cos of f32, f16 or i8");
+  refused(native_index(8, l2sq, scalar_kind_t::u8_k),
+          "scalar u8 (code 17); expected l2sq, ip or cos of f32, f16, bf16, f64 or i8");
   refused(native_index(8, metric_kind_t::hamming_k, scalar_kind_t::b1x8_k), "metric hamming (code 98)");
   refused(native_index(8, metric_kind_t::ip_k, scalar_kind_t::i8_k), "keeps only the direction");
 }
@@ -588,19 +596,56 @@ TEST_CASE("usearch_import: an index of another kind is refused by its name", "[u
 TEST_CASE("usearch_import: a vector that is not finite is refused by its key", "[usearch][import]") {
   const TemporaryDirectory directory;
   const auto path = directory / "index.usearch";
-  UsearchIndex whole(2, DistanceMetric::euclidean);
-  for (const std::vector<float>& vector : random_vectors(60, 2, 1)) {
-    whole.insert(7000 + whole.size(), vector);
+  // Infinities, as their bits.
+  const std::array<std::pair<UsearchScalar, std::vector<std::uint8_t>>, 4> infinities{
+      {{UsearchScalar::f32, {0, 0, 0x80, 0x7F}},
+       {UsearchScalar::f16, {0, 0x7C}},
+       {UsearchScalar::bf16, {0x80, 0x7F}},
+       {UsearchScalar::f64, {0, 0, 0, 0, 0, 0, 0xF0, 0x7F}}}};
+  for (const auto& [scalar, infinity] : infinities) {
+    UsearchIndex whole(2, DistanceMetric::euclidean, {.scalar = scalar});
+    for (const std::vector<float>& vector : random_vectors(60, 2, 1)) {
+      whole.insert(7000 + whole.size(), vector);
+    }
+    usearch_export(whole, path);
+    std::vector<std::byte> bytes = iqdb_test::read_bytes(path);
+    std::memcpy(bytes.data() + 8 + 50 * 2 * infinity.size(), infinity.data(), infinity.size());
+    iqdb_test::write_bytes(path, bytes);
+    const auto error = require_kind(PersistErrorKind::invalid_payload, [&] { return usearch_import(path); });
+    INFO(error.what());
+    CHECK(mentions(error,
+                   "the vector with the key 7050 (node 50 of usearch's graph) has a component that is not finite"));
   }
-  usearch_export(whole, path);
-  std::vector<std::byte> bytes = iqdb_test::read_bytes(path);
-  const float nan = std::numeric_limits<float>::quiet_NaN();
-  std::memcpy(bytes.data() + 8 + 50 * 2 * sizeof nan, &nan, sizeof nan);
-  iqdb_test::write_bytes(path, bytes);
-  const auto error = require_kind(PersistErrorKind::invalid_payload, [&] { return usearch_import(path); });
-  INFO(error.what());
-  CHECK(
-      mentions(error, "the vector with the key 7050 (node 50 of usearch's graph) has a component that is not finite"));
+}
+
+TEST_CASE("usearch_import: a double that is beyond the range of float is refused by its key, and others are rounded",
+          "[usearch][import]") {
+  const TemporaryDirectory directory;
+  const auto path = directory / "index.usearch";
+  save(native_double(0.1), path);
+  const UsearchIndex index = usearch_import(path);
+  CHECK(index.config().scalar == UsearchScalar::f64);
+  CHECK(index.get(9).vector == std::vector<float>{1.0F, 0.1F});
+  for (const double component : {1e39, -1e300, std::numeric_limits<double>::infinity()}) {
+    save(native_double(component), path);
+    const auto error = require_kind(PersistErrorKind::invalid_payload, [&] { return usearch_import(path); });
+    CHECK(mentions(error, "the vector with the key 9 (node 0 of usearch's graph) has a component that is not finite"));
+  }
+}
+
+TEST_CASE("UsearchIndex: compact keeps the doubles of a file", "[usearch][compact]") {
+  const TemporaryDirectory directory;
+  save(native_double(0.1), directory / "index.usearch");
+  UsearchIndex index = usearch_import(directory / "index.usearch");
+  index.insert(10, {1.0F, 2.0F});
+  index.erase(10);
+  index.compact();
+  usearch_export(index, directory / "again.usearch");
+  index_dense_t again = native_index(2, l2sq, unum::usearch::scalar_kind_t::f64_k);
+  REQUIRE(again.load((directory / "again.usearch").c_str()));
+  std::vector<double> vector(2);
+  REQUIRE(again.get(9, vector.data()) == 1);
+  CHECK(vector[1] == 0.1);
 }
 
 TEST_CASE("usearch_import: an erased vector that is not finite does not matter", "[usearch][import]") {
@@ -608,7 +653,8 @@ TEST_CASE("usearch_import: an erased vector that is not finite does not matter",
   const auto path = directory / "index.usearch";
   const auto vectors = random_vectors(60, 2, 1);
   for (const DistanceMetric metric : metrics) {
-    for (const UsearchScalar scalar : {UsearchScalar::f32, UsearchScalar::f16}) {
+    for (const UsearchScalar scalar :
+         {UsearchScalar::f32, UsearchScalar::f16, UsearchScalar::bf16, UsearchScalar::f64}) {
       UsearchIndex whole(2, metric, {.scalar = scalar});
       for (const std::vector<float>& vector : vectors) {
         whole.insert(7000 + whole.size(), vector);
@@ -616,7 +662,7 @@ TEST_CASE("usearch_import: an erased vector that is not finite does not matter",
       whole.erase(7050);
       usearch_export(whole, path);
       std::vector<std::byte> bytes = iqdb_test::read_bytes(path);
-      const std::size_t row = scalar == UsearchScalar::f32 ? 2 * 4 : 2 * 2;
+      const std::size_t row = scalar == UsearchScalar::f64 ? 2 * 8 : scalar == UsearchScalar::f32 ? 2 * 4 : 2 * 2;
       std::memset(bytes.data() + 8 + 50 * row, 0xFF, row);  // NaNs
       iqdb_test::write_bytes(path, bytes);
       UsearchIndex index = usearch_import(path);

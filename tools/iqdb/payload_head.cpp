@@ -77,7 +77,7 @@ PayloadHead read_adapter(Reader& reader, std::string_view type) {
   if (type == "hnsw") {
     read_settings(reader, head, {"links", "ef_construction", "ef", "capacity", "seed"});
   } else if (type == "usearch") {
-    constexpr std::array scalars{"f32", "f16", "i8"};
+    constexpr std::array scalars{"f32", "f16", "i8", "bf16", "f64"};
     const auto scalar = reader.read_le<std::uint8_t>();
     head.kind = scalar < scalars.size() ? scalars.at(scalar) : "unknown scalar";
     read_settings(reader, head, {"connectivity", "connectivity_base", "expansion_add", "expansion_search"});

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -25,7 +26,7 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 namespace usearch_stream {
 
-/// Whether no component of a stored vector is a NaN or an infinity.
+/// Whether each component of a stored vector is a finite float, or a double that becomes one.
 [[nodiscard]] inline bool is_finite(std::span<const std::byte> row, UsearchScalar scalar) noexcept {
   // A NaN or an infinity has an exponent whose bits are all ones.
   const auto none_has = [row]<class Bits>(Bits exponent) {
@@ -40,6 +41,16 @@ namespace usearch_stream {
       return none_has(std::uint32_t{0x7F800000});
     case UsearchScalar::f16:
       return none_has(std::uint16_t{0x7C00});
+    case UsearchScalar::bf16:
+      return none_has(std::uint16_t{0x7F80});
+    case UsearchScalar::f64:
+      for (std::size_t at = 0; at + sizeof(double) <= row.size(); at += sizeof(double)) {
+        // A double that is beyond the range of float becomes infinite.
+        if (!std::isfinite(static_cast<float>(number_at<double>(row, at)))) {
+          return false;
+        }
+      }
+      return true;
     case UsearchScalar::i8:
       break;
   }

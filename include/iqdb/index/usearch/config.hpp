@@ -20,9 +20,11 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 /// What usearch keeps of each component of a vector. The values are the tags of the payload.
 enum class UsearchScalar : std::uint8_t {
-  f32 = 0,  ///< the float as it is
-  f16 = 1,  ///< a float of 16 bits: three digits, up to 65504
-  i8 = 2,   ///< an integer of 8 bits: keeps only the direction of the vector, so only for the cosine
+  f32 = 0,   ///< the float as it is
+  f16 = 1,   ///< a float of 16 bits: three digits, up to 65504
+  i8 = 2,    ///< an integer of 8 bits: keeps only the direction of the vector, so only for the cosine
+  bf16 = 3,  ///< a float of 16 bits with the range of a float: two digits
+  f64 = 4,   ///< a double, which takes twice the memory; for files that have it. Vectors come and go as floats
 };
 
 /// How a UsearchIndex is built and searched. All settings but `capacity` are saved with the index.
@@ -51,15 +53,15 @@ inline void check_config(const UsearchConfig& config, DistanceMetric metric) {
   index_support::check_range(config.expansion_add, 1, most_expansion, "setting expansion_add", index);
   index_support::check_range(config.expansion_search, 1, most_expansion, "setting expansion_search", index);
   index_support::check_range(config.capacity, 0, most_nodes, "setting capacity", index);
-  if (config.scalar > UsearchScalar::i8) {
-    throw IndexError(IndexErrorKind::invalid_config, "the scalar with the value " +
-                                                         std::to_string(static_cast<unsigned>(config.scalar)) +
-                                                         " is none of UsearchScalar; expected f32, f16 or i8");
+  if (config.scalar > UsearchScalar::f64) {
+    throw IndexError(IndexErrorKind::invalid_config,
+                     "the scalar with the value " + std::to_string(static_cast<unsigned>(config.scalar)) +
+                         " is none of UsearchScalar; expected f32, f16, bf16, f64 or i8");
   }
   if (config.scalar == UsearchScalar::i8 && metric != DistanceMetric::cosine) {
     throw IndexError(IndexErrorKind::invalid_config,
                      "the scalar i8 keeps only the direction of a vector, which does not fit the metric " +
-                         std::string(to_string(metric)) + "; use cosine, or f16");
+                         std::string(to_string(metric)) + "; use cosine, f16 or bf16");
   }
 }
 
@@ -74,7 +76,7 @@ inline void check_form(std::span<const float> vector, index_support::VectorRole 
   index_support::check_single_precision(
       vector, role, dim, metric,
       scalar == UsearchScalar::f16 && !direction ? largest_f16 : std::numeric_limits<float>::max());
-  if (scalar == UsearchScalar::f32 || role == index_support::VectorRole::logged) {
+  if ((scalar != UsearchScalar::f16 && scalar != UsearchScalar::i8) || role == index_support::VectorRole::logged) {
     return;
   }
   float largest = 0.0F;
@@ -89,7 +91,7 @@ inline void check_form(std::span<const float> vector, index_support::VectorRole 
     if (!direction && largest > 0.0F && largest < least_f16) {
       refuse("has no component above " + index_support::readable(largest) +
              ", and the scalar f16 would keep zeros; it keeps components from 6e-8 to 65504; scale all vectors, or use "
-             "f32");
+             "bf16 or f32");
     }
     return;
   }

@@ -41,7 +41,7 @@ template <ReadableFile F>
   if (!metric || !scalar) {
     reader.fail(PersistErrorKind::invalid_payload, "the usearch index has the metric " + name_of_metric(head) +
                                                        " and the scalar " + name_of_scalar(head, head.scalar) +
-                                                       "; expected l2sq, ip or cos of f32, f16 or i8");
+                                                       "; expected l2sq, ip or cos of f32, f16, bf16, f64 or i8");
   }
   static_cast<void>(reader.read_le<std::uint64_t>());  // how many nodes: CheckedStream compares it
   Shape shape{.dim = static_cast<std::size_t>(head.dim), .metric = *metric, .scalar = *scalar};

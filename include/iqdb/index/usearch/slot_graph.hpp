@@ -109,6 +109,10 @@ class SlotGraph {
         return add_scalars<unum::usearch::f16_t>(slot, other, its_slot);
       case UsearchScalar::i8:
         return add_scalars<unum::usearch::i8_t>(slot, other, its_slot);
+      case UsearchScalar::bf16:
+        return add_scalars<unum::usearch::bf16_t>(slot, other, its_slot);
+      case UsearchScalar::f64:
+        return add_scalars<unum::usearch::f64_t>(slot, other, its_slot);
     }
   }
 
@@ -252,10 +256,7 @@ class SlotGraph {
     const metric_kind_t kind = shape_.metric == DistanceMetric::cosine        ? metric_kind_t::cos_k
                                : shape_.metric == DistanceMetric::dot_product ? metric_kind_t::ip_k
                                                                               : metric_kind_t::l2sq_k;
-    const scalar_kind_t scalar = shape_.scalar == UsearchScalar::f32   ? scalar_kind_t::f32_k
-                                 : shape_.scalar == UsearchScalar::f16 ? scalar_kind_t::f16_k
-                                                                       : scalar_kind_t::i8_k;
-    return {shape_.dim, kind, scalar};
+    return {shape_.dim, kind, static_cast<scalar_kind_t>(code_of(shape_.scalar))};
   }
 
   [[nodiscard]] std::unique_ptr<Graph> make_graph() const {

@@ -1,6 +1,8 @@
 // The layout of usearch's stream: the sizes of its parts and the fields of its head. Nothing here trusts the stream.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -11,6 +13,7 @@
 #include <string>
 #include <string_view>
 #include <usearch/index_dense.hpp>
+#include <utility>
 
 #include "iqdb/index/usearch/config.hpp"
 #include "iqdb/persist/bytes/stream.hpp"
@@ -55,9 +58,12 @@ struct Shape {
   /// The bytes of one vector.
   [[nodiscard]] std::size_t row_bytes() const noexcept {
     switch (scalar) {
+      case UsearchScalar::f64:
+        return dim * 8;
       case UsearchScalar::f32:
         return dim * 4;
       case UsearchScalar::f16:
+      case UsearchScalar::bf16:
         return dim * 2;
       case UsearchScalar::i8:
         break;
@@ -104,15 +110,18 @@ struct Head {
 /// usearch's codes for number types: those that it writes, and those in a stream of a version before 2.10, which used
 /// other codes.
 struct ScalarCodes {
-  std::uint8_t f32, f16, i8, key, link;
+  std::uint8_t f32, f16, i8, bf16, f64, key, link;
 };
 inline constexpr std::uint16_t minor_version_of_codes = 10;
 inline constexpr ScalarCodes codes_written{.f32 = static_cast<std::uint8_t>(unum::usearch::scalar_kind_t::f32_k),
                                            .f16 = static_cast<std::uint8_t>(unum::usearch::scalar_kind_t::f16_k),
                                            .i8 = static_cast<std::uint8_t>(unum::usearch::scalar_kind_t::i8_k),
+                                           .bf16 = static_cast<std::uint8_t>(unum::usearch::scalar_kind_t::bf16_k),
+                                           .f64 = static_cast<std::uint8_t>(unum::usearch::scalar_kind_t::f64_k),
                                            .key = static_cast<std::uint8_t>(unum::usearch::scalar_kind_t::u64_k),
                                            .link = static_cast<std::uint8_t>(unum::usearch::scalar_kind_t::u32_k)};
-inline constexpr ScalarCodes codes_converted{.f32 = 5, .f16 = 6, .i8 = 14, .key = 8, .link = 9};
+// Those versions had no bf16; 0 is no code of theirs.
+inline constexpr ScalarCodes codes_converted{.f32 = 5, .f16 = 6, .i8 = 14, .bf16 = 0, .f64 = 4, .key = 8, .link = 9};
 
 [[nodiscard]] inline const ScalarCodes& codes_of(const Head& head) noexcept {
   return head.version_minor < minor_version_of_codes ? codes_converted : codes_written;
@@ -185,16 +194,28 @@ inline constexpr ScalarCodes codes_converted{.f32 = 5, .f16 = 6, .i8 = 14, .key 
   }
 }
 
+/// The scalars, each with its place among usearch's codes.
+inline constexpr std::array<std::pair<UsearchScalar, std::uint8_t ScalarCodes::*>, 5> scalars{
+    {{UsearchScalar::f32, &ScalarCodes::f32},
+     {UsearchScalar::f16, &ScalarCodes::f16},
+     {UsearchScalar::i8, &ScalarCodes::i8},
+     {UsearchScalar::bf16, &ScalarCodes::bf16},
+     {UsearchScalar::f64, &ScalarCodes::f64}}};
+
+/// usearch's code for a scalar.
+[[nodiscard]] constexpr std::uint8_t code_of(UsearchScalar scalar) noexcept {
+  const auto found = std::ranges::find(scalars, scalar, [](const auto& each) { return each.first; });
+  return codes_written.*(found->second);
+}
+
 /// The scalar that a head states, or nothing if an index cannot have it.
 [[nodiscard]] inline std::optional<UsearchScalar> scalar_of(const Head& head) noexcept {
-  const ScalarCodes& codes = codes_of(head);
-  if (head.scalar == codes.f32) {
-    return UsearchScalar::f32;
+  for (const auto& [scalar, code] : scalars) {
+    if (head.scalar != 0 && head.scalar == codes_of(head).*code) {
+      return scalar;
+    }
   }
-  if (head.scalar == codes.f16) {
-    return UsearchScalar::f16;
-  }
-  return head.scalar == codes.i8 ? std::optional(UsearchScalar::i8) : std::nullopt;
+  return std::nullopt;
 }
 
 }  // namespace usearch_stream

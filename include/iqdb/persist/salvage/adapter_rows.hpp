@@ -85,7 +85,7 @@ class AdapterRows {
     const std::uint64_t rows = from_->number<std::uint32_t>();
     const std::uint64_t row_bytes = from_->number<std::uint32_t>();
     const std::uint64_t scalar = from_->rows().settings.front();
-    constexpr std::array<std::uint64_t, 3> scalar_bytes{4, 2, 1};
+    constexpr std::array<std::uint64_t, 5> scalar_bytes{4, 2, 1, 2, 8};
     if (scalar >= scalar_bytes.size() ||
         row_bytes != from_->rows().dim * scalar_bytes.at(static_cast<std::size_t>(scalar))) {
       PayloadCursor::stop();
@@ -227,10 +227,18 @@ class AdapterRows {
     }
     std::vector<float> values;
     while (reader.remaining() > 0) {
-      if (scalar == 1) {
-        values.push_back(from_half(reader.read_le<std::uint16_t>()));
-      } else {
-        values.push_back(static_cast<float>(reader.read_le<std::int8_t>()));
+      switch (scalar) {
+        case 1:
+          values.push_back(from_half(reader.read_le<std::uint16_t>()));
+          break;
+        case 2:
+          values.push_back(static_cast<float>(reader.read_le<std::int8_t>()));
+          break;
+        case 3:  // the upper half of a float
+          values.push_back(std::bit_cast<float>(std::uint32_t{reader.read_le<std::uint16_t>()} << 16U));
+          break;
+        default:
+          values.push_back(static_cast<float>(reader.read_le<double>()));
       }
     }
     return values;
