@@ -2,7 +2,7 @@
 """Takes the defences out of the headers, one at a time, and shows that a test turns red each time.
 
     tests/mutation/run.py                  all mutants of mutants.toml
-    tests/mutation/run.py --part today       a twentieth of them, others each day
+    tests/mutation/run.py --part today       a fortieth of them, others each day
     tests/mutation/run.py --source FILE    those that a test of this file must notice
     tests/mutation/run.py --only NAME      this one, with the output of its test
     tests/mutation/run.py --check          compiles nothing: does each mutant still apply, and is its test still there?
@@ -36,7 +36,7 @@ TESTS = HERE.parent
 INCLUDE = TESTS.parent / "include"
 USEARCH = TESTS.parent / "build/node_modules/usearch/include"  # where the README has it installed
 
-PARTS = 20
+PARTS = 40
 PROGRAM_WORK = 5  # to compile and run a program of its own takes about as long as so many tests
 TEST_SECONDS = 60
 PROGRAM_SECONDS = 300  # a program of its own does more than a test
@@ -365,7 +365,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", metavar="NAME", help="try this mutant alone")
     parser.add_argument("--source", metavar="FILE", help="those whose test is in this file, below tests/")
-    parser.add_argument("--part", metavar="N", type=part, help="the twentieth of this number, 0 to 19; today: by the date")
+    parser.add_argument("--part", metavar="N", type=part, help="the fortieth of this number, 0 to 39; today: by the date")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many are tried at the same time")
     parser.add_argument("--list", action="store_true", help="list them, and try none")
     parser.add_argument("--check", action="store_true", help="compile nothing")
