@@ -985,7 +985,7 @@ std::vector<Operation> operations() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  constexpr std::uint64_t usual_step = iqdb_test::sanitized ? 23 : 1;
+  constexpr std::uint64_t usual_step = iqdb_test::sanitized ? 47 : 1;
   const std::uint64_t step = argc > 1 ? std::stoull(argv[1]) : usual_step;
   const std::string_view only = argc > 2 ? argv[2] : "";
   try {

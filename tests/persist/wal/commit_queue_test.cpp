@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "support/catch.hpp"
+#include "support/sanitized.hpp"
 
 namespace {
 
@@ -494,7 +495,8 @@ TEST_CASE("In every order of three callers of three calls each call is committed
           "[commit_queue]") {
   constexpr std::size_t all = callers * calls_each;
   std::size_t states = 0;
-  for (std::size_t bits = 0; bits < (std::size_t{1} << (all - 1)); ++bits) {  // the last one has the identifier 0
+  constexpr std::size_t step = iqdb_test::sanitized ? 7 : 1;
+  for (std::size_t bits = 0; bits < (std::size_t{1} << (all - 1)); bits += step) {  // the last one has the identifier 0
     Plan plan;
     for (std::size_t number = 0; number < all; ++number) {
       plan.ids.at(number / calls_each).at(number % calls_each) = (bits >> number) & 1U;
@@ -503,5 +505,5 @@ TEST_CASE("In every order of three callers of three calls each call is committed
     states += EveryOrder(plan).run();
   }
   INFO(states << " states");
-  CHECK(states > 100'000);
+  CHECK(states > 100'000 / step);
 }
