@@ -204,8 +204,7 @@ inline constexpr std::array<std::pair<UsearchScalar, std::uint8_t ScalarCodes::*
 
 /// usearch's code for a scalar.
 [[nodiscard]] constexpr std::uint8_t code_of(UsearchScalar scalar) noexcept {
-  const auto found = std::ranges::find(scalars, scalar, [](const auto& each) { return each.first; });
-  return codes_written.*(found->second);
+  return codes_written.*(std::ranges::find(scalars, scalar, [](const auto& each) { return each.first; })->second);
 }
 
 /// The scalar that a head states, or nothing if an index cannot have it.
