@@ -149,7 +149,7 @@ TEST_CASE("UsearchIndex: settings out of their range are refused", "[usearch]") 
                                             {.expansion_search = 0},
                                             {.expansion_search = 65537},
                                             {.scalar = UsearchScalar::i8},
-                                            {.scalar = static_cast<UsearchScalar>(3)},
+                                            {.scalar = static_cast<UsearchScalar>(5)},
                                             {.capacity = std::size_t{1} << 32U}};
   for (const UsearchConfig& config : wrong) {
     require_kind(IndexErrorKind::invalid_config, [&] { return UsearchIndex(3, DistanceMetric::euclidean, config); });
