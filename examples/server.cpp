@@ -111,7 +111,8 @@ void add_endpoints(httplib::Server& http, Database& db) {
   });
   post(http, "/get", [&db](const json& request) {
     server::require_known_fields(request, {"id"});
-    return server::json_of(server::id_of(request), db.get(server::id_of(request)));
+    const iqdb::VectorId id = server::id_of(request);
+    return server::json_of(id, db.get(id));
   });
   post(http, "/search", [&db](const json& request) {
     server::require_known_fields(request, {"vector", "k", "radius", "where"});

@@ -208,8 +208,8 @@ struct Enough {
 /// kinds, from lives on that the date draws.
 [[nodiscard]] inline std::optional<Enough> enough_from(int argc, char** argv, std::string_view counted,
                                                        std::uint64_t otherwise) {
+  Enough enough;
   if (argc == 1) {
-    Enough enough;
     enough.count = otherwise;
     return enough;
   }
@@ -223,7 +223,6 @@ struct Enough {
               << " N [one | many | beside | today] | seconds N [one | many | beside | today] | life N]\n";
     return std::nullopt;
   }
-  Enough enough;
   if (what == "life") {
     enough.only_life = number;
     enough.whose = number < first_of_callers           ? Whose::one_caller
@@ -260,9 +259,9 @@ inline void print_checkpoints(const iqdb::testing::CheckpointsBeside& checkpoint
   }
 }
 
-/// Examines lives, in two threads, from the number `first` on or behind those left out, until there is enough. `examine(number)` gives a report;
-/// reports are added up. `counted(report)` is what is counted. Says how far it is now and then; the first violation ends
-/// it.
+/// Examines lives, in two threads, from the number `first` on or behind those left out, until there is enough.
+/// `examine(number)` gives a report; reports are added up. `counted(report)` is what is counted. Says how far it is now and
+/// then; the first violation ends it.
 template <class Report, class Examine, class Counted>
 [[nodiscard]] std::optional<Report> examine_lives(const Enough& enough, std::uint64_t first, Examine&& examine,
                                                   Counted&& counted) {

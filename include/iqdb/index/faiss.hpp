@@ -376,8 +376,8 @@ static_assert(TrustsNothing<FaissIndex>);
 }
 
 /// Writes a file that `faiss::read_index` loads, with the integer identifiers as faiss' numbers and without metadata. A
-/// flat or an HNSW index is written inside an IndexIDMap, an IVF index as it is. The codes are those of the index. The file appears whole or not at all,
-/// and it is durable when the call returns. The call leaves a lock file `path`.lock beside it.
+/// flat or an HNSW index is written inside an IndexIDMap, an IVF index as it is. The codes are those of the index. The file
+/// appears whole or not at all, and it is durable when the call returns. The call leaves a lock file `path`.lock beside it.
 ///
 /// Throws IndexError invalid_config for an identifier of bytes, or one beyond faiss' numbers, which have 63 bits;
 /// PersistError locked if another writer holds the lock on that path, io if the file cannot be written.

@@ -101,11 +101,16 @@ inline constexpr float greatest_trained = std::numeric_limits<float>::max() / 16
                              [](float number) { return number >= -greatest_trained && number <= greatest_trained; });
 }
 
+/// Throws IndexError invalid_vector for training vectors with which faiss could not compute.
+[[noreturn]] inline void throw_too_large_to_train() {
+  throw IndexError(IndexErrorKind::invalid_vector,
+                   "the training vectors are so large that their mean is not finite; scale them down");
+}
+
 /// Throws IndexError invalid_vector unless what was trained are_moderate.
 inline void check_trained(std::span<const float> trained) {
   if (!are_moderate(trained)) {
-    throw IndexError(IndexErrorKind::invalid_vector,
-                     "the training vectors are so large that their mean is not finite; scale them down");
+    throw_too_large_to_train();
   }
 }
 

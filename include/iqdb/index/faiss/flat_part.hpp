@@ -66,29 +66,28 @@ class FlatPart final : public Part {
     return memory;
   }
 
-  void add(std::size_t /*slot*/, std::span<const float> vector) override { append(1, vector); }
+  void add(std::size_t /*slot*/, std::span<const float> vector) override {
+    if (codec_->is_exact()) {
+      append_floats(1, vector);
+    } else {
+      append_codes(1, [&](std::uint8_t* code) { encode(vector.data(), code); });
+    }
+  }
 
   // No slot is free, so the rows follow one another here as well.
   void add_many(const SlotTable::Additions& additions, std::span<const float> vectors, LentThreads& threads) override {
     if (codec_->is_exact()) {
-      append(additions.size(), vectors);
+      append_floats(additions.size(), vectors);
       return;
     }
     const std::size_t rows = additions.size();
-    const std::size_t before = index_->codes.size();
-    const std::size_t code_size = index_->code_size;
-    index_->codes.resize(before + rows * code_size);
-    try {
+    append_codes(rows, [&](std::uint8_t* codes) {
       threads.each((rows + rows_at_once - 1) / rows_at_once, [&](std::size_t number) {
         for (std::size_t row = number * rows_at_once; row < std::min(rows, (number + 1) * rows_at_once); ++row) {
-          encode(vectors.data() + row * codec_->dim(), index_->codes.data() + before + row * code_size);
+          encode(vectors.data() + row * codec_->dim(), codes + row * index_->code_size);
         }
       });
-    } catch (...) {
-      index_->codes.resize(before);
-      throw;
-    }
-    index_->ntotal += static_cast<Id>(rows);
+    });
   }
 
   void remove(SlotTable& slots, std::size_t slot) override {
@@ -188,21 +187,22 @@ class FlatPart final : public Part {
     check_code(*codec_, code);
   }
 
-  // Vectors of floats, or one vector of any kind.
-  void append(std::size_t rows, std::span<const float> vectors) {
+  void append_floats(std::size_t rows, std::span<const float> vectors) {
+    const auto* const bytes = reinterpret_cast<const std::uint8_t*>(vectors.data());
+    index_->codes.insert(index_->codes.end(), bytes, bytes + vectors.size_bytes());
+    index_->ntotal += static_cast<Id>(rows);
+  }
+
+  // `write_codes(codes)` writes those of the rows. If it throws, nothing has changed.
+  template <class WriteCodes>
+  void append_codes(std::size_t rows, WriteCodes&& write_codes) {
     const std::size_t before = index_->codes.size();
-    const std::size_t more = rows * index_->code_size;
-    if (codec_->is_exact()) {
-      const auto* const bytes = reinterpret_cast<const std::uint8_t*>(vectors.data());
-      index_->codes.insert(index_->codes.end(), bytes, bytes + more);
-    } else {
-      index_->codes.resize(before + more);
-      try {
-        encode(vectors.data(), index_->codes.data() + before);
-      } catch (...) {
-        index_->codes.resize(before);
-        throw;
-      }
+    index_->codes.resize(before + rows * index_->code_size);
+    try {
+      write_codes(index_->codes.data() + before);
+    } catch (...) {
+      index_->codes.resize(before);
+      throw;
     }
     index_->ntotal += static_cast<Id>(rows);
   }

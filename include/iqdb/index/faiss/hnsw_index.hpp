@@ -37,6 +37,13 @@ namespace faiss_parts {
   return *static_cast<::faiss::IndexFlat*>(index.storage);  // NOLINT(*-static-cast-downcast)
 }
 
+/// How many candidates a search looks at, which has to find `most`: `width` of them, if the caller said so.
+[[nodiscard]] inline std::size_t candidates_for(const ::faiss::IndexHNSWFlat& index, std::size_t most,
+                                                std::optional<std::size_t> width) {
+  const auto usual = static_cast<std::size_t>(index.hnsw.efSearch);
+  return std::min(std::max(width.value_or(usual), most), static_cast<std::size_t>(index.ntotal));
+}
+
 /// Up to `most` nodes that a search finds near a query. `width` is how many candidates it looks at, if the caller said so.
 ///
 /// Does what IndexHNSW::search does for one query, with three differences. A shortage of memory throws, while in faiss'
@@ -46,8 +53,7 @@ namespace faiss_parts {
                                               std::size_t most, std::optional<std::size_t> width,
                                               ::faiss::VisitedTable& visited) {
   const auto usual = static_cast<std::size_t>(index.hnsw.efSearch);
-  const std::size_t candidates =
-      std::min(std::max(width.value_or(usual), most), static_cast<std::size_t>(index.ntotal));
+  const std::size_t candidates = candidates_for(index, most, width);
   ::faiss::SearchParametersHNSW parameters;
   parameters.efSearch = static_cast<int>(candidates);
   // faiss 1.7.3 keeps as many candidates as the index's own setting or the number of results, whichever is more.

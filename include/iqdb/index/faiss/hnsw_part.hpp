@@ -106,7 +106,8 @@ class HnswPart final : public Part {
     farness.set_query(query.data());
     LowestLevel lowest(index_->hnsw, farness, visited);
     const int entry = descend(farness);
-    auto candidates = index_support::nearest_in_level<Candidates>(lowest, entry, candidates_for(most, width), selector);
+    auto candidates =
+        index_support::nearest_in_level<Candidates>(lowest, entry, candidates_for(*index_, most, width), selector);
     if (!farness.all_numbers()) {
       return {};
     }
@@ -180,11 +181,6 @@ class HnswPart final : public Part {
     Farness* farness_;
     ::faiss::VisitedTable* visited_;
   };
-
-  [[nodiscard]] std::size_t candidates_for(std::size_t most, std::optional<std::size_t> width) const {
-    const auto usual = static_cast<std::size_t>(index_->hnsw.efSearch);
-    return std::min(std::max(width.value_or(usual), most), static_cast<std::size_t>(index_->ntotal));
-  }
 
   // The node of the least distance that links lead to through the upper levels.
   [[nodiscard]] int descend(Farness& farness) const {

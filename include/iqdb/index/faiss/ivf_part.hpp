@@ -5,7 +5,6 @@
 #include <faiss/IndexIVF.h>
 #include <faiss/IndexIVFPQ.h>
 #include <faiss/invlists/InvertedLists.h>
-#include <faiss/utils/Heap.h>
 
 #include <algorithm>
 #include <cstddef>
@@ -69,9 +68,13 @@ class IvfPart final : public Part {
   void add(std::size_t slot, std::span<const float> vector) override {
     make_places(slot + 1);
     const std::size_t list = lists_for(vector).front();
-    std::vector<std::uint8_t> code(index_->code_size);
-    encode(vector.data(), list, code.data());
-    append(slot, list, code.data());
+    if (codec_->is_exact()) {
+      append(slot, list, reinterpret_cast<const std::uint8_t*>(vector.data()));
+    } else {
+      std::vector<std::uint8_t> code(index_->code_size);
+      encode(vector.data(), list, code.data());
+      append(slot, list, code.data());
+    }
     ++index_->ntotal;
   }
 
@@ -277,11 +280,7 @@ class IvfPart final : public Part {
     std::vector<float> distances(most);
     std::vector<Id> labels(most);
     for (std::size_t probes = probed.labels.size();;) {
-      if (index_->metric_type == ::faiss::METRIC_INNER_PRODUCT) {
-        ::faiss::minheap_heapify(most, distances.data(), labels.data());
-      } else {
-        ::faiss::maxheap_heapify(most, distances.data(), labels.data());
-      }
+      make_empty_heap(index_->metric_type, distances, labels);
       for (std::size_t at = 0; at < probed.labels.size(); ++at) {
         const auto list = static_cast<std::size_t>(probed.labels[at]);
         const std::vector<Id>& ids = lists().ids[list];

@@ -4,6 +4,7 @@
 
 #include <faiss/Index.h>
 #include <faiss/impl/FaissException.h>
+#include <faiss/utils/Heap.h>
 #include <omp.h>
 
 #include <bit>
@@ -106,6 +107,15 @@ class OneThread {
  private:
   int before_ = omp_get_max_threads();
 };
+
+/// Makes an empty heap of these, which have one size, for what a scan finds by this metric.
+inline void make_empty_heap(::faiss::MetricType metric, std::vector<float>& distances, std::vector<Id>& labels) {
+  if (metric == ::faiss::METRIC_INNER_PRODUCT) {
+    ::faiss::minheap_heapify(labels.size(), distances.data(), labels.data());
+  } else {
+    ::faiss::maxheap_heapify(labels.size(), distances.data(), labels.data());
+  }
+}
 
 /// What a search of faiss' found for one query, nearest first: labels, and faiss' distances of them.
 struct Nearest {

@@ -4,7 +4,6 @@
 #include <faiss/Index.h>
 #include <faiss/IndexIVF.h>
 #include <faiss/impl/ScalarQuantizer.h>
-#include <faiss/utils/Heap.h>
 
 #include <algorithm>
 #include <cstddef>
@@ -92,11 +91,7 @@ class ScalarCodec final : public Codec {
     scanner->list_no = 0;
     std::vector<float> distances(most);
     std::vector<Id> labels(most);
-    if (flat.metric_type == ::faiss::METRIC_INNER_PRODUCT) {
-      ::faiss::minheap_heapify(most, distances.data(), labels.data());
-    } else {
-      ::faiss::maxheap_heapify(most, distances.data(), labels.data());
-    }
+    make_empty_heap(flat.metric_type, distances, labels);
     scanner->scan_codes(codes.size() / quantizer_->code_size, codes.data(), nullptr, distances.data(), labels.data(),
                         most);
     std::erase(labels, no_label);

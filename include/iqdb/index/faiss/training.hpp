@@ -14,9 +14,7 @@
 #include <faiss/impl/ScalarQuantizer.h>
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
-#include <limits>
 #include <memory>
 #include <span>
 #include <string>
@@ -201,7 +199,7 @@ inline void check_training(std::size_t dim, const FaissConfig& config, std::span
   index.quantizer_trains_alone = config.quantizer_links == 0 ? 0 : 2;
   guarded([&] { index.train(static_cast<Id>(training.size() / dim), training.data()); });
   if (!index_support::is_finite(centroids_of(*index.quantizer))) {
-    check_trained(std::array{std::numeric_limits<float>::infinity()});
+    throw_too_large_to_train();
   }
   if (lists.by_residual) {
     check_trained(centroids_of(*index.quantizer));
@@ -266,12 +264,7 @@ inline void check_training(std::size_t dim, const FaissConfig& config, std::span
     return config.lists == 0 ? train_flat(dim, metric, config, training) : train_lists(dim, metric, config, training);
   }
   Transform transform = train_transform(dim, config, training);
-  std::vector<float> transformed;
-  for (std::size_t at = 0; at < training.size(); at += dim) {
-    const auto own = training.subspan(at, dim);
-    const std::vector<float> each = transform.apply({own.begin(), own.end()});
-    transformed.insert(transformed.end(), each.begin(), each.end());
-  }
+  const std::vector<float> transformed = transform.apply_to_each(training);
   FaissConfig inside = config;
   inside.transform = FaissTransform::none;
   const std::size_t inside_dim = transform.dim();

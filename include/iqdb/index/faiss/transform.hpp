@@ -65,6 +65,19 @@ class Transform {
     return vector;
   }
 
+  /// What apply() makes of each of `vectors`, which lie one behind the other. Throws as it does.
+  [[nodiscard]] std::vector<float> apply_to_each(std::span<const float> vectors) const {
+    const auto taken = static_cast<std::size_t>(chain_.front()->d_in);
+    std::vector<float> transformed;
+    transformed.reserve(vectors.size() / taken * dim());
+    for (std::size_t at = 0; at < vectors.size(); at += taken) {
+      const auto own = vectors.subspan(at, taken);
+      const std::vector<float> each = apply({own.begin(), own.end()});
+      transformed.insert(transformed.end(), each.begin(), each.end());
+    }
+    return transformed;
+  }
+
   /// The vector that is nearest to zero of those that apply() makes this of, but for rounding; of a normalized one, the
   /// direction. Throws std::bad_alloc.
   [[nodiscard]] std::vector<float> reverse(std::vector<float> vector) const {

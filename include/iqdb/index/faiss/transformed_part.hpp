@@ -4,10 +4,8 @@
 #include <faiss/Index.h>
 #include <faiss/IndexPreTransform.h>
 
-#include <algorithm>
 #include <cstddef>
 #include <functional>
-#include <iterator>
 #include <memory>
 #include <optional>
 #include <span>
@@ -61,14 +59,7 @@ class TransformedPart final : public Part {
 
   [[nodiscard]] std::span<const float> taken_forms(std::span<const float> vectors,
                                                    std::vector<float>& memory) const override {
-    const auto dim = static_cast<std::size_t>(index_.d);
-    std::vector<float> transformed;
-    transformed.reserve(vectors.size() / dim * transform_.dim());
-    for (std::size_t at = 0; at < vectors.size(); at += dim) {
-      const auto own = vectors.subspan(at, dim);
-      std::ranges::copy(transform_.apply({own.begin(), own.end()}), std::back_inserter(transformed));
-    }
-    memory = std::move(transformed);
+    memory = transform_.apply_to_each(vectors);
     return memory;
   }
 
