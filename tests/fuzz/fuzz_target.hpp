@@ -46,6 +46,11 @@ struct FuzzTarget {
   void (*repair)(Bytes& input, Random& random);
 };
 
+/// The targets of the adapters, each in a file of its own: only one that is built with the adapter has it.
+[[nodiscard]] FuzzTarget hnswlib_target();
+[[nodiscard]] FuzzTarget faiss_target();
+[[nodiscard]] FuzzTarget usearch_target();
+
 /// All there are.
 [[nodiscard]] std::span<const FuzzTarget> fuzz_targets();
 

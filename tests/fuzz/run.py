@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs the fuzzers, two at a time, and says how many inputs each has tried. Fails if one of them has found something.
 
-run.py --programs DIRECTORY [--runs N] [--jobs N]
+run.py --programs DIRECTORY [--runs N] [--jobs N] TARGET...
 
 What they have learnt is kept in DIRECTORY/corpus, and the next run begins with it; what they have found is in
 DIRECTORY/findings. A finding that was understood goes to regressions/<target>/ under a name that says what it is.
@@ -86,13 +86,14 @@ def main() -> int:
     parser.add_argument("--programs", type=Path, required=True, help="where the fuzzers are")
     parser.add_argument("--runs", type=int, default=100_000, help="inputs for each")
     parser.add_argument("--jobs", type=int, default=2, help="fuzzers at a time")
+    parser.add_argument("target", nargs="+", help="what is fuzzed: a folder of regressions")
     arguments = parser.parse_args()
 
-    targets = sorted(folder.name for folder in (HERE / "regressions").iterdir())
+    targets = sorted(arguments.target)
     seeds = arguments.programs / "seeds"
     subprocess.run([sys.executable, "-B", HERE / "make_seeds.py", GOLDEN, seeds], check=True)
     for target in targets:
-        (seeds / target).mkdir(exist_ok=True)  # of LZ4 frames there is no golden file
+        (seeds / target).mkdir(exist_ok=True)  # of LZ4 frames and of the adapters there is no golden file
 
     with ThreadPoolExecutor(arguments.jobs) as pool:
         outcomes = list(pool.map(lambda target: run(arguments.programs, target, arguments.runs), targets))
