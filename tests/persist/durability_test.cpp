@@ -26,6 +26,7 @@
 #include "support/files.hpp"
 #include "support/raw_log.hpp"
 #include "support/sample_index.hpp"
+#include "support/sanitized.hpp"
 
 namespace {
 
@@ -593,7 +594,7 @@ template <class Check>
 void for_each_flip(const Run& run, std::size_t end, Check&& check) {
   const DurableDirectory directory;
   ByteVector log = run.log();
-  for (std::size_t bit = 0; bit < 8 * end; ++bit) {
+  for (std::size_t bit = 0; bit < 8 * end; bit += iqdb_test::bit_step) {
     const auto mask = static_cast<std::byte>(1U << (bit % 8));
     log[bit / 8] ^= mask;
     directory.put(with_log(run.files, log));
@@ -646,7 +647,8 @@ TEST_CASE("Any flipped bit of a log that was closed in order is found or harmles
     });
     CHECK(complaints.text() == "");
     // Only the close frame, 25 bytes, has nothing behind it that could tell.
-    CHECK(found == 8 * (run.log().size() - 25));
+    const std::size_t flipped_before_it = (8 * (run.log().size() - 25) - 1) / iqdb_test::bit_step + 1;
+    CHECK(found == flipped_before_it);
   }
 }
 

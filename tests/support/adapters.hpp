@@ -329,9 +329,6 @@ void require_truncations_refused(std::span<const std::byte> payload, std::size_t
   }
 }
 
-/// Under a sanitizer one bit of so many is flipped. No multiple of a byte's bits: each bit of a byte has its turn.
-inline constexpr std::size_t bit_step = sanitized ? 3 : 1;
-
 /// Flips every bit of a payload; each is refused or harmless. Returns how many were refused, of all.
 template <class Index>
 std::size_t flip_every_bit(std::vector<std::byte> payload, std::size_t dim) {

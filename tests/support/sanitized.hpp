@@ -1,6 +1,8 @@
 // Whether the program is built with a sanitizer that makes it slower and larger.
 #pragma once
 
+#include <cstddef>
+
 namespace iqdb_test {
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -14,5 +16,9 @@ inline constexpr bool sanitized = false;
 #else
 inline constexpr bool sanitized = false;
 #endif
+
+/// Where every bit of something is flipped in turn, one of so many is with a sanitizer. No multiple of a byte's bits, so
+/// that each bit of a byte has its turn.
+inline constexpr std::size_t bit_step = sanitized ? 3 : 1;
 
 }  // namespace iqdb_test

@@ -20,6 +20,7 @@
 #include "support/catch.hpp"
 #include "support/memory_storage.hpp"
 #include "support/sample_index.hpp"
+#include "support/sanitized.hpp"
 
 namespace of_verify {
 
@@ -108,7 +109,7 @@ std::string difference_to_load_in_damage(const PersistConfig& config) {
   std::string difference = difference_to_load<I>(whole, config);
   for (std::size_t at = 0; at < whole.size() && difference.empty(); ++at) {
     difference = difference_to_load<I>({whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(at)}, config);
-    for (unsigned bit = 0; bit < 8 && difference.empty(); ++bit) {
+    for (std::size_t bit = at % iqdb_test::bit_step; bit < 8 && difference.empty(); bit += iqdb_test::bit_step) {
       Content damaged = whole;
       damaged[at] ^= static_cast<std::byte>(1U << bit);
       difference = difference_to_load<I>(damaged, config);
