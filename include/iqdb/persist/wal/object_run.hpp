@@ -39,7 +39,7 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 struct ObjectRun {
   std::vector<LogObject> objects;  ///< in ascending order; empty if there is no log
   std::optional<std::size_t>
-      checkpoint;  ///< which of them is the newest checkpoint; nothing if a load begins with no vectors
+      checkpoint;  ///< the checkpoint that holds most; nothing if a load begins with no vectors
 
   /// The number that the next object will have.
   [[nodiscard]] std::uint64_t next_number() const noexcept {
@@ -49,7 +49,7 @@ struct ObjectRun {
   /// The LSN that the next mutation will have.
   [[nodiscard]] std::uint64_t next_lsn() const noexcept { return objects.empty() ? 1 : objects.back().last_lsn() + 1; }
 
-  /// The last mutation that need not be replayed, because the newest checkpoint's snapshot holds it.
+  /// The last mutation that need not be replayed, because the checkpoint's snapshot holds it.
   [[nodiscard]] std::uint64_t snapshot_lsn() const noexcept {
     return checkpoint ? objects[*checkpoint].snapshot.lsn : 0;
   }
@@ -113,7 +113,7 @@ template <ReadsObjects S>
                                                  const std::vector<std::uint64_t>& numbers,
                                                  const ObjectLogOptions& options) {
   ObjectRun run;
-  std::optional<std::uint64_t> held;  // the last mutation in the newest checkpoint
+  std::optional<std::uint64_t> held;  // the last mutation that a checkpoint holds
   for (std::uint64_t number = numbers.back();; --number) {
     const std::string key = log_object_key(name, number);
     auto bytes = asked_again(options, [&] { return store.get(key); });
@@ -131,7 +131,7 @@ template <ReadsObjects S>
     }
     run.objects.push_back(read_log_object(std::move(*bytes), key, number));
     const LogObject& object = run.objects.back();
-    if (!held && object.header.kind == LogObjectKind::checkpoint) {
+    if (object.header.kind == LogObjectKind::checkpoint && (!held || object.snapshot.lsn > *held)) {
       held = object.snapshot.lsn;
       run.checkpoint = run.objects.size() - 1;
     }

@@ -9,6 +9,7 @@
 // numbers. A fence among that garbage was never a valid one: something stood behind it when its owner listed again.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -39,7 +40,7 @@ template <ObjectStore S>
 ObjectSweep sweep_object_log(S& store, std::string_view name, const ObjectLogOptions& options) {
   const std::vector<std::uint64_t> numbers = list_log_objects(store, name, options);
   ObjectSweep sweep;
-  std::optional<std::uint64_t> held;  // the last mutation in the newest checkpoint
+  std::optional<std::uint64_t> held;  // the last mutation that a checkpoint holds
   bool is_needless = false;
   for (std::size_t at = numbers.size(); at > 0; --at) {
     const std::uint64_t number = numbers[at - 1];
@@ -57,11 +58,11 @@ ObjectSweep sweep_object_log(S& store, std::string_view name, const ObjectLogOpt
         store.remove(key);
         ++sweep.removed;
       }
-    } else if (is_checkpoint && held) {
-      is_needless = header.base_lsn <= *held;
+    } else if (is_checkpoint && held && header.base_lsn <= *held) {
+      is_needless = true;
     } else if (is_checkpoint) {
       if (auto bytes = asked_again(options, [&] { return store.get(key); })) {
-        held = read_log_object(std::move(*bytes), key, number).snapshot.lsn;
+        held = std::max(held.value_or(0), read_log_object(std::move(*bytes), key, number).snapshot.lsn);
       }
     }
   }
