@@ -40,9 +40,9 @@ using ObjectBytes = std::vector<std::byte>;
 /// Stores an object unless there is one of its key.
 template <class S>
 concept PutsObjectsIfAbsent = requires(S& store, std::string_view key, std::span<const std::byte> bytes) {
-  // Whole or not at all: nobody ever sees a part of the object. Throws PersistError if the request is refused for good (a key
-  // that is not valid, credentials): then this request stores nothing. A time-out, a connection that is cut and an error of the
-  // server are `unknown`, never an exception.
+  // Whole or not at all: nobody ever sees a part of the object. A time-out, a connection that is cut and an error of the server
+  // are `unknown`, never an exception. Throws PersistError where a repetition is of no use (a key that is not valid, credentials,
+  // a disk that fails); the object may then be there all the same.
   { store.put_if_absent(key, bytes) } -> std::same_as<PutOutcome>;
 };
 

@@ -5,6 +5,7 @@
 // - what was acknowledged before the reading began is there, with its number, once;
 // - what was reported as not written is not there, nor later;
 // - nothing is acknowledged by a writer after another one had opened the log;
+// - a writer is told that it is fenced only if another one has put a fence behind its own;
 // - a log is opened without take_over only behind its close, or where there is none;
 // - no log ever looks damaged, and a log that the last one can reach can be opened and written.
 #pragma once
@@ -173,6 +174,21 @@ class ObjectLogSchedule {
     }
   }
 
+  // A twin may have put something else there.
+  void require_fence_behind(std::uint64_t fence) const {
+    const auto& all = objects_.objects();
+    for (auto at = all.upper_bound(log_object_key(name, fence)); at != all.end(); ++at) {
+      const auto number = log_object_number(name, at->first);
+      if (number && read_log_object_header(at->second, at->first, *number).kind == LogObjectKind::fence) {
+        return;
+      }
+    }
+    if (!has_twins_) {
+      throw Violation("the writer with the fence " + std::to_string(fence) +
+                      " was told that another one has taken over, and there is no fence behind its own");
+    }
+  }
+
   void write(SimulatedObjectStore& own, ObjectLogWriter<SimulatedObjectStore> writer, State state) {
     Frozen frozen;
     for (std::uint64_t actions = 1 + random_.below(30); actions > 0 && writer.usable(); --actions) {
@@ -181,6 +197,7 @@ class ObjectLogSchedule {
       } catch (const PersistError& error) {
         if (error.kind() == PersistErrorKind::fenced) {
           ++events_->fenced;
+          require_fence_behind(writer.position().fence);
           return;
         }
         if (error.kind() != PersistErrorKind::io) {

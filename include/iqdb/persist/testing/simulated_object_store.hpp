@@ -1,8 +1,9 @@
 // An object store in memory whose network loses, repeats and delays what is sent.
 //
 // A request may be carried out although its reply is lost; not at all; twice, so that the second answer is the one that is seen;
-// or later, past requests that were sent after it, and after the death of who sent it. Reads and listings are right when they
-// answer at all. Everything follows from the seed.
+// or later, past requests that were sent after it, and after the death of who sent it. For a moment after a put whose reply was lost,
+// a read may say that the object is not there, while a put if absent and a listing know it. Else reads and listings are right when
+// they answer at all. Everything follows from the seed.
 #pragma once
 
 #include <algorithm>
@@ -56,6 +57,7 @@ class SimulatedObjects {
       const bool arrives = random_.one_in(2);
       take_late(static_cast<std::size_t>(random_.below(late_.size())), arrives);
     }
+    hidden_.clear();
   }
 
  private:
@@ -127,8 +129,21 @@ class SimulatedObjects {
   // Whether a request that changes nothing has an answer.
   bool is_answered() { return !happens(faults_.reply_lost * 2); }
 
+  // For the next requests a read may not see the object of this key, whose sender does not know that it is there.
+  void hide(std::string_view key) {
+    if (random_.one_in(4)) {
+      hidden_.insert_or_assign(std::string(key), requests_ + random_.below(6));
+    }
+  }
+
+  [[nodiscard]] bool is_hidden(std::string_view key) const {
+    const auto found = hidden_.find(key);
+    return found != hidden_.end() && found->second >= requests_;
+  }
+
   Random random_;
   ObjectFaults faults_;
+  std::map<std::string, std::uint64_t, std::less<>> hidden_;  // until which request
   std::map<std::string, ObjectBytes, std::less<>> objects_;
   std::vector<Late> late_;
   std::uint64_t requests_ = 0;
@@ -150,7 +165,11 @@ class SimulatedObjectStore {
         [&all = objects_->objects_, stored, key = std::string(key), object = ObjectBytes(bytes.begin(), bytes.end())] {
           *stored = all.emplace(key, object).second;
         });
-    return !is_answered ? PutOutcome::unknown : *stored ? PutOutcome::stored : PutOutcome::was_there;
+    if (!is_answered) {
+      objects_->hide(key);
+      return PutOutcome::unknown;
+    }
+    return *stored ? PutOutcome::stored : PutOutcome::was_there;
   }
 
   void put(std::string_view key, std::span<const std::byte> bytes) {
@@ -168,7 +187,8 @@ class SimulatedObjectStore {
     begin(key);
     require_answer("get");
     const auto found = objects_->objects_.find(key);
-    return found == objects_->objects_.end() ? std::nullopt : std::optional(found->second);
+    const bool is_seen = found != objects_->objects_.end() && !objects_->is_hidden(key);
+    return is_seen ? std::optional(found->second) : std::nullopt;
   }
 
   [[nodiscard]] std::optional<ObjectBytes> get(std::string_view key, std::uint64_t offset, std::size_t count) {

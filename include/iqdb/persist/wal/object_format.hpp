@@ -91,9 +91,10 @@ static_assert(std::numeric_limits<std::uint64_t>::digits10 + 1 == digits);
   return log_object_prefix(name) + std::string(log_objects::digits - decimal.size(), '0') + decimal;
 }
 
-/// The number of the object with this key, which begins with log_object_prefix(name); nothing if it is no key of a log object.
+/// The number of the object with this key; nothing if it is no key of an object of this log.
 [[nodiscard]] inline std::optional<std::uint64_t> log_object_number(std::string_view name, std::string_view key) {
-  const std::string_view decimal = key.substr(std::min(key.size(), log_object_prefix(name).size()));
+  const std::string prefix = log_object_prefix(name);
+  const std::string_view decimal = key.starts_with(prefix) ? key.substr(prefix.size()) : std::string_view();
   if (decimal.size() != log_objects::digits ||
       !std::ranges::all_of(decimal, [](char each) { return each >= '0' && each <= '9'; })) {
     return std::nullopt;

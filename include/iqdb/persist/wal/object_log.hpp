@@ -27,6 +27,7 @@
 #include <utility>
 
 #include "iqdb/persist/error.hpp"
+#include "iqdb/persist/process_mark.hpp"
 #include "iqdb/persist/storage/object_key.hpp"
 #include "iqdb/persist/storage/object_store.hpp"
 #include "iqdb/persist/version.hpp"
@@ -71,7 +72,8 @@ class ObjectLogWriter {
   /// Appends frames with these bodies as one object, and returns the numbers of their mutations; of control frames alone a range
   /// without any. There is at least one body; none is a checkpoint or a close. Throws PersistError record_too_large if a
   /// body is too large or no number is left, and what is wrong with a body that is none: then nothing was written. Throws fenced,
-  /// io, and what the store throws: see above; poisoned unless usable().
+  /// io, and what the store throws: see above; poisoned unless usable(), and in
+  /// the child of a fork.
   LsnRange append(std::span<const std::span<const std::byte>> bodies) {
     const std::uint64_t first = position_.next_lsn;
     std::uint64_t mutations = 0;
@@ -120,6 +122,7 @@ class ObjectLogWriter {
 
   template <class Encode>
   void put(LogObjectKind kind, Encode&& encode) {
+    made_in_.require_same();
     require_usable();
     const LogObjectHeader header{.nonce = options_.nonce(),
                                  .number = position_.next_number,
@@ -159,6 +162,7 @@ class ObjectLogWriter {
   ObjectLogPosition position_;
   ObjectLogOptions options_;
   State state_ = State::open;
+  ProcessMark made_in_;  // the child of a fork would write under the numbers of its parent
 };
 
 /// A log that was opened for writing.
