@@ -261,7 +261,8 @@ TEST_CASE("DirectoryObjectStore: whichever call fails, no temporary file stays a
     files.plan(iqdb_test::fail_call(call, EIO));
     bool has_failed = false;
     try {
-      CHECK(store.put_if_absent("a/b", bytes_of("x")) == PutOutcome::stored);
+      const PutOutcome outcome = store.put_if_absent("a/b", bytes_of("x"));
+      CHECK(outcome == PutOutcome::stored);
     } catch (const iqdb::PersistError& error) {
       CHECK(error.kind() == PersistErrorKind::io);
       has_failed = true;

@@ -91,7 +91,8 @@ TEST_CASE("SimulatedObjectStore: what is asked and has no answer is an error of 
   std::size_t failures = 0;
   for (int at = 0; at < 100; ++at) {
     try {
-      CHECK_FALSE(store.get("a"));
+      const auto found = store.get("a");
+      CHECK_FALSE(found);
     } catch (const iqdb::PersistError& error) {
       CHECK(error.kind() == iqdb::PersistErrorKind::io);
       ++failures;

@@ -331,9 +331,9 @@ class BasicDirectoryObjectStore {
     for (const std::filesystem::path& name : names) {
       const std::string key = folder + name.native();
       const std::string below = key + "/";
-      const bool may_be_key = key.starts_with(prefix) && key > behind;
-      const bool may_hold_keys =
-          (below.starts_with(prefix) || prefix.starts_with(below)) && (below > behind || behind.starts_with(below));
+      const bool may_be_key = key.starts_with(prefix) && key.compare(behind) > 0;
+      const bool may_hold_keys = (below.starts_with(prefix) || prefix.starts_with(below)) &&
+                                 (below.compare(behind) > 0 || behind.starts_with(below));
       if (name.native().front() == '.' || (!may_be_key && !may_hold_keys)) {
         continue;
       }
