@@ -297,9 +297,8 @@ TEST_CASE("DirectoryObjectStore: interrupted calls are made again", "[directory_
   CHECK(files.open_files() == 0);
 }
 
-TEST_CASE(
-    "DirectoryObjectStore: removes what a killed process left, and makes its own file again if it is taken for that",
-    "[directory_object_store]") {
+TEST_CASE("DirectoryObjectStore: removes leftovers, and makes its own file again if it is taken for one",
+          "[directory_object_store]") {
   const TemporaryDirectory directory(iqdb_test::memory_directory());
   std::filesystem::create_directory(directory.path() / "a");
   iqdb_test::write_bytes(directory.path() / "a/.tmp-1", bytes_of("left behind"));

@@ -214,6 +214,34 @@ TEST_CASE("open_object_log: gives up in words if others are always faster", "[ob
   CHECK(std::string(error.what()).find("another one was faster") != std::string::npos);
 }
 
+TEST_CASE("open_object_log: a store that ignores the condition of a put is refused", "[object_log]") {
+  ScriptedStore store;
+  store.answer_put = [&](std::string_view key, std::span<const std::byte> bytes) {
+    store.objects.insert_or_assign(std::string(key), ObjectBytes(bytes.begin(), bytes.end()));
+    return std::optional(PutOutcome::stored);
+  };
+  const auto error = require_kind(PersistErrorKind::unsupported, [&] { return open(store); });
+  CHECK(std::string(error.what()).find("overwrite one another") != std::string::npos);
+}
+
+TEST_CASE("open_object_log: a store that does not say whether it honours the condition is asked again",
+          "[object_log]") {
+  for (const int unknown : {3, 4}) {
+    ScriptedStore store;
+    int puts = 0;
+    store.answer_put = [&](std::string_view, std::span<const std::byte>) {
+      ++puts;  // the first one stores the fence
+      return puts > 1 && puts <= 1 + unknown ? std::optional(PutOutcome::unknown) : std::nullopt;
+    };
+    if (unknown < 4) {
+      CHECK(open(store).writer.usable());
+    } else {
+      require_kind(PersistErrorKind::io, [&] { return open(store); });
+    }
+    CHECK(puts == 5);
+  }
+}
+
 TEST_CASE("open_object_log: a name that makes no valid key is refused", "[object_log]") {
   ScriptedStore store;
   for (const char* name : {"", "../a", "a/", "/a"}) {

@@ -17,6 +17,8 @@
 // - A fence is swept. A writer that slept since it was displaced wakes, and puts its next object just there: "stored".
 // - The condition of opening is part of what is begun anew: the log that was closed when an opener looked may have a writer by the
 //   time it has lost the race for the fence.
+// - The store ignores the condition of a put: each of two writers overwrites what the other has acknowledged. So the fence is put
+//   twice, and the second put must find it.
 #pragma once
 
 #include <cstddef>
@@ -187,12 +189,37 @@ inline void require_free(const ObjectRun& run, std::string_view name, bool take_
                           "acknowledged is lost by that, and it can acknowledge nothing afterwards");
 }
 
+// Throws PersistError unsupported if the store stores an object under the key of the fence once more.
+template <PutsObjectsIfAbsent S>
+void require_condition(S& store, const std::string& key, std::span<const std::byte> fence,
+                       const ObjectLogOptions& options) {
+  for (unsigned failures = 1;; ++failures) {
+    const PutOutcome outcome = store.put_if_absent(key, fence);
+    if (outcome == PutOutcome::was_there) {
+      return;
+    }
+    if (outcome == PutOutcome::stored) {
+      throw_persist_error(
+          PersistErrorKind::unsupported,
+          "the store has put the object " + printable(key, log_objects::largest_printed_key) +
+              " twice: it ignores that a put was to store nothing where something is, so two writers would "
+              "overwrite one another; use a store that honours this condition");
+    }
+    if (failures >= options.most_attempts) {
+      throw_persist_error(PersistErrorKind::io,
+                          "cannot find out whether the store honours the condition of a put (it does not "
+                          "answer; see that it can be reached, and open the log again)");
+    }
+    options.pause(failures);
+  }
+}
+
 }  // namespace object_logs
 
 /// Opens the log of the index `name` for writing, and creates it if there is none. Afterwards no other writer can acknowledge
 /// anything. Nothing is written unless the log is closed, or there is none, or `take_over` is set. `store` must outlive the result.
 /// Throws PersistError locked where take_over is needed, or others open the log again and again; invalid_config for a name that
-/// is not valid; log_corrupted; io if the store does not answer: then a fence of this call may end another writer; and what the
+/// is not valid; log_corrupted; unsupported if the store does not honour the condition of a put; io if the store does not answer: then a fence of this call may end another writer; and what the
 /// store throws.
 template <ObjectStore S>
 [[nodiscard]] OpenedObjectLog<S> open_object_log(S& store, const std::string& name, bool take_over,
@@ -210,9 +237,12 @@ template <ObjectStore S>
                                                  .history_id = history,
                                                  .kind = LogObjectKind::fence},
                                                 {});
-    if (settle_put(store, log_object_key(name, number), number, fence, options) == ObjectOwner::other) {
+    const std::string key = log_object_key(name, number);
+    if (settle_put(store, key, number, fence, options) == ObjectOwner::other) {
       continue;
     }
+    // Behind the put that settled the fence: so the same bytes are put, and a store that ignores the condition loses nothing.
+    object_logs::require_condition(store, key, fence, options);
     if (list_log_objects(store, name, options, number + 1).empty()) {
       const ObjectLogPosition position{
           .fence = number, .next_number = number + 1, .next_lsn = run.next_lsn(), .history_id = history};
