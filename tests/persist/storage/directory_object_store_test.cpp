@@ -75,10 +75,6 @@ std::vector<FileCall> changes(const FaultyFiles& files) {
   return calls;
 }
 
-}  // namespace of_directory_object_store
-
-using namespace of_directory_object_store;
-
 TEST_CASE("DirectoryObjectStore: the first put if absent of a key stores and the others change nothing",
           "[directory_object_store]") {
   const TemporaryDirectory directory(iqdb_test::memory_directory());
@@ -323,3 +319,5 @@ TEST_CASE("DirectoryObjectStore: its directory must exist", "[directory_object_s
   const TemporaryDirectory directory;
   require_kind(PersistErrorKind::io, [&] { DirectoryObjectStore(directory.path() / "none"); });
 }
+
+}  // namespace of_directory_object_store

@@ -26,12 +26,10 @@ std::string order_of(std::uint64_t seed) {
   return order;
 }
 
-}  // namespace of_clients_in_turn
-
 TEST_CASE("ClientsInTurn: the seed decides who runs and all clients run to their end", "[clients_in_turn]") {
-  const std::string order = of_clients_in_turn::order_of(1);
-  CHECK(order == of_clients_in_turn::order_of(1));
-  CHECK(order != of_clients_in_turn::order_of(2));
+  const std::string order = order_of(1);
+  CHECK(order == order_of(1));
+  CHECK(order != order_of(2));
   CHECK(std::count(order.begin(), order.end(), 'a') == 8);
   CHECK(std::count(order.begin(), order.end(), 'b') == 8);
   CHECK(std::count(order.begin(), order.end(), 'c') == 8);
@@ -60,3 +58,5 @@ TEST_CASE("ClientsInTurn: a client that dies ends alone and one that throws ends
   };
   CHECK_THROWS_WITH(turns.run({runs_for_long, fails, runs_for_long}), "a check");
 }
+
+}  // namespace of_clients_in_turn

@@ -25,10 +25,6 @@ std::span<const std::byte> bytes_of(std::string_view text) { return std::as_byte
 
 std::size_t size_of(SimulatedObjectStore& store, const std::string& key) { return store.get(key).value().size(); }
 
-}  // namespace of_simulated_object_store
-
-using namespace of_simulated_object_store;
-
 TEST_CASE("SimulatedObjectStore: without faults it does what a store does", "[simulated_object_store]") {
   SimulatedObjects objects(1, no_faults);
   SimulatedObjectStore store(objects);
@@ -101,3 +97,5 @@ TEST_CASE("SimulatedObjectStore: what is asked and has no answer is an error of 
   CHECK(failures > 10);
   CHECK(failures < 90);
 }
+
+}  // namespace of_simulated_object_store

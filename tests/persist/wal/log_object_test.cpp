@@ -62,10 +62,6 @@ iqdb::PublishedSnapshot any_snapshot() {
       .key = "index/snapshot/1-2", .fingerprint = {.file_bytes = 1, .header_crc32 = 2, .region_crc32 = 3}, .lsn = 8};
 }
 
-}  // namespace of_log_object
-
-using namespace of_log_object;
-
 TEST_CASE("LogObject: frames carry the numbers of their mutations and control frames take none", "[log_object]") {
   const std::vector<std::vector<std::byte>> bodies = {abort_body(), erase_body(1), batch_body(3), erase_body(2)};
   const LogObject object = read(object_of(header_of(LogObjectKind::frames), bodies));
@@ -179,3 +175,5 @@ TEST_CASE("encode_log_object: a body that is none is not written", "[log_object]
   require_kind(PersistErrorKind::invalid_payload,
                [] { return object_of(header_of(LogObjectKind::frames), {{std::byte{99}}}); });
 }
+
+}  // namespace of_log_object

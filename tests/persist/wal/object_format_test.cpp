@@ -41,10 +41,6 @@ std::string refused(const LogObjectHeader& header, std::uint64_t number = 9) {
       .what();
 }
 
-}  // namespace of_object_format
-
-using namespace of_object_format;
-
 TEST_CASE("LogObjectHeader: its fields stand where the format says", "[object_format]") {
   const auto bytes = encoded(any_header);
   const auto at = [&](std::size_t begin, std::size_t count) {
@@ -130,3 +126,5 @@ TEST_CASE("log_object_number: passes over keys that are none of the log", "[obje
     CHECK_FALSE(iqdb::log_object_number("a", key));
   }
 }
+
+}  // namespace of_object_format

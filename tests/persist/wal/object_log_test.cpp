@@ -78,10 +78,6 @@ ObjectBytes late_fence(std::uint64_t number, std::uint64_t base_lsn, std::uint64
                    {});
 }
 
-}  // namespace of_object_log
-
-using namespace of_object_log;
-
 TEST_CASE("ObjectLogWriter: what it appends is read again, in order, in another process", "[object_log]") {
   const iqdb_test::TemporaryDirectory directory(iqdb_test::memory_directory());
   {
@@ -333,3 +329,5 @@ TEST_CASE("ObjectLogWriter: the child of a fork writes nothing", "[object_log]")
   CHECK(WEXITSTATUS(status) == 0);
   CHECK(append_one(opened.writer) == LsnRange{.first = 1, .last = 1});
 }
+
+}  // namespace of_object_log

@@ -36,10 +36,6 @@ ObjectOwner settle(ScriptedStore& store, const iqdb::ObjectLogOptions& options =
   return iqdb::settle_put(store, settled_key, 3, fence_of(1), options);
 }
 
-}  // namespace of_object_requests
-
-using namespace of_object_requests;
-
 TEST_CASE("settle_put: a first answer that something is there may be the caller's own object", "[object_requests]") {
   ScriptedStore store;
   store.answer_put = [&](std::string_view key, std::span<const std::byte> bytes) {
@@ -131,3 +127,5 @@ TEST_CASE("random_nonce: does not repeat itself", "[object_requests]") {
   }
   CHECK(seen.size() == 100);
 }
+
+}  // namespace of_object_requests

@@ -81,10 +81,6 @@ std::string refused(ScriptedStore& store) {
   return require_kind(PersistErrorKind::log_corrupted, [&] { return read(store); }).what();
 }
 
-}  // namespace of_object_run
-
-using namespace of_object_run;
-
 TEST_CASE("read_object_run: there is no log where there is no object", "[object_run]") {
   ScriptedStore store;
   const ObjectRun run = read(store);
@@ -252,3 +248,5 @@ TEST_CASE("list_log_objects: reads page after page from a number on", "[object_r
   CHECK(iqdb::list_log_objects(store, "a", options, 2) == std::vector<std::uint64_t>{2, 3});
   CHECK(iqdb::list_log_objects(store, "a", options, 4).empty());
 }
+
+}  // namespace of_object_run

@@ -37,10 +37,6 @@ struct WrittenLog {
   std::vector<std::uint64_t> numbers() { return iqdb::list_log_objects(store, "a", hasty_options()); }
 };
 
-}  // namespace of_object_sweep
-
-using namespace of_object_sweep;
-
 TEST_CASE("sweep_object_log: keeps the last two checkpoints, what is behind the first of them, and every fence",
           "[object_sweep]") {
   WrittenLog log;   // 0 fence
@@ -111,3 +107,5 @@ TEST_CASE("sweep_object_log: passes over what others have swept meanwhile", "[ob
   CHECK(log.sweep().removed == 1);
   CHECK(log.numbers() == std::vector<std::uint64_t>{0, 3, 4});
 }
+
+}  // namespace of_object_sweep
