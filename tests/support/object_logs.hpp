@@ -23,12 +23,12 @@
 namespace iqdb_test {
 
 /// The body of a frame that erases one vector.
-[[nodiscard]] inline std::vector<std::byte> erase_body(std::uint64_t id) {
+[[nodiscard]] inline std::vector<std::byte> erase_of_id(std::uint64_t id) {
   return iqdb::bytes_of([&](iqdb::Writer& to) { iqdb::write_mutation(to, {.op = iqdb::FrameOp::erase, .id = id}); });
 }
 
 /// The body of a batch that erases vectors 1 to `count`.
-[[nodiscard]] inline std::vector<std::byte> batch_body(std::uint64_t count) {
+[[nodiscard]] inline std::vector<std::byte> batch_of_erases(std::uint64_t count) {
   std::vector<iqdb::Mutation> mutations;
   for (std::uint64_t id = 1; id <= count; ++id) {
     mutations.push_back({.op = iqdb::FrameOp::erase, .id = id});

@@ -303,6 +303,7 @@ TEST_CASE("DirectoryObjectStore: removes leftovers, and makes its own file again
   bool is_first = true;
   files.plan([&](const CallRecord& call) {
     if (call.call == FileCall::link && std::exchange(is_first, false)) {
+      CHECK(files_below(directory.path()) == 1);
       for (const auto& entry : std::filesystem::directory_iterator(directory.path() / "a")) {
         std::filesystem::remove(entry.path());
       }

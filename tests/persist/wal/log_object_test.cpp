@@ -23,8 +23,8 @@ using iqdb::LogObjectHeader;
 using iqdb::LogObjectKind;
 using iqdb::ObjectBytes;
 using iqdb::PersistErrorKind;
-using iqdb_test::batch_body;
-using iqdb_test::erase_body;
+using iqdb_test::batch_of_erases;
+using iqdb_test::erase_of_id;
 using iqdb_test::error_of;
 using iqdb_test::object_of;
 using iqdb_test::require_kind;
@@ -63,7 +63,7 @@ iqdb::PublishedSnapshot any_snapshot() {
 }
 
 TEST_CASE("LogObject: frames carry the numbers of their mutations and control frames take none", "[log_object]") {
-  const std::vector<std::vector<std::byte>> bodies = {abort_body(), erase_body(1), batch_body(3), erase_body(2)};
+  const std::vector<std::vector<std::byte>> bodies = {abort_body(), erase_of_id(1), batch_of_erases(3), erase_of_id(2)};
   const LogObject object = read(object_of(header_of(LogObjectKind::frames), bodies));
   CHECK(object.header == header_of(LogObjectKind::frames));
   REQUIRE(object.frames.size() == bodies.size());
@@ -105,7 +105,7 @@ TEST_CASE("LogObject: a checkpoint of mutations that the log does not have yet i
 
 TEST_CASE("LogObject: every flipped bit, every missing byte and one byte more is found", "[log_object]") {
   for (const ObjectBytes& right :
-       {object_of(header_of(LogObjectKind::frames), {erase_body(1), batch_body(2)}),
+       {object_of(header_of(LogObjectKind::frames), {erase_of_id(1), batch_of_erases(2)}),
         iqdb::encode_log_checkpoint(header_of(LogObjectKind::checkpoint), any_snapshot()),
         iqdb::encode_log_close(header_of(LogObjectKind::close)), object_of(header_of(LogObjectKind::fence), {})}) {
     // The key of a snapshot has no checksum of its own: a wrong one leads to no snapshot.
@@ -137,9 +137,9 @@ TEST_CASE("LogObject: every flipped bit, every missing byte and one byte more is
 
 TEST_CASE("LogObject: a frame of another object does not validate", "[log_object]") {
   auto header = header_of(LogObjectKind::frames);
-  const ObjectBytes object = object_of(header, {erase_body(1)});
+  const ObjectBytes object = object_of(header, {erase_of_id(1)});
   header.nonce = 6;
-  ObjectBytes mixed = object_of(header, {erase_body(1)});
+  ObjectBytes mixed = object_of(header, {erase_of_id(1)});
   std::copy(object.begin() + iqdb::log_object_header_bytes, object.end(),
             mixed.begin() + iqdb::log_object_header_bytes);
   CHECK(refused(mixed).find("checksum of a frame") != std::string::npos);
@@ -148,7 +148,7 @@ TEST_CASE("LogObject: a frame of another object does not validate", "[log_object
 TEST_CASE("LogObject: a frame with another number, or of a file, is refused", "[log_object]") {
   const auto header = header_of(LogObjectKind::frames);
   const auto with_frame = [&](std::uint64_t lsn, std::uint64_t durable, const std::vector<std::byte>& body) {
-    ObjectBytes object = object_of(header, {erase_body(1)});
+    ObjectBytes object = object_of(header, {erase_of_id(1)});
     object.resize(iqdb::log_object_header_bytes);
     iqdb::FrameEncoder encoder;
     encoder.begin().write(body);
@@ -156,9 +156,9 @@ TEST_CASE("LogObject: a frame with another number, or of a file, is refused", "[
     object.insert(object.end(), frame.begin(), frame.end());
     return object;
   };
-  CHECK(read(with_frame(11, 0, erase_body(1))).frames.size() == 1);
-  std::ignore = refused(with_frame(12, 0, erase_body(1)));
-  std::ignore = refused(with_frame(11, 1, erase_body(1)));
+  CHECK(read(with_frame(11, 0, erase_of_id(1))).frames.size() == 1);
+  std::ignore = refused(with_frame(12, 0, erase_of_id(1)));
+  std::ignore = refused(with_frame(11, 1, erase_of_id(1)));
   std::ignore = refused(with_frame(11, 0, {std::byte{99}}));
 }
 
@@ -166,8 +166,8 @@ TEST_CASE("LogObject: frames that do not belong into an object of its kind are r
   std::ignore = refused(object_of(header_of(LogObjectKind::frames), {}));
   std::ignore = refused(object_of(header_of(LogObjectKind::frames), {close_body()}));
   std::ignore = refused(object_of(header_of(LogObjectKind::frames), {checkpoint_body(3)}));
-  std::ignore = refused(object_of(header_of(LogObjectKind::fence), {erase_body(1)}));
-  std::ignore = refused(object_of(header_of(LogObjectKind::close), {erase_body(1)}));
+  std::ignore = refused(object_of(header_of(LogObjectKind::fence), {erase_of_id(1)}));
+  std::ignore = refused(object_of(header_of(LogObjectKind::close), {erase_of_id(1)}));
   std::ignore = refused(object_of(header_of(LogObjectKind::close), {close_body(), close_body()}));
 }
 

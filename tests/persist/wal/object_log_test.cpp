@@ -30,8 +30,8 @@ using iqdb::LsnRange;
 using iqdb::ObjectBytes;
 using iqdb::PersistErrorKind;
 using iqdb::PutOutcome;
-using iqdb_test::batch_body;
-using iqdb_test::erase_body;
+using iqdb_test::batch_of_erases;
+using iqdb_test::erase_of_id;
 using iqdb_test::hasty_options;
 using iqdb_test::object_of;
 using iqdb_test::require_kind;
@@ -52,7 +52,7 @@ LsnRange append(W& writer, const std::vector<std::vector<std::byte>>& bodies) {
 
 template <class W>
 LsnRange append_one(W& writer) {
-  return append(writer, {erase_body(1)});
+  return append(writer, {erase_of_id(1)});
 }
 
 iqdb::LogObjectHeader header_at(ScriptedStore& store, std::uint64_t number) {
@@ -84,7 +84,7 @@ TEST_CASE("ObjectLogWriter: what it appends is read again, in order, in another 
     iqdb::DirectoryObjectStore store(directory.path());
     auto opened = open(store);
     CHECK(opened.run.objects.empty());
-    CHECK(append(opened.writer, {erase_body(1), batch_body(3)}) == LsnRange{.first = 1, .last = 4});
+    CHECK(append(opened.writer, {erase_of_id(1), batch_of_erases(3)}) == LsnRange{.first = 1, .last = 4});
     CHECK(append_one(opened.writer) == LsnRange{.first = 5, .last = 5});
     opened.writer.close();
   }
@@ -296,9 +296,9 @@ TEST_CASE("ObjectLogWriter: a log in which no number is left takes no mutation",
   ScriptedStore store;
   iqdb::ObjectLogWriter<ScriptedStore> writer(
       store, "a", {.fence = 0, .next_number = 1, .next_lsn = iqdb::largest_lsn, .history_id = 1}, hasty_options());
-  require_kind(PersistErrorKind::record_too_large, [&] { return append(writer, {batch_body(2)}); });
+  require_kind(PersistErrorKind::record_too_large, [&] { return append(writer, {batch_of_erases(2)}); });
   CHECK(store.objects.empty());
-  CHECK(append(writer, {batch_body(1)}) == LsnRange{.first = iqdb::largest_lsn, .last = iqdb::largest_lsn});
+  CHECK(append(writer, {batch_of_erases(1)}) == LsnRange{.first = iqdb::largest_lsn, .last = iqdb::largest_lsn});
 }
 
 TEST_CASE("ObjectLogWriter: of two that go on from one state one is fenced", "[object_log]") {

@@ -19,8 +19,8 @@ using iqdb::LogObjectHeader;
 using iqdb::LogObjectKind;
 using iqdb::ObjectRun;
 using iqdb::PersistErrorKind;
-using iqdb_test::batch_body;
-using iqdb_test::erase_body;
+using iqdb_test::batch_of_erases;
+using iqdb_test::erase_of_id;
 using iqdb_test::hasty_options;
 using iqdb_test::object_of;
 using iqdb_test::require_kind;
@@ -48,7 +48,7 @@ struct LogOf {
 
   LogOf& frames(std::uint64_t mutations = 1) {
     next.kind = LogObjectKind::frames;
-    put(next.kind, mutations, object_of(next, {batch_body(mutations)}));
+    put(next.kind, mutations, object_of(next, {batch_of_erases(mutations)}));
     return *this;
   }
 

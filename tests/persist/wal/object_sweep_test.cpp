@@ -14,7 +14,7 @@
 
 namespace of_object_sweep {
 
-using iqdb_test::erase_body;
+using iqdb_test::erase_of_id;
 using iqdb_test::hasty_options;
 using iqdb_test::ScriptedStore;
 
@@ -23,7 +23,7 @@ struct WrittenLog {
   iqdb::ObjectLogWriter<ScriptedStore> writer = iqdb::open_object_log(store, "a", false, hasty_options()).writer;
 
   void append() {
-    const auto body = erase_body(1);
+    const auto body = erase_of_id(1);
     const std::span<const std::byte> bodies[] = {body};
     writer.append(bodies);
   }
