@@ -1,9 +1,9 @@
 // An object store in memory whose network loses, repeats and delays what is sent.
 //
 // A request may be carried out although its reply is lost; not at all; twice, so that the second answer is the one that is seen;
-// or later, past requests that were sent after it, and after the death of who sent it. For a moment after a put whose reply was lost,
-// a read may say that the object is not there, while a put if absent and a listing know it. Else reads and listings are right when
-// they answer at all. Everything follows from the seed.
+// or later, past requests that were sent after it, and after the death of who sent it. For a moment after a put whose reply was
+// lost, a read may say that the object is not there, while a put if absent and a listing know it. Else reads and listings are
+// right when they answer at all. Everything follows from the seed.
 #pragma once
 
 #include <algorithm>

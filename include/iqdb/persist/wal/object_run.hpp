@@ -1,9 +1,9 @@
 // Reads the log of an index on an object store: the longest gapless run of objects that ends at the last key, as far back as a
 // load needs it.
 //
-// Invariants: what is returned was the log at one moment after the call began. It reaches a checkpoint that holds everything in front
-// of its first object, or number 0. What lies further back is never looked at: those numbers may have been swept, and objects
-// that come back there are garbage. It is damage only if it is seen while the last key stays the same.
+// Invariants: what is returned was the log at one moment after the call began. It reaches a checkpoint that holds everything in
+// front of its first object, or number 0. What lies further back is never looked at: those numbers may have been swept, and
+// objects that come back there are garbage. It is damage only if it is seen while the last key stays the same.
 //
 // Why:
 //
@@ -37,9 +37,8 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 /// The end of a log, as it was read.
 struct ObjectRun {
-  std::vector<LogObject> objects;  ///< in ascending order; empty if there is no log
-  std::optional<std::size_t>
-      checkpoint;  ///< the checkpoint that holds most; nothing if a load begins with no vectors
+  std::vector<LogObject> objects;         ///< in ascending order; empty if there is no log
+  std::optional<std::size_t> checkpoint;  ///< the checkpoint that holds most; nothing if a load begins with no vectors
 
   /// The number that the next object will have.
   [[nodiscard]] std::uint64_t next_number() const noexcept {
