@@ -282,7 +282,11 @@ TEST_CASE("ObjectLogWriter: what is wrong with a call is told before anything is
   append_one(opened.writer);
   const std::size_t calls = store.calls.size();
   require_kind(PersistErrorKind::invalid_payload, [&] { return append(opened.writer, {{std::byte{99}}}); });
-  require_kind(PersistErrorKind::log_corrupted, [&] { return append(opened.writer, {}); });
+  require_kind(PersistErrorKind::invalid_payload, [&] { return append(opened.writer, {}); });
+  const auto close_body = iqdb::bytes_of([](iqdb::Writer& to) { iqdb::write_close(to); });
+  require_kind(PersistErrorKind::invalid_payload, [&] { return append(opened.writer, {erase_of_id(1), close_body}); });
+  const auto checkpoint_body = iqdb::bytes_of([](iqdb::Writer& to) { iqdb::write_checkpoint(to, {}, 1); });
+  require_kind(PersistErrorKind::invalid_payload, [&] { return append(opened.writer, {checkpoint_body}); });
   require_kind(PersistErrorKind::invalid_config,
                [&] { opened.writer.publish({.key = "../b", .fingerprint = {}, .lsn = 1}); });
   require_kind(PersistErrorKind::invalid_config,

@@ -78,16 +78,12 @@ class ObjectLogWriter {
   /// the child of a fork.
   LsnRange append(std::span<const std::span<const std::byte>> bodies) {
     const std::uint64_t first = position_.next_lsn;
-    std::uint64_t mutations = 0;
-    put(LogObjectKind::frames, [&](const LogObjectHeader& header) {
-      const LogObject object = read_log_object(encode_log_object(header, bodies), key_of(header.number), header.number);
-      mutations = object.last_lsn() - header.base_lsn;
-      if (object.last_lsn() > largest_lsn) {
-        throw_persist_error(PersistErrorKind::record_too_large,
-                            "no number is left for a mutation of this log; save the index under another name");
-      }
-      return object.bytes;
-    });
+    const std::uint64_t mutations = mutations_in(bodies);
+    if (mutations > largest_lsn - (first - 1)) {
+      throw_persist_error(PersistErrorKind::record_too_large,
+                          "no number is left for a mutation of this log; save the index under another name");
+    }
+    put(LogObjectKind::frames, [&](const LogObjectHeader& header) { return encode_log_object(header, bodies); });
     position_.next_lsn += mutations;
     return {.first = first, .last = first + mutations - 1};
   }
@@ -115,6 +111,24 @@ class ObjectLogWriter {
 
  private:
   enum class State : std::uint8_t { open, closed, in_doubt, fenced };
+
+  // How many mutations a group holds.
+  static std::uint64_t mutations_in(std::span<const std::span<const std::byte>> bodies) {
+    std::uint64_t mutations = 0;
+    bool is_group = !bodies.empty();
+    for (const std::span<const std::byte> body : bodies) {
+      const FrameBody decoded(body, log_version);
+      is_group = is_group && decoded.op() != FrameOp::checkpoint && decoded.op() != FrameOp::close;
+      mutations += decoded.mutations();
+    }
+    if (!is_group) {
+      throw_persist_error(
+          PersistErrorKind::invalid_payload,
+          "cannot append this to a log: a group has one frame or more, and none that publishes a snapshot or "
+          "closes the log; use publish() or close() for that");
+    }
+    return mutations;
+  }
 
   [[nodiscard]] std::string key_of(std::uint64_t number) const { return log_object_key(name_, number); }
 
