@@ -75,6 +75,9 @@ set(iqdb_persist_headers
     iqdb/persist/storage/file_log.hpp
     iqdb/persist/storage/temporary_file.hpp
     iqdb/persist/storage/file_storage.hpp
+    iqdb/persist/storage/object_key.hpp
+    iqdb/persist/storage/object_store.hpp
+    iqdb/persist/storage/directory_object_store.hpp
     iqdb/persist/storage/block_stream.hpp
     iqdb/persist/storage/parallel_read.hpp
     iqdb/persist/storage/file_window.hpp
@@ -137,6 +140,12 @@ set(iqdb_persist_headers
     iqdb/persist/wal/commit_queue.hpp
     iqdb/persist/wal/apply_group.hpp
     iqdb/persist/wal/group_commit.hpp
+    iqdb/persist/wal/object_format.hpp
+    iqdb/persist/wal/log_object.hpp
+    iqdb/persist/wal/object_requests.hpp
+    iqdb/persist/wal/object_run.hpp
+    iqdb/persist/wal/object_log.hpp
+    iqdb/persist/wal/object_sweep.hpp
     # Salvage: what is whole of damaged files.
     iqdb/persist/salvage/flipped_bit.hpp
     iqdb/persist/salvage/log_header.hpp
@@ -271,6 +280,9 @@ set(iqdb_persist_headers
     iqdb/persist/testing/crash_exploration.hpp
     iqdb/persist/testing/fault_exploration.hpp
     iqdb/persist/testing/follower_exploration.hpp
+    iqdb/persist/testing/clients_in_turn.hpp
+    iqdb/persist/testing/simulated_object_store.hpp
+    iqdb/persist/testing/object_log_exploration.hpp
     iqdb/persist/testing/crash_check.hpp
     iqdb/persist/testing/conformance.hpp)
 

@@ -55,6 +55,7 @@ NAMES = {
     "optional": "optional nullopt",
     "queue": "priority_queue",
     "random": "random_device mt19937_64",
+    "semaphore": "binary_semaphore",
     "set": "set",
     "shared_mutex": "shared_mutex shared_lock",
     "span": "span as_bytes as_writable_bytes",

@@ -49,6 +49,7 @@ TEST_CASE("PersistErrorKind: to_string gives the name in the source and unknown 
   CHECK(to_string(PersistErrorKind::record_too_large) == "record_too_large");
   CHECK(to_string(PersistErrorKind::would_discard_log) == "would_discard_log");
   CHECK(to_string(PersistErrorKind::log_present) == "log_present");
+  CHECK(to_string(PersistErrorKind::fenced) == "fenced");
   CHECK(to_string(PersistErrorKind::poisoned) == "poisoned");
   CHECK(to_string(PersistErrorKind::invalid_config) == "invalid_config");
   CHECK(to_string(static_cast<PersistErrorKind>(255)) == "unknown");

@@ -42,6 +42,7 @@ enum class PersistErrorKind : std::uint8_t {
   reentered,               ///< a callback called the object in the middle of another call
   read_only,               ///< the index was loaded with PersistConfig::read_only
   log_present,             ///< a log with mutations lies beside the snapshot, but the log is off
+  fenced,                  ///< another writer has taken the log over: this object may not write any more
   poisoned,                ///< an earlier failure left the state of the disk unknown; load again
   invalid_config,          ///< a setting cannot be used
 };
@@ -97,6 +98,8 @@ enum class PersistErrorKind : std::uint8_t {
       return "read_only";
     case PersistErrorKind::log_present:
       return "log_present";
+    case PersistErrorKind::fenced:
+      return "fenced";
     case PersistErrorKind::poisoned:
       return "poisoned";
     case PersistErrorKind::invalid_config:

@@ -1,0 +1,94 @@
+// WHAT a log needs from an object store: put if absent, put, read, list, delete. S3 and its like have these calls, and so has
+// a directory of files.
+//
+// What is hard to keep, and is lost first where somebody writes a store of their own:
+//
+// - Of two puts if absent of one key, at most one stores. A look at the key that is followed by a put is not that. A server that
+//   ignores the condition is no store for a log.
+// - `was_there` may speak of the caller's own object: a client library may send a request again by itself, and the answer to the
+//   second one is all that the caller sees.
+// - `unknown` is an honest answer. A request whose reply was lost may be carried out later, also after requests that were sent
+//   later, and after the process that sent it has ended. Nothing may turn it into "was not stored".
+// - What a call told is durable. So `was_there` also promises that the object which is there stays.
+// - A listing has what was stored before it began. "Not there" of a read has no such promise: a server may say it of an object
+//   that is just being stored.
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "iqdb/persist/version.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+/// What became of a put if absent.
+enum class PutOutcome : std::uint8_t {
+  stored,     ///< this request stored the object, durably
+  was_there,  ///< an object of this key is there, durably: another's, or the caller's own from an earlier request
+  unknown,    ///< no answer, or one that says nothing: it may be stored, may be stored later, or never
+};
+
+/// The bytes of an object.
+using ObjectBytes = std::vector<std::byte>;
+
+/// Stores an object unless there is one of its key.
+template <class S>
+concept PutsObjectsIfAbsent = requires(S& store, std::string_view key, std::span<const std::byte> bytes) {
+  // Whole or not at all: nobody ever sees a part of the object. A time-out, a connection that is cut and an error of the server
+  // are `unknown`, never an exception. Throws PersistError where a repetition is of no use (a key that is not valid, credentials,
+  // a disk that fails); the object may then be there all the same.
+  { store.put_if_absent(key, bytes) } -> std::same_as<PutOutcome>;
+};
+
+/// Stores an object in place of one that may be there. For keys that only one writer uses.
+template <class S>
+concept PutsObjects = requires(S& store, std::string_view key, std::span<const std::byte> bytes) {
+  // Whole or not at all, and durable when it returns. Throws PersistError io if that is not known; the same put may then be
+  // repeated.
+  store.put(key, bytes);
+};
+
+/// Reads objects. Each call throws PersistError io if there is no answer; it may then be repeated.
+template <class S>
+concept ReadsObjects = requires(S& store, std::string_view key, std::uint64_t offset, std::size_t count) {
+  // The whole object, or nothing if none is there.
+  { store.get(key) } -> std::same_as<std::optional<ObjectBytes>>;
+  // Up to `count` bytes from `offset` on, fewer only at the end of the object and none behind it; or nothing if none is there.
+  { store.get(key, offset, count) } -> std::same_as<std::optional<ObjectBytes>>;
+  // Its size in bytes, or nothing if none is there.
+  { store.head(key) } -> std::same_as<std::optional<std::uint64_t>>;
+};
+
+/// Lists keys.
+template <class S>
+concept ListsObjects = requires(S& store, std::string_view prefix, std::string_view behind, std::size_t most) {
+  // The first keys, at most `most` (at least 1), that begin with `prefix` and are larger than `behind`, in the order of their
+  // bytes. An empty answer means that there are no more; a short one means nothing. It has every object that was stored before
+  // the call and was not deleted before its end. Throws PersistError io if there is no answer; it may then be repeated.
+  { store.list(prefix, behind, most) } -> std::same_as<std::vector<std::string>>;
+};
+
+/// Deletes objects.
+template <class S>
+concept DeletesObjects = requires(S& store, std::string_view key) {
+  // There is no object of this key when it returns, unless somebody stored one meanwhile; it is no error if there was none.
+  // Throws PersistError io if that is not known: it may then still be deleted, later too.
+  store.remove(key);
+};
+
+/// A store of objects. A key is as require_object_key wants it. The calls of one object are made by one thread at a time; other
+/// objects, in other processes and on other machines, use the same store at the same time.
+///
+/// Every request in which nothing is unknown takes effect at one moment between the call and its return, for all clients the
+/// same.
+template <class S>
+concept ObjectStore =
+    PutsObjectsIfAbsent<S> && PutsObjects<S> && ReadsObjects<S> && ListsObjects<S> && DeletesObjects<S>;
+
+}  // namespace iqdb

@@ -1,0 +1,111 @@
+#include "iqdb/persist/wal/object_sweep.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "iqdb/persist/error.hpp"
+#include "iqdb/persist/wal/object_log.hpp"
+#include "support/catch.hpp"
+#include "support/expect_error.hpp"
+#include "support/object_logs.hpp"
+
+namespace of_object_sweep {
+
+using iqdb_test::erase_of_id;
+using iqdb_test::hasty_options;
+using iqdb_test::ScriptedStore;
+
+struct WrittenLog {
+  ScriptedStore store = {};
+  iqdb::ObjectLogWriter<ScriptedStore> writer = iqdb::open_object_log(store, "a", false, hasty_options()).writer;
+
+  void append() {
+    const auto body = erase_of_id(1);
+    const std::span<const std::byte> bodies[] = {body};
+    writer.append(bodies);
+  }
+
+  void publish(std::uint64_t lsn) { writer.publish({.key = "a/snapshot/0-1", .fingerprint = {}, .lsn = lsn}); }
+
+  void take_over() { writer = iqdb::open_object_log(store, "a", true, hasty_options()).writer; }
+
+  iqdb::ObjectSweep sweep() { return iqdb::sweep_object_log(store, "a", hasty_options()); }
+
+  std::vector<std::uint64_t> numbers() { return iqdb::list_log_objects(store, "a", hasty_options()); }
+};
+
+TEST_CASE("sweep_object_log: keeps the last two checkpoints, what is behind the first of them, and every fence",
+          "[object_sweep]") {
+  WrittenLog log;   // 0 fence
+  log.append();     // 1
+  log.publish(1);   // 2
+  log.take_over();  // 3 fence
+  log.append();     // 4
+  log.publish(2);   // 5
+  log.append();     // 6
+  log.publish(3);   // 7
+  log.append();     // 8
+  const auto sweep = log.sweep();
+  CHECK(sweep.removed == 3);
+  CHECK(sweep.fences == 2);
+  CHECK(log.numbers() == std::vector<std::uint64_t>{0, 3, 5, 6, 7, 8});
+  CHECK(log.sweep().removed == 0);
+  CHECK(iqdb::read_object_run(log.store, "a", hasty_options()).next_lsn() == 5);
+}
+
+TEST_CASE("sweep_object_log: deletes nothing of a log with fewer than two checkpoints", "[object_sweep]") {
+  WrittenLog log;
+  log.append();
+  CHECK(log.sweep().removed == 0);
+  log.publish(1);
+  log.append();
+  CHECK(log.sweep().removed == 0);
+  CHECK(log.numbers() == std::vector<std::uint64_t>{0, 1, 2, 3});
+}
+
+TEST_CASE("sweep_object_log: a checkpoint that does not hold what is in front of another does not make it needless",
+          "[object_sweep]") {
+  WrittenLog log;  // 0 fence
+  log.append();    // 1
+  log.publish(1);  // 2
+  log.append();    // 3
+  log.append();    // 4
+  log.publish(2);  // 5: two mutations were made while it was written
+  log.publish(2);  // 6
+  CHECK(log.sweep().removed == 1);
+  CHECK(log.numbers() == std::vector<std::uint64_t>{0, 2, 3, 4, 5, 6});
+  const auto run = iqdb::read_object_run(log.store, "a", hasty_options());
+  CHECK(run.snapshot_lsn() == 2);
+  CHECK(run.objects.front().header.number == 4);
+}
+
+TEST_CASE("sweep_object_log: a checkpoint that holds less does not hide one that holds more", "[object_sweep]") {
+  WrittenLog log;  // 0 fence
+  log.append();    // 1
+  log.append();    // 2
+  log.publish(2);  // 3
+  log.publish(2);  // 4
+  log.publish(1);  // 5
+  CHECK(log.sweep().removed == 2);
+  CHECK(log.numbers() == std::vector<std::uint64_t>{0, 3, 4, 5});
+}
+
+TEST_CASE("sweep_object_log: passes over what others have swept meanwhile", "[object_sweep]") {
+  WrittenLog log;
+  log.append();
+  log.append();
+  log.publish(2);
+  log.publish(2);
+  log.store.before = [&](const std::string& call) {
+    if (call == "get " + iqdb::log_object_key("a", 2)) {
+      log.store.objects.erase(iqdb::log_object_key("a", 2));
+    }
+  };
+  CHECK(log.sweep().removed == 1);
+  CHECK(log.numbers() == std::vector<std::uint64_t>{0, 3, 4});
+}
+
+}  // namespace of_object_sweep

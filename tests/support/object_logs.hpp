@@ -1,0 +1,127 @@
+// Logs on an object store, for tests: bodies of frames, objects of any content, and a store that answers by a script.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "iqdb/persist/bytes/stream.hpp"
+#include "iqdb/persist/storage/object_store.hpp"
+#include "iqdb/persist/wal/frame_body.hpp"
+#include "iqdb/persist/wal/log_object.hpp"
+#include "iqdb/persist/wal/mutation.hpp"
+#include "iqdb/persist/wal/object_format.hpp"
+#include "iqdb/persist/wal/object_requests.hpp"
+
+namespace iqdb_test {
+
+/// The body of a frame that erases one vector.
+[[nodiscard]] inline std::vector<std::byte> erase_of_id(std::uint64_t id) {
+  return iqdb::bytes_of([&](iqdb::Writer& to) { iqdb::write_mutation(to, {.op = iqdb::FrameOp::erase, .id = id}); });
+}
+
+/// The body of a batch that erases vectors 1 to `count`.
+[[nodiscard]] inline std::vector<std::byte> batch_of_erases(std::uint64_t count) {
+  std::vector<iqdb::Mutation> mutations;
+  for (std::uint64_t id = 1; id <= count; ++id) {
+    mutations.push_back({.op = iqdb::FrameOp::erase, .id = id});
+  }
+  return iqdb::bytes_of([&](iqdb::Writer& to) { iqdb::write_batch(to, mutations); });
+}
+
+/// The bytes of an object with one frame for each of these bodies.
+[[nodiscard]] inline iqdb::ObjectBytes object_of(const iqdb::LogObjectHeader& header,
+                                                 const std::vector<std::vector<std::byte>>& bodies) {
+  const std::vector<std::span<const std::byte>> spans(bodies.begin(), bodies.end());
+  return iqdb::encode_log_object(header, spans);
+}
+
+/// Options that wait for nothing.
+[[nodiscard]] inline iqdb::ObjectLogOptions hasty_options(unsigned most_attempts = 4) {
+  iqdb::ObjectLogOptions options;
+  options.most_attempts = most_attempts;
+  options.most_beginnings = 5;
+  options.pause = [](unsigned) {};
+  return options;
+}
+
+/// An ObjectStore in memory. A test may do something before each call, and answer a put or a listing in its place.
+struct ScriptedStore {
+  std::map<std::string, iqdb::ObjectBytes, std::less<>> objects = {};
+  std::vector<std::string> calls = {};  ///< "put KEY", "get KEY", "head KEY", "list", "remove KEY"
+  std::function<void(const std::string& call)> before = [](const std::string&) {};
+  /// Returns what a put if absent answers, or nothing if it is made as it should be.
+  std::function<std::optional<iqdb::PutOutcome>(std::string_view key, std::span<const std::byte> bytes)> answer_put =
+      {};
+  std::function<bool(const std::string& key)> is_listed = [](const std::string&) { return true; };
+
+  iqdb::PutOutcome put_if_absent(std::string_view key, std::span<const std::byte> bytes) {
+    called("put " + std::string(key));
+    if (answer_put) {
+      if (const auto answer = answer_put(key, bytes)) {
+        return *answer;
+      }
+    }
+    return objects.emplace(key, iqdb::ObjectBytes(bytes.begin(), bytes.end())).second ? iqdb::PutOutcome::stored
+                                                                                      : iqdb::PutOutcome::was_there;
+  }
+
+  void put(std::string_view key, std::span<const std::byte> bytes) {
+    called("put " + std::string(key));
+    objects.insert_or_assign(std::string(key), iqdb::ObjectBytes(bytes.begin(), bytes.end()));
+  }
+
+  std::optional<iqdb::ObjectBytes> get(std::string_view key) {
+    called("get " + std::string(key));
+    const auto found = objects.find(key);
+    return found == objects.end() ? std::nullopt : std::optional(found->second);
+  }
+
+  std::optional<iqdb::ObjectBytes> get(std::string_view key, std::uint64_t offset, std::size_t count) {
+    auto found = get(key);
+    if (found) {
+      found->resize(std::min(found->size(), static_cast<std::size_t>(offset) + count));
+      found->erase(found->begin(), found->begin() + static_cast<std::ptrdiff_t>(offset));
+    }
+    return found;
+  }
+
+  std::optional<std::uint64_t> head(std::string_view key) {
+    called("head " + std::string(key));
+    const auto found = objects.find(key);
+    return found == objects.end() ? std::nullopt : std::optional<std::uint64_t>(found->second.size());
+  }
+
+  std::vector<std::string> list(std::string_view prefix, std::string_view behind, std::size_t most) {
+    called("list");
+    std::vector<std::string> keys;
+    for (const auto& [key, bytes] : objects) {
+      if (key.starts_with(prefix) && key > behind && keys.size() < most && is_listed(key)) {
+        keys.push_back(key);
+      }
+    }
+    return keys;
+  }
+
+  void remove(std::string_view key) {
+    called("remove " + std::string(key));
+    objects.erase(std::string(key));
+  }
+
+ private:
+  void called(const std::string& call) {
+    calls.push_back(call);
+    before(call);
+  }
+};
+
+static_assert(iqdb::ObjectStore<ScriptedStore>);
+
+}  // namespace iqdb_test
