@@ -70,6 +70,7 @@ using iqdb_test::index_of;
 using iqdb_test::insert_row;
 using iqdb_test::MemoryStorage;
 using iqdb_test::require_kind;
+using iqdb_test::vector_of;
 using iqdb_test::wait_until;
 using iqdb_test::waiting_calls;
 using iqdb_test::waiting_readers;
