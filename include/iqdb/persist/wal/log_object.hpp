@@ -172,8 +172,8 @@ inline void require_frames_of_kind(const LogObject& object, std::string_view key
 /// The bytes of a close object.
 [[nodiscard]] inline ObjectBytes encode_log_close(const LogObjectHeader& header) {
   const auto body = bytes_of([](Writer& writer) { write_close(writer); });
-  const std::span<const std::byte> bodies[] = {body};
-  return encode_log_object(header, bodies);
+  const std::span<const std::byte> only = body;
+  return encode_log_object(header, std::span(&only, 1));
 }
 
 /// Decodes the object `number`, whose key is `key`. The mutations within its frames are not decoded yet. Throws PersistError

@@ -162,7 +162,7 @@ template <class S>
   for (unsigned beginnings = 1;; ++beginnings) {
     const std::vector<std::uint64_t> numbers = list_log_objects(store, name, options);
     if (damage && !numbers.empty() && numbers.back() == damaged_up_to) {
-      throw *damage;
+      throw PersistError(*damage);
     }
     if (numbers.empty()) {
       return {};
