@@ -41,7 +41,10 @@ class MetadataColumn {
 
   /// Metadata that is ready to be put into a column. Throws std::bad_alloc.
   [[nodiscard]] static Cell make_cell(std::optional<Metadata> metadata) {
-    return metadata ? std::make_unique<std::optional<Metadata>>(std::move(metadata)) : nullptr;
+    if (!metadata) {
+      return nullptr;
+    }
+    return std::make_unique<std::optional<Metadata>>(std::move(metadata));
   }
 
   /// The metadata of a row, valid until the row changes.
