@@ -11,49 +11,13 @@
 #include <string_view>
 #include <vector>
 
+#include "fuzz/decoded_index.hpp"
 #include "fuzz/fuzz_target.hpp"
-#include "fuzz/heap_meter.hpp"
 #include "fuzz/numbers.hpp"
 #include "iqdb/index_error.hpp"
-#include "iqdb/persist/bytes/stream.hpp"
-#include "iqdb/persist/error.hpp"
 #include "iqdb/types.hpp"
 
 namespace iqdb_fuzz {
-
-template <class Index>
-[[nodiscard]] Bytes payload_of(const Index& index) {
-  return iqdb::bytes_of([&](iqdb::Writer& writer) { index.save_to(writer); });
-}
-
-/// What a payload decodes to; nothing where it is refused, or has bytes left over.
-template <class Index>
-[[nodiscard]] std::optional<Index> index_in(Input payload) {
-  const HeapMeter::Peak peak;
-  std::optional<Index> index;
-  try {
-    iqdb::Reader reader(payload);
-    index.emplace(Index::load_from(reader));
-    if (reader.remaining() != 0) {
-      index.reset();
-    }
-  } catch (const iqdb::PersistError& error) {
-    require(error.kind() == iqdb::PersistErrorKind::invalid_payload ||
-                error.kind() == iqdb::PersistErrorKind::invalid_metric,
-            "a payload is refused as something else than a payload");
-    index.reset();
-  }
-  require_little_heap(peak, payload.size());
-  return index;
-}
-
-/// Requires that an index that was saved as these bytes comes back from them.
-template <class Index>
-void require_payload_comes_back(const Bytes& saved) {
-  const std::optional<Index> again = index_in<Index>(saved);
-  require(again.has_value(), "what an index has saved is refused");
-  require(payload_of(*again) == saved, "what an index has saved is loaded as another one");
-}
 
 /// Requires that a search finds what the index holds, each once.
 template <class Index>
@@ -85,7 +49,7 @@ void examine_adapter(Input payload) {
   if (!index) {
     return;
   }
-  require_payload_comes_back<Index>(payload_of(*index));
+  require_comes_back<Index>(contents_of(*index));
   constexpr std::size_t largest_dim = 1024;
   if (index->dim() > largest_dim) {
     return;
@@ -119,7 +83,7 @@ void examine_adapter(Input payload) {
     }
     is_done([&] { require_hits_of(*index, vector, before); });
   }
-  require_payload_comes_back<Index>(payload_of(*index));
+  require_comes_back<Index>(contents_of(*index));
 }
 
 /// Writes a number at which something might overflow, or a float that is no number, somewhere: with the length that fields
@@ -172,9 +136,8 @@ inline void repair_adapter(Bytes& payload, Random& random) {
 
 /// The target of an adapter.
 template <class Index>
-inline constexpr FuzzTarget adapter_target{.name = Index::index_type,
-                                           .examine = &examine_adapter<Index>,
-                                           .reshape = &reshape_adapter,
-                                           .repair = &repair_adapter};
+[[nodiscard]] constexpr FuzzTarget adapter_target(std::string_view name) {
+  return {.name = name, .examine = &examine_adapter<Index>, .reshape = &reshape_adapter, .repair = &repair_adapter};
+}
 
 }  // namespace iqdb_fuzz

@@ -11,12 +11,11 @@
 #include <string_view>
 #include <vector>
 
+#include "fuzz/decoded_index.hpp"
 #include "fuzz/durable_files.hpp"
 #include "fuzz/fuzz_target.hpp"
-#include "fuzz/heap_meter.hpp"
 #include "fuzz/numbers.hpp"
 #include "iqdb/index/core.hpp"
-#include "iqdb/persist/bytes/stream.hpp"
 #include "iqdb/types.hpp"
 
 namespace iqdb_fuzz {
@@ -46,43 +45,15 @@ struct CoreLayout {
   }
 };
 
-[[nodiscard]] inline Bytes contents_of(const iqdb::CoreIndex& index) {
-  return iqdb::bytes_of([&](iqdb::Writer& writer) { index.save_to(writer); });
-}
-
-/// What a payload decodes to; nothing where it is refused, or has bytes left over.
-[[nodiscard]] inline std::optional<iqdb::CoreIndex> core_in(Input payload) {
-  const HeapMeter::Peak peak;
-  std::optional<iqdb::CoreIndex> index;
-  try {
-    iqdb::Reader reader(payload);
-    index.emplace(iqdb::CoreIndex::load_from(reader));
-    if (reader.remaining() != 0) {
-      index.reset();
-    }
-  } catch (const iqdb::PersistError&) {
-    index.reset();
-  }
-  require_little_heap(peak, payload.size());
-  return index;
-}
-
-/// Requires that an index that was saved as these bytes comes back from them.
-inline void require_comes_back(const Bytes& saved) {
-  const std::optional<iqdb::CoreIndex> again = core_in(saved);
-  require(again.has_value(), "what an index has saved is refused");
-  require(contents_of(*again) == saved, "what an index has saved is loaded as another one");
-}
-
 /// Examines a payload: an index that is made of it comes back from what it saves, and takes mutations as any other. It
 /// may be saved as other bytes, since the crate writes the keys of metadata in any order.
 inline void examine_core(Input payload) {
-  std::optional<iqdb::CoreIndex> index = core_in(payload);
+  std::optional<iqdb::CoreIndex> index = index_in<iqdb::CoreIndex>(payload);
   if (!index) {
     return;
   }
   const Bytes contents = contents_of(*index);
-  require_comes_back(contents);
+  require_comes_back<iqdb::CoreIndex>(contents);
   constexpr std::size_t largest_dim = 4096;
   if (index->dim() > largest_dim) {
     return;
@@ -106,7 +77,7 @@ inline void examine_core(Input payload) {
         [&](const iqdb::VectorId& each, auto, const auto&) { first = first ? first : std::optional(each); });
     index->erase(first.value());
     require(index->size() == size - 1 && !index->contains(*first), "an erased vector is still there");
-    require_comes_back(contents_of(*index));
+    require_comes_back<iqdb::CoreIndex>(contents_of(*index));
   }
 }
 

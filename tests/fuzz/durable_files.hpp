@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "fuzz/decoded_index.hpp"
 #include "fuzz/fuzz_target.hpp"
 #include "fuzz/heap_meter.hpp"
 #include "iqdb/index/flat.hpp"
@@ -38,11 +39,6 @@ struct TooLong {};
           .buffer_bytes = 4096,
           .helper_threads = 0,
           .log_extent_bytes = 0};
-}
-
-/// Everything that an index holds.
-[[nodiscard]] inline Bytes contents_of(const iqdb::FlatIndex& index) {
-  return iqdb::bytes_of([&](iqdb::Writer& writer) { index.save_to(writer); });
 }
 
 /// A store with these files.

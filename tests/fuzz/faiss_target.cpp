@@ -2,5 +2,10 @@
 #include "iqdb/index/faiss.hpp"
 
 #include "fuzz/adapter_target.hpp"
+#include "fuzz/fuzz_target.hpp"
 
-iqdb_fuzz::FuzzTarget iqdb_fuzz::faiss_target() { return adapter_target<iqdb::FaissIndex>; }
+namespace {
+
+const iqdb_fuzz::AddedTarget added(iqdb_fuzz::adapter_target<iqdb::FaissIndex>("faiss"));
+
+}  // namespace

@@ -46,12 +46,12 @@ struct FuzzTarget {
   void (*repair)(Bytes& input, Random& random);
 };
 
-/// The targets of the adapters, each in a file of its own: only one that is built with the adapter has it.
-[[nodiscard]] FuzzTarget hnswlib_target();
-[[nodiscard]] FuzzTarget faiss_target();
-[[nodiscard]] FuzzTarget usearch_target();
+/// Adds a target to those of the program, before main begins.
+struct AddedTarget {
+  explicit AddedTarget(const FuzzTarget& target);
+};
 
-/// All there are.
+/// All that the program was built with.
 [[nodiscard]] std::span<const FuzzTarget> fuzz_targets();
 
 /// The one of this name. Throws std::invalid_argument where there is none.

@@ -1,4 +1,4 @@
-// Which targets there are.
+// Which targets the program was built with.
 #include <algorithm>
 #include <span>
 #include <stdexcept>
@@ -6,48 +6,22 @@
 #include <string_view>
 #include <vector>
 
-#include "fuzz/codec_target.hpp"
-#include "fuzz/core_target.hpp"
 #include "fuzz/fuzz_target.hpp"
-#include "fuzz/log_target.hpp"
-#include "fuzz/pair_target.hpp"
-#include "fuzz/snapshot_target.hpp"
-#include "iqdb/persist/snapshot/snapshot_format.hpp"
 
 namespace iqdb_fuzz {
 
 namespace {
 
-using Scheme = iqdb::CompressionScheme;
-
-std::vector<FuzzTarget> all_targets() {
-  std::vector<FuzzTarget> targets{
-      snapshot_target,
-      log_target,
-      pair_target,
-      core_target,
-      codec_target<Scheme::zstd>,
-      codec_target<Scheme::lz4_block>,
-      codec_target<Scheme::lz4_frames>,
-  };
-#ifdef TEST_HAS_HNSWLIB
-  targets.push_back(hnswlib_target());
-#endif
-#ifdef TEST_HAS_FAISS
-  targets.push_back(faiss_target());
-#endif
-#ifdef TEST_HAS_USEARCH
-  targets.push_back(usearch_target());
-#endif
+std::vector<FuzzTarget>& added_targets() {
+  static std::vector<FuzzTarget> targets;
   return targets;
 }
 
 }  // namespace
 
-std::span<const FuzzTarget> fuzz_targets() {
-  static const std::vector<FuzzTarget> targets = all_targets();
-  return targets;
-}
+AddedTarget::AddedTarget(const FuzzTarget& target) { added_targets().push_back(target); }
+
+std::span<const FuzzTarget> fuzz_targets() { return added_targets(); }
 
 const FuzzTarget& fuzz_target(std::string_view name) {
   const std::span<const FuzzTarget> targets = fuzz_targets();

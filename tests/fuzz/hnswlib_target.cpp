@@ -1,6 +1,11 @@
-// The target `hnsw`.
+// The target `hnswlib`.
 #include "iqdb/index/hnswlib.hpp"
 
 #include "fuzz/adapter_target.hpp"
+#include "fuzz/fuzz_target.hpp"
 
-iqdb_fuzz::FuzzTarget iqdb_fuzz::hnswlib_target() { return adapter_target<iqdb::HnswIndex>; }
+namespace {
+
+const iqdb_fuzz::AddedTarget added(iqdb_fuzz::adapter_target<iqdb::HnswIndex>("hnswlib"));
+
+}  // namespace

@@ -65,7 +65,10 @@ void fill(Index& index) {
 
 class Payloads {
  public:
-  explicit Payloads(std::filesystem::path directory) : directory_(std::move(directory)) {}
+  // Of one target, in its folder.
+  explicit Payloads(std::filesystem::path folder) : folder_(std::move(folder)) {
+    std::filesystem::create_directories(folder_);
+  }
 
   template <class Index>
   void add(const std::string& name, Index index) {
@@ -77,25 +80,23 @@ class Payloads {
  private:
   template <class Index>
   void write(const std::string& name, const Index& index) {
-    const std::filesystem::path folder = directory_ / Index::index_type;
-    std::filesystem::create_directories(folder);
     const auto payload = iqdb::bytes_of([&](iqdb::Writer& writer) { index.save_to(writer); });
-    std::ofstream file(folder / name, std::ios::binary | std::ios::trunc);
+    std::ofstream file(folder_ / name, std::ios::binary | std::ios::trunc);
     file.write(reinterpret_cast<const char*>(payload.data()), static_cast<std::streamsize>(payload.size()));
     file.exceptions(std::ios::badbit | std::ios::failbit);
     file.flush();
   }
 
-  std::filesystem::path directory_;
+  std::filesystem::path folder_;
 };
 
-void add_hnsw(Payloads& payloads) {
+void add_hnswlib(Payloads payloads) {
   payloads.add("euclidean",
                iqdb::HnswIndex(dim, DistanceMetric::euclidean, {.links = 2, .ef_construction = 8, .ef = 4}));
   payloads.add("cosine", iqdb::HnswIndex(dim, DistanceMetric::cosine, {.links = 2, .ef_construction = 8, .ef = 4}));
 }
 
-void add_usearch(Payloads& payloads) {
+void add_usearch(Payloads payloads) {
   constexpr std::array<std::pair<const char*, UsearchScalar>, 5> scalars = {{{"f64", UsearchScalar::f64},
                                                                              {"f32", UsearchScalar::f32},
                                                                              {"f16", UsearchScalar::f16},
@@ -111,7 +112,7 @@ void add_usearch(Payloads& payloads) {
   }
 }
 
-void add_faiss(Payloads& payloads) {
+void add_faiss(Payloads payloads) {
   omp_set_num_threads(1);  // so little is trained sooner without others
   Random random(2);
   const std::vector<float> training = random_floats(random, 40 * dim);
@@ -139,8 +140,8 @@ int main(int argc, char** argv) {
     std::cerr << "make_adapter_payloads DIRECTORY\n";
     return 2;
   }
-  Payloads payloads(argv[1]);
-  add_hnsw(payloads);
-  add_usearch(payloads);
-  add_faiss(payloads);
+  const std::filesystem::path regressions = argv[1];
+  add_hnswlib(Payloads(regressions / "hnswlib"));
+  add_usearch(Payloads(regressions / "usearch"));
+  add_faiss(Payloads(regressions / "faiss"));
 }

@@ -2,5 +2,10 @@
 #include "iqdb/index/usearch.hpp"
 
 #include "fuzz/adapter_target.hpp"
+#include "fuzz/fuzz_target.hpp"
 
-iqdb_fuzz::FuzzTarget iqdb_fuzz::usearch_target() { return adapter_target<iqdb::UsearchIndex>; }
+namespace {
+
+const iqdb_fuzz::AddedTarget added(iqdb_fuzz::adapter_target<iqdb::UsearchIndex>("usearch"));
+
+}  // namespace

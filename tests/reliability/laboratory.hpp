@@ -24,6 +24,7 @@
 #include "iqdb/persist/testing/life.hpp"
 #include "iqdb/persist/testing/random.hpp"
 #include "iqdb/persist/testing/subject.hpp"
+#include "support/days.hpp"
 
 namespace iqdb_test {
 
@@ -198,10 +199,7 @@ struct Enough {
 
 /// How many lives of each kind the date leaves out, so that a part that is examined each day is another one each day. Within
 /// sixteen days each of the lives that are told has been the first or close behind it.
-[[nodiscard]] inline std::uint64_t lives_left_out_today() {
-  const auto today = std::chrono::floor<std::chrono::days>(std::chrono::system_clock::now()).time_since_epoch();
-  return static_cast<std::uint64_t>(today.count() % 16) * 19;
-}
+[[nodiscard]] inline std::uint64_t lives_left_out_today() { return iqdb_test::days_since_1970() % 16 * 19; }
 
 /// Reads a program's arguments: `<what is counted> N`, `seconds N`, or `life N`; `otherwise` without any. `one`, `many` or
 /// `beside` behind the first two names the lives of one caller, of many, or of many beside checkpoints; `today` means all

@@ -1,7 +1,6 @@
 // Schedules of several clients of a log on a simulated object store: nothing that was acknowledged may be lost, in none of them.
 //
 //   object_log_laboratory [schedules N [from SEED | today]]
-#include <chrono>
 #include <cstdint>
 #include <cstdlib>
 #include <exception>
@@ -10,15 +9,14 @@
 #include <string_view>
 
 #include "iqdb/persist/testing/object_log_exploration.hpp"
+#include "support/days.hpp"
 
 namespace {
 
 // Other schedules each day.
 std::uint64_t seed_of_today() {
   constexpr std::uint64_t schedules_a_day = 1'000'000'000;
-  const auto since_1970 = std::chrono::system_clock::now().time_since_epoch();
-  return schedules_a_day *
-         static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::hours>(since_1970).count() / 24);
+  return schedules_a_day * iqdb_test::days_since_1970();
 }
 
 }  // namespace
@@ -32,7 +30,7 @@ int main(int argc, char** argv) {
       std::cerr << "usage: object_log_laboratory [schedules N [from SEED | today]]\n";
       return EXIT_FAILURE;
     }
-    const std::uint64_t schedules = is_told ? std::stoull(argv[2]) : 1'000'000;
+    const std::uint64_t schedules = is_told ? std::stoull(argv[2]) : 170'000;
     const std::uint64_t seed = is_today ? seed_of_today() : has_seed ? std::stoull(argv[4]) : 1;
     std::cout << "schedules from seed " << seed << " on\n" << std::flush;
     const auto events = iqdb::testing::explore_object_logs(seed, schedules);

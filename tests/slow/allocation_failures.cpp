@@ -45,6 +45,7 @@
 #include "iqdb/index/flat.hpp"
 #include "iqdb/persist.hpp"
 #include "support/allocations.hpp"
+#include "support/days.hpp"
 #include "support/durable.hpp"
 #include "support/files.hpp"
 #include "support/operator_new.hpp"
@@ -990,8 +991,7 @@ std::vector<Operation> operations() {
 int main(int argc, char** argv) {
   constexpr std::uint64_t usual_step = iqdb_test::sanitized ? 47 : 4;
   const std::uint64_t step = argc > 1 ? std::stoull(argv[1]) : usual_step;
-  const auto today = std::chrono::floor<std::chrono::days>(std::chrono::system_clock::now()).time_since_epoch();
-  const std::uint64_t first = argc > 1 ? 1 : 1 + static_cast<std::uint64_t>(today.count()) % step;
+  const std::uint64_t first = argc > 1 ? 1 : 1 + iqdb_test::days_since_1970() % step;
   const std::string_view only = argc > 2 ? argv[2] : "";
   try {
     have_last_words();

@@ -36,11 +36,16 @@ namespace iqdb_test {
   return iqdb::bytes_of([&](iqdb::Writer& to) { iqdb::write_batch(to, mutations); });
 }
 
+/// Bodies as a writer takes them. Valid as long as these.
+[[nodiscard]] inline std::vector<std::span<const std::byte>> spans_of(
+    const std::vector<std::vector<std::byte>>& bodies) {
+  return {bodies.begin(), bodies.end()};
+}
+
 /// The bytes of an object with one frame for each of these bodies.
 [[nodiscard]] inline iqdb::ObjectBytes object_of(const iqdb::LogObjectHeader& header,
                                                  const std::vector<std::vector<std::byte>>& bodies) {
-  const std::vector<std::span<const std::byte>> spans(bodies.begin(), bodies.end());
-  return iqdb::encode_log_object(header, spans);
+  return iqdb::encode_log_object(header, spans_of(bodies));
 }
 
 /// Options that wait for nothing.

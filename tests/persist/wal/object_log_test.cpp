@@ -46,8 +46,7 @@ auto open(S& store, bool takes_over = false) {
 
 template <class W>
 LsnRange append(W& writer, const std::vector<std::vector<std::byte>>& bodies) {
-  const std::vector<std::span<const std::byte>> spans(bodies.begin(), bodies.end());
-  return writer.append(spans);
+  return writer.append(iqdb_test::spans_of(bodies));
 }
 
 template <class W>

@@ -192,28 +192,27 @@ class ObjectLogSchedule {
   void write(SimulatedObjectStore& own, ObjectLogWriter<SimulatedObjectStore> writer, State state) {
     Frozen frozen;
     for (std::uint64_t actions = 1 + random_.below(30); actions > 0 && writer.usable(); --actions) {
-      try {
-        act(own, writer, state, frozen);
-      } catch (const PersistError& error) {
-        if (error.kind() == PersistErrorKind::fenced) {
-          ++events_->fenced;
-          require_fence_behind(writer.position().fence);
-          return;
-        }
-        if (error.kind() != PersistErrorKind::io) {
-          throw;
-        }
-      }
+      attempt(writer, [&] { act(own, writer, state, frozen); });
     }
     if (writer.usable() && random_.one_in(3)) {
-      try {
+      attempt(writer, [&] {
         writer.close();
         ++events_->closed;
-      } catch (const PersistError& error) {
-        events_->fenced += error.kind() == PersistErrorKind::fenced ? 1U : 0U;
-        if (error.kind() != PersistErrorKind::fenced && error.kind() != PersistErrorKind::io) {
-          throw;
-        }
+      });
+    }
+  }
+
+  // Calls what a writer may fail to do: its store does not answer, or another one has taken over.
+  template <class Call>
+  void attempt(const ObjectLogWriter<SimulatedObjectStore>& writer, Call&& call) {
+    try {
+      call();
+    } catch (const PersistError& error) {
+      if (error.kind() == PersistErrorKind::fenced) {
+        ++events_->fenced;
+        require_fence_behind(writer.position().fence);
+      } else if (error.kind() != PersistErrorKind::io) {
+        throw;
       }
     }
   }

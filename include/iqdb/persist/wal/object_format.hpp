@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -15,6 +16,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <tuple>
 
 #include "iqdb/persist/bytes/checksum.hpp"
@@ -63,6 +65,9 @@ static_assert(8 + sizeof(log_object_version) + sizeof(std::uint32_t) + 5 * sizeo
               log_object_header_bytes);
 static_assert(log_object_magic.size() == 8);
 
+/// The prefix of the keys of the log of the index `name`.
+[[nodiscard]] inline std::string log_object_prefix(std::string_view name) { return std::string(name) + "/log/"; }
+
 namespace log_objects {
 
 inline constexpr std::size_t largest_printed_key = 256;
@@ -70,20 +75,27 @@ inline constexpr std::size_t largest_printed_key = 256;
 inline constexpr std::size_t digits = 20;
 static_assert(std::numeric_limits<std::uint64_t>::digits10 + 1 == digits);
 
+// The log of the index `name`, for messages.
+[[nodiscard]] inline std::string log_words(std::string_view name) {
+  return "the log " + printable(log_object_prefix(name), largest_printed_key);
+}
+
+// One of its objects.
+[[nodiscard]] inline std::string object_words(std::string_view key) {
+  return "the log's object " + printable(key, largest_printed_key);
+}
+
 // Throws PersistError log_corrupted: the object is not what a writer makes.
 [[noreturn, gnu::cold, gnu::noinline]] inline void fail(std::string_view key, const std::string& found,
                                                         std::optional<std::uint64_t> offset = {}) {
   throw_persist_error(PersistErrorKind::log_corrupted,
-                      "the log's object " + printable(key, log_objects::largest_printed_key) + " is damaged: " + found +
+                      object_words(key) + " is damaged: " + found +
                           "; put this object back from a copy, as a store with versions keeps one, and remove nothing: "
                           "without the log, every mutation since the last snapshot is lost",
                       {.path = {}, .code = {}, .offset = offset});
 }
 
 }  // namespace log_objects
-
-/// The prefix of the keys of the log of the index `name`.
-[[nodiscard]] inline std::string log_object_prefix(std::string_view name) { return std::string(name) + "/log/"; }
 
 /// The key of an object of the log of the index `name`.
 [[nodiscard]] inline std::string log_object_key(std::string_view name, std::uint64_t number) {
@@ -94,19 +106,14 @@ static_assert(std::numeric_limits<std::uint64_t>::digits10 + 1 == digits);
 /// The number of the object with this key; nothing if it is no key of an object of this log.
 [[nodiscard]] inline std::optional<std::uint64_t> log_object_number(std::string_view name, std::string_view key) {
   const std::string prefix = log_object_prefix(name);
-  const std::string_view decimal = key.starts_with(prefix) ? key.substr(prefix.size()) : std::string_view();
-  if (decimal.size() != log_objects::digits ||
-      !std::ranges::all_of(decimal, [](char each) { return each >= '0' && each <= '9'; })) {
+  if (!key.starts_with(prefix) || key.size() != prefix.size() + log_objects::digits) {
     return std::nullopt;
   }
+  const char* const end = key.data() + key.size();
   std::uint64_t number = 0;
-  for (const char each : decimal) {
-    if (number > largest_log_object) {  // the next digit could overflow
-      return std::nullopt;
-    }
-    number = 10 * number + static_cast<std::uint64_t>(each - '0');
-  }
-  return number <= largest_log_object ? std::optional(number) : std::nullopt;
+  const auto [stopped, error] = std::from_chars(key.data() + prefix.size(), end, number);
+  const bool is_number = error == std::errc() && stopped == end && number <= largest_log_object;
+  return is_number ? std::optional(number) : std::nullopt;
 }
 
 /// The bytes of a header, with its checksum.
@@ -148,9 +155,8 @@ static_assert(std::numeric_limits<std::uint64_t>::digits10 + 1 == digits);
   header.kind = static_cast<LogObjectKind>(reader.read_le<std::uint8_t>());
   if (version != log_object_version) {
     throw_persist_error(PersistErrorKind::unsupported_version,
-                        "the log's object " + printable(key, log_objects::largest_printed_key) +
-                            " has format version " + std::to_string(version) + ", but this library reads " +
-                            std::to_string(log_object_version) +
+                        log_objects::object_words(key) + " has format version " + std::to_string(version) +
+                            ", but this library reads " + std::to_string(log_object_version) +
                             "; it needs a newer library, or the object is damaged");
   }
   // Encoding the fields again must produce the same bytes: this checks the checksum and the zeros at once.

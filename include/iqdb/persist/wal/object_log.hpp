@@ -132,9 +132,7 @@ class ObjectLogWriter {
 
   [[nodiscard]] std::string key_of(std::uint64_t number) const { return log_object_key(name_, number); }
 
-  [[nodiscard]] std::string words() const {
-    return "the log " + printable(log_object_prefix(name_), log_objects::largest_printed_key);
-  }
+  [[nodiscard]] std::string words() const { return log_objects::log_words(name_); }
 
   template <class Encode>
   void put(LogObjectKind kind, Encode&& encode) {
@@ -196,8 +194,7 @@ inline void require_free(const ObjectRun& run, std::string_view name, bool take_
     return;
   }
   throw_persist_error(PersistErrorKind::locked,
-                      "the log " + printable(log_object_prefix(name), log_objects::largest_printed_key) +
-                          " was not closed: its writer, whose fence is number " +
+                      log_objects::log_words(name) + " was not closed: its writer, whose fence is number " +
                           std::to_string(run.objects.back().header.fence) +
                           ", may be at work; if it is not, or shall end, open the log with take_over. Nothing that it "
                           "acknowledged is lost by that, and it can acknowledge nothing afterwards");
@@ -263,10 +260,9 @@ template <ObjectStore S>
       return {.run = std::move(run), .writer = ObjectLogWriter<S>(store, name, position, options)};
     }
   }
-  throw_persist_error(PersistErrorKind::locked,
-                      "cannot open the log " + printable(log_object_prefix(name), log_objects::largest_printed_key) +
-                          " for writing: each of " + std::to_string(options.most_beginnings) +
-                          " times another one was faster; see who opens it");
+  throw_persist_error(PersistErrorKind::locked, "cannot open " + log_objects::log_words(name) +
+                                                    " for writing: each of " + std::to_string(options.most_beginnings) +
+                                                    " times another one was faster; see who opens it");
 }
 
 }  // namespace iqdb

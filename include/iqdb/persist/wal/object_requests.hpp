@@ -112,8 +112,7 @@ template <class S>
     if (failures >= options.most_attempts) {
       throw_persist_error(
           PersistErrorKind::io,
-          "cannot store the log's object " + printable(key, log_objects::largest_printed_key) + ": after " +
-              std::to_string(failures) +
+          "cannot store " + log_objects::object_words(key) + ": after " + std::to_string(failures) +
               " attempts it is not known whether it is there (the store does not answer; see that it can be "
               "reached, and open the log again: what is there then is what counts)");
     }

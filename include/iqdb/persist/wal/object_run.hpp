@@ -122,8 +122,8 @@ template <ReadsObjects S>
     if (!bytes) {
       throw_persist_error(
           PersistErrorKind::log_corrupted,
-          "the log " + printable(log_object_prefix(name), log_objects::largest_printed_key) + " lacks its object " +
-              std::to_string(number) + ": those behind it, up to " + std::to_string(numbers.back()) +
+          log_objects::log_words(name) + " lacks its object " + std::to_string(number) + ": those behind it, up to " +
+              std::to_string(numbers.back()) +
               ", hold no checkpoint that makes up for it; put the object back from a copy, as a store with "
               "versions keeps one, and remove nothing: without the log, every mutation since the last "
               "snapshot is lost");
@@ -180,10 +180,8 @@ template <class S>
       damaged_up_to = numbers.back();
     }
     if (beginnings >= options.most_beginnings) {
-      throw_persist_error(PersistErrorKind::io,
-                          "cannot read the log " +
-                              printable(log_object_prefix(name), log_objects::largest_printed_key) +
-                              " (others change it faster than it can be read; try again)");
+      throw_persist_error(PersistErrorKind::io, "cannot read " + log_objects::log_words(name) +
+                                                    " (others change it faster than it can be read; try again)");
     }
   }
 }
