@@ -145,7 +145,12 @@ set(iqdb_persist_headers
     iqdb/persist/wal/object_requests.hpp
     iqdb/persist/wal/object_run.hpp
     iqdb/persist/wal/object_log.hpp
+    iqdb/persist/wal/object_snapshot.hpp
     iqdb/persist/wal/object_sweep.hpp
+    iqdb/persist/wal/held_object_log.hpp
+    iqdb/persist/wal/object_log_image.hpp
+    iqdb/persist/wal/continued_log.hpp
+    iqdb/persist/wal/object_storage.hpp
     # Salvage: what is whole of damaged files.
     iqdb/persist/salvage/flipped_bit.hpp
     iqdb/persist/salvage/log_header.hpp

@@ -81,6 +81,30 @@ struct LogOptions {
   std::size_t extent_bytes = 0;           ///< see PersistConfig::log_extent_bytes
 };
 
+/// A store whose logs are files. A load and a checkpoint write a new log and put it in the place of the old one.
+template <class S>
+concept ReplacesLogs = requires(S& storage, const std::filesystem::path& path, typename S::Lock& lock,
+                                typename S::Replacement replacement) {
+  // Returns a log that appends to a file that was renamed into place.
+  { storage.open_log(std::move(replacement), LogOptions{}) } -> std::same_as<typename S::Log>;
+  // Gives the file a second name, which another file loses if it has it, or makes a durable copy under that name.
+  storage.keep(path, path, lock);
+};
+
+/// A store whose logs go on where they ended, and are never written anew. What open() returns for the path of a log is a log that
+/// continues the snapshot under the path, whatever the log is made of in the store. A snapshot that is renamed into place ends
+/// what stands in front of it.
+template <class S>
+concept ContinuesLogs = requires(S& storage, const std::filesystem::path& path, const typename S::Lock& lock,
+                                 std::chrono::milliseconds patience, bool take_over) {
+  // Returns a log that appends behind what is there.
+  { storage.continue_log(lock) } -> std::same_as<typename S::Log>;
+  // Removes what no load needs any more. Others of its calls may run beside it.
+  storage.sweep(lock);
+  // As lock(path, patience). With `take_over` a holder that has not ended loses the lock, and can append nothing any more.
+  { storage.lock(path, patience, take_over) } -> std::same_as<typename S::Lock>;
+};
+
 /// A store of files. One thread uses it at a time. A failed operation on a file throws a PersistError that names the
 /// file.
 ///
@@ -88,7 +112,8 @@ struct LogOptions {
 /// the files beside it, even if the path leads elsewhere by then; and they throw rather than change what another may hold.
 template <class S>
 concept Storage = std::movable<S> && requires(S& storage, const std::filesystem::path& path, typename S::Lock& lock,
-                                              typename S::Replacement replacement, std::chrono::milliseconds patience) {
+                                              std::chrono::milliseconds patience) {
+  requires ReplacesLogs<S> || ContinuesLogs<S>;
   requires std::movable<typename S::Lock>;
   requires ReadableFile<typename S::File>;
   requires FileReplacement<typename S::Replacement>;
@@ -106,16 +131,12 @@ concept Storage = std::movable<S> && requires(S& storage, const std::filesystem:
   // Removes a file beside a snapshot durably. Does nothing if it does not exist. The caller holds the lock of the
   // snapshot.
   storage.remove(path, lock);
-  // Returns a log that appends to a file that was renamed into place.
-  { storage.open_log(std::move(replacement), LogOptions{}) } -> std::same_as<typename S::Log>;
   // Returns a number for a new log file that no other log file has.
   { storage.new_log_id() } -> std::same_as<std::uint64_t>;
   // Makes the bytes of a file durable, whoever wrote them. Does nothing if it does not exist.
   storage.sync(path, lock);
   // Makes the entries of the directory of the locked file durable.
   storage.sync_directory(lock);
-  // Gives the file a second name, which another file loses if it has it, or makes a durable copy under that name.
-  storage.keep(path, path, lock);
   // Whether this process inherited the lock by a fork. The lock and the files then belong to the parent.
   { lock.inherited() } -> std::same_as<bool>;
 };

@@ -72,14 +72,14 @@ void put_snapshot_in_place(WrittenSnapshot<S>& written, LogWriter<S>& writer) {
 template <Storage S>
 void go_on_in(NewLog<S>& created, S& storage, LogWriter<S>& writer) {
   created.finish();
-  // Without this sync the new name could survive a crash while the log's bytes are lost.
-  or_poison(writer, [&] { created.file().sync(); });
-  rename_or_poison(writer, created.file());
-  or_poison(writer, [&] {
+  if constexpr (ReplacesLogs<S>) {
+    // Without this sync the new name could survive a crash while the log's bytes are lost.
+    or_poison(writer, [&] { created.file().sync(); });
+    rename_or_poison(writer, created.file());
     // Without this sync a crash could restore the old log, and lose mutations that were acknowledged in the new one.
-    created.file().sync_directory();
-    writer.go_on_with(storage, created);
-  });
+    or_poison(writer, [&] { created.file().sync_directory(); });
+  }
+  or_poison(writer, [&] { writer.go_on_with(storage, created); });
 }
 
 }  // namespace checkpoint

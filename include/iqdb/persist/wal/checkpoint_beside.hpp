@@ -123,14 +123,24 @@ SnapshotInfo in_steps(const I& index, S& storage, const std::filesystem::path& p
     settled = writer.end();
   });
 
-  LogTail<S> tail(storage, log_path(path), log.lock, writer.header(), *at_freeze, written->fingerprint, config);
-  tail.copy_up_to(settled);
-  const KeptFromBeingFreed<S> old_log(storage, log_path(path), log.lock);
-  alone([&] {
-    writer.require_not_poisoned();
-    tail.copy_up_to(writer.end());
-    go_on_in(tail.complete(), storage, writer);
-  });
+  if constexpr (ReplacesLogs<S>) {
+    LogTail<S> tail(storage, log_path(path), log.lock, writer.header(), *at_freeze, written->fingerprint, config);
+    tail.copy_up_to(settled);
+    const KeptFromBeingFreed<S> old_log(storage, log_path(path), log.lock);
+    alone([&] {
+      writer.require_not_poisoned();
+      tail.copy_up_to(writer.end());
+      go_on_in(tail.complete(), storage, writer);
+    });
+  } else {
+    alone([&] {
+      writer.require_not_poisoned();
+      NewLog<S> created(storage, log_path(path), log.lock, written->fingerprint, written->info.lsn,
+                        writer.header().history_id, config);
+      created.continues(at_freeze->end, writer.end());
+      go_on_in(created, storage, writer);
+    });
+  }
   return written->info;
 }
 

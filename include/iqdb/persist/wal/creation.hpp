@@ -30,8 +30,10 @@ template <Persistable I, Storage S>
   std::ignore = require_replaceable<I>(storage, path, config, &lock);
   WrittenSnapshot<S> base = write_snapshot(index, storage, lock, path, config);
   keep_history(storage, path, lock, config, base.fingerprint);
-  // Durably, and before the snapshot: a crash must not leave a new snapshot beside a log that continues another one.
-  storage.remove(log_path(path), lock);
+  if constexpr (ReplacesLogs<S>) {
+    // Durably, and before the snapshot: a crash must not leave a new snapshot beside a log that continues another one.
+    storage.remove(log_path(path), lock);
+  }
   // Everything else that may fail comes before the first file is in place.
   NewLog<S> log(storage, log_path(path), lock, base.fingerprint, 0, std::nullopt, config);
   log.append_time_so_far(LogClock(config));
@@ -39,7 +41,9 @@ template <Persistable I, Storage S>
   std::unique_ptr<OpenLog<S>> opened = open_log::prepared<S>(std::move(lock), config);
   // The base snapshot, then the log: between the two there is no log, which means an empty one.
   put_in_place(base.file);
-  put_in_place(log.file());
+  if constexpr (ReplacesLogs<S>) {
+    put_in_place(log.file());
+  }
   opened->writer->go_on_with(storage, log);
   sweep_history(storage, path, opened->lock, config);
   return opened;

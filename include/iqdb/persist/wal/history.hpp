@@ -134,27 +134,9 @@ template <Storage S>
   }
 }
 
-}  // namespace history
-
-/// Throws PersistError unsupported if config.history asks for what a store cannot do.
+// Gives the snapshot at `path` and its log second names, unless the snapshot `successor` holds the same. Throws as keep_history().
 template <Storage S>
-void require_history_possible(const PersistConfig& config) {
-  if (!ListsStoredFiles<S> && config.history.is_on()) {
-    throw_persist_error(PersistErrorKind::unsupported,
-                        "PersistConfig::history is set, but this store cannot list its files; leave it out",
-                        {.path = config.path, .code = {}, .offset = {}});
-  }
-}
-
-/// Gives the snapshot at `path`, a resolved name, and its log second names, if config.history asks for it: both are about to
-/// be replaced, the snapshot by the one with the fingerprint `successor`. Does nothing if that holds the same. Throws
-/// PersistError io; then the history is as it was, or has one entry too many.
-template <Storage S>
-void keep_history(S& storage, const std::filesystem::path& path, const typename S::Lock& lock,
-                  const PersistConfig& config, const Fingerprint& successor) {
-  if (!config.history.is_on()) {
-    return;
-  }
+void keep(S& storage, const std::filesystem::path& path, const typename S::Lock& lock, const Fingerprint& successor) {
   const std::optional<Fingerprint> present = history::fingerprint_of(storage, path, lock);
   if (!present || *present == successor) {
     return;
@@ -179,19 +161,45 @@ void keep_history(S& storage, const std::filesystem::path& path, const typename 
   storage.sync_directory(lock);
 }
 
-/// Removes what config.history does not ask to keep. A failure is an event, and nothing else: what could not be removed is
+}  // namespace history
+
+/// Throws PersistError unsupported if config.history asks for what a store cannot do.
+template <Storage S>
+void require_history_possible(const PersistConfig& config) {
+  if (!ListsStoredFiles<S> && config.history.is_on()) {
+    throw_persist_error(PersistErrorKind::unsupported,
+                        "PersistConfig::history is set, but this store cannot list its files; leave it out",
+                        {.path = config.path, .code = {}, .offset = {}});
+  }
+}
+
+/// Gives the snapshot at `path`, a resolved name, and its log second names, if config.history asks for it: both are about to
+/// be replaced, the snapshot by the one with the fingerprint `successor`. Does nothing if that holds the same. Throws
+/// PersistError io; then the history is as it was, or has one entry too many.
+template <Storage S>
+void keep_history(S& storage, const std::filesystem::path& path, const typename S::Lock& lock,
+                  const PersistConfig& config, const Fingerprint& successor) {
+  if constexpr (ReplacesLogs<S>) {
+    if (config.history.is_on()) {
+      history::keep(storage, path, lock, successor);
+    }
+  }
+}
+
+/// Removes what config.history does not ask to keep; in a store that continues its logs, what no load needs. A failure is an event, and nothing else: what could not be removed is
 /// tried again the next time. Throws PersistError poisoned in a child that on_event has forked.
 template <Storage S>
 void sweep_history(S& storage, const std::filesystem::path& path, const typename S::Lock& lock,
                    const PersistConfig& config) {
-  if (!config.history.is_on()) {
-    return;
-  }
   try {
-    // The oldest goes first, so that a crash leaves the newer ones.
-    for (const HistoryEntry& entry :
-         history::given_up(history::entries(storage, path, &lock), config.history, history::now())) {
-      history::remove(storage, entry, lock);
+    if constexpr (ContinuesLogs<S>) {
+      storage.sweep(lock);
+    } else if (config.history.is_on()) {
+      // The oldest goes first, so that a crash leaves the newer ones.
+      for (const HistoryEntry& entry :
+           history::given_up(history::entries(storage, path, &lock), config.history, history::now())) {
+        history::remove(storage, entry, lock);
+      }
     }
   } catch (const std::exception& error) {
     events::emit(config.on_event, {.kind = Event::Kind::sweep_failed}, [&] {

@@ -93,7 +93,7 @@ class LogCopy {
       }
     }
     if (!aborted.empty()) {
-      into_->append_abort(aborted);
+      into_->append_abort(aborted, 0);
     }
   }
 

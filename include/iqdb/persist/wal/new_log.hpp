@@ -72,9 +72,9 @@ class NewLog {
     append(header, body, mutations);
   }
 
-  /// Appends an abort of mutations of the frame appended last: ascending ranges that do not touch. Throws PersistError
-  /// io.
-  void append_abort(std::span<const LsnRange> ranges) {
+  /// Appends an abort of mutations of the frame appended last: ascending ranges that do not touch. `passed_over` of these
+  /// mutations were named by no abort yet. Throws PersistError io.
+  void append_abort(std::span<const LsnRange> ranges, std::uint64_t /*passed_over*/) {
     append_body(0, [&](Writer& writer) { write_abort(writer, ranges); });
   }
 

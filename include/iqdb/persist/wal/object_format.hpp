@@ -95,25 +95,36 @@ static_assert(std::numeric_limits<std::uint64_t>::digits10 + 1 == digits);
                       {.path = {}, .code = {}, .offset = offset});
 }
 
+// A number in as many digits as any has, so that keys are in the order of their numbers.
+[[nodiscard]] inline std::string decimal(std::uint64_t number) {
+  const std::string text = std::to_string(number);
+  return std::string(digits - text.size(), '0') + text;
+}
+
+// The number in these digits; nothing if decimal() does not write so.
+[[nodiscard]] inline std::optional<std::uint64_t> number_of(std::string_view text) {
+  std::uint64_t number = 0;
+  const char* const end = text.data() + text.size();
+  const auto [stopped, error] = std::from_chars(text.data(), end, number);
+  const bool is_number = text.size() == digits && error == std::errc() && stopped == end;
+  return is_number ? std::optional(number) : std::nullopt;
+}
+
 }  // namespace log_objects
 
 /// The key of an object of the log of the index `name`.
 [[nodiscard]] inline std::string log_object_key(std::string_view name, std::uint64_t number) {
-  const std::string decimal = std::to_string(number);
-  return log_object_prefix(name) + std::string(log_objects::digits - decimal.size(), '0') + decimal;
+  return log_object_prefix(name) + log_objects::decimal(number);
 }
 
 /// The number of the object with this key; nothing if it is no key of an object of this log.
 [[nodiscard]] inline std::optional<std::uint64_t> log_object_number(std::string_view name, std::string_view key) {
   const std::string prefix = log_object_prefix(name);
-  if (!key.starts_with(prefix) || key.size() != prefix.size() + log_objects::digits) {
+  if (!key.starts_with(prefix)) {
     return std::nullopt;
   }
-  const char* const end = key.data() + key.size();
-  std::uint64_t number = 0;
-  const auto [stopped, error] = std::from_chars(key.data() + prefix.size(), end, number);
-  const bool is_number = error == std::errc() && stopped == end && number <= largest_log_object;
-  return is_number ? std::optional(number) : std::nullopt;
+  const auto number = log_objects::number_of(key.substr(prefix.size()));
+  return number && *number <= largest_log_object ? number : std::nullopt;
 }
 
 /// The bytes of a header, with its checksum.

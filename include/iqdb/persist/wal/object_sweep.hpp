@@ -24,13 +24,15 @@
 #include "iqdb/persist/wal/object_format.hpp"
 #include "iqdb/persist/wal/object_requests.hpp"
 #include "iqdb/persist/wal/object_run.hpp"
+#include "iqdb/persist/wal/object_snapshot.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
 /// What a sweep did.
 struct ObjectSweep {
-  std::uint64_t removed = 0;  ///< objects deleted
-  std::uint64_t fences = 0;   ///< fences in front of the last two checkpoints, which stay
+  std::uint64_t removed = 0;                     ///< objects deleted
+  std::uint64_t fences = 0;                      ///< fences in front of the last two checkpoints, which stay
+  std::vector<std::string> kept_snapshots = {};  ///< the keys of the snapshots that a load may still begin with
 };
 
 /// Deletes what no load of the index `name` needs. Any number of processes may do that, beside writers and readers. It reads the
@@ -58,15 +60,43 @@ ObjectSweep sweep_object_log(S& store, std::string_view name, const ObjectLogOpt
         store.remove(key);
         ++sweep.removed;
       }
-    } else if (is_checkpoint && held && header.base_lsn <= *held) {
-      is_needless = true;
     } else if (is_checkpoint) {
-      if (auto bytes = asked_again(options, [&] { return store.get(key); })) {
-        held = std::max(held.value_or(0), read_log_object(std::move(*bytes), key, number).snapshot.lsn);
+      auto bytes = asked_again(options, [&] { return store.get(key); });
+      if (!bytes) {
+        continue;
       }
+      const PublishedSnapshot snapshot = read_log_object(std::move(*bytes), key, number).snapshot;
+      sweep.kept_snapshots.push_back(snapshot.key);
+      is_needless = held && header.base_lsn <= *held;
+      held = std::max(held.value_or(0), snapshot.lsn);
     }
   }
   return sweep;
+}
+
+/// Deletes the snapshots of the index `name` that were not published, or that later ones have replaced: all but those in `sweep`, of
+/// writers whose fence is not over `fence`. A snapshot that such a writer has not published yet is never published, unless it is
+/// the one whose fence is `fence`: that one writes no snapshot meanwhile. Returns how many. Throws PersistError io, and what the
+/// store throws.
+template <ObjectStore S>
+std::uint64_t sweep_object_snapshots(S& store, std::string_view name, std::uint64_t fence, const ObjectSweep& sweep,
+                                     const ObjectLogOptions& options) {
+  const std::string prefix = object_snapshot_prefix(name);
+  std::uint64_t removed = 0;
+  for (std::string behind = prefix;;) {
+    const auto keys = asked_again(options, [&] { return store.list(prefix, behind, options.listed_at_once); });
+    if (keys.empty()) {
+      return removed;
+    }
+    for (const std::string& key : keys) {
+      const auto made_by = fence_of_object_snapshot(name, key);
+      if (made_by && *made_by <= fence && std::ranges::find(sweep.kept_snapshots, key) == sweep.kept_snapshots.end()) {
+        store.remove(key);
+        ++removed;
+      }
+    }
+    behind = keys.back();
+  }
 }
 
 }  // namespace iqdb

@@ -81,14 +81,25 @@ void check(const PersistConfig& config, bool creates) {
   }
 }
 
-// With the log on, the lock of `path`, which must be free. Throws PersistError locked; io.
+// With the log on, the lock of `path`, which must be free unless config.take_over is set. Throws PersistError locked; io;
+// unsupported for a take-over that a store does not know.
 template <Storage S>
 [[nodiscard]] std::optional<typename S::Lock> lock_of(const PersistConfig& config, S& storage,
                                                       const std::filesystem::path& path) {
+  if (config.take_over && !ContinuesLogs<S>) {
+    throw_persist_error(
+        PersistErrorKind::unsupported,
+        "PersistConfig::take_over is set, but in this store a lock ends with the process that holds it, and "
+        "nobody else can end it; leave it out");
+  }
   if (!config.wal_enabled || config.read_only) {
     return std::nullopt;
   }
-  return storage.lock(path, std::chrono::milliseconds::zero());
+  if constexpr (ContinuesLogs<S>) {
+    return storage.lock(path, std::chrono::milliseconds::zero(), config.take_over);
+  } else {
+    return storage.lock(path, std::chrono::milliseconds::zero());
+  }
 }
 
 // Throws PersistError invalid_config unless the snapshot with this header has the dimension and the metric of `alike`.

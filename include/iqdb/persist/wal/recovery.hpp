@@ -65,16 +65,18 @@ template <Persistable I, Storage S>
       log->append_time_so_far(LogClock(config));
     }
     log->finish();
-    if (renewed.lost_mutations()) {
-      // A second name, not a rename: there must be no moment without `path`.wal.
-      storage.keep(place.path, torn_log_path(path), lock);
-      report.torn_log = torn_log_path(path);
+    if constexpr (ReplacesLogs<S>) {
+      if (renewed.lost_mutations()) {
+        // A second name, not a rename: there must be no moment without `path`.wal.
+        storage.keep(place.path, torn_log_path(path), lock);
+        report.torn_log = torn_log_path(path);
+      }
+      // Once more, now that the temporary file has changed the directory. If an earlier process's sync of the directory
+      // failed, the system may mark the changes that it could not write as clean, and the sync above then does nothing.
+      // Without this sync a crash could leave the new log beside an older snapshot than the one read.
+      storage.sync_directory(lock);
+      put_in_place(log->file());
     }
-    // Once more, now that the temporary file has changed the directory. If an earlier process's sync of the directory
-    // failed, the system may mark the changes that it could not write as clean, and the sync above then does nothing.
-    // Without this sync a crash could leave the new log beside an older snapshot than the one read.
-    storage.sync_directory(lock);
-    put_in_place(log->file());
     return {.index = std::move(snapshot.loaded->index), .log = std::move(log), .report = std::move(report)};
   });
 }

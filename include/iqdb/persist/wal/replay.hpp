@@ -81,6 +81,7 @@ class Replay {
       return Taken::done;
     }
     not_applied_.clear();
+    passed_over_ = 0;
     Outcome outcome = Outcome::applied;
     bool rest_is_passed_over = false;
     for (std::uint64_t lsn = first; lsn < first + body.mutations() && lsn <= rules_->up_to; ++lsn) {
@@ -100,6 +101,7 @@ class Replay {
       }
       if (outcome == Outcome::tolerated) {
         ++report_->tolerated;
+        ++passed_over_;
         leave_out(lsn);
         rest_is_passed_over = frame.end == rules_->log_end;
       }
@@ -165,7 +167,7 @@ class Replay {
     }
     log_->append(frame, mutations);
     if (!not_applied_.empty()) {
-      log_->append_abort(not_applied_);
+      log_->append_abort(not_applied_, passed_over_);
     }
   }
 
@@ -331,6 +333,7 @@ class Replay {
   std::vector<std::uint64_t> offsets_;  // of the frame of each row
   Mutation row_;                        // of the run, while the rows are applied one by one
   std::vector<LsnRange> not_applied_;   // mutations of the frame that are no part of the state
+  std::uint64_t passed_over_ = 0;       // how many of them no abort names yet
   std::optional<std::int64_t> time_;    // read, and not yet written
   std::uint64_t half_done_lsn_ = 0;
 };

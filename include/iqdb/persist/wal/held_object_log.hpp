@@ -1,0 +1,192 @@
+// A log on an object store that is open for writing, and what is on its way into it.
+//
+// Invariants: one put is in flight, whichever thread makes it. What was appended is put in its order. A snapshot is published
+// behind everything that was appended before.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "iqdb/persist/error.hpp"
+#include "iqdb/persist/process_mark.hpp"
+#include "iqdb/persist/snapshot/snapshot_format.hpp"
+#include "iqdb/persist/storage/object_store.hpp"
+#include "iqdb/persist/version.hpp"
+#include "iqdb/persist/wal/frame_body.hpp"
+#include "iqdb/persist/wal/log_object.hpp"
+#include "iqdb/persist/wal/object_log.hpp"
+#include "iqdb/persist/wal/object_requests.hpp"
+#include "iqdb/persist/wal/object_run.hpp"
+#include "iqdb/persist/wal/wal_format.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+/// What the holder of a log has of it. append() may be called beside the other members; of these, several threads may call each.
+template <ObjectStore S>
+class HeldObjectLog {
+ public:
+  /// Opens the log of the index `name` for writing. Throws as open_object_log() does.
+  HeldObjectLog(const S& store, std::string name, bool take_over, ObjectLogOptions options)
+      : HeldObjectLog(store, std::move(name), take_over, std::move(options), std::make_unique<S>(store)) {}
+
+  HeldObjectLog(const HeldObjectLog&) = delete;
+  HeldObjectLog& operator=(const HeldObjectLog&) = delete;
+  ~HeldObjectLog() = default;
+
+  [[nodiscard]] const std::string& name() const noexcept { return name_; }
+  [[nodiscard]] const ObjectLogOptions& options() const noexcept { return options_; }
+
+  /// The number of its fence.
+  [[nodiscard]] std::uint64_t fence() const noexcept { return fence_; }
+
+  /// Whether this process is a fork of the one that opened it.
+  [[nodiscard]] bool inherited() const noexcept { return made_in_.inherited(); }
+
+  /// Whether something can be written.
+  [[nodiscard]] bool usable() const {
+    const std::lock_guard one_put(put_mutex_);
+    return is_whole_ && writer_->usable();
+  }
+
+  /// The log as it was when it was opened, once; later as the store has it. Throws PersistError as read_object_run() does.
+  [[nodiscard]] ObjectRun run() {
+    const std::lock_guard one_put(put_mutex_);
+    if (opened_) {
+      return std::move(*std::exchange(opened_, std::nullopt));
+    }
+    return read_object_run(*store_, name_, options_);
+  }
+
+  /// The snapshot that a load begins with; nothing if none was published.
+  [[nodiscard]] std::optional<PublishedSnapshot> snapshot() const {
+    const std::lock_guard one_put(put_mutex_);
+    return snapshot_;
+  }
+
+  /// Takes frames, to be put with those that follow. A checkpoint frame is not put, but says what publish() publishes. Throws
+  /// std::bad_alloc; and what flush() throws if much is waiting.
+  void append(std::span<const std::byte> frames) {
+    std::size_t waiting = 0;
+    {
+      const std::lock_guard guard(waiting_mutex_);
+      const auto body = last_body(frames);
+      if (static_cast<FrameOp>(body.front()) == FrameOp::checkpoint) {
+        const FrameBody checkpoint(body, log_version);
+        announced_ = {
+            .key = {}, .fingerprint = checkpoint.fingerprint(), .lsn = checkpoint.checkpoint_lsn().value_or(0)};
+        return;
+      }
+      waiting_.insert(waiting_.end(), frames.begin(), frames.end());
+      waiting = waiting_.size();
+    }
+    // Else a log that is never synced would fill the memory.
+    if (waiting >= most_waiting_bytes) {
+      flush();
+    }
+  }
+
+  /// Puts what was appended as one object. It is durable when this returns. Throws PersistError as ObjectLogWriter::append() does;
+  /// nothing can be written afterwards.
+  void flush() {
+    const std::lock_guard one_put(put_mutex_);
+    flush_held();
+  }
+
+  /// Publishes the snapshot under `key`: as the last checkpoint frame says if that one speaks of it, else as one that holds every
+  /// mutation of the log. Throws PersistError as ObjectLogWriter::publish() does.
+  void publish(const std::string& key, const Fingerprint& fingerprint) {
+    const std::lock_guard one_put(put_mutex_);
+    flush_held();
+    PublishedSnapshot published{.key = key, .fingerprint = fingerprint, .lsn = writer_->position().next_lsn - 1};
+    {
+      const std::lock_guard guard(waiting_mutex_);
+      if (announced_ && announced_->fingerprint == fingerprint) {
+        published.lsn = announced_->lsn;
+      }
+      announced_.reset();
+    }
+    writer_->publish(published);
+    snapshot_ = std::move(published);
+  }
+
+  /// Ends the log: who opens it next need not take it over. Throws PersistError as ObjectLogWriter::close() does.
+  void close() {
+    const std::lock_guard one_put(put_mutex_);
+    flush_held();
+    writer_->close();
+  }
+
+ private:
+  static constexpr std::size_t most_waiting_bytes = std::size_t{1} << 20U;
+
+  HeldObjectLog(const S& /*store*/, std::string name, bool take_over, ObjectLogOptions options, std::unique_ptr<S> own)
+      : store_(std::move(own)), name_(std::move(name)), options_(std::move(options)) {
+    OpenedObjectLog<S> opened = open_object_log(*store_, name_, take_over, options_);
+    fence_ = opened.writer.position().fence;
+    if (opened.run.checkpoint) {
+      snapshot_ = opened.run.objects[*opened.run.checkpoint].snapshot;
+    }
+    opened_ = std::move(opened.run);
+    writer_.emplace(std::move(opened.writer));
+  }
+
+  // The body of the first of these frames, and how many bytes it has with its header.
+  static std::span<const std::byte> first_body(std::span<const std::byte> frames) {
+    const FrameHeader header = read_frame_header(frames.first<FrameHeader::bytes>());
+    return frames.subspan(FrameHeader::bytes, header.body_bytes);
+  }
+
+  static std::span<const std::byte> last_body(std::span<const std::byte> frames) {
+    for (;;) {
+      const auto body = first_body(frames);
+      frames = frames.subspan(FrameHeader::bytes + body.size());
+      if (frames.empty()) {
+        return body;
+      }
+    }
+  }
+
+  // Called with put_mutex_ held.
+  void flush_held() {
+    std::vector<std::byte> frames;
+    {
+      const std::lock_guard guard(waiting_mutex_);
+      frames.swap(waiting_);
+    }
+    if (frames.empty()) {
+      return;
+    }
+    std::vector<std::span<const std::byte>> bodies;
+    for (std::span<const std::byte> rest = frames; !rest.empty();) {
+      bodies.push_back(first_body(rest));
+      rest = rest.subspan(FrameHeader::bytes + bodies.back().size());
+    }
+    is_whole_ = false;  // what was taken is in the log, or nothing may follow it
+    writer_->append(bodies);
+    is_whole_ = true;
+  }
+
+  mutable std::mutex put_mutex_;  // one put is in flight. Taken before waiting_mutex_
+  std::unique_ptr<S> store_;
+  std::string name_;
+  ObjectLogOptions options_;
+  std::uint64_t fence_ = 0;
+  std::optional<ObjectRun> opened_;
+  std::optional<ObjectLogWriter<S>> writer_;
+  std::optional<PublishedSnapshot> snapshot_;
+  bool is_whole_ = true;
+
+  std::mutex waiting_mutex_;
+  std::vector<std::byte> waiting_;              // frames
+  std::optional<PublishedSnapshot> announced_;  // by a checkpoint frame
+
+  ProcessMark made_in_;
+};
+
+}  // namespace iqdb

@@ -1,0 +1,296 @@
+// ObjectStorage: keeps an index in an object store, in place of files.
+//
+//     iqdb::SharedIndex<MyIndex, iqdb::ObjectStorage<Store>>
+//
+// A path is the name of the index in the store. Its log and its snapshots are objects below that name; docs/object-store.md says
+// which. A lock is a fence in the log: it ends whoever wrote before.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <thread>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "iqdb/persist/error.hpp"
+#include "iqdb/persist/snapshot/snapshot_file.hpp"
+#include "iqdb/persist/snapshot/snapshot_format.hpp"
+#include "iqdb/persist/storage/object_key.hpp"
+#include "iqdb/persist/storage/object_store.hpp"
+#include "iqdb/persist/storage/storage.hpp"
+#include "iqdb/persist/version.hpp"
+#include "iqdb/persist/wal/continued_log.hpp"
+#include "iqdb/persist/wal/held_object_log.hpp"
+#include "iqdb/persist/wal/log_object.hpp"
+#include "iqdb/persist/wal/log_paths.hpp"
+#include "iqdb/persist/wal/object_format.hpp"
+#include "iqdb/persist/wal/object_log_image.hpp"
+#include "iqdb/persist/wal/object_requests.hpp"
+#include "iqdb/persist/wal/object_run.hpp"
+#include "iqdb/persist/wal/object_snapshot.hpp"
+#include "iqdb/persist/wal/object_sweep.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+/// A Storage on an object store. The store is copied for each thread that uses it: copies work on the same objects. A snapshot is
+/// in memory as a whole while it is written, and so is the log while it is read.
+template <ObjectStore Store>
+  requires std::copy_constructible<Store>
+class ObjectStorage {
+ public:
+  /// A snapshot or a log that is read.
+  class File {
+   public:
+    explicit File(BytesAsFile bytes) : file_(std::move(bytes)) {}
+    explicit File(ObjectSnapshot<Store> snapshot) : file_(std::move(snapshot)) {}
+
+    [[nodiscard]] std::uint64_t size() const {
+      return std::visit([](const auto& file) { return file.size(); }, file_);
+    }
+
+    /// Throws PersistError io.
+    std::size_t read_at(std::uint64_t offset, std::span<std::byte> into) {
+      return std::visit([&](auto& file) { return file.read_at(offset, into); }, file_);
+    }
+
+   private:
+    std::variant<BytesAsFile, ObjectSnapshot<Store>> file_;
+  };
+
+  /// The fence of a writer. At its end the log is closed, unless it is not known what was put last.
+  class Lock {
+   public:
+    explicit Lock(std::shared_ptr<HeldObjectLog<Store>> held) noexcept : held_(std::move(held)) {}
+    Lock(Lock&&) noexcept = default;
+    Lock& operator=(Lock&& other) noexcept {
+      if (this != &other) {
+        release();
+        held_ = std::move(other.held_);
+      }
+      return *this;
+    }
+    Lock(const Lock&) = delete;
+    Lock& operator=(const Lock&) = delete;
+    ~Lock() { release(); }
+
+    /// Whether this process inherited it by a fork. Its log then belongs to the parent.
+    [[nodiscard]] bool inherited() const noexcept { return held_ && held_->inherited(); }
+
+   private:
+    friend class ObjectStorage;
+
+    void release() noexcept {
+      try {
+        if (held_ && !held_->inherited() && held_->usable()) {
+          held_->close();
+        }
+      } catch (const std::exception&) {
+        // Who opens the log next has to take it over.
+      }
+      held_.reset();
+    }
+
+    std::shared_ptr<HeldObjectLog<Store>> held_;
+  };
+
+  /// A snapshot that is written. It is an object of its own from sync() on, and a part of the index from rename() on.
+  class Replacement {
+   public:
+    Replacement(const Store& store, std::shared_ptr<HeldObjectLog<Store>> held)
+        : store_(store),
+          held_(std::move(held)),
+          key_(object_snapshot_key(held_->name(), held_->fence(), held_->options().nonce())) {}
+    Replacement(Replacement&&) noexcept = default;
+    Replacement& operator=(Replacement&&) = delete;
+    Replacement(const Replacement&) = delete;
+    Replacement& operator=(const Replacement&) = delete;
+    ~Replacement() {
+      if (held_ && !held_->inherited() && is_stored_) {
+        try {
+          store_.remove(key_);
+        } catch (const std::exception&) {
+          // A sweep behind a later checkpoint removes it.
+        }
+      }
+    }
+
+    void append(std::span<const std::byte> bytes) { bytes_.insert(bytes_.end(), bytes.begin(), bytes.end()); }
+    void overwrite(std::uint64_t offset, std::span<const std::byte> bytes) {
+      std::ranges::copy(bytes, bytes_.begin() + static_cast<std::ptrdiff_t>(offset));
+    }
+
+    /// Stores the object. Throws PersistError io, and what the store throws.
+    void sync() {
+      BytesAsFile file(std::move(bytes_));
+      fingerprint_ = fingerprint(snapshot::read_header_of(file), file.size());
+      is_stored_ = true;  // or may be, as soon as the store is asked
+      asked_again(held_->options(), [&] { store_.put(key_, file.all()); });
+    }
+
+    /// Publishes it. Throws PersistError fenced, poisoned, io.
+    void rename() {
+      try {
+        held_->publish(key_, fingerprint_);
+      } catch (const PersistError& error) {
+        // A load may find it: it must stay.
+        in_doubt_ = error.kind() != PersistErrorKind::fenced && !held_->usable();
+        is_stored_ = !in_doubt_;
+        throw;
+      }
+      is_stored_ = false;
+    }
+
+    [[nodiscard]] bool in_doubt() const noexcept { return in_doubt_; }
+
+    /// Does nothing: what was published is durable.
+    void sync_directory() noexcept {}
+
+   private:
+    Store store_;
+    std::shared_ptr<HeldObjectLog<Store>> held_;  // null once it was moved from
+    std::string key_;
+    ObjectBytes bytes_;
+    Fingerprint fingerprint_ = {};
+    bool is_stored_ = false;  // and is to be removed at the end
+    bool in_doubt_ = false;
+  };
+
+  /// The log of a lock.
+  class Log {
+   public:
+    explicit Log(std::shared_ptr<HeldObjectLog<Store>> held) noexcept : held_(std::move(held)) {}
+
+    void append(std::span<const std::byte> frames) { held_->append(frames); }
+    void sync() { held_->flush(); }
+    void finish(std::span<const std::byte> /*close*/) { held_->close(); }
+    [[nodiscard]] bool usable() const { return held_->usable(); }
+
+   private:
+    std::shared_ptr<HeldObjectLog<Store>> held_;
+  };
+
+  /// Keeps indexes in `store`. `options` say how it is asked.
+  explicit ObjectStorage(Store store, ObjectLogOptions options = {})
+      : store_(std::move(store)), options_(std::move(options)) {}
+
+  /// The name of an index. Throws PersistError invalid_config if it is none: a name is a key, and does not end like a log's.
+  [[nodiscard]] std::filesystem::path resolve(const std::filesystem::path& path) const {
+    const std::string name = path.generic_string();
+    require_object_key(log_object_key(name, 0));
+    if (is_log(name)) {
+      throw_persist_error(PersistErrorKind::invalid_config,
+                          "the name of an index cannot end with .wal: that is what its log is called");
+    }
+    return path;
+  }
+
+  /// Opens the snapshot or the log of an index as the store has it. Throws PersistError log_corrupted, io.
+  [[nodiscard]] std::optional<File> open(const std::filesystem::path& path) {
+    const std::string name = index_of(path);
+    ObjectRun run = read_object_run(store_, name, options_);
+    if (is_log(path.generic_string())) {
+      return log_of(run, name);
+    }
+    return run.checkpoint ? std::optional(snapshot_of(run.objects[*run.checkpoint].snapshot)) : std::nullopt;
+  }
+
+  /// The same for who holds the lock of the index.
+  [[nodiscard]] std::optional<File> open(const std::filesystem::path& path, const Lock& lock) {
+    require_index_of(lock, index_of(path));
+    if (is_log(path.generic_string())) {
+      return log_of(lock.held_->run(), lock.held_->name());
+    }
+    const auto snapshot = lock.held_->snapshot();
+    return snapshot ? std::optional(snapshot_of(*snapshot)) : std::nullopt;
+  }
+
+  /// Becomes the writer of an index, if it is closed or new. Throws as open_object_log() does, locked after `patience`.
+  [[nodiscard]] Lock lock(const std::filesystem::path& path, std::chrono::milliseconds patience) {
+    constexpr std::chrono::milliseconds pause{100};
+    for (const auto end = std::chrono::steady_clock::now() + patience;;) {
+      try {
+        return lock(path, patience, false);
+      } catch (const PersistError& error) {
+        if (error.kind() != PersistErrorKind::locked || std::chrono::steady_clock::now() >= end) {
+          throw;
+        }
+      }
+      std::this_thread::sleep_for(std::min(pause, patience));
+    }
+  }
+
+  /// The same at once; with `take_over` also in place of a writer that has not ended.
+  [[nodiscard]] Lock lock(const std::filesystem::path& path, std::chrono::milliseconds /*patience*/, bool take_over) {
+    return Lock(std::make_shared<HeldObjectLog<Store>>(store_, index_of(path), take_over, options_));
+  }
+
+  /// Begins a snapshot.
+  [[nodiscard]] Replacement replace(const std::filesystem::path& path, const Lock& lock) {
+    require_index_of(lock, index_of(path));
+    return Replacement(store_, lock.held_);
+  }
+
+  /// Does nothing. Only a log is removed, by who puts a snapshot in its place: that one makes it needless, and sweep() removes it.
+  void remove(const std::filesystem::path& /*path*/, const Lock& /*lock*/) noexcept {}
+
+  [[nodiscard]] Log continue_log(const Lock& lock) const { return Log(lock.held_); }
+
+  [[nodiscard]] std::uint64_t new_log_id() const { return options_.nonce(); }
+
+  /// Do nothing: what is there is durable.
+  void sync(const std::filesystem::path& /*path*/, const Lock& /*lock*/) noexcept {}
+  void sync_directory(const Lock& /*lock*/) noexcept {}
+
+  /// Deletes the objects of the index that no load needs. Throws PersistError io, log_corrupted.
+  void sweep(const Lock& lock) {
+    Store store(store_);
+    const std::string& name = lock.held_->name();
+    const ObjectSweep swept = sweep_object_log(store, name, options_);
+    sweep_object_snapshots(store, name, lock.held_->fence(), swept, options_);
+  }
+
+ private:
+  static constexpr std::string_view log_ending = ".wal";
+
+  [[nodiscard]] static bool is_log(std::string_view name) noexcept { return name.ends_with(log_ending); }
+
+  [[nodiscard]] static std::string index_of(const std::filesystem::path& path) {
+    std::string name = path.generic_string();
+    if (is_log(name)) {
+      name.resize(name.size() - log_ending.size());
+    }
+    return name;
+  }
+
+  static void require_index_of(const Lock& lock, const std::string& name) {
+    if (!lock.held_ || lock.held_->name() != name) {
+      throw_persist_error(PersistErrorKind::invalid_config,
+                          "the lock is not that of the index " + printable(name, log_objects::largest_printed_key));
+    }
+  }
+
+  [[nodiscard]] std::optional<File> log_of(const ObjectRun& run, const std::string& name) const {
+    auto image = image_of_object_log(run, name, new_log_id());
+    return image ? std::optional(File(std::move(*image))) : std::nullopt;
+  }
+
+  [[nodiscard]] File snapshot_of(const PublishedSnapshot& published) const {
+    return File(ObjectSnapshot<Store>(store_, published.key, published.fingerprint.file_bytes, options_));
+  }
+
+  Store store_;
+  ObjectLogOptions options_;
+};
+
+}  // namespace iqdb
