@@ -99,6 +99,8 @@ concept ContinuesLogs = requires(S& storage, const std::filesystem::path& path, 
                                  std::chrono::milliseconds patience, bool take_over) {
   // Returns a log that appends behind what is there.
   { storage.continue_log(lock) } -> std::same_as<typename S::Log>;
+  // The number of the last mutation that was ever made in the log; 0 if there is none.
+  { storage.last_lsn(lock) } -> std::same_as<std::uint64_t>;
   // Removes what no load needs any more. Others of its calls may run beside it.
   storage.sweep(lock);
   // As lock(path, patience). With `take_over` a holder that has not ended loses the lock, and can append nothing any more.

@@ -1,6 +1,7 @@
 // Creates the two files of an index: its base snapshot, and an empty log.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -21,6 +22,20 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
+namespace creation {
+
+// The number behind which the mutations of a new index are numbered.
+template <Storage S>
+[[nodiscard]] std::uint64_t last_lsn([[maybe_unused]] S& storage, [[maybe_unused]] const typename S::Lock& lock) {
+  if constexpr (ContinuesLogs<S>) {
+    return storage.last_lsn(lock);
+  } else {
+    return 0;
+  }
+}
+
+}  // namespace creation
+
 /// Creates snapshot and log of `index` at `path`, a resolved name, under its lock. What is there is replaced if
 /// require_replaceable allows it. Returns the log. Throws what require_replaceable and write_snapshot throw, and
 /// PersistError io.
@@ -35,7 +50,8 @@ template <Persistable I, Storage S>
     storage.remove(log_path(path), lock);
   }
   // Everything else that may fail comes before the first file is in place.
-  NewLog<S> log(storage, log_path(path), lock, base.fingerprint, 0, std::nullopt, config);
+  NewLog<S> log(storage, log_path(path), lock, base.fingerprint, creation::last_lsn(storage, lock), std::nullopt,
+                config);
   log.append_time_so_far(LogClock(config));
   log.finish();
   std::unique_ptr<OpenLog<S>> opened = open_log::prepared<S>(std::move(lock), config);

@@ -54,6 +54,12 @@ class HeldObjectLog {
     return is_whole_ && writer_->usable();
   }
 
+  /// The number of the last mutation that was put.
+  [[nodiscard]] std::uint64_t last_lsn() const {
+    const std::lock_guard one_put(put_mutex_);
+    return writer_->position().next_lsn - 1;
+  }
+
   /// The log as it was when it was opened, once; later as the store has it. Throws PersistError as read_object_run() does.
   [[nodiscard]] ObjectRun run() {
     const std::lock_guard one_put(put_mutex_);
@@ -168,6 +174,13 @@ class HeldObjectLog {
       rest = rest.subspan(FrameHeader::bytes + bodies.back().size());
     }
     is_whole_ = false;  // what was taken is in the log, or nothing may follow it
+    if (const FrameHeader first = read_frame_header(std::span(frames).first<FrameHeader::bytes>());
+        first.lsn != writer_->position().next_lsn) {
+      throw_persist_error(PersistErrorKind::invalid_payload,
+                          "nothing was written to the log: the next mutation was given the number " +
+                              std::to_string(first.lsn) + ", but the log goes on with " +
+                              std::to_string(writer_->position().next_lsn) + "; this is a defect of the library");
+    }
     writer_->append(bodies);
     is_whole_ = true;
   }

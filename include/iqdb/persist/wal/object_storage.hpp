@@ -95,7 +95,7 @@ class ObjectStorage {
         if (held_ && !held_->inherited() && held_->usable()) {
           held_->close();
         }
-      } catch (const std::exception&) {
+      } catch (...) {
         // Who opens the log next has to take it over.
       }
       held_.reset();
@@ -119,7 +119,7 @@ class ObjectStorage {
       if (held_ && !held_->inherited() && is_stored_) {
         try {
           store_.remove(key_);
-        } catch (const std::exception&) {
+        } catch (...) {
           // A sweep behind a later checkpoint removes it.
         }
       }
@@ -245,6 +245,8 @@ class ObjectStorage {
   void remove(const std::filesystem::path& /*path*/, const Lock& /*lock*/) noexcept {}
 
   [[nodiscard]] Log continue_log(const Lock& lock) const { return Log(lock.held_); }
+
+  [[nodiscard]] std::uint64_t last_lsn(const Lock& lock) const { return lock.held_->last_lsn(); }
 
   [[nodiscard]] std::uint64_t new_log_id() const { return options_.nonce(); }
 

@@ -32,7 +32,8 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 struct ObjectSweep {
   std::uint64_t removed = 0;                     ///< objects deleted
   std::uint64_t fences = 0;                      ///< fences in front of the last two checkpoints, which stay
-  std::vector<std::string> kept_snapshots = {};  ///< the keys of the snapshots that a load may still begin with
+  std::vector<std::string> kept_snapshots = {};  ///< the keys of the snapshots that a load may begin with
+  bool saw_all = true;                           ///< whether these are all: false if what was listed could not be read
 };
 
 /// Deletes what no load of the index `name` needs. Any number of processes may do that, beside writers and readers. It reads the
@@ -49,6 +50,7 @@ ObjectSweep sweep_object_log(S& store, std::string_view name, const ObjectLogOpt
     const std::string key = log_object_key(name, number);
     const auto begin = asked_again(options, [&] { return store.get(key, 0, log_object_header_bytes); });
     if (!begin) {
+      sweep.saw_all = sweep.saw_all && is_needless;
       continue;
     }
     const LogObjectHeader header = read_log_object_header(*begin, key, number);
@@ -63,6 +65,7 @@ ObjectSweep sweep_object_log(S& store, std::string_view name, const ObjectLogOpt
     } else if (is_checkpoint) {
       auto bytes = asked_again(options, [&] { return store.get(key); });
       if (!bytes) {
+        sweep.saw_all = false;
         continue;
       }
       const PublishedSnapshot snapshot = read_log_object(std::move(*bytes), key, number).snapshot;
@@ -83,6 +86,9 @@ std::uint64_t sweep_object_snapshots(S& store, std::string_view name, std::uint6
                                      const ObjectLogOptions& options) {
   const std::string prefix = object_snapshot_prefix(name);
   std::uint64_t removed = 0;
+  if (!sweep.saw_all) {
+    return removed;  // an object that is just being stored may name any of them
+  }
   for (std::string behind = prefix;;) {
     const auto keys = asked_again(options, [&] { return store.list(prefix, behind, options.listed_at_once); });
     if (keys.empty()) {
