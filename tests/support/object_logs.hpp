@@ -129,4 +129,29 @@ struct ScriptedStore {
 
 static_assert(iqdb::ObjectStore<ScriptedStore>);
 
+/// A way to a ScriptedStore, which must outlive it. Copies lead to the same one.
+class WayToStore {
+ public:
+  explicit WayToStore(ScriptedStore& store) : store_(&store) {}
+
+  iqdb::PutOutcome put_if_absent(std::string_view key, std::span<const std::byte> bytes) {
+    return store_->put_if_absent(key, bytes);
+  }
+  void put(std::string_view key, std::span<const std::byte> bytes) { store_->put(key, bytes); }
+  std::optional<iqdb::ObjectBytes> get(std::string_view key) { return store_->get(key); }
+  std::optional<iqdb::ObjectBytes> get(std::string_view key, std::uint64_t offset, std::size_t count) {
+    return store_->get(key, offset, count);
+  }
+  std::optional<std::uint64_t> head(std::string_view key) { return store_->head(key); }
+  std::vector<std::string> list(std::string_view prefix, std::string_view behind, std::size_t most) {
+    return store_->list(prefix, behind, most);
+  }
+  void remove(std::string_view key) { store_->remove(key); }
+
+ private:
+  ScriptedStore* store_;
+};
+
+static_assert(iqdb::ObjectStore<WayToStore>);
+
 }  // namespace iqdb_test

@@ -108,4 +108,75 @@ TEST_CASE("sweep_object_log: passes over what others have swept meanwhile", "[ob
   CHECK(log.numbers() == std::vector<std::uint64_t>{0, 3, 4});
 }
 
+struct StoredSnapshots : WrittenLog {
+  static std::string key(std::uint64_t fence, std::uint64_t nonce) {
+    return iqdb::object_snapshot_key("a", fence, nonce);
+  }
+
+  void store_snapshot(std::uint64_t fence, std::uint64_t nonce) { store.put(key(fence, nonce), {}); }
+
+  void publish_snapshot(std::uint64_t nonce, std::uint64_t lsn) {
+    store_snapshot(writer.position().fence, nonce);
+    writer.publish({.key = key(writer.position().fence, nonce), .fingerprint = {}, .lsn = lsn});
+  }
+
+  std::uint64_t sweep_snapshots() {
+    const auto swept = sweep();
+    return iqdb::sweep_object_snapshots(store, "a", writer.position().fence, swept, hasty_options());
+  }
+
+  [[nodiscard]] bool has(std::uint64_t fence, std::uint64_t nonce) const {
+    return store.objects.contains(key(fence, nonce));
+  }
+};
+
+TEST_CASE("sweep_object_snapshots: keeps those of the last two checkpoints", "[object_sweep]") {
+  StoredSnapshots log;
+  log.append();
+  for (std::uint64_t nonce = 1; nonce <= 4; ++nonce) {
+    log.publish_snapshot(nonce, 1);
+  }
+  CHECK(log.sweep_snapshots() == 2);
+  CHECK_FALSE(log.has(0, 1));
+  CHECK_FALSE(log.has(0, 2));
+  CHECK(log.has(0, 3));
+  CHECK(log.has(0, 4));
+}
+
+TEST_CASE("sweep_object_snapshots: deletes what an earlier writer has not published, and nothing of a later one",
+          "[object_sweep]") {
+  StoredSnapshots log;
+  log.store_snapshot(0, 1);
+  log.take_over();
+  log.store_snapshot(5, 1);
+  CHECK(log.sweep_snapshots() == 1);
+  CHECK_FALSE(log.has(0, 1));
+  CHECK(log.has(5, 1));
+}
+
+TEST_CASE("sweep_object_snapshots: leaves what is no snapshot of this library's", "[object_sweep]") {
+  StoredSnapshots log;
+  log.store.put("a/snapshot/notes", {});
+  CHECK(log.sweep_snapshots() == 0);
+  CHECK(log.store.objects.contains("a/snapshot/notes"));
+}
+
+TEST_CASE("sweep_object_snapshots: deletes nothing where a checkpoint is listed and cannot be read yet",
+          "[object_sweep]") {
+  StoredSnapshots log;
+  log.append();
+  log.publish_snapshot(1, 1);
+  log.publish_snapshot(2, 1);
+  // A read may not see an object that is just being stored.
+  const std::string hidden = iqdb::log_object_key("a", 3);
+  log.store.before = [&](const std::string& call) {
+    if (call == "get " + hidden) {
+      log.store.objects.erase(hidden);
+    }
+  };
+  CHECK(log.sweep_snapshots() == 0);
+  CHECK(log.has(0, 1));
+  CHECK(log.has(0, 2));
+}
+
 }  // namespace of_object_sweep

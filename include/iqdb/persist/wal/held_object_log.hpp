@@ -1,11 +1,13 @@
 // A log on an object store that is open for writing, and what is on its way into it.
 //
 // Invariants: one put is in flight, whichever thread makes it. What was appended is put in its order. A snapshot is published
-// behind everything that was appended before.
+// behind everything that was appended before. A close is put only where the last frame in front of it is settled: by a writer that
+// has loaded the index, or behind another close.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <span>
@@ -121,6 +123,15 @@ class HeldObjectLog {
     snapshot_ = std::move(published);
   }
 
+  /// Ends the log as it was found: closed, if it was that, and nothing was appended. Else somebody has to take it over, and says
+  /// what its last frame comes to. Throws PersistError as close() does.
+  void give_up() {
+    const std::lock_guard one_put(put_mutex_);
+    if (was_closed_ && is_whole_ && writer_->usable()) {
+      writer_->close();
+    }
+  }
+
   /// Ends the log: who opens it next need not take it over. Throws PersistError as ObjectLogWriter::close() does.
   void close() {
     const std::lock_guard one_put(put_mutex_);
@@ -138,6 +149,7 @@ class HeldObjectLog {
     if (opened.run.checkpoint) {
       snapshot_ = opened.run.objects[*opened.run.checkpoint].snapshot;
     }
+    was_closed_ = opened.run.objects.empty() || opened.run.is_closed();
     opened_ = std::move(opened.run);
     writer_.emplace(std::move(opened.writer));
   }
@@ -173,6 +185,7 @@ class HeldObjectLog {
       bodies.push_back(first_body(rest));
       rest = rest.subspan(FrameHeader::bytes + bodies.back().size());
     }
+    was_closed_ = false;
     is_whole_ = false;  // what was taken is in the log, or nothing may follow it
     if (const FrameHeader first = read_frame_header(std::span(frames).first<FrameHeader::bytes>());
         first.lsn != writer_->position().next_lsn) {
@@ -193,6 +206,7 @@ class HeldObjectLog {
   std::optional<ObjectRun> opened_;
   std::optional<ObjectLogWriter<S>> writer_;
   std::optional<PublishedSnapshot> snapshot_;
+  bool was_closed_ = false;  // and nothing was appended since
   bool is_whole_ = true;
 
   std::mutex waiting_mutex_;

@@ -17,7 +17,6 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <thread>
 #include <utility>
 #include <variant>
@@ -68,7 +67,7 @@ class ObjectStorage {
     std::variant<BytesAsFile, ObjectSnapshot<Store>> file_;
   };
 
-  /// The fence of a writer. At its end the log is closed, unless it is not known what was put last.
+  /// The fence of a writer. At its end a log that was closed is closed again, if nothing was appended.
   class Lock {
    public:
     explicit Lock(std::shared_ptr<HeldObjectLog<Store>> held) noexcept : held_(std::move(held)) {}
@@ -92,8 +91,8 @@ class ObjectStorage {
 
     void release() noexcept {
       try {
-        if (held_ && !held_->inherited() && held_->usable()) {
-          held_->close();
+        if (held_ && !held_->inherited()) {
+          held_->give_up();
         }
       } catch (...) {
         // Who opens the log next has to take it over.
