@@ -114,16 +114,25 @@ SnapshotInfo in_steps(const I& index, S& storage, const std::filesystem::path& p
   }
 
   LogWriter<S>& writer = *log.writer;
-  LogPosition settled;
   const KeptFromBeingFreed<S> old_snapshot(storage, path, log.lock);
   // While mutations go on: they are in the log, which keeps both names until a new one takes its place.
   keep_history(storage, path, log.lock, config, written->fingerprint);
-  alone([&] {
-    put_snapshot_in_place(*written, writer);
-    settled = writer.end();
-  });
+  if constexpr (ContinuesLogs<S>) {
+    // At once: what others append behind the snapshot's frame would else be taken for what its sync has made durable.
+    alone([&] {
+      put_snapshot_in_place(*written, writer);
+      NewLog<S> continued(storage, log_path(path), log.lock, written->fingerprint, written->info.lsn,
+                          writer.header().history_id, config);
+      continued.continues(at_freeze->end, writer.end());
+      go_on_in(continued, storage, writer);
+    });
+  } else {
+    LogPosition settled;
+    alone([&] {
+      put_snapshot_in_place(*written, writer);
+      settled = writer.end();
+    });
 
-  if constexpr (ReplacesLogs<S>) {
     LogTail<S> tail(storage, log_path(path), log.lock, writer.header(), *at_freeze, written->fingerprint, config);
     tail.copy_up_to(settled);
     const KeptFromBeingFreed<S> old_log(storage, log_path(path), log.lock);
@@ -131,14 +140,6 @@ SnapshotInfo in_steps(const I& index, S& storage, const std::filesystem::path& p
       writer.require_not_poisoned();
       tail.copy_up_to(writer.end());
       go_on_in(tail.complete(), storage, writer);
-    });
-  } else {
-    alone([&] {
-      writer.require_not_poisoned();
-      NewLog<S> created(storage, log_path(path), log.lock, written->fingerprint, written->info.lsn,
-                        writer.header().history_id, config);
-      created.continues(at_freeze->end, writer.end());
-      go_on_in(created, storage, writer);
     });
   }
   return written->info;

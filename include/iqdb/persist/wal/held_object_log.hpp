@@ -188,7 +188,7 @@ class HeldObjectLog {
     was_closed_ = false;
     is_whole_ = false;  // what was taken is in the log, or nothing may follow it
     if (const FrameHeader first = read_frame_header(std::span(frames).first<FrameHeader::bytes>());
-        first.lsn != writer_->position().next_lsn) {
+        writer_->usable() && first.lsn != writer_->position().next_lsn) {
       throw_persist_error(PersistErrorKind::invalid_payload,
                           "nothing was written to the log: the next mutation was given the number " +
                               std::to_string(first.lsn) + ", but the log goes on with " +
