@@ -170,6 +170,18 @@ class HeldObjectLog {
     }
   }
 
+  // Throws PersistError invalid_payload unless the first of these frames goes on with the numbers of the log.
+  void require_next(std::span<const std::byte> frames) const {
+    const std::uint64_t lsn = read_frame_header(frames.first<FrameHeader::bytes>()).lsn;
+    const std::uint64_t next = writer_->position().next_lsn;
+    if (writer_->usable() && lsn != next) {
+      throw_persist_error(PersistErrorKind::invalid_payload,
+                          "nothing was written to the log: the next mutation was given the number " +
+                              std::to_string(lsn) + ", but the log goes on with " + std::to_string(next) +
+                              "; this is a defect of the library: report it, and load the index again");
+    }
+  }
+
   // Called with put_mutex_ held.
   void flush_held() {
     std::vector<std::byte> frames;
@@ -187,13 +199,7 @@ class HeldObjectLog {
     }
     was_closed_ = false;
     is_whole_ = false;  // what was taken is in the log, or nothing may follow it
-    if (const FrameHeader first = read_frame_header(std::span(frames).first<FrameHeader::bytes>());
-        writer_->usable() && first.lsn != writer_->position().next_lsn) {
-      throw_persist_error(PersistErrorKind::invalid_payload,
-                          "nothing was written to the log: the next mutation was given the number " +
-                              std::to_string(first.lsn) + ", but the log goes on with " +
-                              std::to_string(writer_->position().next_lsn) + "; this is a defect of the library");
-    }
+    require_next(frames);
     writer_->append(bodies);
     is_whole_ = true;
   }
