@@ -151,6 +151,7 @@ set(iqdb_persist_headers
     iqdb/persist/wal/object_log_image.hpp
     iqdb/persist/wal/continued_log.hpp
     iqdb/persist/wal/object_storage.hpp
+    iqdb/persist/wal/followed_object_log.hpp
     # Salvage: what is whole of damaged files.
     iqdb/persist/salvage/flipped_bit.hpp
     iqdb/persist/salvage/log_header.hpp

@@ -73,7 +73,8 @@ struct FollowerStats {
 template <Persistable I, Storage S = FileStorage>
 class Follower : public SharedReads<Follower<I, S>, I> {
   static_assert(Index<I>, "Follower<I> applies the mutations of a log: I needs what concept Index asks for");
-  static_assert(GrowingFile<typename S::File>, "Follower<I, S> reads files that grow: S::File needs refresh()");
+  static_assert(GrowingFile<typename S::File> || ContinuesLogs<S>,
+                "Follower<I, S> reads files that grow: S::File needs refresh()");
 
  public:
   /// Loads the index of config.path as it is now; wal_enabled and read_only do not matter. Throws as PersistedIndex::load does

@@ -103,7 +103,22 @@ TEST_CASE("image_of_object_log: has the mutations that were made while the snaps
   CHECK(frames_of(*image) == std::vector<ReadFrame>{{FrameOp::erase, 2}, {FrameOp::erase, 3}});
 }
 
-TEST_CASE("image_of_object_log: has an abort behind its frame, and none of the snapshot's", "[object_log_image]") {
+TEST_CASE("image_of_object_log: has nothing of an object that the snapshot holds", "[object_log_image]") {
+  WrittenObjects log;
+  const auto abort = iqdb::bytes_of([](iqdb::Writer& to) {
+    const iqdb::LsnRange range{.first = 1, .last = 1};
+    iqdb::write_abort(to, std::span(&range, 1));
+  });
+  const std::vector<std::vector<std::byte>> bodies{erase_of_id(1), abort, erase_of_id(2)};
+  log.writer.append(iqdb_test::spans_of(bodies));
+  log.publish(1);
+  log.append(erase_of_id(3));
+  auto image = log.image();
+  REQUIRE(image);
+  CHECK(frames_of(*image) == std::vector<ReadFrame>{{FrameOp::erase, 2}, {FrameOp::erase, 3}});
+}
+
+TEST_CASE("image_of_object_log: has an abort behind its frame", "[object_log_image]") {
   WrittenObjects log;
   log.append(erase_of_id(1));
   log.abort(1);

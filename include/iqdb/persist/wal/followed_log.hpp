@@ -43,8 +43,9 @@ enum class Followed : std::uint8_t {
 
 /// A log that is read while it is written. One thread uses it at a time.
 template <Index I, Storage S>
-  requires GrowingFile<typename S::File>
 class FollowedLog {
+  static_assert(GrowingFile<typename S::File>);
+
  public:
   using File = typename S::File;
 

@@ -42,6 +42,14 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
+/// Where a log ended when it was read.
+struct EndOfObjectLog {
+  std::string name = {};          ///< of its index
+  std::uint64_t next_number = 0;  ///< of the next object
+  std::uint64_t history_id = 0;   ///< of the log
+  bool is_fence = false;          ///< its last object is one, which is never deleted
+};
+
 /// A Storage on an object store. The store is copied for each thread that uses it: copies work on the same objects. A snapshot is
 /// in memory as a whole while it is written, and so is the log while it is read.
 template <ObjectStore Store>
@@ -51,7 +59,7 @@ class ObjectStorage {
   /// A snapshot or a log that is read.
   class File {
    public:
-    explicit File(BytesAsFile bytes) : file_(std::move(bytes)) {}
+    File(BytesAsFile log, EndOfObjectLog end) : file_(std::move(log)), end_(std::move(end)) {}
     explicit File(ObjectSnapshot<Store> snapshot) : file_(std::move(snapshot)) {}
 
     [[nodiscard]] std::uint64_t size() const {
@@ -63,8 +71,12 @@ class ObjectStorage {
       return std::visit([&](auto& file) { return file.read_at(offset, into); }, file_);
     }
 
+    /// Of a log: where it ended.
+    [[nodiscard]] const EndOfObjectLog& end_of_log() const noexcept { return end_; }
+
    private:
     std::variant<BytesAsFile, ObjectSnapshot<Store>> file_;
+    EndOfObjectLog end_ = {};
   };
 
   /// The fence of a writer. At its end a log that was closed is closed again, if nothing was appended.
@@ -261,6 +273,26 @@ class ObjectStorage {
     sweep_object_snapshots(store, name, lock.held_->fence(), swept, options_);
   }
 
+  /// An object of the log of the index `name`, for who follows it; nothing if it is not there yet, or not any more. Throws
+  /// PersistError io, log_corrupted.
+  [[nodiscard]] std::optional<LogObject> object_of_log(std::string_view name, std::uint64_t number) {
+    const std::string key = log_object_key(name, number);
+    auto bytes = asked_again(options_, [&] { return store_.get(key); });
+    return bytes ? std::optional(read_log_object(std::move(*bytes), key, number)) : std::nullopt;
+  }
+
+  /// Whether the object that ended the log was swept meanwhile, so that others were written behind it. Throws PersistError io.
+  /// `look` counts how often it was asked for since.
+  [[nodiscard]] bool is_swept(const EndOfObjectLog& end, unsigned look) {
+    // A fence stays, and a put that comes late may store any object once more where it was. A listing tells the truth, but costs
+    // ten times as much.
+    constexpr unsigned looks_between_listings = 64;
+    const std::string last = log_object_key(end.name, end.next_number - 1);
+    return end.is_fence || look % looks_between_listings == 0
+               ? !list_log_objects(store_, end.name, options_, end.next_number + 1).empty()
+               : !asked_again(options_, [&] { return store_.head(last); });
+  }
+
  private:
   static constexpr std::string_view log_ending = ".wal";
 
@@ -283,7 +315,13 @@ class ObjectStorage {
 
   [[nodiscard]] std::optional<File> log_of(const ObjectRun& run, const std::string& name) const {
     auto image = image_of_object_log(run, name, new_log_id());
-    return image ? std::optional(File(std::move(*image))) : std::nullopt;
+    if (!image) {
+      return std::nullopt;
+    }
+    return File(std::move(*image), {.name = name,
+                                    .next_number = run.next_number(),
+                                    .history_id = run.objects.back().header.history_id,
+                                    .is_fence = run.objects.back().header.kind == LogObjectKind::fence});
   }
 
   [[nodiscard]] File snapshot_of(const PublishedSnapshot& published) const {

@@ -1,0 +1,201 @@
+// A follower of an index on an object store.
+#include "iqdb/persist/wal/followed_object_log.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "iqdb/index_error.hpp"
+#include "iqdb/persist/config.hpp"
+#include "iqdb/persist/error.hpp"
+#include "iqdb/persist/follower.hpp"
+#include "iqdb/persist/persisted_index.hpp"
+#include "iqdb/persist/write_batch.hpp"
+#include "support/catch.hpp"
+#include "support/expect_error.hpp"
+#include "support/late_index.hpp"
+#include "support/object_logs.hpp"
+
+namespace of_followed_object_log {
+
+using iqdb::PersistConfig;
+using iqdb_test::LateIndex;
+using iqdb_test::ScriptedStore;
+using iqdb_test::WayToStore;
+
+using Storage = iqdb::ObjectStorage<WayToStore>;
+using Database = iqdb::PersistedIndex<LateIndex, Storage>;
+using Follower = iqdb::Follower<LateIndex, Storage>;
+
+constexpr std::array<float, 1> some_vector{1.0F};
+
+[[nodiscard]] Storage storage_in(ScriptedStore& store) {
+  return Storage(WayToStore(store), iqdb_test::hasty_options());
+}
+
+[[nodiscard]] Database opened(ScriptedStore& store, bool take_over = false) {
+  return Database::load_or_create({.path = "index", .wal_enabled = true, .helper_threads = 0, .take_over = take_over},
+                                  LateIndex(), storage_in(store));
+}
+
+[[nodiscard]] Follower following(ScriptedStore& store) {
+  return Follower::load({.path = "index", .helper_threads = 0, .take_over = true}, storage_in(store));
+}
+
+[[nodiscard]] std::size_t count(const ScriptedStore& store, std::string_view call) {
+  return static_cast<std::size_t>(
+      std::ranges::count_if(store.calls, [&](const std::string& each) { return each.substr(0, call.size()) == call; }));
+}
+
+[[nodiscard]] bool shows(const Follower& follower, std::uint64_t id) {
+  return follower.read([&](const LateIndex& index) { return index.contains(id); });
+}
+
+TEST_CASE("FollowedLog on an object store: shows what the writer acknowledges", "[followed_object_log]") {
+  ScriptedStore store;
+  Database writer = opened(store);
+  writer.insert(1, some_vector);
+  Follower follower = following(store);
+  CHECK(shows(follower, 1));
+  writer.insert(2, some_vector);
+  iqdb::WriteBatch batch;
+  batch.insert(3, some_vector);
+  batch.erase(1);
+  writer.apply(batch);
+  CHECK(follower.catch_up() == 4);
+  CHECK(shows(follower, 3));
+  CHECK_FALSE(shows(follower, 1));
+  CHECK(follower.stats().reloads == 0);
+}
+
+TEST_CASE("FollowedLog on an object store: goes on over checkpoints, and over the next writer",
+          "[followed_object_log]") {
+  ScriptedStore store;
+  Follower follower = [&] {
+    Database writer = opened(store);
+    writer.insert(1, some_vector);
+    return following(store);
+  }();
+  Database writer = opened(store);
+  writer.insert(2, some_vector);
+  writer.checkpoint();
+  writer.insert(3, some_vector);
+  CHECK(follower.catch_up() == 3);
+  CHECK(follower.stats().reloads == 0);
+}
+
+TEST_CASE("FollowedLog on an object store: asks for one object by its number, and lists nothing",
+          "[followed_object_log]") {
+  ScriptedStore store;
+  Database writer = opened(store);
+  writer.insert(1, some_vector);
+  Follower follower = following(store);
+  store.calls.clear();
+  writer.insert(2, some_vector);
+  follower.catch_up();
+  for (int look = 0; look < 20; ++look) {
+    follower.catch_up();
+  }
+  CHECK(count(store, "list") == 0);
+  CHECK(count(store, "get ") == 1 + 21);
+}
+
+TEST_CASE("FollowedLog on an object store: loads anew when it lags behind a sweep", "[followed_object_log]") {
+  ScriptedStore store;
+  Database writer = opened(store);
+  writer.insert(1, some_vector);
+  Follower follower = following(store);
+  for (std::uint64_t id = 2; id <= 4; ++id) {
+    writer.insert(id, some_vector);
+    writer.checkpoint();
+  }
+  CHECK(follower.catch_up() == 4);
+  CHECK(shows(follower, 4));
+  CHECK(follower.stats().reloads == 1);
+}
+
+TEST_CASE("FollowedLog on an object store: loads anew when it lags behind a sweep, and has read a fence last",
+          "[followed_object_log]") {
+  ScriptedStore store;
+  opened(store).insert(1, some_vector);
+  Database writer = opened(store);
+  Follower follower = following(store);
+  for (std::uint64_t id = 2; id <= 4; ++id) {
+    writer.insert(id, some_vector);
+    writer.checkpoint();
+  }
+  CHECK(follower.catch_up() == 4);
+  CHECK(follower.stats().reloads == 1);
+}
+
+TEST_CASE("FollowedLog on an object store: sees in the end that what it read last has come back to a swept number",
+          "[followed_object_log]") {
+  ScriptedStore store;
+  Database writer = opened(store);
+  writer.insert(1, some_vector);
+  Follower follower = following(store);
+  const auto last = std::prev(store.objects.lower_bound("index/snapshot/"));
+  const auto [key, bytes] = *last;
+  for (std::uint64_t id = 2; id <= 4; ++id) {
+    writer.insert(id, some_vector);
+    writer.checkpoint();
+  }
+  store.objects.emplace(key, bytes);
+  for (int look = 0; look < 64; ++look) {
+    follower.catch_up();
+  }
+  CHECK(follower.lsn() == 4);
+}
+
+TEST_CASE("FollowedLog on an object store: takes back what its writer rejected", "[followed_object_log]") {
+  ScriptedStore store;
+  Database writer = opened(store);
+  writer.insert(1, some_vector);
+  Follower follower = following(store);
+  // The follower looks between the mutation and its abort.
+  std::size_t puts = 0;
+  store.before = [&](const std::string& call) {
+    if (call.starts_with("put ") && ++puts == 2) {
+      follower.catch_up();
+    }
+  };
+  const std::array<float, 1> other{2.0F};
+  CHECK_THROWS_AS(writer.insert(1, other), iqdb::IndexError);
+  writer.insert(2, some_vector);
+  CHECK(follower.catch_up() == 3);
+  CHECK(shows(follower, 2));
+  CHECK(follower.read([](const LateIndex& index) { return index.find(1)->vector.front(); }) == 1.0F);
+  CHECK(follower.stats().taken_back == 1);
+}
+
+TEST_CASE("FollowedLog on an object store: does not go on in another history", "[followed_object_log]") {
+  ScriptedStore store;
+  Database writer = opened(store);
+  writer.insert(1, some_vector);
+  Follower follower = following(store);
+  const iqdb::LogObjectHeader stray{
+      .nonce = 9, .number = 3, .base_lsn = 1, .fence = 0, .history_id = 99, .kind = iqdb::LogObjectKind::frames};
+  store.objects.emplace(iqdb::log_object_key("index", 3), iqdb_test::object_of(stray, {iqdb_test::erase_of_id(1)}));
+  iqdb_test::require_kind(iqdb::PersistErrorKind::log_corrupted, [&] { follower.catch_up(); });
+  CHECK(shows(follower, 1));
+}
+
+TEST_CASE("FollowedLog on an object store: is promoted in place of a writer that lives", "[followed_object_log]") {
+  ScriptedStore store;
+  Database writer = opened(store);
+  writer.insert(1, some_vector);
+  Follower follower = following(store);
+  auto promoted = follower.promote();
+  iqdb_test::require_kind(iqdb::PersistErrorKind::fenced, [&] { writer.insert(2, some_vector); });
+  promoted.insert(3, some_vector);
+  CHECK(follower.catch_up() == 2);
+  CHECK(shows(follower, 3));
+}
+
+}  // namespace of_followed_object_log
