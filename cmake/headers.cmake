@@ -178,6 +178,7 @@ set(iqdb_persist_headers
     iqdb/persist/shared_reads.hpp
     iqdb/persist/shared_index.hpp
     iqdb/persist/follower.hpp
+    iqdb/persist/object_storage.hpp
     iqdb/persist/compiled.hpp
     iqdb/persist.hpp
     # Indexes.

@@ -492,7 +492,7 @@ ExitCode recover(Output& out, const RecoverOptions& options) {
   const InterruptGuard guard;
   constexpr std::chrono::milliseconds no_patience{0};
   const iqdb::FileStorage::Lock lock = storage.lock(to, no_patience);
-  iqdb::save_alone::require_nothing_there(storage, to, lock, "the recovered index");
+  iqdb::save_alone::require_nothing_there(storage, to, &lock, "the recovered index");
   job.source = source;
   job.storage = &storage;
   job.lock = &lock;

@@ -241,9 +241,9 @@ struct PersistConfig {
   /// least 16 KiB or this, whichever is smaller. 0 for none. A record larger than a quarter of this is written without
   /// space ahead. At most 1 GiB.
   std::size_t log_extent_bytes = std::size_t{1024} * 1024;
-  /// With an index on an object store: whether to open it for writing though another writer may be at work. That one can
-  /// acknowledge nothing afterwards, and nothing that it acknowledged is lost. Without it, such an index is refused as `locked`.
-  /// Files need no such thing: a lock ends with its process.
+  /// With an index on an object store: whether to open it for writing though another writer may be at work. That one can make
+  /// nothing durable afterwards, and nothing that it has made durable is lost. Without it, such an index is refused as `locked`.
+  /// With the log off, each save takes the index over. Files need no such thing: a lock ends with its process.
   bool take_over = false;
 };
 

@@ -154,7 +154,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
     return std::forward<Set>(set)(opened_.index);
   }
 
-  /// The settings that this object was made with; replace_existing has had its effect, and is false.
+  /// The settings that this object was made with; replace_existing, and with a log take_over, have had their effect, and are false.
   [[nodiscard]] const PersistConfig& config() const noexcept { return config_; }
 
   /// What load found in the log; empty with the log off.
@@ -309,6 +309,7 @@ class PersistedIndex : public InsertOverloads<PersistedIndex<I, S>>, public Upse
         storage_(std::move(storage)),
         path_(std::move(opened_.path)) {
     if (opened_.log) {
+      config_.take_over = false;
       schedule_.snapshot_has(opened_.log->writer->header().base.file_bytes);
       schedule_.applied(opened_.report.replay_elapsed);
     }

@@ -20,6 +20,7 @@ TEST_CASE("explore_object_indexes: no schedule of clients and faults breaks a pr
   CHECK(events.in_doubt > 50);
   CHECK(events.checkpoints > 600);
   CHECK(events.read > 500);
+  CHECK(events.followed > 300);
   CHECK(events.died > 50);
   CHECK(events.closed > 100);
 }

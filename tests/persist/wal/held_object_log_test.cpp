@@ -3,13 +3,16 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <new>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/wal/frame_encoder.hpp"
 #include "iqdb/persist/wal/object_run.hpp"
+#include "support/allocations.hpp"
 #include "support/catch.hpp"
 #include "support/expect_error.hpp"
 #include "support/object_logs.hpp"
@@ -87,6 +90,26 @@ TEST_CASE("HeldObjectLog: nothing can be put behind what may be missing", "[held
   store.answer_put = {};
   CHECK_FALSE(held.usable());
   held.append(erase_frame(2));
+  require_kind(PersistErrorKind::poisoned, [&] { held.flush(); });
+}
+
+TEST_CASE("HeldObjectLog: memory that runs out while frames are taken loses none of them unnoticed",
+          "[held_object_log]") {
+  ScriptedStore store;
+  Held held(WayToStore(store), "a", false, hasty_options());
+  for (std::uint64_t lsn = 1; lsn <= 5; ++lsn) {
+    held.append(erase_frame(lsn));
+  }
+  bool failed = false;
+  iqdb_test::refusing_allocation(1, [&] {
+    try {
+      held.flush();
+    } catch (const std::bad_alloc&) {
+      failed = true;
+    }
+  });
+  REQUIRE(failed);
+  CHECK_FALSE(held.usable());
   require_kind(PersistErrorKind::poisoned, [&] { held.flush(); });
 }
 

@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "iqdb/persist/error.hpp"
+#include "iqdb/persist/wal/object_log.hpp"
 #include "support/catch.hpp"
 #include "support/expect_error.hpp"
 #include "support/object_logs.hpp"
@@ -247,6 +249,35 @@ TEST_CASE("list_log_objects: reads page after page from a number on", "[object_r
   CHECK(iqdb::list_log_objects(store, "a", options) == std::vector<std::uint64_t>{0, 1, 2, 3});
   CHECK(iqdb::list_log_objects(store, "a", options, 2) == std::vector<std::uint64_t>{2, 3});
   CHECK(iqdb::list_log_objects(store, "a", options, 4).empty());
+}
+
+TEST_CASE("extend_object_run: adds what was written behind a run", "[object_run]") {
+  ScriptedStore store;
+  auto writer = iqdb::open_object_log(store, "a", false, hasty_options()).writer;
+  ObjectRun run = iqdb::read_object_run(store, "a", hasty_options());
+  const auto body = erase_of_id(1);
+  const std::span<const std::byte> bodies[] = {body};
+  writer.append(bodies);
+  writer.publish({.key = "a/snapshot/0-1", .fingerprint = {}, .lsn = 1});
+  store.calls.clear();
+  REQUIRE(iqdb::extend_object_run(store, "a", run, hasty_options()));
+  CHECK(run.next_number() == 3);
+  CHECK(run.snapshot_lsn() == 1);
+  CHECK(store.calls.size() == 3);
+}
+
+TEST_CASE("extend_object_run: gives up a run that what is there does not continue", "[object_run]") {
+  ScriptedStore store;
+  auto writer = iqdb::open_object_log(store, "a", false, hasty_options()).writer;
+  ObjectRun run = iqdb::read_object_run(store, "a", hasty_options());
+  const LogObjectHeader late{.nonce = 5,
+                             .number = 1,
+                             .base_lsn = 9,
+                             .fence = 0,
+                             .history_id = writer.position().history_id,
+                             .kind = LogObjectKind::frames};
+  store.objects.emplace(log_object_key("a", 1), object_of(late, {erase_of_id(1)}));
+  CHECK_FALSE(iqdb::extend_object_run(store, "a", run, hasty_options()));
 }
 
 }  // namespace of_object_run

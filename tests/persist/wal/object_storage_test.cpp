@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <new>
 #include <optional>
 #include <span>
 #include <string>
@@ -124,6 +125,39 @@ TEST_CASE("ObjectStorage: a displaced writer publishes no snapshot, and leaves n
   CHECK(objects_below(store, "index/snapshot/") == snapshots);
 }
 
+TEST_CASE("ObjectStorage: a writer that was told that it is displaced takes nothing more, whatever the policy",
+          "[object_storage]") {
+  ScriptedStore store;
+  PersistConfig config = logged();
+  config.fsync_policy = FsyncPolicy::never();
+  Database first = opened(store, config);
+  const Database second = opened(store, taking_over());
+  require_kind(PersistErrorKind::fenced, [&] { first.checkpoint(); });
+  CHECK(first.poisoned());
+  require_kind(PersistErrorKind::poisoned, [&] { first.insert(1, some_vector); });
+}
+
+TEST_CASE("ObjectStorage: an index that was opened forgets that it took over", "[object_storage]") {
+  ScriptedStore store;
+  CHECK_FALSE(opened(store, taking_over()).config().take_over);
+}
+
+TEST_CASE("ObjectStorage: an opening without an answer behind its fence leaves a closed log closed",
+          "[object_storage]") {
+  ScriptedStore store;
+  opened(store).close();
+  bool has_fence = false;
+  store.before = [&](const std::string& call) {
+    has_fence = has_fence || call.starts_with("put ");
+    if (call == "list" && has_fence) {
+      iqdb::throw_persist_error(PersistErrorKind::io, "the store does not answer");
+    }
+  };
+  require_kind(PersistErrorKind::io, [&] { std::ignore = opened(store); });
+  store.before = [](const std::string&) {};
+  CHECK_NOTHROW(opened(store));
+}
+
 TEST_CASE("ObjectStorage: a load that fails behind its fence closes the log again", "[object_storage]") {
   ScriptedStore store;
   opened(store).close();
@@ -191,6 +225,21 @@ TEST_CASE("ObjectStorage: a snapshot stays of which it is not known whether it w
   CHECK(opened(store, taking_over()).index().contains(1));
 }
 
+TEST_CASE("ObjectStorage: a snapshot stays where publishing it ended in an exception of the store's own",
+          "[object_storage]") {
+  ScriptedStore store;
+  Database database = opened(store);
+  database.insert(1, some_vector);
+  store.answer_put = [&](std::string_view key, std::span<const std::byte> bytes) -> std::optional<PutOutcome> {
+    store.objects.emplace(key, iqdb::ObjectBytes(bytes.begin(), bytes.end()));
+    throw std::bad_alloc();
+  };
+  CHECK_THROWS_AS(database.checkpoint(), std::bad_alloc);
+  CHECK(database.poisoned());
+  store.answer_put = {};
+  CHECK(opened(store, taking_over()).index().contains(1));
+}
+
 TEST_CASE("ObjectStorage: a snapshot that could not be stored leaves the index as it was", "[object_storage]") {
   ScriptedStore store;
   Database database = opened(store);
@@ -203,6 +252,7 @@ TEST_CASE("ObjectStorage: a snapshot that could not be stored leaves the index a
   require_kind(PersistErrorKind::io, [&] { database.save(); });
   store.before = [](const std::string&) {};
   CHECK(objects_below(store, "index/snapshot/") == 1);
+  CHECK_NOTHROW(database.insert(2, some_vector));
 }
 
 TEST_CASE("ObjectStorage: a snapshot says which mutations it holds, though others were made since",
@@ -428,6 +478,27 @@ TEST_CASE("ObjectStorage: an index without a log does not save over mutations of
   require_kind(PersistErrorKind::log_present, [&] { without_log.save(); });
 }
 
+TEST_CASE("ObjectStorage: a save without a log takes over an index whose last writer did not close it",
+          "[object_storage]") {
+  ScriptedStore store;
+  PersistConfig config{.path = "index", .helper_threads = 0};
+  Database::open_with(LateIndex(), config, storage_in(store)).save();
+  Database database = Database::load(config, storage_in(store));
+  config.take_over = true;
+  Database taking = Database::load(config, storage_in(store));
+  std::ignore = iqdb::open_object_log(store, "index", true, iqdb_test::hasty_options());  // and dies
+  CHECK_NOTHROW(taking.save());
+  CHECK_NOTHROW(opened(store));
+}
+
+TEST_CASE("ObjectStorage: a copy is refused without a fence where there is an index", "[object_storage]") {
+  ScriptedStore store;
+  Database other = opened(store, logged("other"));
+  Database database = opened(store);
+  require_kind(PersistErrorKind::would_discard_snapshot, [&] { database.save_copy("other"); });
+  CHECK_NOTHROW(other.insert(1, some_vector));
+}
+
 TEST_CASE("ObjectStorage: a copy under another name is an index of its own", "[object_storage]") {
   ScriptedStore store;
   Database database = opened(store);
@@ -450,7 +521,7 @@ TEST_CASE("ObjectStorage: an index whose name continues that of another is anoth
 
 TEST_CASE("ObjectStorage: a name that is no key, or that of a log, is refused", "[object_storage]") {
   ScriptedStore store;
-  for (const char* name : {"/index", "a/.b", "index.wal"}) {
+  for (const char* name : {"/index", "a/.b", "index.wal", "a/log/b", "a/snapshot/b"}) {
     CAPTURE(name);
     require_kind(PersistErrorKind::invalid_config, [&] { std::ignore = opened(store, logged(name)); });
   }
@@ -474,7 +545,24 @@ TEST_CASE("ObjectStorage: a snapshot that is gone is named", "[object_storage]")
   ScriptedStore store;
   opened(store).close();
   std::erase_if(store.objects, [](const auto& object) { return object.first.starts_with("index/snapshot/"); });
-  require_kind(PersistErrorKind::io, [&] { std::ignore = opened(store); });
+  require_kind(PersistErrorKind::log_mismatch, [&] { std::ignore = opened(store); });
+}
+
+TEST_CASE("ObjectStorage: a load that only reads begins again where its snapshot was swept meanwhile",
+          "[object_storage]") {
+  ScriptedStore store;
+  Database writer = opened(store);
+  writer.insert(1, some_vector);
+  bool is_first = true;
+  store.before = [&](const std::string& call) {
+    if (call.starts_with("get index/snapshot/") && std::exchange(is_first, false)) {
+      for (int checkpoints = 0; checkpoints < 3; ++checkpoints) {
+        writer.checkpoint();
+      }
+    }
+  };
+  CHECK(opened(store, read_only()).index().contains(1));
+  CHECK_FALSE(is_first);
 }
 
 TEST_CASE("ObjectStorage: the child of a fork writes nothing, and ends nothing", "[object_storage]") {

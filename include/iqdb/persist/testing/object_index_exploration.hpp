@@ -24,6 +24,8 @@
 #include "iqdb/index_error.hpp"
 #include "iqdb/persist/config.hpp"
 #include "iqdb/persist/error.hpp"
+#include "iqdb/persist/follower.hpp"
+#include "iqdb/persist/object_storage.hpp"
 #include "iqdb/persist/persisted_index.hpp"
 #include "iqdb/persist/storage/object_store.hpp"
 #include "iqdb/persist/testing/clients_in_turn.hpp"
@@ -33,7 +35,6 @@
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/object_format.hpp"
 #include "iqdb/persist/wal/object_requests.hpp"
-#include "iqdb/persist/wal/object_storage.hpp"
 #include "iqdb/persist/write_batch.hpp"
 #include "iqdb/types.hpp"
 
@@ -51,6 +52,7 @@ struct ObjectIndexEvents {
   std::uint64_t in_doubt = 0;      ///< mutations of which their writer never learned whether they were stored
   std::uint64_t checkpoints = 0;   ///< snapshots that were published
   std::uint64_t read = 0;          ///< loads to read
+  std::uint64_t followed = 0;      ///< times that a follower caught up
   std::uint64_t died = 0;          ///< clients
   std::uint64_t closed = 0;        ///< indexes closed in order
 
@@ -152,7 +154,8 @@ class ObjectIndexSchedule {
   }
 
  private:
-  using Database = PersistedIndex<I, ObjectStorage<MortalObjectStore>>;
+  using Storage = ObjectStorage<MortalObjectStore>;
+  using Database = PersistedIndex<I, Storage>;
 
   // What is known of a vector. Its one component is its identifier.
   struct Fate {
@@ -202,13 +205,17 @@ class ObjectIndexSchedule {
   void live() {
     const MortalObjectStore store(SimulatedObjectStore(objects_, [this] { turns_.step(); }));
     const Fates before = fates_;
-    Database database =
-        Database::load_or_create(config(random_.one_in(2)), *empty_, ObjectStorage<MortalObjectStore>(store, options_));
+    Database database = Database::load_or_create(config(random_.one_in(2)), *empty_, Storage(store, options_));
     const std::string own = opened_with(store);
     ++events_->opened;
     require_promises(database.index(), before);
+    std::unique_ptr<Follower<I, Storage>> follower;
     for (std::uint64_t actions = 1 + random_.below(24); actions > 0 && !database.poisoned(); --actions) {
-      act(database, store, own);
+      if (random_.one_in(8)) {
+        allowed([&] { follow(follower, store); });
+      } else {
+        act(database, store, own);
+      }
     }
     if (!database.poisoned() && random_.one_in(2)) {
       allowed([&] {
@@ -332,11 +339,38 @@ class ObjectIndexSchedule {
     }
   }
 
+  // Follows what other clients and this one write.
+  void follow(std::unique_ptr<Follower<I, Storage>>& follower, const MortalObjectStore& store) {
+    const Fates before = fates_;
+    if (!follower) {
+      // It cannot be moved.
+      follower.reset(new Follower<I, Storage>(Follower<I, Storage>::load(config(false), Storage(store, options_))));
+    }
+    ++events_->followed;
+    const Follower<I, Storage>& shown = *follower;
+    // It looks behind a put that came late to a swept number only now and then.
+    constexpr unsigned most_looks = 65;
+    for (unsigned looks = 1;; ++looks) {
+      follower->catch_up();
+      try {
+        shown.read([&](const I& index) {
+          require_promises(index, before);
+          return 0;
+        });
+        return;
+      } catch (const Violation&) {
+        if (looks == most_looks) {
+          throw;
+        }
+      }
+    }
+  }
+
   void read(const MortalObjectStore& store) {
     const Fates before = fates_;
     PersistConfig only_read = config(false);
     only_read.read_only = true;
-    const Database database = Database::load(only_read, ObjectStorage<MortalObjectStore>(store, options_));
+    const Database database = Database::load(only_read, Storage(store, options_));
     ++events_->read;
     require_promises(database.index(), before);
   }
@@ -367,8 +401,7 @@ class ObjectIndexSchedule {
     for (std::uint64_t rounds = 0; rounds < 2; ++rounds) {
       const MortalObjectStore store{SimulatedObjectStore(objects_)};
       const Fates before = fates_;
-      Database database =
-          Database::load_or_create(config(true), *empty_, ObjectStorage<MortalObjectStore>(store, calm));
+      Database database = Database::load_or_create(config(true), *empty_, Storage(store, calm));
       const std::string own = opened_with(store);
       require_promises(database.index(), before);
       insert(database, 1, own);

@@ -95,7 +95,7 @@ class Place {
   // would_discard_snapshot or would_discard_log if there is an index; locked; io. `storage` must outlive this.
   Place(S& storage, const std::filesystem::path& source, const std::filesystem::path& path)
       : storage_(&storage), path_(resolved(storage, source, path)), lock_(storage.lock(path_, no_patience)) {
-    save_alone::require_nothing_there(storage, path_, lock_, "the backup");
+    save_alone::require_nothing_there(storage, path_, &lock_, "the backup");
   }
 
   // Copies a snapshot, and a log that continues it, from files that are open. A log that is `held` is copied up to the end that

@@ -100,8 +100,12 @@ template <Persistable I, Storage S>
                         "the index took a mutation while its snapshot was written; let no callback and no other thread "
                         "change an index that is being saved, and save again");
   }
-  // Without this sync the checkpoint frame, or the rename, could reach the disk before the snapshot's bytes.
-  checkpoint::or_poison(*log.writer, [&] { written.file.sync(); });
+  if constexpr (ContinuesLogs<S>) {
+    written.file.sync();  // nothing names it yet: if that fails, nothing is in doubt
+  } else {
+    // Without this sync the checkpoint frame, or the rename, could reach the disk before the snapshot's bytes.
+    checkpoint::or_poison(*log.writer, [&] { written.file.sync(); });
+  }
   keep_history(storage, path, log.lock, config, written.fingerprint);
   checkpoint::put_snapshot_in_place(written, *log.writer);
   return written;

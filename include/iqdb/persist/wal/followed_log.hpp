@@ -44,7 +44,8 @@ enum class Followed : std::uint8_t {
 /// A log that is read while it is written. One thread uses it at a time.
 template <Index I, Storage S>
 class FollowedLog {
-  static_assert(GrowingFile<typename S::File>);
+  static_assert(GrowingFile<typename S::File>,
+                "for a follower of an index on an object store, include iqdb/persist/object_storage.hpp");
 
  public:
   using File = typename S::File;

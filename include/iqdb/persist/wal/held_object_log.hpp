@@ -121,13 +121,14 @@ class HeldObjectLog {
     }
     writer_->publish(published);
     snapshot_ = std::move(published);
+    is_settled_ = true;
   }
 
-  /// Ends the log as it was found: closed, if it was that, and nothing was appended. Else somebody has to take it over, and says
-  /// what its last frame comes to. Throws PersistError as close() does.
+  /// Closes the log if it was closed, or a snapshot was published, and nothing was appended since. Else somebody has to take it
+  /// over, and says what its last frame comes to. Throws PersistError as close() does.
   void give_up() {
     const std::lock_guard one_put(put_mutex_);
-    if (was_closed_ && is_whole_ && writer_->usable()) {
+    if (is_settled_ && is_whole_ && writer_->usable()) {
       writer_->close();
     }
   }
@@ -149,7 +150,7 @@ class HeldObjectLog {
     if (opened.run.checkpoint) {
       snapshot_ = opened.run.objects[*opened.run.checkpoint].snapshot;
     }
-    was_closed_ = opened.run.objects.empty() || opened.run.is_closed();
+    is_settled_ = opened.run.objects.empty() || opened.run.is_closed();
     opened_ = std::move(opened.run);
     writer_.emplace(std::move(opened.writer));
   }
@@ -174,7 +175,7 @@ class HeldObjectLog {
   void require_next(std::span<const std::byte> frames) const {
     const std::uint64_t lsn = read_frame_header(frames.first<FrameHeader::bytes>()).lsn;
     const std::uint64_t next = writer_->position().next_lsn;
-    if (writer_->usable() && lsn != next) {
+    if (lsn != next) {
       throw_persist_error(PersistErrorKind::invalid_payload,
                           "nothing was written to the log: the next mutation was given the number " +
                               std::to_string(lsn) + ", but the log goes on with " + std::to_string(next) +
@@ -184,23 +185,28 @@ class HeldObjectLog {
 
   // Called with put_mutex_ held.
   void flush_held() {
+    if (!is_whole_) {
+      throw_persist_error(PersistErrorKind::poisoned,
+                          "nothing can be written to " + log_objects::log_words(name_) +
+                              " any more: what was appended last could not be written; open it "
+                              "again");
+    }
+    is_whole_ = false;  // until what is taken is in the log: behind what is missing nothing may follow
     std::vector<std::byte> frames;
     {
       const std::lock_guard guard(waiting_mutex_);
       frames.swap(waiting_);
     }
-    if (frames.empty()) {
-      return;
+    if (!frames.empty()) {
+      is_settled_ = false;
+      std::vector<std::span<const std::byte>> bodies;
+      for (std::span<const std::byte> rest = frames; !rest.empty();) {
+        bodies.push_back(first_body(rest));
+        rest = rest.subspan(FrameHeader::bytes + bodies.back().size());
+      }
+      require_next(frames);
+      writer_->append(bodies);
     }
-    std::vector<std::span<const std::byte>> bodies;
-    for (std::span<const std::byte> rest = frames; !rest.empty();) {
-      bodies.push_back(first_body(rest));
-      rest = rest.subspan(FrameHeader::bytes + bodies.back().size());
-    }
-    was_closed_ = false;
-    is_whole_ = false;  // what was taken is in the log, or nothing may follow it
-    require_next(frames);
-    writer_->append(bodies);
     is_whole_ = true;
   }
 
@@ -212,7 +218,7 @@ class HeldObjectLog {
   std::optional<ObjectRun> opened_;
   std::optional<ObjectLogWriter<S>> writer_;
   std::optional<PublishedSnapshot> snapshot_;
-  bool was_closed_ = false;  // and nothing was appended since
+  bool is_settled_ = false;  // and nothing was appended since
   bool is_whole_ = true;
 
   std::mutex waiting_mutex_;

@@ -21,6 +21,7 @@
 #include "iqdb/persist/wal/history.hpp"
 #include "iqdb/persist/wal/log_guard.hpp"
 #include "iqdb/persist/wal/opening.hpp"
+#include "iqdb/persist/wal/read_only.hpp"
 #include "iqdb/persist/wal/recovery_report.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
@@ -64,6 +65,30 @@ inline void tell_of_recovery(const PersistConfig& config, const RecoveryReport& 
   });
 }
 
+// Loads the index from `file`, the snapshot at `path`, unless `alike` is not like it. Without a lock in a store in which each snapshot
+// has a log, both may be replaced while this reads them: then it begins again.
+template <Persistable I, Storage S>
+[[nodiscard]] OpenedIndex<I, S> loaded_from(S& storage, const std::filesystem::path& path,
+                                            std::optional<typename S::Lock> lock, typename S::File file,
+                                            const PersistConfig& config, const I* alike) {
+  const auto load = [&](typename S::File&& snapshot) {
+    if (alike != nullptr) {
+      require_alike(snapshot::read_header_of(snapshot, std::string_view(PersistTraits<I>::index_type)), *alike);
+    }
+    return open_existing<I>(storage, path, std::move(lock), std::move(snapshot), config);
+  };
+  if constexpr (ContinuesLogs<S>) {
+    if (!lock) {
+      std::optional<typename S::File> next = std::move(file);
+      return read_only::until_they_fit([&] {
+        std::optional<typename S::File> snapshot = next ? std::exchange(next, std::nullopt) : storage.open(path);
+        return load(std::move(snapshot.value()));  // a snapshot is replaced, and never removed
+      });
+    }
+  }
+  return load(std::move(file));
+}
+
 // Loads the file. If there is none, returns `otherwise(path, lock)`.
 template <Persistable I, Storage S, class Otherwise>
 [[nodiscard]] OpenedIndex<I, S> loaded_or(const PersistConfig& config, S& storage, const I* alike,
@@ -81,11 +106,8 @@ template <Persistable I, Storage S, class Otherwise>
       }
       return std::forward<Otherwise>(otherwise)(path, std::move(lock));
     }
-    if (alike != nullptr) {
-      require_alike(snapshot::read_header_of(*file, std::string_view(PersistTraits<I>::index_type)), *alike);
-    }
     std::filesystem::path name = path;  // copied before the last step of the load, behind which nothing may fail
-    OpenedIndex<I, S> opened = open_existing<I>(storage, path, std::move(lock), std::move(*file), config);
+    OpenedIndex<I, S> opened = loaded_from<I>(storage, path, std::move(lock), std::move(*file), config, alike);
     opened.report.elapsed = std::chrono::steady_clock::now() - started;
     opened.path = std::move(name);
     tell_of_recovery(config, opened.report);

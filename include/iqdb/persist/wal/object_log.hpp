@@ -23,6 +23,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -225,6 +226,16 @@ void require_condition(S& store, const std::string& key, std::span<const std::by
   }
 }
 
+// Ends the log of a writer that has done nothing, if the store lets it.
+template <ObjectStore S>
+void close_quietly(ObjectLogWriter<S>& writer) noexcept {
+  try {
+    writer.close();
+  } catch (const PersistError&) {
+    // Who opens the log next has to take it over.
+  }
+}
+
 }  // namespace object_logs
 
 /// Opens the log of the index `name` for writing, and creates it if there is none. Afterwards no other writer can acknowledge
@@ -236,8 +247,12 @@ template <ObjectStore S>
 [[nodiscard]] OpenedObjectLog<S> open_object_log(S& store, const std::string& name, bool take_over,
                                                  const ObjectLogOptions& options = {}) {
   require_object_key(log_object_key(name, 0));
+  std::optional<ObjectRun> known;
   for (unsigned beginnings = 1; beginnings <= options.most_beginnings; ++beginnings) {
-    ObjectRun run = read_object_run(store, name, options);
+    // Behind a race that was lost only what is new is read: else a writer at work would be ahead again each time.
+    ObjectRun run = known && extend_object_run(store, name, *known, options) ? std::move(*known)
+                                                                             : read_object_run(store, name, options);
+    known.reset();
     object_logs::require_free(run, name, take_over);
     const std::uint64_t number = run.next_number();
     const std::uint64_t history = run.objects.empty() ? options.nonce() : run.objects.back().header.history_id;
@@ -250,19 +265,30 @@ template <ObjectStore S>
                                                 {});
     const std::string key = log_object_key(name, number);
     if (settle_put(store, key, number, fence, options) == ObjectOwner::other) {
+      known = std::move(run);
       continue;
     }
-    if (list_log_objects(store, name, options, number + 1).empty()) {
-      // Only here: a sweeper that had seen another object at a swept number may delete a fence that was put there since.
-      object_logs::require_condition(store, key, fence, options);
-      const ObjectLogPosition position{
-          .fence = number, .next_number = number + 1, .next_lsn = run.next_lsn(), .history_id = history};
-      return {.run = std::move(run), .writer = ObjectLogWriter<S>(store, name, position, options)};
+    ObjectLogWriter<S> writer(
+        store, name, {.fence = number, .next_number = number + 1, .next_lsn = run.next_lsn(), .history_id = history},
+        options);
+    try {
+      if (list_log_objects(store, name, options, number + 1).empty()) {
+        // Only here: a sweeper that had seen another object at a swept number may delete a fence that was put there since.
+        object_logs::require_condition(store, key, fence, options);
+        return {.run = std::move(run), .writer = std::move(writer)};
+      }
+    } catch (const PersistError& error) {
+      // Else a log without a writer would have to be taken over.
+      if (error.kind() == PersistErrorKind::io && (run.objects.empty() || run.is_closed())) {
+        object_logs::close_quietly(writer);
+      }
+      throw;
     }
   }
-  throw_persist_error(PersistErrorKind::locked, "cannot open " + log_objects::log_words(name) +
-                                                    " for writing: each of " + std::to_string(options.most_beginnings) +
-                                                    " times another one was faster; see who opens it");
+  throw_persist_error(PersistErrorKind::locked,
+                      "cannot open " + log_objects::log_words(name) + " for writing: each of " +
+                          std::to_string(options.most_beginnings) +
+                          " times another one was faster, a writer that is at work or one who opens it; try again");
 }
 
 }  // namespace iqdb

@@ -186,4 +186,29 @@ template <class S>
   }
 }
 
+/// Reads what was written behind `run`, and adds it. Returns whether that continues it; else `run` is of no use any more: what was
+/// read had been swept. Throws PersistError log_corrupted; io.
+template <ReadsObjects S>
+[[nodiscard]] bool extend_object_run(S& store, std::string_view name, ObjectRun& run, const ObjectLogOptions& options) {
+  for (;;) {
+    const std::uint64_t number = run.next_number();
+    const std::string key = log_object_key(name, number);
+    auto next = asked_again(options, [&] { return store.get(key); });
+    if (!next) {
+      return !run.objects.empty();
+    }
+    LogObject object = read_log_object(std::move(*next), key, number);
+    const LogObjectHeader& header = object.header;
+    if (run.objects.empty() || header.base_lsn != run.objects.back().last_lsn() ||
+        header.history_id != run.objects.back().header.history_id) {
+      return false;
+    }
+    const bool is_later = header.kind == LogObjectKind::checkpoint && object.snapshot.lsn >= run.snapshot_lsn();
+    run.objects.push_back(std::move(object));
+    if (is_later) {
+      run.checkpoint = run.objects.size() - 1;
+    }
+  }
+}
+
 }  // namespace iqdb

@@ -58,7 +58,8 @@ class ObjectSnapshot {
 
   [[nodiscard]] std::uint64_t size() const noexcept { return bytes_; }
 
-  /// Reads at `offset` into the beginning of `into`. Returns how many bytes, at least 1 before the end. Throws PersistError io.
+  /// Reads at `offset` into the beginning of `into`. Returns how many bytes, at least 1 before the end. Throws PersistError
+  /// log_mismatch if it is not there; io.
   std::size_t read_at(std::uint64_t offset, std::span<std::byte> into) {
     const auto wanted =
         static_cast<std::size_t>(std::min<std::uint64_t>(into.size(), bytes_ - std::min(bytes_, offset)));
@@ -68,14 +69,20 @@ class ObjectSnapshot {
     std::unique_ptr<S> store = shared_->taken();
     const auto found = asked_again(options_, [&] { return store->get(key_, offset, wanted); });
     shared_->give_back(std::move(store));
-    if (!found || found->empty() || found->size() > wanted) {
+    const auto words = [&] { return "the snapshot " + printable(key_, log_objects::largest_printed_key); };
+    if (!found) {
       throw_persist_error(
-          PersistErrorKind::io,
-          "cannot read the snapshot " + printable(key_, log_objects::largest_printed_key) + " at byte " +
-              std::to_string(offset) +
-              (!found ? ": it is not there any more; a later checkpoint has taken its place: load the index again"
-                      : ": the store returned " + std::to_string(found->size()) + " bytes, and it has " +
-                            std::to_string(bytes_) + "; the object is not the one that was published"));
+          PersistErrorKind::log_mismatch,
+          words() +
+              ", which the log names, is not there; a later checkpoint may have taken its place "
+              "meanwhile: load the index again; if it is still not there, put the object back from a copy, "
+              "as a store with versions keeps one");
+    }
+    if (found->empty() || found->size() > wanted) {
+      throw_persist_error(PersistErrorKind::io, "cannot read " + words() + " at byte " + std::to_string(offset) +
+                                                    " (the store returned " + std::to_string(found->size()) +
+                                                    " bytes, and it has " + std::to_string(bytes_) +
+                                                    "; the object is not the one that was published)");
     }
     std::ranges::copy(*found, into.begin());
     return found->size();

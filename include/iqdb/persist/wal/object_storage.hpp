@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "iqdb/persist/error.hpp"
+#include "iqdb/persist/process_mark.hpp"
 #include "iqdb/persist/snapshot/snapshot_file.hpp"
 #include "iqdb/persist/snapshot/snapshot_format.hpp"
 #include "iqdb/persist/storage/object_key.hpp"
@@ -96,7 +97,7 @@ class ObjectStorage {
     ~Lock() { release(); }
 
     /// Whether this process inherited it by a fork. Its log then belongs to the parent.
-    [[nodiscard]] bool inherited() const noexcept { return held_ && held_->inherited(); }
+    [[nodiscard]] bool inherited() const noexcept { return made_in_.inherited(); }
 
    private:
     friend class ObjectStorage;
@@ -113,6 +114,7 @@ class ObjectStorage {
     }
 
     std::shared_ptr<HeldObjectLog<Store>> held_;
+    ProcessMark made_in_;
   };
 
   /// A snapshot that is written. It is an object of its own from sync() on, and a part of the index from rename() on.
@@ -153,11 +155,18 @@ class ObjectStorage {
     void rename() {
       try {
         held_->publish(key_, fingerprint_);
-      } catch (const PersistError& error) {
-        // A load may find it: it must stay.
-        in_doubt_ = error.kind() != PersistErrorKind::fenced && !held_->usable();
+      } catch (...) {
+        // It may have been published, so a load may find it, and it must stay. And nothing more can be written.
+        in_doubt_ = !held_->usable();
         is_stored_ = !in_doubt_;
-        throw;
+        try {
+          throw;
+        } catch (const PersistError& error) {
+          if (error.kind() == PersistErrorKind::fenced) {
+            is_stored_ = true;  // nothing was published
+          }
+          throw;
+        }
       }
       is_stored_ = false;
     }
@@ -198,10 +207,16 @@ class ObjectStorage {
   /// The name of an index. Throws PersistError invalid_config if it is none: a name is a key, and does not end like a log's.
   [[nodiscard]] std::filesystem::path resolve(const std::filesystem::path& path) const {
     const std::string name = path.generic_string();
-    require_object_key(log_object_key(name, 0));
+    require_object_key(object_snapshot_key(name, 0, 0));  // the longest one
     if (is_log(name)) {
       throw_persist_error(PersistErrorKind::invalid_config,
                           "the name of an index cannot end with .wal: that is what its log is called");
+    }
+    if (name.find("/log/") != std::string::npos || name.find("/snapshot/") != std::string::npos) {
+      throw_persist_error(
+          PersistErrorKind::invalid_config,
+          "the name of an index cannot lie below that of a log or of snapshots: it may be the key of one of "
+          "their objects; let no part of it but the last be log or snapshot");
     }
     return path;
   }
@@ -226,12 +241,14 @@ class ObjectStorage {
     return snapshot ? std::optional(snapshot_of(*snapshot)) : std::nullopt;
   }
 
-  /// Becomes the writer of an index, if it is closed or new. Throws as open_object_log() does, locked after `patience`.
-  [[nodiscard]] Lock lock(const std::filesystem::path& path, std::chrono::milliseconds patience) {
+  /// Becomes the writer of an index: if it is closed or new, or with `take_over` in place of a writer that has not ended. Throws as
+  /// open_object_log() does, locked after `patience`.
+  [[nodiscard]] Lock lock(const std::filesystem::path& path, std::chrono::milliseconds patience,
+                          bool take_over = false) {
     constexpr std::chrono::milliseconds pause{100};
     for (const auto end = std::chrono::steady_clock::now() + patience;;) {
       try {
-        return lock(path, patience, false);
+        return Lock(std::make_shared<HeldObjectLog<Store>>(store_, index_of(path), take_over, options_));
       } catch (const PersistError& error) {
         if (error.kind() != PersistErrorKind::locked || std::chrono::steady_clock::now() >= end) {
           throw;
@@ -239,11 +256,6 @@ class ObjectStorage {
       }
       std::this_thread::sleep_for(std::min(pause, patience));
     }
-  }
-
-  /// The same at once; with `take_over` also in place of a writer that has not ended.
-  [[nodiscard]] Lock lock(const std::filesystem::path& path, std::chrono::milliseconds /*patience*/, bool take_over) {
-    return Lock(std::make_shared<HeldObjectLog<Store>>(store_, index_of(path), take_over, options_));
   }
 
   /// Begins a snapshot.

@@ -45,6 +45,7 @@ ObjectSweep sweep_object_log(S& store, std::string_view name, const ObjectLogOpt
   ObjectSweep sweep;
   std::optional<std::uint64_t> held;  // the last mutation that a checkpoint holds
   bool is_needless = false;
+  std::vector<std::string> needless;
   for (std::size_t at = numbers.size(); at > 0; --at) {
     const std::uint64_t number = numbers[at - 1];
     const std::string key = log_object_key(name, number);
@@ -59,8 +60,7 @@ ObjectSweep sweep_object_log(S& store, std::string_view name, const ObjectLogOpt
       if (header.kind == LogObjectKind::fence) {
         ++sweep.fences;
       } else {
-        store.remove(key);
-        ++sweep.removed;
+        needless.push_back(key);
       }
     } else if (is_checkpoint) {
       auto bytes = asked_again(options, [&] { return store.get(key); });
@@ -73,6 +73,11 @@ ObjectSweep sweep_object_log(S& store, std::string_view name, const ObjectLogOpt
       is_needless = held && header.base_lsn <= *held;
       held = std::max(held.value_or(0), snapshot.lsn);
     }
+  }
+  // The oldest first: who follows the log by its numbers, and does not find the next object, looks whether the one before is there.
+  for (auto key = needless.rbegin(); key != needless.rend(); ++key) {
+    store.remove(*key);
+    ++sweep.removed;
   }
   return sweep;
 }

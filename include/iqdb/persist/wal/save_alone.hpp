@@ -34,6 +34,17 @@ namespace save_alone {
 
 inline constexpr std::chrono::milliseconds patience{5000};  // how long a save waits for another holder
 
+// The lock of `path`, from whom does not give it back if config.take_over says so.
+template <Storage S>
+[[nodiscard]] typename S::Lock locked(S& storage, const std::filesystem::path& path, std::chrono::milliseconds longest,
+                                      [[maybe_unused]] const PersistConfig& config) {
+  if constexpr (ContinuesLogs<S>) {
+    return storage.lock(path, longest, config.take_over);
+  } else {
+    return storage.lock(path, longest);
+  }
+}
+
 // Throws PersistError snapshot_changed if the snapshot at `path` is not the expected one.
 template <Storage S>
 void require_unchanged(S& storage, const std::filesystem::path& path, const std::optional<Fingerprint>& expected,
@@ -67,17 +78,17 @@ void require_unchanged(S& storage, const std::filesystem::path& path, const std:
 
 // Throws PersistError would_discard_snapshot or would_discard_log if there is a snapshot or a log where `what` would lie.
 template <Storage S>
-void require_nothing_there(S& storage, const std::filesystem::path& path, const typename S::Lock& lock,
+void require_nothing_there(S& storage, const std::filesystem::path& path, const typename S::Lock* lock,
                            std::string_view what) {
   const auto refuse = [&](PersistErrorKind kind, const std::string& found) {
     throw_persist_error(kind,
                         std::string(what) + " would replace " + found + "; choose a path at which there is nothing",
                         {.path = path, .code = {}, .offset = {}});
   };
-  if (storage.open(path, lock)) {
+  if (log_guard::opened(storage, path, lock)) {
     refuse(PersistErrorKind::would_discard_snapshot, "a file that is there");
   }
-  if (storage.open(log_path(path), lock)) {
+  if (log_guard::opened(storage, log_path(path), lock)) {
     refuse(PersistErrorKind::would_discard_log, "a log that is there");
   }
 }
@@ -94,7 +105,7 @@ SnapshotInfo save_without_log(const I& index, S& storage, const std::filesystem:
   if (path.empty()) {
     open_log::throw_closed();
   }
-  const auto lock = storage.lock(path, save_alone::patience);
+  const auto lock = save_alone::locked(storage, path, save_alone::patience, config);
   if (!on_disk.may_be_anything) {
     save_alone::require_unchanged(storage, path, on_disk.fingerprint, lock);
   }
@@ -131,8 +142,12 @@ SnapshotInfo save_copy_at(const I& index, S& storage, const std::filesystem::pat
           PersistErrorKind::invalid_config,
           "the copy would replace the files of this index itself; choose a path at which there is nothing");
     }
-    const auto lock = storage.lock(path, std::chrono::milliseconds::zero());
-    save_alone::require_nothing_there(storage, path, lock, "the copy");
+    if constexpr (ContinuesLogs<S>) {
+      save_alone::require_nothing_there<S>(storage, path, nullptr,
+                                           "the copy");  // before it is somebody's fence that is put
+    }
+    const auto lock = save_alone::locked(storage, path, std::chrono::milliseconds::zero(), config);
+    save_alone::require_nothing_there(storage, path, &lock, "the copy");
     return save_snapshot(index, storage, lock, path, config);
   });
 }
