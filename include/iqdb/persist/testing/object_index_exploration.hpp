@@ -183,6 +183,12 @@ class ObjectIndexSchedule {
             .take_over = take_over};
   }
 
+  // Whether the store's faults, or a client that has taken over, explain a failure. That one may have swept what a load had begun to
+  // read, again and again.
+  [[nodiscard]] static bool is_explained(PersistErrorKind kind) noexcept {
+    return kind == PersistErrorKind::io || kind == PersistErrorKind::fenced || kind == PersistErrorKind::log_mismatch;
+  }
+
   // A process that may die at any request, and comes back as another one.
   void be_client() {
     for (std::uint64_t lives = 1 + random_.below(3); lives > 0; --lives) {
@@ -192,10 +198,8 @@ class ObjectIndexSchedule {
         ++events_->died;
         turns_.step();
       } catch (const PersistError& error) {
-        // What the store's faults explain, and what one client may do to another.
         events_->refused += error.kind() == PersistErrorKind::locked ? 1U : 0U;
-        if (error.kind() != PersistErrorKind::io && error.kind() != PersistErrorKind::locked &&
-            error.kind() != PersistErrorKind::fenced) {
+        if (!is_explained(error.kind()) && error.kind() != PersistErrorKind::locked) {
           throw;
         }
       }
@@ -260,8 +264,7 @@ class ObjectIndexSchedule {
       return std::nullopt;
     } catch (const PersistError& error) {
       events_->fenced += error.kind() == PersistErrorKind::fenced ? 1U : 0U;
-      if (error.kind() != PersistErrorKind::io && error.kind() != PersistErrorKind::fenced &&
-          error.kind() != PersistErrorKind::poisoned) {
+      if (!is_explained(error.kind()) && error.kind() != PersistErrorKind::poisoned) {
         throw;
       }
       return error.kind();

@@ -23,6 +23,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <optional>
 #include <span>
 #include <string>
@@ -228,10 +229,10 @@ void require_condition(S& store, const std::string& key, std::span<const std::by
 
 // Ends the log of a writer that has done nothing, if the store lets it.
 template <ObjectStore S>
-void close_quietly(ObjectLogWriter<S>& writer) noexcept {
+void close_quietly(ObjectLogWriter<S>& writer) {
   try {
     writer.close();
-  } catch (const PersistError&) {
+  } catch (const std::exception&) {
     // Who opens the log next has to take it over.
   }
 }
