@@ -14,9 +14,7 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <span>
 #include <string>
-#include <string_view>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -27,14 +25,12 @@
 #include "iqdb/persist/follower.hpp"
 #include "iqdb/persist/object_storage.hpp"
 #include "iqdb/persist/persisted_index.hpp"
-#include "iqdb/persist/storage/object_store.hpp"
 #include "iqdb/persist/testing/clients_in_turn.hpp"
 #include "iqdb/persist/testing/mortal_object_store.hpp"
 #include "iqdb/persist/testing/random.hpp"
 #include "iqdb/persist/testing/simulated_object_store.hpp"
 #include "iqdb/persist/testing/violation.hpp"
 #include "iqdb/persist/version.hpp"
-#include "iqdb/persist/wal/object_format.hpp"
 #include "iqdb/persist/wal/object_requests.hpp"
 #include "iqdb/persist/write_batch.hpp"
 #include "iqdb/types.hpp"
