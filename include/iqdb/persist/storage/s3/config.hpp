@@ -136,11 +136,13 @@ inline void require_usable(const S3Config& config) {
   constexpr std::size_t longest_bucket = 255;
   if (config.bucket.empty() || config.bucket.size() > longest_bucket || config.bucket.front() == '.' ||
       config.bucket.find_first_not_of(in_buckets) != std::string::npos) {
-    refuse("S3Config::bucket is " + printable(config.bucket) + ", which is no name of a bucket; write one of letters, digits, "
+    refuse("S3Config::bucket is " + printable(config.bucket) +
+           ", which is no name of a bucket; write one of letters, digits, "
            "dots, dashes and underscores");
   }
   if (config.style == S3AddressStyle::host && config.bucket.find('.') != std::string::npos) {
-    refuse("the bucket " + printable(config.bucket) + " has a dot, and no certificate of a host covers that; use "
+    refuse("the bucket " + printable(config.bucket) +
+           " has a dot, and no certificate of a host covers that; use "
            "S3AddressStyle::path, or a bucket without a dot");
   }
   if (config.region.empty() || config.region.find_first_not_of(in_buckets) != std::string::npos) {

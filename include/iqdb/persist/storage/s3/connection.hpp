@@ -1,7 +1,8 @@
 // One connection to a store, by libcurl: sends a request, and says what came back, or that nothing did.
 //
-// Invariants: an answer counts only if it came whole: a body that is shorter than its length is no answer. What it may hold is
-// bounded before it is read. Nobody is followed to another address. The certificate of the server is verified.
+// Invariants: an answer counts only if it came whole: all of its headers, and a body whose end is known by its length or its last
+// chunk. One that ends where the connection does may be a part; libcurl takes it for whole, even in the middle of the headers. What
+// an answer may hold is bounded before it is read. Nobody is followed to another address. The certificate of the server is verified.
 //
 // libcurl sends a request again by itself where the server had closed a connection that was kept: also a put, and then the first
 // answer that is seen may speak of one's own object. A new connection for each request would avoid that, and cost an exchange or
@@ -47,17 +48,17 @@ struct HttpRequest {
 enum class HttpEnd : std::uint8_t {
   answered,   ///< a whole answer came
   no_answer,  ///< none, or a part of one: the request may have been carried out, may be later, or never
-  too_large,  ///< an answer of more bytes than it may have
+  too_large,  ///< an answer came whose body has more bytes than it may have; the first of them are there
   untrusted,  ///< the server has no certificate that is trusted, or there are no certificates to trust: nothing was sent
 };
 
 /// What came back.
 struct HttpReply {
   HttpEnd end = HttpEnd::no_answer;
-  std::string why = {};     ///< libcurl's words, unless there is an answer
-  long status = 0;          ///< 200
-  Fields headers = {};      ///< names in lower case
-  ObjectBytes body = {};    ///< up to what it may hold
+  std::string why = {};   ///< libcurl's words, unless there is an answer
+  long status = 0;        ///< 200
+  Fields headers = {};    ///< names in lower case
+  ObjectBytes body = {};  ///< up to what it may hold
 
   /// The value of the first header of this name, or nothing.
   [[nodiscard]] std::optional<std::string> header(std::string_view name) const {
@@ -81,6 +82,7 @@ struct ReplyUnderWay {
   HttpReply reply;
   std::size_t most_bytes = 0;
   std::size_t header_bytes = 0;
+  bool has_all_headers = false;
   bool is_too_large = false;
   std::exception_ptr thrown = nullptr;
 
@@ -88,12 +90,12 @@ struct ReplyUnderWay {
   bool take_header(std::string_view line) {
     header_bytes += line.size();
     if (header_bytes > most_header_bytes) {
-      is_too_large = true;
       return false;
     }
     if (line.starts_with("HTTP/")) {
       // Headers of an interim answer, as 100, do not count.
       reply.headers.clear();
+      has_all_headers = false;
       const std::size_t space = line.find(' ');
       const std::string_view digits = space == std::string_view::npos ? std::string_view() : line.substr(space + 1, 3);
       reply.status = 0;
@@ -102,8 +104,11 @@ struct ReplyUnderWay {
       }
       return true;
     }
+    if (line == "\r\n" || line == "\n") {
+      has_all_headers = true;
+    }
     const std::size_t colon = line.find(':');
-    if (colon != std::string_view::npos) {
+    if (colon != std::string_view::npos && !has_all_headers) {  // what comes behind the body counts for nothing
       std::string name(trimmed(line.substr(0, colon)));
       std::ranges::transform(name, name.begin(), [](char each) {
         return each >= 'A' && each <= 'Z' ? static_cast<char>(each - 'A' + 'a') : each;
@@ -115,13 +120,20 @@ struct ReplyUnderWay {
 
   bool take_body(std::span<const std::byte> bytes) {
     const bool is_success = reply.status >= 200 && reply.status < 300;
-    const std::size_t most = is_success ? most_bytes : std::max(most_bytes, most_error_bytes);
+    const std::size_t most = is_success ? most_bytes : most_error_bytes;
     if (bytes.size() > most - std::min(most, reply.body.size())) {
-      is_too_large = true;
+      is_too_large = is_success;
       return false;
     }
     reply.body.insert(reply.body.end(), bytes.begin(), bytes.end());
     return true;
+  }
+
+  // Whether what came is a whole answer to this method.
+  [[nodiscard]] bool is_whole(std::string_view method) const {
+    return has_all_headers &&
+           (method == "HEAD" || reply.status == 204 || reply.header("transfer-encoding") == "chunked" ||
+            reply.header("content-length") == std::to_string(reply.body.size()));
   }
 
   template <class Take>
@@ -141,8 +153,8 @@ struct ReplyUnderWay {
 
   static std::size_t on_body(char* data, std::size_t size, std::size_t count, void* self) noexcept {
     auto* const under_way = static_cast<ReplyUnderWay*>(self);
-    return under_way->guarded(
-        size * count, [&] { return under_way->take_body(std::as_bytes(std::span(data, size * count))); });
+    return under_way->guarded(size * count,
+                              [&] { return under_way->take_body(std::as_bytes(std::span(data, size * count))); });
   }
 };
 
@@ -180,16 +192,18 @@ class Connection {
   Connection& operator=(const Connection&) = delete;
   ~Connection() {
     if (made_in_.inherited()) {
-      static_cast<void>(curl_.release());  // the connection is the parent's, and to end it would say goodbye in its name
+      static_cast<void>(
+          curl_.release());  // the connection is the parent's, and to end it would say goodbye in its name
     }
   }
 
   /// Sends a request and waits for its end. Throws PersistError poisoned in the child of a fork; std::bad_alloc.
   [[nodiscard]] HttpReply send(const HttpRequest& request) {
     if (made_in_.inherited()) {
-      throw_persist_error(PersistErrorKind::poisoned,
-                          "this process is a fork of the one that made the object store, whose connection it would disturb; "
-                          "make a store in each process");
+      throw_persist_error(
+          PersistErrorKind::poisoned,
+          "this process is a fork of the one that made the object store, whose connection it would disturb; "
+          "make a store in each process");
     }
     CURL* const curl = curl_.get();
     curl_easy_reset(curl);  // the connection stays
@@ -214,7 +228,8 @@ class Connection {
     } else if (request.method == "PUT") {
       // As a POST under another name: what libcurl calls an upload asks for 100 Continue.
       curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request.body.size()));
-      curl_easy_setopt(curl, CURLOPT_POSTFIELDS, request.body.empty() ? "" : reinterpret_cast<const char*>(request.body.data()));
+      curl_easy_setopt(curl, CURLOPT_POSTFIELDS,
+                       request.body.empty() ? "" : reinterpret_cast<const char*>(request.body.data()));
       curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, request.method.c_str());
     } else {
       curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, request.method.c_str());
@@ -223,9 +238,15 @@ class Connection {
     if (under_way.thrown) {
       std::rethrow_exception(under_way.thrown);
     }
+    const bool is_whole = under_way.is_whole(request.method);
     HttpReply reply = std::move(under_way.reply);
-    reply.end = end_of(code, under_way.is_too_large);
-    if (reply.end != HttpEnd::answered) {
+    reply.end = under_way.is_too_large          ? HttpEnd::too_large
+                : code == CURLE_OK && is_whole  ? HttpEnd::answered
+                : has_refused_certificate(code) ? HttpEnd::untrusted
+                                                : HttpEnd::no_answer;
+    if (code == CURLE_OK) {
+      reply.why = is_whole ? "" : "it does not say where it ends, and may be a part";
+    } else {
       reply.why = words.front() != '\0' ? words.data() : curl_easy_strerror(code);
     }
     return reply;
@@ -248,20 +269,8 @@ class Connection {
     list.reset(longer);
   }
 
-  static HttpEnd end_of(CURLcode code, bool is_too_large) {
-    if (is_too_large) {
-      return HttpEnd::too_large;
-    }
-    switch (code) {
-      case CURLE_OK:
-        return HttpEnd::answered;
-      case CURLE_PEER_FAILED_VERIFICATION:
-      case CURLE_SSL_CACERT_BADFILE:
-      case CURLE_SSL_ISSUER_ERROR:
-        return HttpEnd::untrusted;
-      default:
-        return HttpEnd::no_answer;
-    }
+  static bool has_refused_certificate(CURLcode code) {
+    return code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE || code == CURLE_SSL_ISSUER_ERROR;
   }
 
   void set_up(CURL* curl) const {

@@ -84,7 +84,8 @@ namespace detail {
   }
   if (found.access_key.empty() || found.secret_key.empty()) {
     throw_persist_error(PersistErrorKind::invalid_config,
-                        "the section " + printable(section) + " has one of aws_access_key_id and aws_secret_access_key, " +
+                        "the section " + printable(section) +
+                            " has one of aws_access_key_id and aws_secret_access_key, " +
                             "and not the other; write both there");
   }
   return found;
@@ -112,8 +113,9 @@ namespace detail {
     return std::nullopt;
   }
   if (found.access_key.empty() || found.secret_key.empty()) {
-    throw_persist_error(PersistErrorKind::invalid_config,
-                        "the environment has one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and not the other; set both");
+    throw_persist_error(
+        PersistErrorKind::invalid_config,
+        "the environment has one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and not the other; set both");
   }
   return found;
 }
@@ -136,7 +138,8 @@ namespace detail {
   }
   auto found = s3::read_credentials(file_of("AWS_SHARED_CREDENTIALS_FILE", "credentials"), profile);
   if (!found) {
-    found = s3::read_credentials(file_of("AWS_CONFIG_FILE", "config"), profile == "default" ? profile : "profile " + profile);
+    found = s3::read_credentials(file_of("AWS_CONFIG_FILE", "config"),
+                                 profile == "default" ? profile : "profile " + profile);
   }
   return found;
 }
@@ -157,9 +160,10 @@ namespace detail {
     found = s3_credentials_of_profile();
   }
   if (!found) {
-    throw_persist_error(PersistErrorKind::invalid_config,
-                        "no credentials for the object store were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
-                        "write a profile into ~/.aws/credentials, or give S3Config::credentials a source");
+    throw_persist_error(
+        PersistErrorKind::invalid_config,
+        "no credentials for the object store were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+        "write a profile into ~/.aws/credentials, or give S3Config::credentials a source");
   }
   return *found;
 }

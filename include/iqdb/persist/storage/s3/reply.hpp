@@ -2,7 +2,7 @@
 //
 // Invariant: only what S3 says is believed. On the way there may be a proxy, a balancer, a page that asks for a password: each
 // answers with a status of its own, 200 and 404 among them, and its answers say nothing about an object. So an error counts if its
-// body is the XML of S3's errors with a code, and a success by the marks that stand in s3_object_store.hpp.
+// body is the XML of S3's errors with a code, and a success by the marks that marks.hpp asks for.
 #pragma once
 
 #include <algorithm>
@@ -66,7 +66,7 @@ namespace detail {
 
 /// What an answer means that is not what was asked for. Any thread may call it.
 [[nodiscard]] inline Meaning meaning_of(const Answer& answer) {
-  if (answer.http.end == HttpEnd::untrusted || answer.http.end == HttpEnd::too_large) {
+  if (answer.http.end == HttpEnd::untrusted) {
     return Meaning::refused;
   }
   const long status = answer.http.status;
@@ -78,7 +78,7 @@ namespace detail {
   }
   // With a status of 400 or 409, and yet no fault of the request: it was cut or spoilt on the way, or met another one.
   constexpr std::array<std::string_view, 8> passing = {
-      "RequestTimeout", "IncompleteBody",   "BadDigest", "XAmzContentSHA256Mismatch", "ConditionalRequestConflict",
+      "RequestTimeout", "IncompleteBody",   "BadDigest",    "XAmzContentSHA256Mismatch", "ConditionalRequestConflict",
       "SlowDown",       "OperationAborted", "InternalError"};
   const bool is_passing = status == 408 || status == 425 || status == 429 ||
                           (status >= 500 && answer.code != "NotImplemented") ||
@@ -89,20 +89,21 @@ namespace detail {
 /// What whoever reads the message of a refusal can do about it. Any thread may call it.
 [[nodiscard]] inline std::string_view advice_for(const Answer& answer) {
   if (answer.http.end == HttpEnd::untrusted) {
-    return "nothing was sent, since the certificate of the server is not trusted; see that the endpoint is right, and name the "
+    return "nothing was sent, since the certificate of the server is not trusted; see that the endpoint is right, and "
+           "name the "
            "file with its certificate in S3Config::certificates";
-  }
-  if (answer.http.end == HttpEnd::too_large) {
-    return "read it in ranges, or allow more with S3Config::largest_whole_object";
   }
   constexpr std::pair<std::string_view, std::string_view> advice[] = {
       {"InvalidAccessKeyId", "the store does not know this access key; see S3Config::credentials"},
-      {"SignatureDoesNotMatch", "the secret key is not that of the access key, or a proxy changed the request; see "
-                                "S3Config::credentials"},
+      {"SignatureDoesNotMatch",
+       "the secret key is not that of the access key, or a proxy changed the request; see "
+       "S3Config::credentials"},
       {"AccessDenied", "these credentials may not do that here; see the policy of the user and of the bucket"},
-      {"RequestTimeTooSkewed", "the clocks of this machine and of the store differ by more than 15 minutes; set this one"},
+      {"RequestTimeTooSkewed",
+       "the clocks of this machine and of the store differ by more than 15 minutes; set this one"},
       {"ExpiredToken", "the credentials have expired; get new ones, or give S3Config::credentials a source that does"},
-      {"TokenRefreshRequired", "the credentials have expired; get new ones, or give S3Config::credentials a source that does"},
+      {"TokenRefreshRequired",
+       "the credentials have expired; get new ones, or give S3Config::credentials a source that does"},
       {"InvalidToken", "the session token is not valid; get new credentials"},
       {"NoSuchBucket", "there is no such bucket; make it, or see S3Config::bucket and the endpoint"},
       {"AuthorizationHeaderMalformed", "the bucket is most likely in another region; see S3Config::region"},
@@ -120,7 +121,7 @@ namespace detail {
 /// An answer in words, without anything but its status, its code, its id and the reason of libcurl. Any thread may call it.
 [[nodiscard]] inline std::string words_of(const Answer& answer) {
   if (answer.http.end == HttpEnd::too_large) {
-    return "the answer has more bytes than it may have";
+    return "the answer was " + std::to_string(answer.http.status) + ", with more bytes than it may have";
   }
   if (answer.http.end != HttpEnd::answered) {
     return "there was no answer: " + printable(answer.http.why, CURL_ERROR_SIZE);

@@ -72,13 +72,12 @@ struct RequestToSign {
     lines += name + ":" + value + "\n";
     names += (names.empty() ? "" : ";") + name;
   }
-  const std::string canonical = request.method + "\n" + request.path + "\n" + canonical_query(request.query) + "\n" + lines +
-                                "\n" + names + "\n" + request.payload_hash;
+  const std::string canonical = request.method + "\n" + request.path + "\n" + canonical_query(request.query) + "\n" +
+                                lines + "\n" + names + "\n" + request.payload_hash;
   const std::string day = date.substr(0, date.find('T'));
   const std::string scope = day + "/" + std::string(region) + "/s3/aws4_request";
   const auto bytes_of_text = [](const std::string& text) { return std::as_bytes(std::span(text)); };
-  const std::string to_sign =
-      "AWS4-HMAC-SHA256\n" + date + "\n" + scope + "\n" + hex(sha256(bytes_of_text(canonical)));
+  const std::string to_sign = "AWS4-HMAC-SHA256\n" + date + "\n" + scope + "\n" + hex(sha256(bytes_of_text(canonical)));
 
   Digest key = hmac_sha256(bytes_of_text("AWS4" + credentials.secret_key), day);
   key = hmac_sha256(key, region);

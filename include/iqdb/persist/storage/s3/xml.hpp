@@ -206,7 +206,9 @@ class XmlReader {
 };
 
 /// The root of a document that S3 may have written, or nothing: see XmlReader::read(). Any thread may call it.
-[[nodiscard]] inline std::optional<XmlElement> read_xml(std::string_view document) { return XmlReader(document).read(); }
+[[nodiscard]] inline std::optional<XmlElement> read_xml(std::string_view document) {
+  return XmlReader(document).read();
+}
 
 }  // namespace s3
 }  // namespace iqdb
