@@ -44,11 +44,11 @@ inline void s3_pause(unsigned failures) {
 struct S3Config {
   /// Scheme, host and port: "https://s3.eu-central-1.amazonaws.com", "http://127.0.0.1:8000". Only what begins with http:// is
   /// asked without TLS: then everyone on the way can read the objects, and change answers.
-  std::string endpoint;
+  std::string endpoint = {};
   /// The region that signatures name. Ceph and MinIO have us-east-1 unless told otherwise.
   std::string region = "us-east-1";
   /// The bucket, which exists.
-  std::string bucket;
+  std::string bucket = {};
   /// In front of each key in the bucket, as it is: it ends with a slash where it is to be a folder. May be empty.
   std::string prefix = {};
   /// Where the bucket stands in an address.

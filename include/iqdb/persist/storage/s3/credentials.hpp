@@ -21,9 +21,9 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 /// The keys of a user of a store.
 struct S3Credentials {
-  std::string access_key;     ///< names the user
-  std::string secret_key;     ///< signs; it is never sent
-  std::string session_token;  ///< of temporary credentials; else empty
+  std::string access_key = {};     ///< names the user
+  std::string secret_key = {};     ///< signs; it is never sent
+  std::string session_token = {};  ///< of temporary credentials; else empty
   /// When they end; nothing if they do not, or if that is not known.
   std::optional<std::chrono::system_clock::time_point> expires_at = std::nullopt;
 
