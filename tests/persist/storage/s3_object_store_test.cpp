@@ -120,6 +120,7 @@ std::vector<ScriptedReply> answers_of_nobody() {
   for (const auto& [status, code] :
        std::vector<std::pair<std::string, std::string>>{{"500 Error", "InternalError"},
                                                         {"503 Slow", "SlowDown"},
+                                                        {"503 Service Unavailable", "ServiceUnavailable"},
                                                         {"429 Slow", "TooManyRequests"},
                                                         {"400 Bad", "RequestTimeout"},
                                                         {"400 Bad", "IncompleteBody"},
