@@ -78,6 +78,17 @@ set(iqdb_persist_headers
     iqdb/persist/storage/object_key.hpp
     iqdb/persist/storage/object_store.hpp
     iqdb/persist/storage/directory_object_store.hpp
+    iqdb/persist/storage/s3/digest.hpp
+    iqdb/persist/storage/s3/percent.hpp
+    iqdb/persist/storage/s3/xml.hpp
+    iqdb/persist/storage/s3/credentials.hpp
+    iqdb/persist/storage/s3/config.hpp
+    iqdb/persist/storage/s3/signature.hpp
+    iqdb/persist/storage/s3/connection.hpp
+    iqdb/persist/storage/s3/reply.hpp
+    iqdb/persist/storage/s3/marks.hpp
+    iqdb/persist/storage/s3/client.hpp
+    iqdb/persist/storage/s3_object_store.hpp
     iqdb/persist/storage/block_stream.hpp
     iqdb/persist/storage/parallel_read.hpp
     iqdb/persist/storage/file_window.hpp

@@ -36,6 +36,7 @@ install(FILES "${CMAKE_CURRENT_BINARY_DIR}/iqdb-persistConfig.cmake"
               "${CMAKE_CURRENT_BINARY_DIR}/iqdb-persistConfigVersion.cmake" cmake/FindIqdbPersistZstd.cmake
               cmake/FindIqdbPersistLz4.cmake cmake/FindIqdbPersistIsal.cmake cmake/FindIqdbPersistHnswlib.cmake
               cmake/FindIqdbPersistFaiss.cmake cmake/FindIqdbPersistUsearch.cmake
+              cmake/FindIqdbPersistS3.cmake cmake/iqdb_persist_s3.cmake
               cmake/iqdb_persist_adapters.cmake cmake/iqdb_persist_find_library.cmake
         DESTINATION "${iqdb_persist_cmake_dir}")
 

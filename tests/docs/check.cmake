@@ -63,7 +63,7 @@ if(CHECK STREQUAL "names")
     string(REPLACE "sizeof(" "sizeof<" text "${text}") # no name of a function
     string(REGEX REPLACE "[][;]" " " text "${text}") # what would fall apart as a list
     # What is in a namespace within the library's is not for users.
-    while(text MATCHES "\nnamespace ([a-z_]+) {\n" AND NOT CMAKE_MATCH_1 STREQUAL "iqdb")
+    while(text MATCHES "\nnamespace ([a-z0-9_]+) {\n" AND NOT CMAKE_MATCH_1 STREQUAL "iqdb")
       set(inner "${CMAKE_MATCH_1}")
       string(FIND "${text}" "\nnamespace ${inner} {\n" begin)
       string(FIND "${text}" "\n}  // namespace ${inner}\n" end)

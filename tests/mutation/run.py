@@ -45,8 +45,12 @@ TEST_MEMORY_BYTES = 8 * 1024**3  # of addresses: a mutant that allocates without
 FLAGS = ["-std=c++20", "-w", "-D_GLIBCXX_ASSERTIONS", "-DIQDB_PERSIST_HAS_ZSTD=1", "-DIQDB_PERSIST_HAS_LZ4=1", "-pthread"]
 LIBRARIES = ["-lrapidcheck", "-lzstd", "-llz4", "-lz"]
 
+# libcurl's headers lie in a folder of the processor's on Debian.
+CURL = next(pathlib.Path("/usr/include").glob("*/curl/curl.h"), pathlib.Path("/usr/include/curl/curl.h"))
+
 # What the tests of an adapter need beside that, by the beginning of their paths, and the file that shows it is installed.
 ADAPTERS = {
+    "persist/storage/s3": (CURL, ["-lcurl", "-lcrypto"]),
     "index/faiss": (pathlib.Path("/usr/include/faiss/Index.h"), ["-lfaiss", "-llapack", "-lblas", "-lgomp"]),
     "index/usearch": (USEARCH / "usearch/index_dense.hpp", [f"-isystem{USEARCH}"]),
 }

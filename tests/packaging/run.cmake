@@ -180,7 +180,7 @@ elseif(CASE STREQUAL "says_that_it_is_not_compiled")
 
 elseif(CASE STREQUAL "says_which_component_is_unknown")
   set(consumer ${configure} -S "${consumer_source}" -DHOW=find_package "-DCMAKE_PREFIX_PATH=${installed}")
-  run_refused("There is no component hnsw; the components are hnswlib, faiss, usearch and compiled" ${consumer} -B unknown
+  run_refused("There is no component hnsw; the components are hnswlib, faiss, usearch, s3 and compiled" ${consumer} -B unknown
               -DCOMPONENT=hnsw)
 
 elseif(CASE STREQUAL "says_how_to_get_the_library_of_a_component")
@@ -195,6 +195,8 @@ elseif(CASE STREQUAL "says_how_to_get_the_library_of_a_component")
     run_refused("The library of the component ${lower} is missing;${advice}" ${consumer} -B ${lower} -DCOMPONENT=${lower}
                 -DIqdbPersist${component}_INCLUDE_DIR=)
   endforeach()
+  run_refused("The library of the component s3 is missing;libcurl4-openssl-dev" ${consumer} -B s3 -DCOMPONENT=s3
+              -DCMAKE_DISABLE_FIND_PACKAGE_CURL=ON)
 
 elseif(CASE STREQUAL "refuses_other_versions")
   math(EXPR next_major "${major} + 1")

@@ -1,0 +1,189 @@
+// An object store over the protocol of S3: AWS, Ceph, MinIO, R2, and others that honour `If-None-Match: *` of a put.
+//
+// Invariants: "stored" and "was there" are told only for an answer that nobody but S3 gives, and "not there" only where the bucket
+// is (marks.hpp says how an answer is known). Whatever else comes back is no answer. A put if absent is sent once for each call,
+// and the log repeats it; all else is made again, with pauses.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "iqdb/persist/storage/object_key.hpp"
+#include "iqdb/persist/storage/object_store.hpp"
+#include "iqdb/persist/storage/s3/client.hpp"
+#include "iqdb/persist/storage/s3/config.hpp"
+#include "iqdb/persist/storage/s3/marks.hpp"
+#include "iqdb/persist/storage/s3/reply.hpp"
+#include "iqdb/persist/storage/s3/signature.hpp"
+#include "iqdb/persist/version.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+/// An ObjectStore over the protocol of S3. One thread uses an object at a time, and it has one connection: for requests that are
+/// to be under way at once, make several. Not usable in the child of a fork: make one there.
+///
+/// Each call throws PersistError invalid_config where the store refuses and would again (credentials, a policy, the clock, the
+/// bucket, the region), where the certificate of the server is not trusted, and for a key that is not valid or that is too long
+/// with the prefix; unsupported for a request that the store does not know; poisoned in the child of a fork; io if there is no
+/// answer after S3Config::most_attempts; and what the source of the credentials throws. The message names the key, the status, S3's
+/// code and the id of the request, and no secret.
+class S3ObjectStore {
+ public:
+  /// Asks nobody yet. Throws PersistError invalid_config for settings that cannot be used; unsupported if libcurl cannot be used.
+  explicit S3ObjectStore(S3Config config) : client_(std::move(config)) {}
+
+  /// Stores an object unless there is one of its key, with one request. `unknown` for no answer, an error of the server, and an
+  /// answer that is not S3's. Throws as above, but never io.
+  [[nodiscard]] PutOutcome put_if_absent(std::string_view key, std::span<const std::byte> bytes) {
+    s3::Request request = put_of(key, bytes);
+    request.headers.emplace_back("if-none-match", "*");
+    const s3::Answer answer = client_.send(request);
+    if (answer.http.end == s3::HttpEnd::answered && s3::is_stored(answer)) {
+      return PutOutcome::stored;
+    }
+    if (answer.http.end == s3::HttpEnd::answered && s3::was_there(answer)) {
+      return PutOutcome::was_there;
+    }
+    client_.require_worth_repeating("store", key, answer);
+    return PutOutcome::unknown;
+  }
+
+  /// Stores an object in place of one that may be there. Throws as above.
+  void put(std::string_view key, std::span<const std::byte> bytes) {
+    static_cast<void>(client_.ask("store", key, put_of(key, bytes), [](const s3::Answer& answer) {
+      return s3::is_stored(answer) ? std::optional(true) : std::nullopt;
+    }));
+  }
+
+  /// The whole object, or nothing if none is there. Throws as above; invalid_config for one of more than
+  /// S3Config::largest_whole_object.
+  [[nodiscard]] std::optional<ObjectBytes> get(std::string_view key) {
+    const s3::Request request{
+        .method = "GET", .path = client_.path_of(key), .most_bytes = client_.config().largest_whole_object};
+    return client_.ask("read", key, request, [&](s3::Answer& answer) -> Found<ObjectBytes> {
+      if (s3::is_too_large(answer)) {
+        client_.refuse_size(key, answer);
+      }
+      if (answer.http.status == 200 && s3::is_object(answer)) {
+        return Found<ObjectBytes>(std::move(answer.http.body));
+      }
+      return absent<ObjectBytes>(answer);
+    });
+  }
+
+  /// Up to `count` bytes of the object from `offset` on, or nothing if none is there. Throws as get().
+  [[nodiscard]] std::optional<ObjectBytes> get(std::string_view key, std::uint64_t offset, std::size_t count) {
+    constexpr std::uint64_t largest = std::numeric_limits<std::int64_t>::max();  // that servers can read
+    if (count == 0 || offset > largest) {
+      return head(key) ? std::optional(ObjectBytes()) : std::nullopt;
+    }
+    const std::uint64_t last = offset + std::min<std::uint64_t>(count - 1, largest - offset);
+    const s3::Request request = range_of(key, offset, last, std::min(count, client_.config().largest_whole_object));
+    return client_.ask("read", key, request, [&](s3::Answer& answer) -> Found<ObjectBytes> {
+      if (s3::is_too_large(answer) && count > client_.config().largest_whole_object) {
+        client_.refuse_size(key, answer);
+      }
+      if (s3::is_range(answer, offset, last)) {
+        return Found<ObjectBytes>(std::move(answer.http.body));
+      }
+      if (s3::is_behind_end(answer)) {
+        return Found<ObjectBytes>(ObjectBytes());
+      }
+      return absent<ObjectBytes>(answer);
+    });
+  }
+
+  /// The object's size in bytes, or nothing if none is there. Throws as above.
+  [[nodiscard]] std::optional<std::uint64_t> head(std::string_view key) {
+    const s3::Request request{.method = "HEAD", .path = client_.path_of(key)};
+    return client_.ask("find out the size of", key, request, [&](s3::Answer& answer) -> Found<std::uint64_t> {
+      if (answer.http.status == 200 && s3::is_object(answer)) {
+        return Found<std::uint64_t>(s3::number_of(answer.http.header("content-length").value_or("")));
+      }
+      // The answer to a HEAD has no body, so it does not say what is missing: the object, or the bucket. A GET does.
+      answer = client_.send(range_of(key, 0, 0, 1));
+      return absent<std::uint64_t>(answer);
+    });
+  }
+
+  /// The first keys, at most `most` and at most 1,000, that begin with `prefix` and are larger than `behind`. Leaves out what is
+  /// under no valid key. Throws as above.
+  [[nodiscard]] std::vector<std::string> list(std::string_view prefix, std::string_view behind, std::size_t most) {
+    constexpr std::size_t most_at_once = 1000;  // that a store lists
+    constexpr std::size_t most_bytes = std::size_t{16}
+                                       << 20U;  // so many of the longest keys, encoded, and what is beside them
+    const std::string& root = client_.config().prefix;
+    const std::string full_prefix = root + std::string(prefix);
+    std::string full_behind = behind.empty() ? std::string() : root + std::string(behind);
+    for (;;) {
+      s3::Request request{.method = "GET", .path = client_.bucket_path(), .most_bytes = most_bytes};
+      request.query = {{"encoding-type", "url"},
+                       {"list-type", "2"},
+                       {"max-keys", std::to_string(std::min(most, most_at_once))},
+                       {"prefix", full_prefix}};
+      if (!full_behind.empty()) {
+        request.query.emplace_back("start-after", full_behind);
+      }
+      const s3::Page page =
+          client_.ask("list the objects that begin with", prefix, request,
+                      [&](const s3::Answer& answer) { return s3::page_of(answer, full_prefix, full_behind, most); });
+      std::vector<std::string> keys;
+      for (const std::string& each : page.keys) {
+        if (std::string key = each.substr(root.size()); object_keys::wrong_with(key).empty()) {
+          keys.push_back(std::move(key));
+        }
+      }
+      if (!keys.empty() || !page.is_cut) {
+        return keys;
+      }
+      full_behind = page.keys.back();
+    }
+  }
+
+  /// Deletes an object. Does nothing if there is none. Throws as above.
+  void remove(std::string_view key) {
+    const s3::Request request{.method = "DELETE", .path = client_.path_of(key)};
+    static_cast<void>(client_.ask("delete", key, request, [](const s3::Answer& answer) {
+      return answer.http.status == 204 || s3::is_absent(answer) ? std::optional(true) : std::nullopt;
+    }));
+  }
+
+ private:
+  // What a read found: an object, or that there is none; or nothing, for an answer that says neither.
+  template <class T>
+  using Found = std::optional<std::optional<T>>;
+
+  template <class T>
+  static Found<T> absent(const s3::Answer& answer) {
+    return s3::is_absent(answer) ? Found<T>(std::in_place) : std::nullopt;
+  }
+
+  [[nodiscard]] s3::Request put_of(std::string_view key, std::span<const std::byte> bytes) const {
+    return {.method = "PUT",
+            .path = client_.path_of(key),
+            .headers = {{"content-type", "application/octet-stream"}},
+            .body = bytes};
+  }
+
+  [[nodiscard]] s3::Request range_of(std::string_view key, std::uint64_t first, std::uint64_t last,
+                                     std::size_t most_bytes) const {
+    return {.method = "GET",
+            .path = client_.path_of(key),
+            .headers = {{"range", "bytes=" + std::to_string(first) + "-" + std::to_string(last)}},
+            .most_bytes = most_bytes};
+  }
+
+  s3::Client client_;
+};
+
+static_assert(ObjectStore<S3ObjectStore>);
+
+}  // namespace iqdb
