@@ -40,6 +40,12 @@ class S3ObjectStore {
   /// Asks nobody yet. Throws PersistError invalid_config for settings that cannot be used; unsupported if libcurl cannot be used.
   explicit S3ObjectStore(S3Config config) : client_(std::move(config)) {}
 
+  /// The same bucket, by a connection of its own. Any thread may make it, while another one uses `other`. S3Config::credentials is
+  /// called by each for itself.
+  S3ObjectStore(const S3ObjectStore& other) : S3ObjectStore(other.client_.config()) {}
+  S3ObjectStore& operator=(const S3ObjectStore&) = delete;
+  ~S3ObjectStore() = default;
+
   /// Stores an object unless there is one of its key, with one request. `unknown` for no answer, an error of the server, and an
   /// answer that is not S3's. Throws as above, but never io.
   [[nodiscard]] PutOutcome put_if_absent(std::string_view key, std::span<const std::byte> bytes) {

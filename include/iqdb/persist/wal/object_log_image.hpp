@@ -54,12 +54,9 @@ namespace object_log_images {
 
 // Whether an abort of the last frame can follow no more: its writer went on, or ended.
 [[nodiscard]] inline bool is_settled(const ObjectRun& run) {
-  for (auto object = run.objects.rbegin(); object != run.objects.rend(); ++object) {
-    if (object->header.kind != LogObjectKind::fence) {
-      return object->header.kind != LogObjectKind::frames;
-    }
-  }
-  return true;
+  const auto last = std::find_if(run.objects.rbegin(), run.objects.rend(),
+                                 [](const LogObject& object) { return object.header.kind != LogObjectKind::fence; });
+  return last == run.objects.rend() || last->header.kind != LogObjectKind::frames;
 }
 
 }  // namespace object_log_images

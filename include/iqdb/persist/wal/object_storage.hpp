@@ -121,7 +121,7 @@ class ObjectStorage {
   class Replacement {
    public:
     Replacement(const Store& store, std::shared_ptr<HeldObjectLog<Store>> held)
-        : store_(store),
+        : store_(std::make_unique<Store>(store)),
           held_(std::move(held)),
           key_(object_snapshot_key(held_->name(), held_->fence(), held_->options().nonce())) {}
     Replacement(Replacement&&) noexcept = default;
@@ -131,7 +131,7 @@ class ObjectStorage {
     ~Replacement() {
       if (held_ && !held_->inherited() && is_stored_) {
         try {
-          store_.remove(key_);
+          store_->remove(key_);
         } catch (...) {
           // A sweep behind a later checkpoint removes it.
         }
@@ -148,7 +148,7 @@ class ObjectStorage {
       BytesAsFile file(std::move(bytes_));
       fingerprint_ = fingerprint(snapshot::read_header_of(file), file.size());
       is_stored_ = true;  // or may be, as soon as the store is asked
-      asked_again(held_->options(), [&] { store_.put(key_, file.all()); });
+      asked_again(held_->options(), [&] { store_->put(key_, file.all()); });
     }
 
     /// Publishes it. Throws PersistError fenced, poisoned, io.
@@ -177,7 +177,7 @@ class ObjectStorage {
     void sync_directory() noexcept {}
 
    private:
-    Store store_;
+    std::unique_ptr<Store> store_;
     std::shared_ptr<HeldObjectLog<Store>> held_;  // null once it was moved from
     std::string key_;
     ObjectBytes bytes_;
@@ -201,8 +201,19 @@ class ObjectStorage {
   };
 
   /// Keeps indexes in `store`. `options` say how it is asked.
-  explicit ObjectStorage(Store store, ObjectLogOptions options = {})
-      : store_(std::move(store)), options_(std::move(options)) {}
+  explicit ObjectStorage(const Store& store, ObjectLogOptions options = {})
+      : store_(std::make_unique<Store>(store)), options_(std::move(options)) {}
+  ObjectStorage(ObjectStorage&&) noexcept = default;
+  ObjectStorage& operator=(ObjectStorage&&) noexcept = default;
+  /// The same store, for another index or another thread.
+  ObjectStorage(const ObjectStorage& other) : ObjectStorage(*other.store_, other.options_) {}
+  ObjectStorage& operator=(const ObjectStorage& other) {
+    if (this != &other) {
+      *this = ObjectStorage(other);
+    }
+    return *this;
+  }
+  ~ObjectStorage() = default;
 
   /// The name of an index. Throws PersistError invalid_config if it is none: a name is a key, and does not end like a log's.
   [[nodiscard]] std::filesystem::path resolve(const std::filesystem::path& path) const {
@@ -224,7 +235,7 @@ class ObjectStorage {
   /// Opens the snapshot or the log of an index as the store has it. Throws PersistError log_corrupted, io.
   [[nodiscard]] std::optional<File> open(const std::filesystem::path& path) {
     const std::string name = index_of(path);
-    ObjectRun run = read_object_run(store_, name, options_);
+    ObjectRun run = read_object_run(*store_, name, options_);
     if (is_log(path.generic_string())) {
       return log_of(run, name);
     }
@@ -248,7 +259,7 @@ class ObjectStorage {
     constexpr std::chrono::milliseconds pause{100};
     for (const auto end = std::chrono::steady_clock::now() + patience;;) {
       try {
-        return Lock(std::make_shared<HeldObjectLog<Store>>(store_, index_of(path), take_over, options_));
+        return Lock(std::make_shared<HeldObjectLog<Store>>(*store_, index_of(path), take_over, options_));
       } catch (const PersistError& error) {
         if (error.kind() != PersistErrorKind::locked || std::chrono::steady_clock::now() >= end) {
           throw;
@@ -261,7 +272,7 @@ class ObjectStorage {
   /// Begins a snapshot.
   [[nodiscard]] Replacement replace(const std::filesystem::path& path, const Lock& lock) {
     require_index_of(lock, index_of(path));
-    return Replacement(store_, lock.held_);
+    return Replacement(*store_, lock.held_);
   }
 
   /// Does nothing. Only a log is removed, by who puts a snapshot in its place: that one makes it needless, and sweep() removes it.
@@ -279,7 +290,7 @@ class ObjectStorage {
 
   /// Deletes the objects of the index that no load needs. Throws PersistError io, log_corrupted.
   void sweep(const Lock& lock) {
-    Store store(store_);
+    Store store(*store_);
     const std::string& name = lock.held_->name();
     const ObjectSweep swept = sweep_object_log(store, name, options_);
     sweep_object_snapshots(store, name, lock.held_->fence(), swept, options_);
@@ -289,7 +300,7 @@ class ObjectStorage {
   /// PersistError io, log_corrupted.
   [[nodiscard]] std::optional<LogObject> object_of_log(std::string_view name, std::uint64_t number) {
     const std::string key = log_object_key(name, number);
-    auto bytes = asked_again(options_, [&] { return store_.get(key); });
+    auto bytes = asked_again(options_, [&] { return store_->get(key); });
     return bytes ? std::optional(read_log_object(std::move(*bytes), key, number)) : std::nullopt;
   }
 
@@ -301,8 +312,8 @@ class ObjectStorage {
     constexpr unsigned looks_between_listings = 64;
     const std::string last = log_object_key(end.name, end.next_number - 1);
     return end.is_fence || look % looks_between_listings == 0
-               ? !list_log_objects(store_, end.name, options_, end.next_number + 1).empty()
-               : !asked_again(options_, [&] { return store_.head(last); });
+               ? !list_log_objects(*store_, end.name, options_, end.next_number + 1).empty()
+               : !asked_again(options_, [&] { return store_->head(last); });
   }
 
  private:
@@ -337,10 +348,10 @@ class ObjectStorage {
   }
 
   [[nodiscard]] File snapshot_of(const PublishedSnapshot& published) const {
-    return File(ObjectSnapshot<Store>(store_, published.key, published.fingerprint.file_bytes, options_));
+    return File(ObjectSnapshot<Store>(*store_, published.key, published.fingerprint.file_bytes, options_));
   }
 
-  Store store_;
+  std::unique_ptr<Store> store_;  // null once it was moved from
   ObjectLogOptions options_;
 };
 

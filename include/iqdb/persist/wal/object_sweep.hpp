@@ -75,8 +75,9 @@ ObjectSweep sweep_object_log(S& store, std::string_view name, const ObjectLogOpt
     }
   }
   // The oldest first: who follows the log by its numbers, and does not find the next object, looks whether the one before is there.
-  for (auto key = needless.rbegin(); key != needless.rend(); ++key) {
-    store.remove(*key);
+  std::ranges::reverse(needless);
+  for (const std::string& key : needless) {
+    store.remove(key);
     ++sweep.removed;
   }
   return sweep;
