@@ -6,6 +6,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <new>
 #include <numeric>
 #include <span>
@@ -102,9 +103,16 @@ TEST_CASE("Writer: numbers are little-endian", "[stream]") {
 }
 
 TEST_CASE("Writer: a NaN keeps its bits", "[stream]") {
-  const auto bytes = written_by([](Writer& writer) {
-    writer.write_le(std::bit_cast<float>(0x7FA12345U));
-    writer.write_le(std::bit_cast<double>(0xFFF123456789ABCDU));
+  // Not returned by a function: in a register of an x87 they would become quiet ones.
+  constexpr std::uint32_t single_bits = 0x7FA12345U;
+  constexpr std::uint64_t double_bits = 0xFFF123456789ABCDU;
+  float single_value = 0;
+  double double_value = 0;
+  std::memcpy(&single_value, &single_bits, sizeof single_value);
+  std::memcpy(&double_value, &double_bits, sizeof double_value);
+  const auto bytes = written_by([&](Writer& writer) {
+    writer.write_le(single_value);
+    writer.write_le(double_value);
   });
   CHECK(hex(bytes) == "45 23 a1 7f cd ab 89 67 45 23 f1 ff");
 }
