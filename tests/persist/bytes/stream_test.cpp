@@ -452,7 +452,7 @@ TEST_CASE("Reader: read_vector gives the numbers", "[stream]") {
   CHECK(reader.remaining() == 1);
 }
 
-TEST_CASE("Reader: read_vector gives all numbers of a vector of many pieces", "[stream]") {
+TEST_CASE("Reader: read_vector gives all numbers of a vector of many pieces", "[stream][megabytes]") {
   std::vector<std::uint32_t> numbers(3 * mebibyte / 4 + 5);
   std::iota(numbers.begin(), numbers.end(), 1U);
   const auto bytes = bytes_of_numbers(numbers);
@@ -462,7 +462,7 @@ TEST_CASE("Reader: read_vector gives all numbers of a vector of many pieces", "[
   CHECK(reader.read_vector<std::uint32_t>(numbers.size()) == numbers);
 }
 
-TEST_CASE("Reader: read_vector gives a vector with the allocator it is asked for", "[stream]") {
+TEST_CASE("Reader: read_vector gives a vector with the allocator it is asked for", "[stream][megabytes]") {
   std::vector<std::uint32_t> numbers(5 * mebibyte / 4 + 5);
   std::iota(numbers.begin(), numbers.end(), 1U);
   const auto bytes = bytes_of_numbers(numbers);
@@ -475,7 +475,7 @@ TEST_CASE("Reader: read_vector gives a vector with the allocator it is asked for
   CHECK(std::ranges::equal(values, numbers));
 }
 
-TEST_CASE("Reader: read_vector fills a vector in pieces of 4 MiB, which are zeroed first", "[stream]") {
+TEST_CASE("Reader: read_vector fills a vector in pieces of 4 MiB, which are zeroed first", "[stream][megabytes]") {
   SpanSource source;
   constexpr std::size_t total = 9 * mebibyte;
   Reader reader(source, total, LengthEvidence::stored, 4096);
@@ -484,7 +484,7 @@ TEST_CASE("Reader: read_vector fills a vector in pieces of 4 MiB, which are zero
   CHECK(source.only_zeros);
 }
 
-TEST_CASE("Reader: read_vector fills a vector that leaves its elements uninitialised at once", "[stream]") {
+TEST_CASE("Reader: read_vector fills a vector that leaves its elements uninitialised at once", "[stream][megabytes]") {
   SpanSource source;
   constexpr std::size_t total = 9 * mebibyte;
   Reader reader(source, total, LengthEvidence::stored, 4096);
