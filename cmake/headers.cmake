@@ -31,6 +31,7 @@ set(iqdb_persist_headers
     iqdb/persist/progress.hpp
     # Bytes: checksums, streams, buffers.
     iqdb/persist/bytes/checksum.hpp
+    iqdb/persist/bytes/memory_size.hpp
     iqdb/persist/bytes/huge_pages.hpp
     iqdb/persist/bytes/aligned_buffer.hpp
     iqdb/persist/bytes/chunked_buffer.hpp

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import struct
 import subprocess
 import time
 import unittest
@@ -126,6 +127,14 @@ class Rows(Convert):
         row = read_vecs(self.directory / "s.fvecs")[0]
         self.assertEqual(row[:2], [float("inf"), float("-inf")])
         self.assertNotEqual(row[2], row[2])
+
+    def test_floats_keep_all_their_bits(self):
+        bits = struct.pack("<4I", 0x7FA00001, 0xFFBFFFFF, 0x7FC00000, 0x00000001)  # a signalling NaN is one that a copy may change
+        vectors = self.put("bits.fvecs", struct.pack("<i", 4) + bits)
+        self.convert(vectors, self.directory / "bits.npy")
+        self.assertTrue((self.directory / "bits.npy").read_bytes().endswith(bits))
+        self.convert(self.directory / "bits.npy", self.directory / "back.fvecs")
+        self.assertEqual((self.directory / "back.fvecs").read_bytes(), vectors.read_bytes())
 
     def test_integers(self):
         rows = [[1, -2, 2**24], [0, 7, -(2**31)]]

@@ -6,11 +6,14 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <span>
 #include <string>
 #include <system_error>
 #include <utility>
 #include <vector>
 
+#include "iqdb/persist/bytes/memory_size.hpp"
+#include "iqdb/persist/bytes/stream.hpp"
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 
@@ -74,7 +77,8 @@ float float_of_half(std::uint16_t bits) {
   return (bits & 0x8000U) != 0 ? -size : size;
 }
 
-float component_at(std::span<const std::byte> row, std::uint64_t at, RowScalar scalar, std::uint64_t offset) {
+// A component that is stored otherwise than as a float of 32 bits.
+float converted_component(std::span<const std::byte> row, std::uint64_t at, RowScalar scalar, std::uint64_t offset) {
   const auto refuse = [&](const std::string& number, const std::string& why) {
     iqdb::throw_persist_error(PersistErrorKind::unsupported,
                               "the component " + number + " " + why + "; vectors are of floats of 32 bits",
@@ -83,8 +87,6 @@ float component_at(std::span<const std::byte> row, std::uint64_t at, RowScalar s
   switch (scalar) {
     case RowScalar::f16:
       return float_of_half(number_in<std::uint16_t>(row, at));
-    case RowScalar::f32:
-      return std::bit_cast<float>(number_in<std::uint32_t>(row, at));
     case RowScalar::f64: {
       const auto number = std::bit_cast<double>(number_in<std::uint64_t>(row, at));
       if (std::isfinite(number) && std::abs(number) > std::numeric_limits<float>::max()) {
@@ -93,6 +95,7 @@ float component_at(std::span<const std::byte> row, std::uint64_t at, RowScalar s
       return static_cast<float>(number);
     }
     case RowScalar::i32:
+    case RowScalar::f32:
       break;
   }
   const auto number = std::bit_cast<std::int32_t>(number_in<std::uint32_t>(row, at));
@@ -199,7 +202,7 @@ void RowFile::each(const Visit& visit) {
   for (std::uint64_t first = 0; first < layout_.rows; first += rows_at_once) {
     const std::uint64_t count = std::min(rows_at_once, layout_.rows - first);
     const std::uint64_t offset = layout_.begin + first * row_bytes;
-    piece.resize(static_cast<std::size_t>(count * row_bytes));
+    piece.resize(iqdb::memory_size(count * row_bytes));
     iqdb::naming_file(path_, [&] { read_exactly(file_, offset, piece); });
     for (std::uint64_t number = 0; number < count; ++number) {
       const std::uint64_t begin = number * row_bytes;
@@ -212,9 +215,15 @@ void RowFile::each(const Visit& visit) {
                                         ": the file is damaged, or of another format",
                                     {.path = {}, .code = {}, .offset = offset + begin});
         }
+        const std::uint64_t components = begin + layout_.before_row;
+        if (layout_.scalar == RowScalar::f32) {
+          // As bytes: where an x87 copies floats, it makes a signalling NaN a quiet one.
+          iqdb::Reader(std::span<const std::byte>(piece).subspan(static_cast<std::size_t>(components)))
+              .read_array(std::span<float>(row));
+          return;
+        }
         for (std::size_t at = 0; at < row.size(); ++at) {
-          row[at] =
-              component_at(piece, begin + layout_.before_row + at * bytes_of(layout_.scalar), layout_.scalar, offset);
+          row[at] = converted_component(piece, components + at * bytes_of(layout_.scalar), layout_.scalar, offset);
         }
       });
       visit(first + number, row);

@@ -181,6 +181,10 @@ enum class Freezing : std::uint8_t {
   by_waiting,
 };
 
+/// The most that PersistConfig::buffer_bytes may be: 1 GiB, or 64 MiB where memory is addressed with 32 bits, since a save holds
+/// dozens of buffers.
+inline constexpr std::size_t most_buffer_bytes = std::size_t{1} << (sizeof(std::size_t) < 8 ? 26U : 30U);
+
 /// The settings of a PersistedIndex or a SharedIndex.
 struct PersistConfig {
   /// The snapshot's file. A symbolic link is followed. The log, the lock and temporary files lie beside it, so the name
@@ -231,8 +235,8 @@ struct PersistConfig {
   std::function<void(const Event&)> on_event = {};
   /// How long a sync of the log may take before it is an event: from 0 to 24 hours.
   std::chrono::milliseconds slow_sync = std::chrono::seconds(1);
-  /// The size of each buffer, in bytes, from 4 KiB to 1 GiB. A save or load uses a few buffers, whatever the size of the
-  /// index.
+  /// The size of each buffer, in bytes, from 4 KiB to most_buffer_bytes. A save or load uses a few buffers, whatever the size of
+  /// the index.
   std::size_t buffer_bytes = std::size_t{256} * 1024;
   /// How many threads may help the calling thread: 0 for none, at most 1024.
   unsigned helper_threads = 2;
@@ -304,7 +308,7 @@ IQDB_PERSIST_INLINE void validate(const PersistConfig& config) {
   require_from_to("PersistConfig::slow_sync, in milliseconds,", config.slow_sync.count(),
                   std::chrono::milliseconds::rep{0}, a_day.count());
   constexpr std::size_t gibibyte = std::size_t{1} << 30U;
-  require_from_to("PersistConfig::buffer_bytes", config.buffer_bytes, std::size_t{4096}, gibibyte);
+  require_from_to("PersistConfig::buffer_bytes", config.buffer_bytes, std::size_t{4096}, most_buffer_bytes);
   require_from_to("PersistConfig::log_extent_bytes", config.log_extent_bytes, std::size_t{0}, gibibyte);
   require_from_to("PersistConfig::helper_threads", config.helper_threads, 0U, 1024U);
   if (config.compression.codec() == Compression::Codec::zstd) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <new>
 #include <span>
 #include <vector>
 
@@ -39,7 +40,22 @@ struct NotingFile {
   }
 };
 
+// A file of more bytes than an array has where memory is addressed with 32 bits.
+struct HugeFile {
+  [[nodiscard]] static std::uint64_t size() noexcept { return std::uint64_t{1} << 40U; }
+  [[nodiscard]] static std::size_t read_at(std::uint64_t /*offset*/, std::span<std::byte> into) { return into.size(); }
+};
+
 }  // namespace
+
+TEST_CASE("A window that memory cannot hold is std::bad_alloc, and no smaller one", "[file_window]") {
+  if (sizeof(void*) > 4) {
+    return;  // the system may have so much
+  }
+  HugeFile file;
+  iqdb::FileWindow window(file, 4);
+  CHECK_THROWS_AS(window.at(10, (std::uint64_t{1} << 32U) + 24), std::bad_alloc);
+}
 
 TEST_CASE("A window that grows at its beginning reads only what it lacks", "[file_window]") {
   NotingFile file;

@@ -300,7 +300,7 @@ TEST_CASE("A child that was forked while a lock was held does not keep it", "[fi
 
 #ifdef __linux__
 TEST_CASE("A child that was made without the handlers of a fork does not keep a lock that is given back",
-          "[file_system][lock]") {
+          "[file_system][lock][fork]") {
   const TemporaryDirectory directory;
   PosixFileSystem system;
   iqdb_test::Pipe release;

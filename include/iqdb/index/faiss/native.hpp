@@ -27,7 +27,10 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 /// The parts of faiss' indexes, their layout in faiss' stream, and what must hold in an index that was read.
 namespace faiss_parts {
 
-static_assert(std::endian::native == std::endian::little, "faiss writes its memory as it lies");
+static_assert(
+    std::endian::native == std::endian::little,
+    "the adapter to faiss is for little-endian processors: faiss writes memory as it lies, and its files would be "
+    "read wrongly elsewhere. Use an index that writes its own format here, such as iqdb::FlatIndex");
 
 /// faiss' numbers of vectors.
 using Id = std::int64_t;

@@ -29,7 +29,10 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 /// The parts of hnswlib's graph, and what must hold in a graph that was read.
 namespace hnswlib_graph {
 
-static_assert(std::endian::native == std::endian::little, "hnswlib's memory is written as it lies");
+static_assert(
+    std::endian::native == std::endian::little,
+    "the adapter to hnswlib is for little-endian processors: hnswlib writes memory as it lies, and its files would be "
+    "read wrongly elsewhere. Use an index that writes its own format here, such as iqdb::FlatIndex");
 
 using Space = ::hnswlib::SpaceInterface<float>;
 using Graph = ::hnswlib::HierarchicalNSW<float>;

@@ -35,7 +35,10 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 /// little-endian. Each level has room for the maximum number of links of a node in that level.
 namespace usearch_stream {
 
-static_assert(std::endian::native == std::endian::little, "usearch writes numbers as they lie in memory");
+static_assert(
+    std::endian::native == std::endian::little,
+    "the adapter to usearch is for little-endian processors: usearch writes memory as it lies, and its files would be "
+    "read wrongly elsewhere. Use an index that writes its own format here, such as iqdb::FlatIndex");
 
 /// The key of a node whose vector was erased.
 inline constexpr std::uint64_t erased_key = std::numeric_limits<std::uint64_t>::max();

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <new>
 #include <span>
 #include <string>
 #include <type_traits>
@@ -236,7 +237,11 @@ class Reader {
     if (items.size() == items.capacity() && items.size() < count) {
       const std::uint64_t credible = credible_bytes() / std::max<std::uint64_t>(bytes_each, 1);
       const std::uint64_t more = std::max(credible, std::uint64_t{items.size()} / 2 + 1);
-      items.reserve(items.size() + static_cast<std::size_t>(std::min(count - items.size(), more)));
+      const std::uint64_t wanted = items.size() + std::min(count - items.size(), more);
+      if (wanted > items.max_size()) {
+        throw std::bad_alloc();
+      }
+      items.reserve(static_cast<std::size_t>(wanted));
       if constexpr (!std::same_as<T, bool>) {  // std::vector<bool> is not an array
         if (items.capacity() >= smallest_huge_allocation / sizeof(T)) {
           advise_huge_pages({reinterpret_cast<std::byte*>(items.data()), items.capacity() * sizeof(T)});
@@ -307,7 +312,8 @@ IQDB_PERSIST_INLINE void Reader::read(std::span<std::byte> into) {
       taken = pull(into);
     } else {
       if (ahead_.empty()) {
-        const std::span<std::byte> room(buffer_.get(), std::min<std::uint64_t>(capacity_, remaining()));
+        const std::span<std::byte> room(buffer_.get(),
+                                        static_cast<std::size_t>(std::min<std::uint64_t>(capacity_, remaining())));
         ahead_ = room.first(pull(room));
       }
       taken = std::min(into.size(), ahead_.size());

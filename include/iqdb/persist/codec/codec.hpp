@@ -129,7 +129,8 @@ class FrameDecoder final : public PayloadDecoder {
   [[nodiscard]] LengthEvidence evidence() const noexcept override { return LengthEvidence::stated; }
 
   void finish() override {
-    std::vector<std::byte> unread(std::min<std::uint64_t>(buffer_.size(), stated_ - decoded_));
+    std::vector<std::byte> unread(
+        static_cast<std::size_t>(std::min<std::uint64_t>(buffer_.size(), stated_ - decoded_)));
     while (decoded_ < stated_) {
       read(unread);
     }

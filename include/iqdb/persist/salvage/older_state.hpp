@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "iqdb/index.hpp"
+#include "iqdb/persist/bytes/memory_size.hpp"
 #include "iqdb/persist/config.hpp"
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/persistable.hpp"
@@ -55,10 +56,10 @@ struct OlderState {
   }
 };
 
-/// All bytes of a file. Throws PersistError io.
+/// All bytes of a file. Throws PersistError io, and std::bad_alloc.
 template <class F>
 [[nodiscard]] std::vector<std::byte> all_bytes(F& file) {
-  std::vector<std::byte> bytes(static_cast<std::size_t>(file.size()));
+  std::vector<std::byte> bytes(memory_size(file.size()));
   read_shared(file, 0, bytes, nullptr);
   return bytes;
 }

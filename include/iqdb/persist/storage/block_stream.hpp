@@ -38,7 +38,8 @@ class BlockStream final : public ByteSink {
  public:
   /// Appends to `file`, which must outlive this, in blocks of `block_bytes`, rounded up to a multiple of
   /// direct_block_bytes. Uses up to two of `helper_threads` threads besides the caller's, from the first full block on;
-  /// with 0 the caller does everything. The checksum leaves out the first `unchecked` bytes.
+  /// with 0 the caller does everything. The checksum leaves out the first `unchecked` bytes. Memory is taken for six blocks, or for
+  /// one without threads: their sizes must add up to a size_t.
   BlockStream(R& file, std::uint64_t unchecked, std::size_t block_bytes, unsigned helper_threads)
       : file_(&file),
         unchecked_(unchecked),
@@ -122,7 +123,8 @@ class BlockStream final : public ByteSink {
       }
     }
     if (memory_.size() == 0) {
-      memory_ = AlignedBuffer(rotation_ * block_bytes_);  // a small file touches only the pages that it fills
+      // A small file touches only the pages that it fills.
+      memory_ = AlignedBuffer(static_cast<std::size_t>(rotation_) * block_bytes_);
     }
   }
 

@@ -27,6 +27,7 @@
 #include <utility>
 #include <vector>
 
+#include "iqdb/persist/bytes/memory_size.hpp"
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/storage/file_errors.hpp"
 #include "iqdb/persist/storage/file_handle.hpp"
@@ -97,7 +98,7 @@ class BasicDirectoryObjectStore {
       return std::nullopt;
     }
     const std::uint64_t begin = std::min(offset, status.size);
-    ObjectBytes bytes(static_cast<std::size_t>(std::min<std::uint64_t>(count, status.size - begin)));
+    ObjectBytes bytes(memory_size(std::min<std::uint64_t>(count, status.size - begin)));
     for (std::size_t read = 0; read < bytes.size();) {
       const auto [some, failed] = file.read_at(begin + read, std::span(bytes).subspan(read));
       if (failed || some == 0) {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "iqdb/persist/bytes/helper_threads.hpp"
+#include "iqdb/persist/bytes/memory_size.hpp"
 #include "iqdb/persist/storage/parallel_read.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
@@ -55,7 +56,7 @@ class FileWindow {
     }
     begin_ = offset;
     const std::uint64_t wanted = std::min(std::max(end, offset + piece_bytes_), file_->size());
-    window_.resize(static_cast<std::size_t>(std::max(wanted, offset + kept) - offset));
+    window_.resize(memory_size(std::max(wanted, offset + kept) - offset));
     read_shared(*file_, offset + kept, std::span<std::byte>(window_).subspan(kept), helpers_);
   }
 

@@ -55,9 +55,9 @@ namespace testing::conformance {
     default:
       return Metadata{{"", Null{}},
                       {"bool", number % 16 < 8},
-                      {"double", doubles[number % doubles.size()]},
+                      {"double", doubles[static_cast<std::size_t>(number % doubles.size())]},
                       {"integer", std::numeric_limits<std::int64_t>::min() + static_cast<std::int64_t>(number)},
-                      {"string", std::string(number % 40, 'x')}};
+                      {"string", std::string(static_cast<std::size_t>(number % 40), 'x')}};
   }
 }
 

@@ -217,10 +217,9 @@ class FrameReader {
       if (header.body_bytes == 0 || header.body_bytes > held.size() - at - FrameHeader::bytes) {
         break;
       }
-      summed_.push_back({.offset = next_.offset + at,
-                         .bytes = held.subspan(at, FrameHeader::bytes + header.body_bytes),
-                         .checksum = {}});
-      at += FrameHeader::bytes + header.body_bytes;
+      const auto frame_bytes = static_cast<std::size_t>(FrameHeader::bytes + header.body_bytes);
+      summed_.push_back({.offset = next_.offset + at, .bytes = held.subspan(at, frame_bytes), .checksum = {}});
+      at += frame_bytes;
     }
     constexpr std::size_t shares = 16;
     const std::size_t frames_in_share = summed_.size() / shares + 1;

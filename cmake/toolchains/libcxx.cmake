@@ -1,0 +1,3 @@
+# This processor, with Clang 19 and its own standard library. Debian's clang-19, libc++-19-dev and libc++abi-19-dev.
+set(CMAKE_CXX_COMPILER clang++-19)
+set(CMAKE_CXX_FLAGS_INIT -stdlib=libc++)
