@@ -22,14 +22,14 @@ NAMES = {
         ranges::max_element ranges::for_each ranges::equal ranges::binary_search ranges::transform ranges::reverse
         ranges::mismatch ranges::generate ranges::find_if ranges::find_if_not ranges::find_first_of ranges::adjacent_find
         ranges::copy_if ranges::move""",
-    "array": "array",
+    "array": "array to_array",
     "atomic": "atomic memory_order_acq_rel memory_order_acquire memory_order_relaxed",
     "bit": "endian bit_cast bit_width countr_zero has_single_bit rotl",
     "bitset": "bitset",
     "charconv": "to_chars from_chars chars_format",
     "chrono": """chrono::nanoseconds chrono::microseconds chrono::milliseconds chrono::seconds chrono::hours
         chrono::steady_clock chrono::system_clock chrono::duration_cast chrono::ceil chrono::floor
-        chrono::sys_time chrono::days chrono::year_month_day chrono::hh_mm_ss""",
+        chrono::sys_time chrono::days chrono::minutes chrono::year_month_day chrono::hh_mm_ss""",
     "cmath": "sqrt isnan isfinite ldexp log",
     "compare": "strong_ordering",
     "concepts": """same_as convertible_to derived_from integral unsigned_integral floating_point movable copyable
@@ -37,15 +37,17 @@ NAMES = {
     "condition_variable": "condition_variable",
     "cstddef": "byte ptrdiff_t nullptr_t to_integer",
     "cstdint": "uint8_t uint16_t uint32_t uint64_t int8_t int16_t int32_t int64_t uintptr_t",
-    "cstdlib": "free calloc realloc _Exit",
+    "cstdlib": "free calloc realloc getenv _Exit",
     "cstring": "memcpy memmove memset memcmp",
     "deque": "deque",
     "exception": """exception exception_ptr current_exception rethrow_exception make_exception_ptr nested_exception
         throw_with_nested""",
     "filesystem": "filesystem::path",
+    "fstream": "ifstream",
     "functional": "function hash greater less",
     "future": "future promise",
     "initializer_list": "initializer_list",
+    "istream": "istream",
     "iterator": "back_inserter begin end",
     "limits": "numeric_limits",
     "map": "map",
@@ -60,7 +62,7 @@ NAMES = {
     "shared_mutex": "shared_mutex shared_lock",
     "span": "span as_bytes as_writable_bytes",
     "stdexcept": "runtime_error length_error",
-    "string": "string to_string",
+    "string": "string to_string getline",
     "string_view": "string_view",
     "system_error": "error_code errc system_error make_error_code system_category",
     "thread": "thread this_thread::sleep_for this_thread::get_id this_thread::yield",

@@ -93,8 +93,8 @@ class Client {
   }
 
   /// Makes a request until `read` understands its answer: until it returns a result for it, which is then returned. `read` gets the
-  /// Answer, which is a whole one, or has the first bytes of a body that is too large. Throws as send(); and PersistError io, invalid_config or unsupported, which names `action`
-  /// ("read") and `key`, if nobody answers, or the store refuses.
+  /// Answer, which is a whole one, or has the first bytes of a body that is too large. Throws as send(); and PersistError io,
+  /// invalid_config or unsupported, which names `action` ("read") and `key`, if nobody answers, or the store refuses.
   template <class Read>
   auto ask(const char* action, std::string_view key, const Request& request, Read&& read) ->
       typename std::invoke_result_t<Read&, Answer&>::value_type {

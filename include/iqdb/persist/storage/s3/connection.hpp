@@ -213,7 +213,7 @@ class Connection {
     set_up(curl);
     std::unique_ptr<curl_slist, FreeList> headers;
     for (const auto& [name, value] : request.headers) {
-      add(headers, name + ": " + value);
+      add(headers, std::string(name).append(": ").append(value));
     }
     add(headers, "Expect:");  // its wait for 100 Continue costs an exchange, or a second
     curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, words.data());

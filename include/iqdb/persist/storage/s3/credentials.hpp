@@ -12,6 +12,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/version.hpp"

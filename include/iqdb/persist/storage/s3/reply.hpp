@@ -9,6 +9,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -93,7 +94,7 @@ namespace detail {
            "name the "
            "file with its certificate in S3Config::certificates";
   }
-  constexpr std::pair<std::string_view, std::string_view> advice[] = {
+  constexpr auto advice = std::to_array<std::pair<std::string_view, std::string_view>>({
       {"InvalidAccessKeyId", "the store does not know this access key; see S3Config::credentials"},
       {"SignatureDoesNotMatch",
        "the secret key is not that of the access key, or a proxy changed the request; see "
@@ -112,7 +113,7 @@ namespace detail {
       {"IllegalLocationConstraintException", "the bucket is in another region; see S3Config::endpoint and region"},
       {"NotImplemented", "the store does not know this request; use one that does"},
       {"InvalidObjectState", "the object is archived; restore it, and exempt it from the rules that archive"},
-  };
+  });
   const auto* const found =
       std::ranges::find(advice, answer.code, &std::pair<std::string_view, std::string_view>::first);
   return found == std::end(advice) ? "see what the store's documentation says about this error" : found->second;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
@@ -161,8 +162,8 @@ class XmlReader {
     if (name.starts_with("#")) {
       return read_number(name.substr(1), text);
     }
-    constexpr std::pair<std::string_view, char> entities[] = {
-        {"amp", '&'}, {"lt", '<'}, {"gt", '>'}, {"quot", '"'}, {"apos", '\''}};
+    constexpr auto entities = std::to_array<std::pair<std::string_view, char>>(
+        {{"amp", '&'}, {"lt", '<'}, {"gt", '>'}, {"quot", '"'}, {"apos", '\''}});
     const auto* const found = std::ranges::find(entities, name, &std::pair<std::string_view, char>::first);
     if (found == std::end(entities)) {
       return false;
