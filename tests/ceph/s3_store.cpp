@@ -22,6 +22,7 @@
 #include <utility>
 #include <vector>
 
+#include "ceph/s3_place.hpp"
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/storage/s3_object_store.hpp"
 #include "iqdb/persist/wal/object_log.hpp"
@@ -44,50 +45,6 @@ using iqdb_test::object_bytes;
 using iqdb_test::object_text;
 using iqdb_test::Pipe;
 using iqdb_test::require_kind;
-
-std::string variable(const char* name, const char* unless_set = nullptr) {
-  const char* const value = std::getenv(name);
-  if (value == nullptr && unless_set == nullptr) {
-    FAIL("the environment has no " << name << "; see the top of tests/ceph/s3_store.cpp");
-  }
-  return value == nullptr ? unless_set : value;
-}
-
-S3Config config_of_environment(const std::string& prefix) {
-  return {.endpoint = variable("S3_ENDPOINT"),
-          .region = variable("S3_REGION", "us-east-1"),
-          .bucket = variable("S3_BUCKET"),
-          .prefix = prefix,
-          .style = variable("S3_STYLE", "path") == "host" ? iqdb::S3AddressStyle::host : iqdb::S3AddressStyle::path,
-          .credentials = iqdb::s3_fixed_credentials(variable("S3_ACCESS_KEY"), variable("S3_SECRET_KEY")),
-          .request_timeout = std::chrono::milliseconds(20000)};
-}
-
-// A prefix that nobody else has, below which nothing is left in the end.
-class Place {
- public:
-  Place() : prefix_("iqdb-test-" + std::to_string(std::random_device()()) + "/"), store_(config()) {}
-  Place(const Place&) = delete;
-  Place& operator=(const Place&) = delete;
-  ~Place() {
-    try {
-      for (auto keys = store_.list("", "", 1000); !keys.empty(); keys = store_.list("", "", 1000)) {
-        for (const std::string& key : keys) {
-          store_.remove(key);
-        }
-      }
-    } catch (const std::exception& error) {
-      WARN("objects are left below " << prefix_ << ": " << error.what());
-    }
-  }
-
-  [[nodiscard]] S3Config config() const { return config_of_environment(prefix_); }
-  [[nodiscard]] S3ObjectStore& store() noexcept { return store_; }
-
- private:
-  std::string prefix_;
-  S3ObjectStore store_;
-};
 
 // What a writer appended as the mutation `lsn`.
 std::vector<std::byte> body_of(std::uint64_t writer, std::uint64_t lsn) {

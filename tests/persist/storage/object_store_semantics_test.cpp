@@ -15,7 +15,8 @@ TEST_CASE("ObjectStore: DirectoryObjectStore does what the concept promises", "[
 
 TEST_CASE("ObjectStore: SimulatedObjectStore without faults does what the concept promises",
           "[object_store_semantics]") {
-  iqdb::testing::SimulatedObjects objects(1);
+  iqdb::testing::SimulatedObjects objects(
+      1, {.reply_lost = 0, .request_lost = 0, .delayed = 0, .repeated = 0, .client_dies = 0});
   iqdb::testing::SimulatedObjectStore store(objects);
   iqdb_test::check_object_store(store);
 }
