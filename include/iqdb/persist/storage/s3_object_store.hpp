@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -38,12 +39,19 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 class S3ObjectStore {
  public:
   /// Asks nobody yet. Throws PersistError invalid_config for settings that cannot be used; unsupported if libcurl cannot be used.
-  explicit S3ObjectStore(S3Config config) : client_(std::move(config)) {}
+  explicit S3ObjectStore(S3Config config) : client_(std::make_unique<s3::Client>(std::move(config))) {}
 
+  S3ObjectStore(S3ObjectStore&&) noexcept = default;
+  S3ObjectStore& operator=(S3ObjectStore&&) noexcept = default;
   /// The same bucket, by a connection of its own. Any thread may make it, while another one uses `other`. S3Config::credentials is
   /// called by each for itself.
-  S3ObjectStore(const S3ObjectStore& other) : S3ObjectStore(other.client_.config()) {}
-  S3ObjectStore& operator=(const S3ObjectStore&) = delete;
+  S3ObjectStore(const S3ObjectStore& other) : S3ObjectStore(other.client_->config()) {}
+  S3ObjectStore& operator=(const S3ObjectStore& other) {
+    if (this != &other) {
+      *this = S3ObjectStore(other);
+    }
+    return *this;
+  }
   ~S3ObjectStore() = default;
 
   /// Stores an object unless there is one of its key, with one request. `unknown` for no answer, an error of the server, and an
@@ -51,20 +59,20 @@ class S3ObjectStore {
   [[nodiscard]] PutOutcome put_if_absent(std::string_view key, std::span<const std::byte> bytes) {
     s3::Request request = put_of(key, bytes);
     request.headers.emplace_back("if-none-match", "*");
-    const s3::Answer answer = client_.send(request);
+    const s3::Answer answer = client_->send(request);
     if (answer.http.end == s3::HttpEnd::answered && s3::is_stored(answer)) {
       return PutOutcome::stored;
     }
     if (answer.http.end == s3::HttpEnd::answered && s3::was_there(answer)) {
       return PutOutcome::was_there;
     }
-    client_.require_worth_repeating("store", key, answer);
+    client_->require_worth_repeating("store", key, answer);
     return PutOutcome::unknown;
   }
 
   /// Stores an object in place of one that may be there. Throws as above.
   void put(std::string_view key, std::span<const std::byte> bytes) {
-    static_cast<void>(client_.ask("store", key, put_of(key, bytes), [](const s3::Answer& answer) {
+    static_cast<void>(client_->ask("store", key, put_of(key, bytes), [](const s3::Answer& answer) {
       return s3::is_stored(answer) ? std::optional(true) : std::nullopt;
     }));
   }
@@ -73,10 +81,10 @@ class S3ObjectStore {
   /// S3Config::largest_whole_object.
   [[nodiscard]] std::optional<ObjectBytes> get(std::string_view key) {
     const s3::Request request{
-        .method = "GET", .path = client_.path_of(key), .most_bytes = client_.config().largest_whole_object};
-    return client_.ask("read", key, request, [&](s3::Answer& answer) -> Found<ObjectBytes> {
+        .method = "GET", .path = client_->path_of(key), .most_bytes = client_->config().largest_whole_object};
+    return client_->ask("read", key, request, [&](s3::Answer& answer) -> Found<ObjectBytes> {
       if (s3::is_too_large(answer)) {
-        client_.refuse_size(key, answer);
+        client_->refuse_size(key, answer);
       }
       if (answer.http.status == 200 && s3::is_object(answer)) {
         return Found<ObjectBytes>(std::move(answer.http.body));
@@ -92,10 +100,10 @@ class S3ObjectStore {
       return head(key) ? std::optional(ObjectBytes()) : std::nullopt;
     }
     const std::uint64_t last = offset + std::min<std::uint64_t>(count - 1, largest - offset);
-    const s3::Request request = range_of(key, offset, last, std::min(count, client_.config().largest_whole_object));
-    return client_.ask("read", key, request, [&](s3::Answer& answer) -> Found<ObjectBytes> {
-      if (s3::is_too_large(answer) && count > client_.config().largest_whole_object) {
-        client_.refuse_size(key, answer);
+    const s3::Request request = range_of(key, offset, last, std::min(count, client_->config().largest_whole_object));
+    return client_->ask("read", key, request, [&](s3::Answer& answer) -> Found<ObjectBytes> {
+      if (s3::is_too_large(answer) && count > client_->config().largest_whole_object) {
+        client_->refuse_size(key, answer);
       }
       if (s3::is_range(answer, offset, last)) {
         return Found<ObjectBytes>(std::move(answer.http.body));
@@ -109,13 +117,13 @@ class S3ObjectStore {
 
   /// The object's size in bytes, or nothing if none is there. Throws as above.
   [[nodiscard]] std::optional<std::uint64_t> head(std::string_view key) {
-    const s3::Request request{.method = "HEAD", .path = client_.path_of(key)};
-    return client_.ask("find out the size of", key, request, [&](s3::Answer& answer) -> Found<std::uint64_t> {
+    const s3::Request request{.method = "HEAD", .path = client_->path_of(key)};
+    return client_->ask("find out the size of", key, request, [&](s3::Answer& answer) -> Found<std::uint64_t> {
       if (answer.http.status == 200 && s3::is_object(answer)) {
         return Found<std::uint64_t>(s3::number_of(answer.http.header("content-length").value_or("")));
       }
       // The answer to a HEAD has no body, so it does not say what is missing: the object, or the bucket. A GET does.
-      answer = client_.send(range_of(key, 0, 0, 1));
+      answer = client_->send(range_of(key, 0, 0, 1));
       return absent<std::uint64_t>(answer);
     });
   }
@@ -126,11 +134,11 @@ class S3ObjectStore {
     constexpr std::size_t most_at_once = 1000;  // that a store lists
     constexpr std::size_t most_bytes = std::size_t{16}
                                        << 20U;  // so many of the longest keys, encoded, and what is beside them
-    const std::string& root = client_.config().prefix;
+    const std::string& root = client_->config().prefix;
     const std::string full_prefix = root + std::string(prefix);
     std::string full_behind = behind.empty() ? std::string() : root + std::string(behind);
     for (;;) {
-      s3::Request request{.method = "GET", .path = client_.bucket_path(), .most_bytes = most_bytes};
+      s3::Request request{.method = "GET", .path = client_->bucket_path(), .most_bytes = most_bytes};
       request.query = {{"encoding-type", "url"},
                        {"list-type", "2"},
                        {"max-keys", std::to_string(std::min(most, most_at_once))},
@@ -139,8 +147,8 @@ class S3ObjectStore {
         request.query.emplace_back("start-after", full_behind);
       }
       const s3::Page page =
-          client_.ask("list the objects that begin with", prefix, request,
-                      [&](const s3::Answer& answer) { return s3::page_of(answer, full_prefix, full_behind, most); });
+          client_->ask("list the objects that begin with", prefix, request,
+                       [&](const s3::Answer& answer) { return s3::page_of(answer, full_prefix, full_behind, most); });
       std::vector<std::string> keys;
       for (const std::string& each : page.keys) {
         if (std::string key = each.substr(root.size()); object_keys::wrong_with(key).empty()) {
@@ -156,8 +164,8 @@ class S3ObjectStore {
 
   /// Deletes an object. Does nothing if there is none. Throws as above.
   void remove(std::string_view key) {
-    const s3::Request request{.method = "DELETE", .path = client_.path_of(key)};
-    static_cast<void>(client_.ask("delete", key, request, [](const s3::Answer& answer) {
+    const s3::Request request{.method = "DELETE", .path = client_->path_of(key)};
+    static_cast<void>(client_->ask("delete", key, request, [](const s3::Answer& answer) {
       return answer.http.status == 204 || s3::is_absent(answer) ? std::optional(true) : std::nullopt;
     }));
   }
@@ -174,7 +182,7 @@ class S3ObjectStore {
 
   [[nodiscard]] s3::Request put_of(std::string_view key, std::span<const std::byte> bytes) const {
     return {.method = "PUT",
-            .path = client_.path_of(key),
+            .path = client_->path_of(key),
             .headers = {{"content-type", "application/octet-stream"}},
             .body = bytes};
   }
@@ -182,12 +190,12 @@ class S3ObjectStore {
   [[nodiscard]] s3::Request range_of(std::string_view key, std::uint64_t first, std::uint64_t last,
                                      std::size_t most_bytes) const {
     return {.method = "GET",
-            .path = client_.path_of(key),
+            .path = client_->path_of(key),
             .headers = {{"range", "bytes=" + std::to_string(first) + "-" + std::to_string(last)}},
             .most_bytes = most_bytes};
   }
 
-  s3::Client client_;
+  std::unique_ptr<s3::Client> client_;  // null once it was moved from
 };
 
 static_assert(ObjectStore<S3ObjectStore>);
