@@ -100,8 +100,11 @@ class FollowedLog<I, ObjectStorage<Store>> {
     Replay replay(index, nullptr, rules, report, no_helpers);
     for (bool enough = false; next < object.frames.size() && !enough; ++next) {
       const LogObjectFrame& at = object.frames[next];
-      const LogFrame frame{
-          .position = {.offset = at.begin, .next_lsn = at.lsn}, .end = at.begin + at.bytes, .body = object.body(at)};
+      const LogFrame frame{.position = {.offset = at.begin, .next_lsn = at.lsn},
+                           .end = at.begin + at.bytes,
+                           .body = object.body(at),
+                           .crc32 = 0,
+                           .fields = {}};
       FrameBody body(frame.body, log_objects::frame_version);
       if (replay.take(frame, body, aborted_behind(object, next)) != Replay::Taken::done) {
         return Followed::lost;
