@@ -222,10 +222,12 @@ TEST_CASE("S3ObjectStore: a refusal names the key, the status, the code and the 
       {"404 Not Found", "NoSuchBucket", "no such bucket"},
       {"400 Bad Request", "ExpiredToken", "expired"},
       {"400 Bad Request", "SomethingNew", "documentation"}};
-  for (const auto& [status, code, advice] : refusals) {
+  for (const auto& refusal : refusals) {
+    const std::string& status = std::get<0>(refusal);
+    const std::string& code = std::get<1>(refusal);
+    const std::string& advice = std::get<2>(refusal);
     INFO(code);
-    const auto check = [&, number = status.substr(0, 3), &code = code, &advice = advice](const auto& call,
-                                                                                         S3ObjectStore& store) {
+    const auto check = [&, number = status.substr(0, 3)](const auto& call, S3ObjectStore& store) {
       const auto error = require_kind(PersistErrorKind::invalid_config, [&] { call(store); });
       CHECK(mentions(error, number));
       CHECK(mentions(error, code));
@@ -235,8 +237,7 @@ TEST_CASE("S3ObjectStore: a refusal names the key, the status, the code and the 
       require_no_secret(error);
     };
     for_each_call(s3_error(status, code), check);
-    const ScriptedServer server(
-        [&, &status = status, &code = code](const ReceivedRequest&) { return s3_error(status, code); });
+    const ScriptedServer server([&](const ReceivedRequest&) { return s3_error(status, code); });
     S3ObjectStore store(config_of(server));
     check([](S3ObjectStore& of) { std::ignore = of.put_if_absent("k", object_bytes("x")); }, store);
     CHECK(server.requests().size() == 1);
