@@ -24,15 +24,10 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 /// the index does not change; mutations may go on otherwise, but no other call may use `storage` or close the log. Throws as
 /// PersistedIndex::backup does.
 template <Persistable I, Storage S, class Alone>
-BackupInfo back_up_opened(OpenedIndex<I, S>& opened, S& storage, const std::filesystem::path& path,
-                          const std::filesystem::path& directory, BackupOptions options, const PersistConfig& config,
-                          Alone&& alone) {
-  if constexpr (!ReplacesLogs<S>) {
-    throw_persist_error(PersistErrorKind::unsupported,
-                        "a backup copies files, and this store has none; store the index under another name with "
-                        "save_copy(), or let the store keep versions of its objects",
-                        {.path = path, .code = {}, .offset = {}});
-  } else {
+  requires ReplacesLogs<S> BackupInfo back_up_opened(OpenedIndex<I, S>& opened, S& storage,
+                                                     const std::filesystem::path& path,
+                                                     const std::filesystem::path& directory, BackupOptions options,
+                                                     const PersistConfig& config, Alone&& alone) {
     const std::filesystem::path to = backup::path_in(storage, directory, path);
     if (config.read_only) {
       return back_up_files(storage, path, to, options, config);
@@ -66,6 +61,17 @@ BackupInfo back_up_opened(OpenedIndex<I, S>& opened, S& storage, const std::file
     return back_up_held(
         storage, path, log.lock, end, [&log] { return log.syncs(); }, to, options, config);
   }
+
+/// A backup copies files. Throws PersistError unsupported: this store has none.
+template <Persistable I, Storage S, class Alone>
+  requires ContinuesLogs<S>
+[[noreturn]] BackupInfo back_up_opened(OpenedIndex<I, S>& /*opened*/, S& /*storage*/, const std::filesystem::path& path,
+                                       const std::filesystem::path& /*directory*/, const BackupOptions& /*options*/,
+                                       const PersistConfig& /*config*/, Alone&& /*alone*/) {
+  throw_persist_error(PersistErrorKind::unsupported,
+                      "a backup copies files, and this store has none; store the index under another name with "
+                      "save_copy(), or let the store keep versions of its objects",
+                      {.path = path, .code = {}, .offset = {}});
 }
 
 }  // namespace iqdb

@@ -35,7 +35,15 @@ class HeldObjectLog {
  public:
   /// Opens the log of the index `name` for writing. Throws as open_object_log() does.
   HeldObjectLog(const S& store, std::string name, bool take_over, ObjectLogOptions options)
-      : HeldObjectLog(store, std::move(name), take_over, std::move(options), std::make_unique<S>(store)) {}
+      : store_(std::make_unique<S>(store)), name_(std::move(name)), options_(std::move(options)) {
+    OpenedObjectLog<S> opened = open_object_log(*store_, name_, take_over, options_);
+    if (opened.run.checkpoint) {
+      snapshot_ = opened.run.objects[*opened.run.checkpoint].snapshot;
+    }
+    is_settled_ = opened.run.objects.empty() || opened.run.is_closed();
+    opened_ = std::move(opened.run);
+    writer_.emplace(std::move(opened.writer));
+  }
 
   HeldObjectLog(const HeldObjectLog&) = delete;
   HeldObjectLog& operator=(const HeldObjectLog&) = delete;
@@ -44,8 +52,8 @@ class HeldObjectLog {
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
   [[nodiscard]] const ObjectLogOptions& options() const noexcept { return options_; }
 
-  /// The number of its fence.
-  [[nodiscard]] std::uint64_t fence() const noexcept { return fence_; }
+  /// The number of its fence, which never changes.
+  [[nodiscard]] std::uint64_t fence() const noexcept { return writer_->position().fence; }
 
   /// Whether this process is a fork of the one that opened it.
   [[nodiscard]] bool inherited() const noexcept { return made_in_.inherited(); }
@@ -143,18 +151,6 @@ class HeldObjectLog {
  private:
   static constexpr std::size_t most_waiting_bytes = std::size_t{1} << 20U;
 
-  HeldObjectLog(const S& /*store*/, std::string name, bool take_over, ObjectLogOptions options, std::unique_ptr<S> own)
-      : store_(std::move(own)), name_(std::move(name)), options_(std::move(options)) {
-    OpenedObjectLog<S> opened = open_object_log(*store_, name_, take_over, options_);
-    fence_ = opened.writer.position().fence;
-    if (opened.run.checkpoint) {
-      snapshot_ = opened.run.objects[*opened.run.checkpoint].snapshot;
-    }
-    is_settled_ = opened.run.objects.empty() || opened.run.is_closed();
-    opened_ = std::move(opened.run);
-    writer_.emplace(std::move(opened.writer));
-  }
-
   // The body of the first of these frames, and how many bytes it has with its header.
   static std::span<const std::byte> first_body(std::span<const std::byte> frames) {
     const FrameHeader header = read_frame_header(frames.first<FrameHeader::bytes>());
@@ -214,7 +210,6 @@ class HeldObjectLog {
   std::unique_ptr<S> store_;
   std::string name_;
   ObjectLogOptions options_;
-  std::uint64_t fence_ = 0;
   std::optional<ObjectRun> opened_;
   std::optional<ObjectLogWriter<S>> writer_;
   std::optional<PublishedSnapshot> snapshot_;

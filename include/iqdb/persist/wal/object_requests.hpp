@@ -89,6 +89,27 @@ template <class Ask>
   }
 }
 
+namespace object_requests {
+
+// Calls `visit(key)` for each key that begins with `prefix` and is larger than `behind`, in their order. Throws PersistError io, and
+// what `visit` throws.
+template <ListsObjects S, class Visit>
+void for_each_key(S& store, std::string_view prefix, std::string behind, const ObjectLogOptions& options,
+                  Visit&& visit) {
+  for (;;) {
+    const auto keys = asked_again(options, [&] { return store.list(prefix, behind, options.listed_at_once); });
+    if (keys.empty()) {
+      return;
+    }
+    for (const std::string& key : keys) {
+      visit(key);
+    }
+    behind = keys.back();
+  }
+}
+
+}  // namespace object_requests
+
 /// Puts a log object if absent, again and again until it is known whose object is there. `bytes` is the object `number`, and
 /// `key` its key. Throws PersistError io if that is still not known after options.most_attempts: the object may then be there,
 /// or may be stored later; log_corrupted if what is there is no log object; and what the store throws. After any exception the

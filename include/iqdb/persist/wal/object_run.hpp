@@ -66,19 +66,13 @@ template <ListsObjects S>
                                                           const ObjectLogOptions& options, std::uint64_t from = 0) {
   const std::string prefix = log_object_prefix(name);
   std::vector<std::uint64_t> numbers;
-  std::string behind = from == 0 ? prefix : log_object_key(name, from - 1);
-  for (;;) {
-    const auto keys = asked_again(options, [&] { return store.list(prefix, behind, options.listed_at_once); });
-    if (keys.empty()) {
-      return numbers;
-    }
-    for (const std::string& key : keys) {
-      if (const auto number = log_object_number(name, key)) {
-        numbers.push_back(*number);
-      }
-    }
-    behind = keys.back();
-  }
+  object_requests::for_each_key(store, prefix, from == 0 ? prefix : log_object_key(name, from - 1), options,
+                                [&](const std::string& key) {
+                                  if (const auto number = log_object_number(name, key)) {
+                                    numbers.push_back(*number);
+                                  }
+                                });
+  return numbers;
 }
 
 namespace object_runs {

@@ -155,18 +155,12 @@ class ObjectStorage {
     void rename() {
       try {
         held_->publish(key_, fingerprint_);
+      } catch (const PersistError& error) {
+        failed(error.kind() == PersistErrorKind::fenced);
+        throw;
       } catch (...) {
-        // It may have been published, so a load may find it, and it must stay. And nothing more can be written.
-        in_doubt_ = !held_->usable();
-        is_stored_ = !in_doubt_;
-        try {
-          throw;
-        } catch (const PersistError& error) {
-          if (error.kind() == PersistErrorKind::fenced) {
-            is_stored_ = true;  // nothing was published
-          }
-          throw;
-        }
+        failed(false);
+        throw;
       }
       is_stored_ = false;
     }
@@ -177,6 +171,12 @@ class ObjectStorage {
     void sync_directory() noexcept {}
 
    private:
+    // It was not published, or may have been: then a load may find it, and it must stay. Who is displaced knows that it was not.
+    void failed(bool is_displaced) {
+      in_doubt_ = !held_->usable();
+      is_stored_ = is_displaced || !in_doubt_;
+    }
+
     std::unique_ptr<Store> store_;
     std::shared_ptr<HeldObjectLog<Store>> held_;  // null once it was moved from
     std::string key_;

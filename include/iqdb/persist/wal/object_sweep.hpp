@@ -95,20 +95,14 @@ std::uint64_t sweep_object_snapshots(S& store, std::string_view name, std::uint6
   if (!sweep.saw_all) {
     return removed;  // an object that is just being stored may name any of them
   }
-  for (std::string behind = prefix;;) {
-    const auto keys = asked_again(options, [&] { return store.list(prefix, behind, options.listed_at_once); });
-    if (keys.empty()) {
-      return removed;
+  object_requests::for_each_key(store, prefix, prefix, options, [&](const std::string& key) {
+    const auto made_by = fence_of_object_snapshot(name, key);
+    if (made_by && *made_by <= fence && std::ranges::find(sweep.kept_snapshots, key) == sweep.kept_snapshots.end()) {
+      store.remove(key);
+      ++removed;
     }
-    for (const std::string& key : keys) {
-      const auto made_by = fence_of_object_snapshot(name, key);
-      if (made_by && *made_by <= fence && std::ranges::find(sweep.kept_snapshots, key) == sweep.kept_snapshots.end()) {
-        store.remove(key);
-        ++removed;
-      }
-    }
-    behind = keys.back();
-  }
+  });
+  return removed;
 }
 
 }  // namespace iqdb

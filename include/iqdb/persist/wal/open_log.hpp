@@ -1,7 +1,9 @@
 // A log that is open for writing, with the lock that keeps other writers out.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <tuple>
 #include <utility>
@@ -41,6 +43,18 @@ struct OpenLog {
 };
 
 namespace open_log {
+
+// The lock of `path`, for which it waits up to `patience`, also from whom does not give it back if config.take_over says so. Throws
+// PersistError locked; io.
+template <Storage S>
+[[nodiscard]] typename S::Lock locked(S& storage, const std::filesystem::path& path, std::chrono::milliseconds patience,
+                                      [[maybe_unused]] const PersistConfig& config) {
+  if constexpr (ContinuesLogs<S>) {
+    return storage.lock(path, patience, config.take_over);
+  } else {
+    return storage.lock(path, patience);
+  }
+}
 
 // A log whose writer has no file yet. Everything that may fail is done: once a new log is in place, the writer only has
 // to be told.

@@ -95,11 +95,7 @@ template <Storage S>
   if (!config.wal_enabled || config.read_only) {
     return std::nullopt;
   }
-  if constexpr (ContinuesLogs<S>) {
-    return storage.lock(path, std::chrono::milliseconds::zero(), config.take_over);
-  } else {
-    return storage.lock(path, std::chrono::milliseconds::zero());
-  }
+  return open_log::locked(storage, path, std::chrono::milliseconds::zero(), config);
 }
 
 // Throws PersistError invalid_config unless the snapshot with this header has the dimension and the metric of `alike`.

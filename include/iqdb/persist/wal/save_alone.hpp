@@ -34,17 +34,6 @@ namespace save_alone {
 
 inline constexpr std::chrono::milliseconds patience{5000};  // how long a save waits for another holder
 
-// The lock of `path`, from whom does not give it back if config.take_over says so.
-template <Storage S>
-[[nodiscard]] typename S::Lock locked(S& storage, const std::filesystem::path& path, std::chrono::milliseconds longest,
-                                      [[maybe_unused]] const PersistConfig& config) {
-  if constexpr (ContinuesLogs<S>) {
-    return storage.lock(path, longest, config.take_over);
-  } else {
-    return storage.lock(path, longest);
-  }
-}
-
 // Throws PersistError snapshot_changed if the snapshot at `path` is not the expected one.
 template <Storage S>
 void require_unchanged(S& storage, const std::filesystem::path& path, const std::optional<Fingerprint>& expected,
@@ -105,7 +94,7 @@ SnapshotInfo save_without_log(const I& index, S& storage, const std::filesystem:
   if (path.empty()) {
     open_log::throw_closed();
   }
-  const auto lock = save_alone::locked(storage, path, save_alone::patience, config);
+  const auto lock = open_log::locked(storage, path, save_alone::patience, config);
   if (!on_disk.may_be_anything) {
     save_alone::require_unchanged(storage, path, on_disk.fingerprint, lock);
   }
@@ -146,7 +135,7 @@ SnapshotInfo save_copy_at(const I& index, S& storage, const std::filesystem::pat
       save_alone::require_nothing_there<S>(storage, path, nullptr,
                                            "the copy");  // before it is somebody's fence that is put
     }
-    const auto lock = save_alone::locked(storage, path, std::chrono::milliseconds::zero(), config);
+    const auto lock = open_log::locked(storage, path, std::chrono::milliseconds::zero(), config);
     save_alone::require_nothing_there(storage, path, &lock, "the copy");
     return save_snapshot(index, storage, lock, path, config);
   });
