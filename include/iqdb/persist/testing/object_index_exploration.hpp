@@ -27,6 +27,7 @@
 #include "iqdb/persist/persisted_index.hpp"
 #include "iqdb/persist/testing/clients_in_turn.hpp"
 #include "iqdb/persist/testing/mortal_object_store.hpp"
+#include "iqdb/persist/testing/object_schedule.hpp"
 #include "iqdb/persist/testing/random.hpp"
 #include "iqdb/persist/testing/simulated_object_store.hpp"
 #include "iqdb/persist/testing/violation.hpp"
@@ -68,28 +69,19 @@ class ObjectIndexSchedule {
         objects_(random_.next(), any_faults()),
         empty_(&empty),
         events_(&events) {
-    options_.most_attempts = static_cast<unsigned>(2 + random_.below(6));
-    options_.most_beginnings = 12;
-    options_.listed_at_once = static_cast<std::size_t>(1 + random_.below(12));
-    options_.pause = [this](unsigned /*failures*/) { turns_.step(); };
-    options_.nonce = [this] { return random_.next(); };
+    options_ = any_object_options(random_, turns_);
   }
 
   /// Runs it. Throws Violation, which names the seed.
   void run() {
     ++events_->schedules;
-    try {
+    naming_seed(seed_, [this] {
       const std::uint64_t clients = 2 + random_.below(2);
       turns_.run(std::vector<std::function<void()>>(static_cast<std::size_t>(clients), [this] { be_client(); }));
       objects_.settle();
       objects_.calm();
       look_at_the_end();
-    } catch (const Violation& violation) {
-      throw Violation(std::string(violation.what()) + "; seed " + std::to_string(seed_));
-    } catch (const PersistError& error) {
-      throw Violation(std::string("an error that no store explains: ") + error.what() + "; seed " +
-                      std::to_string(seed_));
-    }
+    });
   }
 
  private:
@@ -338,8 +330,7 @@ class ObjectIndexSchedule {
   }
 
   void look_at_the_end() {
-    ObjectLogOptions calm = options_;
-    calm.pause = [](unsigned /*failures*/) {};
+    const ObjectLogOptions calm = alone(options_);
     for (std::uint64_t rounds = 0; rounds < 2; ++rounds) {
       const MortalObjectStore store{SimulatedObjectStore(objects_)};
       const Fates before = fates_;

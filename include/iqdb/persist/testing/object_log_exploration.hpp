@@ -27,6 +27,7 @@
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/snapshot/snapshot_format.hpp"
 #include "iqdb/persist/testing/clients_in_turn.hpp"
+#include "iqdb/persist/testing/object_schedule.hpp"
 #include "iqdb/persist/testing/random.hpp"
 #include "iqdb/persist/testing/simulated_object_store.hpp"
 #include "iqdb/persist/testing/violation.hpp"
@@ -68,28 +69,19 @@ class ObjectLogSchedule {
         turns_(random_.next()),
         objects_(random_.next(), any_faults()),
         events_(&events) {
-    options_.most_attempts = static_cast<unsigned>(2 + random_.below(6));
-    options_.most_beginnings = 12;
-    options_.listed_at_once = static_cast<std::size_t>(1 + random_.below(12));
-    options_.pause = [this](unsigned /*failures*/) { turns_.step(); };
-    options_.nonce = [this] { return random_.next(); };
+    options_ = any_object_options(random_, turns_);
   }
 
   /// Runs it. Throws Violation, which names the seed.
   void run() {
     ++events_->schedules;
-    try {
+    naming_seed(seed_, [this] {
       const std::uint64_t clients = 2 + random_.below(3);
       turns_.run(std::vector<std::function<void()>>(static_cast<std::size_t>(clients), [this] { be_client(); }));
       objects_.settle();
       objects_.calm();
       look_at_the_end();
-    } catch (const Violation& violation) {
-      throw Violation(std::string(violation.what()) + "; seed " + std::to_string(seed_));
-    } catch (const PersistError& error) {
-      throw Violation(std::string("an error that no store explains: ") + error.what() + "; seed " +
-                      std::to_string(seed_));
-    }
+    });
   }
 
  private:
@@ -342,17 +334,11 @@ class ObjectLogSchedule {
     SimulatedObjectStore last(objects_);
     for (std::uint64_t rounds = 0; rounds < 2; ++rounds) {
       const std::size_t acknowledged = acknowledged_.size();
-      auto opened = open_object_log(last, name, true, options_in_calm());
+      auto opened = open_object_log(last, name, true, alone(options_));
       State state = state_of(last, opened.run, acknowledged);
       displaced_up_to_ = opened.writer.position().fence;
       append(opened.writer, state);
     }
-  }
-
-  [[nodiscard]] ObjectLogOptions options_in_calm() const {
-    ObjectLogOptions calm = options_;
-    calm.pause = [](unsigned /*failures*/) {};
-    return calm;
   }
 
   std::uint64_t seed_;
