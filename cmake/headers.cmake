@@ -301,9 +301,9 @@ set(iqdb_persist_headers
     iqdb/persist/testing/follower_exploration.hpp
     iqdb/persist/testing/clients_in_turn.hpp
     iqdb/persist/testing/simulated_object_store.hpp
+    iqdb/persist/testing/object_schedule.hpp
     iqdb/persist/testing/object_log_exploration.hpp
     iqdb/persist/testing/mortal_object_store.hpp
-    iqdb/persist/testing/object_schedule.hpp
     iqdb/persist/testing/object_index_exploration.hpp
     iqdb/persist/testing/crash_check.hpp
     iqdb/persist/testing/conformance.hpp)
