@@ -54,8 +54,12 @@ namespace coding {
   return std::size_t{level <= highest_fast_level ? 256U : 1024U} * 1024;
 }
 
-/// The largest number of payload bytes that are compressed or decompressed at the same time.
+/// The largest number of payload bytes that are decompressed at the same time.
 inline constexpr std::size_t zstd_batch_bytes = std::size_t{8} * 1024 * 1024;
+
+/// The largest number of payload bytes that are compressed at the same time. As much again is taken for what comes of them: with the
+/// contexts and the blocks on their way to the disk, a save takes 30 MiB beside the index.
+inline constexpr std::size_t zstd_encoded_batch_bytes = std::size_t{7} * 1024 * 1024;
 
 /// Encodes a payload as frames of zstd_frame_bytes(level). Appends skippable frames if the payload is more than 4096
 /// times as long as the data: otherwise the Rust crate's guard against decompression bombs would refuse it.
@@ -64,7 +68,7 @@ class ZstdEncoder final : public PayloadEncoder {
   ZstdEncoder(ByteSink& data, int level, CodingResources resources)
       : data_(&data),
         frame_bytes_(zstd_frame_bytes(level)),
-        most_frames_(resources.helper_threads == 0 ? 1 : zstd_batch_bytes / frame_bytes_),
+        most_frames_(resources.helper_threads == 0 ? 1 : zstd_encoded_batch_bytes / frame_bytes_),
         workers_(resources.helper_threads, most_frames_ - 1, &ZSTD_createCCtx),
         input_(std::make_unique_for_overwrite<std::byte[]>(most_frames_ * frame_bytes_)) {  // NOLINT(*-c-arrays)
     for (const auto& context : workers_.contexts()) {
