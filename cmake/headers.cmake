@@ -60,6 +60,7 @@ set(iqdb_persist_headers
     iqdb/persist/storage/posix_attributes.hpp
     iqdb/persist/storage/posix_duplicates.hpp
     iqdb/persist/storage/posix_names.hpp
+    iqdb/persist/storage/posix_sync.hpp
     iqdb/persist/storage/posix_file_system.hpp
     iqdb/persist/storage/posix_child.hpp
     iqdb/persist/storage/posix_memory.hpp

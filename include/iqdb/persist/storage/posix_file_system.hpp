@@ -7,7 +7,6 @@
 #include <filesystem>
 #include <span>
 #include <system_error>
-#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -18,6 +17,7 @@
 #include "iqdb/persist/storage/posix_duplicates.hpp"
 #include "iqdb/persist/storage/posix_locks.hpp"
 #include "iqdb/persist/storage/posix_names.hpp"
+#include "iqdb/persist/storage/posix_sync.hpp"
 #include "iqdb/persist/version.hpp"
 
 #include <fcntl.h>
@@ -129,26 +129,14 @@ class PosixFileSystem {
   /// Makes later reads and writes bypass the system's page cache, or use it again. Direct I/O answers EINVAL unless
   /// offsets, sizes and addresses are multiples of the device's block size. This call answers EINVAL if the file system
   /// has no direct I/O.
-  std::error_code set_direct([[maybe_unused]] Handle handle, [[maybe_unused]] bool direct) const noexcept {
-#ifdef O_DIRECT
-    const int flags = ::fcntl(handle, F_GETFL);
-    if (flags == -1) {
-      return answered(-1);
-    }
-    return answered(::fcntl(handle, F_SETFL, direct ? flags | O_DIRECT : flags & ~O_DIRECT));
-#else
-    return direct ? std::make_error_code(std::errc::invalid_argument) : std::error_code();
-#endif
+  std::error_code set_direct(Handle handle, bool direct) const noexcept {
+    return posix_sync::set_direct(handle, direct);
   }
 
   /// Asks the system to start writing these bytes to the disk, so that a later sync waits less. Makes nothing durable.
   /// Ignores errors, and does nothing on a system without this call.
-  void start_write_back([[maybe_unused]] Handle handle, [[maybe_unused]] std::uint64_t offset,
-                        [[maybe_unused]] std::size_t bytes) const noexcept {
-#ifdef SYNC_FILE_RANGE_WRITE
-    std::ignore =
-        ::sync_file_range(handle, static_cast<off_t>(offset), static_cast<off_t>(bytes), SYNC_FILE_RANGE_WRITE);
-#endif
+  void start_write_back(Handle handle, std::uint64_t offset, std::size_t bytes) const noexcept {
+    posix_sync::start(handle, offset, bytes);
   }
 
   /// Cuts a file off at `size`.
@@ -157,10 +145,10 @@ class PosixFileSystem {
   }
 
   /// Makes a file's bytes durable, and only the metadata that reading them needs, such as the file's size.
-  std::error_code sync_data(Handle handle) const noexcept { return answered(::fdatasync(handle)); }
+  std::error_code sync_data(Handle handle) const noexcept { return posix_sync::data(handle); }
 
   /// Makes a file's bytes, or a directory's entries, durable.
-  std::error_code sync(Handle handle) const noexcept { return answered(::fsync(handle)); }
+  std::error_code sync(Handle handle) const noexcept { return posix_sync::all(handle); }
 
   /// Renames a file in `directory`. Replaces a file that has the new name.
   std::error_code rename(Handle directory, const std::filesystem::path& from,

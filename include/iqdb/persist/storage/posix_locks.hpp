@@ -6,6 +6,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdint>
 #include <filesystem>
 #include <mutex>
@@ -114,6 +115,11 @@ IQDB_PERSIST_INLINE SystemResult<int> PosixLocks::take(int directory, const std:
       file = existing;
     }
   }
+#ifdef __FreeBSD__
+  if (file.error.value() == EMLINK) {  // its word for O_NOFOLLOW on a symbolic link (open(2)), where others say ELOOP
+    file.error = std::make_error_code(std::errc::too_many_symbolic_link_levels);
+  }
+#endif
   if (file.error) {
     return file;
   }
