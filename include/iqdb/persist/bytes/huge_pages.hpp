@@ -64,6 +64,7 @@ concept DefaultInitialising = requires {
 template <class T>
 class HugePageAllocator {
  public:
+  /// The elements, under the name that containers ask for.
   using value_type = T;  // NOLINT(readability-identifier-naming): the standard's name
   /// See DefaultInitialising.
   static constexpr bool default_initialises = true;
