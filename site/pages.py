@@ -115,7 +115,7 @@ class Pages:
         address = (self.settings.get("repo_url") or "").rstrip("/")
         if address:
             return address + self.settings["extra"]["repo_directory" if path.is_dir() else "repo_file"] + file.rstrip("/")
-        copied = "source/" + file.rstrip("/")
+        copied = "source/" + re.sub(r"(^|/)\.", r"\1dot-", file.rstrip("/"))  # mkdocs leaves out what begins with a dot
         if path.is_dir():
             copied += "/files.txt"
             names = sorted(inner.name + ("/" if inner.is_dir() else "") for inner in path.iterdir())

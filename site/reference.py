@@ -10,6 +10,8 @@ import pathlib
 import re
 import xml.etree.ElementTree as ElementTree
 
+from pages import anchor, sections
+
 PAGES_FOR_USERS = ["docs/api.md", "docs/adapters.md", "docs/object-store.md"]
 PAGE_OF_THE_TEST_KIT = "docs/testing.md"
 FOLDER = "reference"
@@ -223,6 +225,11 @@ def declaration(member) -> str:
     return template_of(member) + wrapped(text + arguments) + (f"\n  requires {' '.join(clause.split())}" if clause else "")
 
 
+def members(table: str) -> str:
+    """A table of members, which site.css knows."""
+    return f'<div class="members" markdown="1">\n\n{table}\n\n</div>\n'
+
+
 class Name:
     """A public name: what Doxygen says of it, and where it is shown."""
 
@@ -342,8 +349,12 @@ class Reference:
                 result.append(group)
         return result
 
-    def fields_alone(self, groups: list) -> bool:
-        return all(group[0].get("kind") == "variable" and group[0].get("static") == "no" for group in groups)
+    @staticmethod
+    def fields_of(groups: list) -> list:
+        """The members of what has values and types alone; nothing for another class."""
+        fields = [group for group in groups if group[0].get("kind") == "variable" and group[0].get("static") == "no"]
+        others = [group for group in groups if group not in fields]
+        return [] if any(group[0].get("kind") not in ("enum", "typedef") for group in others) else fields
 
     def require(self, documented: bool, what: str, element) -> None:
         if not documented:
@@ -380,7 +391,7 @@ class Reference:
         for value in values:
             self.require(is_documented(value), f"{what}::{value.findtext('name')}", enum)
             rows.append(f"| {code(value.findtext('name'))} | {self.doc(value, name).in_a_cell()} |")
-        return "\n".join(rows) + "\n"
+        return members("\n".join(rows))
 
     def field_table(self, groups: list, name: Name, what: str) -> str:
         rows = ["| member | meaning |", "| --- | --- |"]
@@ -390,7 +401,7 @@ class Reference:
             shown = " ".join(declaration(field).split()).replace("|", "\\|")
             anchor = f"{name.anchor}-{field.findtext('name')}" if what == name.name else ""
             rows.append(f"| {code(shown)}{f'{{ #{anchor} }}' if anchor else ''} | {self.doc(field, name).in_a_cell()} |")
-        return "\n".join(rows) + "\n"
+        return members("\n".join(rows))
 
     def function(self, group: list, name: Name, what: str) -> str:
         """The declarations of a name, each with what its docstring says. One without says the same as that before."""
@@ -423,10 +434,10 @@ class Reference:
             concept, place = MODELS[what]
             parts.append(f"It is a [`{concept}`](../{place}), and has what each of them has.\n")
         groups = self.members(compound)
-        if self.fields_alone(groups):
-            if groups:
-                parts.append(self.field_table(groups, name, what))
-            groups = []
+        fields = self.fields_of(groups)
+        if fields:
+            parts.append(self.field_table(fields, name, what))
+            groups = [group for group in groups if group not in fields]
         for inner in compound.findall("innerclass"):
             if inner.get("prot") == "public":
                 inner_name = text_of(inner).rpartition("::")[2]
@@ -459,14 +470,13 @@ class Reference:
         return f"```cpp\n{lines.strip()}\n```\n\n{self.doc(concept, name)}\n"
 
     def described_in(self, name: Name) -> str:
-        """Links to the sections of the pages whose headings have the name."""
-        links = []
-        from pages import anchor, sections  # pylint: disable=import-outside-toplevel
+        """A link to the section of a page that has the name in its heading."""
         for file in PAGES_FOR_USERS + [PAGE_OF_THE_TEST_KIT]:
-            for level, heading, _ in sections(self.pages.text[file]):
-                if level > 1 and re.search(r"`[^`]*\b" + name.name + r"\b[^`]*`|^" + name.name + "$", heading):
-                    links.append(f"[{heading.replace('`', '')}](../{self.pages.page_of[file]}#{anchor(heading)})")
-        return " · ".join(links[:2])
+            found = sections(self.pages.text[file])
+            for level, heading, _ in found:
+                if level > 1 and re.search(rf"`[^`]*\b{name.name}\b[^`]*`|^{name.name}$", heading):
+                    return f" · [described in: {found[0][1]}](../{self.pages.page_of[file]}#{anchor(heading)})"
+        return ""
 
     def write(self) -> None:
         self.place_names()
@@ -475,8 +485,7 @@ class Reference:
             page = f"{FOLDER}/{name.page}"
             lines = [f"## `{name.name}` {{ #{name.anchor} }}\n"]
             about = f"[`<{name.header}>`]({self.pages.source_link('include/' + name.header, page)})"
-            described = self.described_in(name)
-            lines.append(f"{about}{' · ' + described if described else ''}\n{{ .header }}\n")
+            lines.append(f"{about}{self.described_in(name)}\n{{ .header }}\n")
             if name.kind in ("class", "struct"):
                 for compound in name.elements:
                     lines.append(self.class_text(compound, name, name.name, "###"))
