@@ -1,5 +1,6 @@
 """What mkdocs asks while it makes the site: anchors as the pages' links expect them, and a place for every page."""
 
+import json
 import pathlib
 import re
 
@@ -33,7 +34,21 @@ def on_config(config):
     return config
 
 
+# Pages that are made of parts of others.
+MADE_OF_PARTS = re.compile(r"(index|adapters-\w+|many-threads)\.html#")
+
+
 def on_post_build(config):
-    """A page that is opened as a file cannot fetch the index of the search: it comes as a script too."""
+    """Makes the index of the search half as large, which a reader waits for: of a whole page it has each word once, since the page's
+    sections have its text, and of a section that stands on two pages one. A page that is opened as a file cannot fetch the index: it
+    comes as a script too."""
     index = pathlib.Path(config["site_dir"]) / "search" / "search_index.json"
-    index.with_suffix(".js").write_text(f"__index = {index.read_text()};\n")
+    found = json.loads(index.read_text())
+    elsewhere = {(part["title"], part["text"]) for part in found["docs"] if not MADE_OF_PARTS.match(part["location"])}
+    found["docs"] = [part for part in found["docs"]
+                     if not MADE_OF_PARTS.match(part["location"]) or (part["title"], part["text"]) not in elsewhere]
+    for part in found["docs"]:
+        if "#" not in part["location"]:
+            part["text"] = " ".join(sorted(set(part["text"].split())))
+    index.write_text(json.dumps(found))
+    index.with_suffix(".js").write_text(f"__index = {json.dumps(found)};\n")

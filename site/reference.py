@@ -28,7 +28,7 @@ GROUPS = [
     ("Indexes", "indexes", r"iqdb/index/"),
     ("Vectors and searches", "vectors", r"^iqdb/\w+\.hpp"),
     ("Object stores", "object-stores", r"object|/s3"),
-    ("Files", "files", r"persist/(inspect|salvage/|snapshot/|index_path|history_paths)|wal/(log_|wal_)"),
+    ("Files", "files", r"persist/(inspect|salvage/|snapshot/|storage/|index_path|history_paths)|wal/(log_|wal_|mutation)"),
     ("Test kit", "testing", r"persist/testing/"),
     ("Further names", "further", r""),
 ]
@@ -292,7 +292,7 @@ class Reference:
             return False
         if name.kind == "function":
             return bool(re.search(rf"(?<![.\w>:]){name.name}(<[^`(]*>)?\(|(iqdb|testing)::{name.name}\b|^#.*`{name.name}`", text, re.MULTILINE))
-        return bool(re.search(rf"(?<![.]){name.name}\b", text))
+        return bool(re.search(rf"(?<![.\w]){name.name}\b", text))
 
     def place_on_pages(self, name: Name) -> tuple:
         """In the order of the pages' headings, then of the headers."""
