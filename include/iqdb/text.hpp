@@ -48,7 +48,7 @@ namespace iqdb {
   return true;
 }
 
-/// `bytes` in double quotes, for messages. Bytes that are not printable ASCII, quotes and backslashes become \xNN. What
+/// `bytes` in double quotes, for messages. Bytes that are not printable ASCII, quotes and backslashes become `\xNN`. What
 /// follows the first `most` bytes becomes an ellipsis.
 [[nodiscard]] inline std::string printable(std::string_view bytes, std::size_t most = 64) {
   constexpr std::string_view digits = "0123456789abcdef";

@@ -91,7 +91,7 @@ class VectorId {
   return id.is_integer() ? std::to_string(id.integer()) : printable(id.bytes(), id.bytes().size());
 }
 
-/// Prints to_string(id); include <ostream> to use it.
+/// Prints to_string(id); include `<ostream>` to use it.
 template <class Traits>
 std::basic_ostream<char, Traits>& operator<<(std::basic_ostream<char, Traits>& stream, const VectorId& id) {
   return stream << to_string(id);

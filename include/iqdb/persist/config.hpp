@@ -36,8 +36,11 @@ class FsyncPolicy {
     return FsyncPolicy(Mode::periodic, interval);
   }
 
+  /// Whether it is always().
   [[nodiscard]] constexpr bool is_always() const noexcept { return mode_ == Mode::always; }
+  /// Whether it is never().
   [[nodiscard]] constexpr bool is_never() const noexcept { return mode_ == Mode::never; }
+  /// Whether it is a periodic().
   [[nodiscard]] constexpr bool is_periodic() const noexcept { return mode_ == Mode::periodic; }
 
   /// The interval of periodic(); meaningful if is_periodic().
@@ -84,6 +87,7 @@ class CheckpointPolicy {
   /// Only checkpoint() makes one.
   [[nodiscard]] static constexpr CheckpointPolicy manual() noexcept { return CheckpointPolicy(false, Bounds()); }
 
+  /// Whether checkpoints are made without a call of checkpoint().
   [[nodiscard]] constexpr bool is_automatic() const noexcept { return is_automatic_; }
   [[nodiscard]] constexpr const Bounds& bounds() const noexcept { return bounds_; }  ///< meaningful if is_automatic()
 
@@ -112,6 +116,7 @@ class HistoryPolicy {
   /// up older states early.
   [[nodiscard]] static constexpr HistoryPolicy keep_for(std::chrono::seconds span) noexcept { return {0, span}; }
 
+  /// Whether older states are kept at all.
   [[nodiscard]] constexpr bool is_on() const noexcept { return count_ != 0 || span_.count() != 0; }
   [[nodiscard]] constexpr std::size_t count() const noexcept { return count_; }              ///< 0 unless keep_last()
   [[nodiscard]] constexpr std::chrono::milliseconds span() const noexcept { return span_; }  ///< 0 unless keep_for()
@@ -142,6 +147,7 @@ class Compression {
   /// Zstandard at `level`, 1 (fast) to 22 (small). Its working memory grows with the level.
   [[nodiscard]] static constexpr Compression zstd(int level = 3) noexcept { return Compression(Codec::zstd, level); }
 
+  /// The codec of what is written.
   [[nodiscard]] constexpr Codec codec() const noexcept { return codec_; }
 
   /// The level of zstd; meaningless for other codecs.

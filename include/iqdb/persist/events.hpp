@@ -15,6 +15,7 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 /// Something that a program would write to its own log. The library itself prints nothing.
 struct Event {
+  /// What happened.
   enum class Kind : std::uint8_t {
     recovered,          ///< a load replayed mutations, or dropped bytes; `elapsed` is how long that took
     checkpoint_begun,   ///< one that was asked for, or an automatic one
@@ -25,7 +26,7 @@ struct Event {
     slow_sync,          ///< a sync of the log took longer than PersistConfig::slow_sync
     poisoned,           ///< nothing can be logged any more
   };
-  Kind kind;
+  Kind kind;                            ///< what happened
   std::string_view message = {};        ///< what happened, in words; valid during the call; empty without memory for it
   std::chrono::nanoseconds elapsed{0};  ///< how long it took, if it is something that takes time
   std::uint64_t bytes = 0;              ///< how many bytes it was about, if any

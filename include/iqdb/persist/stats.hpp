@@ -18,6 +18,7 @@ class DurationCounts {
   /// A bucket for each power of two of nanoseconds, up to about 18 minutes.
   static constexpr std::size_t bucket_count = 40;
 
+  /// Counts one more that took `elapsed`.
   constexpr void add(std::chrono::nanoseconds elapsed) noexcept {
     const auto nanoseconds = elapsed.count() > 0 ? static_cast<std::uint64_t>(elapsed.count()) : 0;
     const auto bucket = static_cast<std::size_t>(std::bit_width(nanoseconds));
@@ -27,8 +28,11 @@ class DurationCounts {
     longest_ = elapsed > longest_ ? elapsed : longest_;
   }
 
+  /// How often it was done.
   [[nodiscard]] constexpr std::uint64_t count() const noexcept { return count_; }
+  /// How long all of them took together.
   [[nodiscard]] constexpr std::chrono::nanoseconds total() const noexcept { return total_; }
+  /// How long the longest took.
   [[nodiscard]] constexpr std::chrono::nanoseconds longest() const noexcept { return longest_; }
 
   /// How often it took at least `least(bucket)`, and less than `least(bucket + 1)`. The last bucket has no upper end.

@@ -58,12 +58,12 @@ concept DefaultInitialising = requires {
 /// ones come from std::allocator. Any object of the class frees what another object allocated. Several threads may use
 /// it at the same time.
 ///
-/// Elements of a trivially default constructible type that are constructed without a value stay UNINITIALISED: those of
-/// `vector(n)` and `resize(n)` must be written before they are read. `vector(n, value)` and `resize(n, value)`
-/// initialise as usual.
+/// Elements of a trivially default constructible type that are made without a value stay UNINITIALISED: those of `vector(n)`
+/// and `resize(n)` must be written before they are read. `vector(n, value)` and `resize(n, value)` initialise as usual.
 template <class T>
 class HugePageAllocator {
  public:
+  /// The elements, under the name that containers ask for.
   using value_type = T;  // NOLINT(readability-identifier-naming): the standard's name
   /// See DefaultInitialising.
   static constexpr bool default_initialises = true;

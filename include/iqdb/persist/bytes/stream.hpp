@@ -64,6 +64,7 @@ template <LittleEndianValue T>
 /// function that writes throws what the sink throws, e.g. PersistError io on a full disk.
 class Writer {
  public:
+  /// The size of the buffer where none is given.
   static constexpr std::size_t default_buffer_bytes = std::size_t{64} * 1024;
 
   /// Writes to `sink`, which must outlive this, through a buffer of `buffer_bytes`, at least 1.
@@ -152,6 +153,7 @@ enum class LengthEvidence : std::uint8_t {
 /// Used by one thread. Every function that reads also throws what the source throws.
 class Reader {
  public:
+  /// The size of the buffer where none is given.
   static constexpr std::size_t default_buffer_bytes = std::size_t{64} * 1024;
 
   /// Reads `bytes`, which must outlive this: for tests of an index's load_from.

@@ -27,6 +27,7 @@ struct Moment {
 /// never reached.
 class Oracle {
  public:
+  /// A life that begins with `first`, which is durable.
   explicit Oracle(Moment first) : saved_(first.contents) { moments_.push_back(std::move(first)); }
 
   /// From now on a load may find `moment` as well.

@@ -11,7 +11,7 @@ namespace testing {
 
 /// A generator of 64-bit numbers: splitmix64, by Sebastiano Vigna (https://prng.di.unimi.it/splitmix64.c). Making one
 /// costs nothing, and a simulation makes millions. std::mt19937_64 would begin with 312 words, and the distributions of
-/// <random> differ between standard libraries.
+/// `<random>` differ between standard libraries.
 class Random {
  public:
   explicit Random(std::uint64_t seed) noexcept : state_(seed) {}
