@@ -431,7 +431,11 @@ TEST_CASE("DirectoryObjectStore: an id or a tag that is none leads nowhere", "[d
     CHECK(store.complete_upload({.key = "b", .id = id}, {}) == iqdb::UploadOutcome::absent);
     CHECK_NOTHROW(store.abort_upload({.key = "b", .id = id}));
   }
-  const std::vector<iqdb::UploadedPart> parts = {{.number = 1, .tag = "/../../1-secret"}};
+  auto parts = std::vector<iqdb::UploadedPart>{{.number = 1, .tag = "/../../1-secret"}};
+  require_kind(PersistErrorKind::invalid_config, [&] { return store.complete_upload(upload, parts); });
+  // Nor do parts out of their order make an object.
+  parts = {{.number = 2, .tag = store.put_part(upload, 2, bytes_of("2")).value()},
+           {.number = 1, .tag = store.put_part(upload, 1, bytes_of("1")).value()}};
   require_kind(PersistErrorKind::invalid_config, [&] { return store.complete_upload(upload, parts); });
   CHECK_FALSE(store.get("b"));
 }

@@ -271,8 +271,8 @@ TEST_CASE("S3ObjectStore: an upload is completed by the word in the body alone",
   // After the status was sent, the store found that it cannot; or it is told no more of the answer.
   for (const ScriptedReply& reply :
        {s3_error("200 OK", "InternalError"), s3_error("200 OK", "SlowDown"), http_reply("200 OK", stored_headers),
-        http_reply("200 OK", "", "<?xml version=\"1.0\"?>\n   "), http_reply("200 OK", "", result.substr(0, 50)),
-        html_page("404 Not Found")}) {
+        http_reply("200 OK", "", "<?xml version=\"1.0\"?>\n   "), http_reply("200 OK", "", "<ListPartsResult/>"),
+        http_reply("200 OK", "", result.substr(0, 50)), html_page("404 Not Found")}) {
     INFO(reply.bytes);
     require_kind(PersistErrorKind::io, [&] { return completed(reply); });
   }
@@ -282,6 +282,23 @@ TEST_CASE("S3ObjectStore: an upload is completed by the word in the body alone",
   require_kind(PersistErrorKind::invalid_config,
                [&] { return completed(s3_error("400 Bad Request", "EntityTooSmall")); });
   require_kind(PersistErrorKind::invalid_config, [&] { return completed(s3_error("404 Not Found", "NoSuchKey")); });
+}
+
+TEST_CASE("S3ObjectStore: an upload that is not there is absent also for a store that tells an error instead",
+          "[s3_object_store]") {
+  // As Ceph does: it answers the completion with an error of its own, and a question for the parts with what is true.
+  const auto completed = [](const ScriptedReply& parts) {
+    const ScriptedServer server([&](const ReceivedRequest& request) {
+      return request.method == "GET" ? parts : s3_error("500 Internal Server Error", "InternalError");
+    });
+    S3ObjectStore store(config_of(server));
+    return store.complete_upload(an_upload, {});
+  };
+  CHECK(completed(s3_error("404 Not Found", "NoSuchUpload")) == iqdb::UploadOutcome::absent);
+  for (const ScriptedReply& parts : {http_reply("200 OK", "", "<ListPartsResult/>"), html_page("404 Not Found"),
+                                     s3_error("403 Forbidden", "AccessDenied")}) {
+    require_kind(PersistErrorKind::io, [&] { return completed(parts); });
+  }
 }
 
 TEST_CASE("S3ObjectStore: a part is stored only with an ETag, and has no upload only by S3's own word",

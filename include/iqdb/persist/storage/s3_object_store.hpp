@@ -201,8 +201,15 @@ class S3ObjectStore {
     request.query = {{"uploadId", upload.id}};
     request.headers = {{"content-type", "application/xml"}};
     request.body = std::as_bytes(std::span(body));
-    return client_->ask("complete the upload of", upload.key, request,
-                        [](s3::Answer& answer) { return s3::completion_by(answer); });
+    return client_->ask(
+        "complete the upload of", upload.key, request, [&](s3::Answer& answer) -> std::optional<UploadOutcome> {
+          if (const auto outcome = s3::completion_by(answer)) {
+            return outcome;
+          }
+          // Ceph answers so also where there is no such upload, each time. To be asked for the parts, it says it.
+          const bool is_telling = answer.code == "InternalError" && s3::has_no_upload(client_->send(parts_of(upload)));
+          return is_telling ? std::optional(UploadOutcome::absent) : std::nullopt;
+        });
   }
 
   /// Ends an upload. Does nothing if there is none. Throws as above.
@@ -268,6 +275,11 @@ class S3ObjectStore {
             .path = client_->path_of(key),
             .headers = {{"content-type", "application/octet-stream"}},
             .body = bytes};
+  }
+
+  [[nodiscard]] s3::Request parts_of(const ObjectUpload& upload) const {
+    return {
+        .method = "GET", .path = client_->path_of(upload.key), .query = {{"max-parts", "1"}, {"uploadId", upload.id}}};
   }
 
   [[nodiscard]] s3::Request range_of(std::string_view key, std::uint64_t first, std::uint64_t last,
