@@ -79,6 +79,7 @@ set(iqdb_persist_headers
     iqdb/persist/storage/file_storage.hpp
     iqdb/persist/storage/object_key.hpp
     iqdb/persist/storage/object_store.hpp
+    iqdb/persist/storage/object_files.hpp
     iqdb/persist/storage/directory_object_store.hpp
     iqdb/persist/storage/s3/digest.hpp
     iqdb/persist/storage/s3/percent.hpp
@@ -89,6 +90,7 @@ set(iqdb_persist_headers
     iqdb/persist/storage/s3/connection.hpp
     iqdb/persist/storage/s3/reply.hpp
     iqdb/persist/storage/s3/marks.hpp
+    iqdb/persist/storage/s3/uploads.hpp
     iqdb/persist/storage/s3/client.hpp
     iqdb/persist/storage/s3_object_store.hpp
     iqdb/persist/storage/block_stream.hpp
@@ -159,6 +161,8 @@ set(iqdb_persist_headers
     iqdb/persist/wal/object_run.hpp
     iqdb/persist/wal/object_log.hpp
     iqdb/persist/wal/object_snapshot.hpp
+    iqdb/persist/wal/part_sender.hpp
+    iqdb/persist/wal/streamed_object.hpp
     iqdb/persist/wal/object_sweep.hpp
     iqdb/persist/wal/held_object_log.hpp
     iqdb/persist/wal/object_log_image.hpp

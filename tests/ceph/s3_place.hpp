@@ -43,6 +43,12 @@ class Place {
   Place& operator=(const Place&) = delete;
   ~Place() {
     try {
+      for (auto uploads = store_.list_uploads("", {}, 1000); !uploads.empty();
+           uploads = store_.list_uploads("", {}, 1000)) {
+        for (const iqdb::ObjectUpload& upload : uploads) {
+          store_.abort_upload(upload);
+        }
+      }
       for (auto keys = store_.list("", "", 1000); !keys.empty(); keys = store_.list("", "", 1000)) {
         for (const std::string& key : keys) {
           store_.remove(key);

@@ -243,7 +243,9 @@ TEST_CASE("S3: Ceph's refusals are told in words, and no secret is", "[ceph]") {
         [&] { std::ignore = store.get("k", 0, 1); },
         [&] { std::ignore = store.head("k"); },
         [&] { std::ignore = store.list("k", "", 1); },
-        [&] { store.remove("k"); }};
+        [&] { store.remove("k"); },
+        [&] { std::ignore = store.begin_upload("k"); },
+        [&] { std::ignore = store.list_uploads("k", {}, 1); }};
     for (const auto& call : calls) {
       const auto error = require_kind(PersistErrorKind::invalid_config, call);
       INFO(error.what());

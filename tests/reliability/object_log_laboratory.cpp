@@ -38,7 +38,8 @@ void explore_indexes(std::uint64_t seed, std::uint64_t schedules) {
   std::cout << "0 violations in " << events.schedules << " schedules: " << events.acknowledged
             << " mutations acknowledged, " << events.in_doubt << " in doubt, " << events.rejected << " rejected, "
             << events.opened << " openings, " << events.refused << " refused, " << events.fenced << " writers fenced, "
-            << events.checkpoints << " snapshots published, " << events.read << " readings, " << events.followed
+            << events.checkpoints << " snapshots published, " << events.uploaded << " uploaded in parts, "
+            << events.given_up << " uploads given up, " << events.read << " readings, " << events.followed
             << " times followed, " << events.died << " clients died, " << events.closed << " closed\n";
 }
 

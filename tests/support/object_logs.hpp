@@ -10,6 +10,8 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "iqdb/persist/bytes/stream.hpp"
@@ -60,7 +62,11 @@ namespace iqdb_test {
 /// An ObjectStore in memory. A test may do something before each call, and answer a put or a listing in its place.
 struct ScriptedStore {
   std::map<std::string, iqdb::ObjectBytes, std::less<>> objects = {};
-  std::vector<std::string> calls = {};  ///< "put KEY", "get KEY", "head KEY", "list", "remove KEY"
+  /// "put KEY", "get KEY", "head KEY", "list", "remove KEY", "begin KEY", "part N of KEY", "complete KEY", "abort KEY", "list uploads"
+  std::vector<std::string> calls = {};
+  std::map<std::string, std::map<std::uint32_t, iqdb::ObjectBytes>> parts = {};  ///< of pending uploads, by their ids
+  std::map<std::string, std::string> uploads = {};                               ///< their keys, by their ids
+  std::uint64_t last_upload = 0;
   std::function<void(const std::string& call)> before = [](const std::string&) {};
   /// Returns what a put if absent answers, or nothing if it is made as it should be.
   std::function<std::optional<iqdb::PutOutcome>(std::string_view key, std::span<const std::byte> bytes)> answer_put =
@@ -120,6 +126,64 @@ struct ScriptedStore {
     objects.erase(std::string(key));
   }
 
+  [[nodiscard]] iqdb::PartLimits part_limits() const {
+    return {.least_bytes = 1, .most_bytes = std::uint64_t{1} << 30U, .most_parts = 10000};
+  }
+
+  std::string begin_upload(std::string_view key) {
+    called("begin " + std::string(key));
+    const std::string id = std::to_string(++last_upload);
+    uploads[id] = key;
+    return id;
+  }
+
+  std::optional<std::string> put_part(const iqdb::ObjectUpload& upload, std::uint32_t number,
+                                      std::span<const std::byte> bytes) {
+    called("part " + std::to_string(number) + " of " + upload.key);
+    if (!uploads.contains(upload.id)) {
+      return std::nullopt;
+    }
+    parts[upload.id][number].assign(bytes.begin(), bytes.end());
+    return "tag " + std::to_string(number);
+  }
+
+  iqdb::UploadOutcome complete_upload(const iqdb::ObjectUpload& upload, std::span<const iqdb::UploadedPart> named) {
+    called("complete " + upload.key);
+    if (!uploads.contains(upload.id)) {
+      return iqdb::UploadOutcome::absent;
+    }
+    iqdb::ObjectBytes object;
+    for (const iqdb::UploadedPart& part : named) {
+      const iqdb::ObjectBytes& bytes = parts[upload.id].at(part.number);
+      object.insert(object.end(), bytes.begin(), bytes.end());
+    }
+    objects.insert_or_assign(upload.key, object);
+    uploads.erase(upload.id);
+    parts.erase(upload.id);
+    return iqdb::UploadOutcome::completed;
+  }
+
+  void abort_upload(const iqdb::ObjectUpload& upload) {
+    called("abort " + upload.key);
+    uploads.erase(upload.id);
+    parts.erase(upload.id);
+  }
+
+  std::vector<iqdb::ObjectUpload> list_uploads(std::string_view prefix, const iqdb::ObjectUpload& behind,
+                                               std::size_t most) {
+    called("list uploads");
+    std::vector<iqdb::ObjectUpload> found;
+    for (const auto& [id, key] : uploads) {
+      const bool is_behind = behind.id.empty() ? key > behind.key : std::tie(key, id) > std::tie(behind.key, behind.id);
+      if (key.starts_with(prefix) && is_behind) {
+        found.push_back({.key = key, .id = id});
+      }
+    }
+    std::ranges::sort(found, {}, [](const iqdb::ObjectUpload& of) { return std::pair(of.key, of.id); });
+    found.resize(std::min(found.size(), most));
+    return found;
+  }
+
  private:
   void called(const std::string& call) {
     calls.push_back(call);
@@ -127,7 +191,7 @@ struct ScriptedStore {
   }
 };
 
-static_assert(iqdb::ObjectStore<ScriptedStore>);
+static_assert(iqdb::ObjectStore<ScriptedStore> && iqdb::UploadsObjects<ScriptedStore>);
 
 /// A way to a ScriptedStore, which must outlive it. Copies lead to the same one.
 class WayToStore {
@@ -147,11 +211,25 @@ class WayToStore {
     return store_->list(prefix, behind, most);
   }
   void remove(std::string_view key) { store_->remove(key); }
+  [[nodiscard]] iqdb::PartLimits part_limits() const { return store_->part_limits(); }
+  std::string begin_upload(std::string_view key) { return store_->begin_upload(key); }
+  std::optional<std::string> put_part(const iqdb::ObjectUpload& upload, std::uint32_t number,
+                                      std::span<const std::byte> bytes) {
+    return store_->put_part(upload, number, bytes);
+  }
+  iqdb::UploadOutcome complete_upload(const iqdb::ObjectUpload& upload, std::span<const iqdb::UploadedPart> parts) {
+    return store_->complete_upload(upload, parts);
+  }
+  void abort_upload(const iqdb::ObjectUpload& upload) { store_->abort_upload(upload); }
+  std::vector<iqdb::ObjectUpload> list_uploads(std::string_view prefix, const iqdb::ObjectUpload& behind,
+                                               std::size_t most) {
+    return store_->list_uploads(prefix, behind, most);
+  }
 
  private:
   ScriptedStore* store_;
 };
 
-static_assert(iqdb::ObjectStore<WayToStore>);
+static_assert(iqdb::ObjectStore<WayToStore> && iqdb::UploadsObjects<WayToStore>);
 
 }  // namespace iqdb_test

@@ -9,6 +9,8 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "iqdb/persist/error.hpp"
@@ -153,6 +155,132 @@ void check_object_store(S& store) {
   check_lists(store);
   check_removes(store);
   check_keys(store);
+}
+
+/// A part of an upload, as large as the store wants one that is not the last.
+template <iqdb::UploadsObjects S>
+[[nodiscard]] std::string part_text(S& store, char letter) {
+  return std::string(static_cast<std::size_t>(store.part_limits().least_bytes), letter);
+}
+
+/// Puts a part of an upload that is there.
+template <iqdb::UploadsObjects S>
+[[nodiscard]] iqdb::UploadedPart put_part(S& store, const iqdb::ObjectUpload& upload, std::uint32_t number,
+                                          const std::string& text) {
+  auto tag = store.put_part(upload, number, object_bytes(text));
+  REQUIRE(tag);
+  return {.number = number, .tag = *std::move(tag)};
+}
+
+template <iqdb::UploadsObjects S>
+[[nodiscard]] iqdb::ObjectUpload begin_upload(S& store, const std::string& key) {
+  return {.key = key, .id = store.begin_upload(key)};
+}
+
+/// Parts come in any order, also more than once, and the object is there when they are joined, and not before.
+template <class S>
+  requires iqdb::ObjectStore<S> && iqdb::UploadsObjects<S>
+void check_uploads(S& store) {
+  const std::string one = part_text(store, '1');
+  const std::string two = part_text(store, '2');
+  const auto upload = begin_upload(store, "upload/a b+ü");
+  const auto third = put_part(store, upload, 7, "the last one is small");
+  const auto second = put_part(store, upload, 2, two);
+  std::ignore = put_part(store, upload, 1, part_text(store, 'x'));
+  const auto first = put_part(store, upload, 1, one);
+  CHECK_FALSE(store.head(upload.key));
+  CHECK(store.list("upload/", "", 10).empty());
+  const std::vector<iqdb::UploadedPart> parts = {first, second, third};
+  CHECK(store.complete_upload(upload, parts) == iqdb::UploadOutcome::completed);
+  CHECK((object_text(store.get(upload.key)) == one + two + "the last one is small"));
+  CHECK(store.list_uploads("upload/", {}, 10).empty());
+  CHECK(store.list("upload/", "", 10) == std::vector<std::string>{upload.key});
+
+  // In place of what is there.
+  const auto other = begin_upload(store, upload.key);
+  const std::vector<iqdb::UploadedPart> only = {put_part(store, other, 1, "small")};
+  CHECK(store.complete_upload(other, only) == iqdb::UploadOutcome::completed);
+  CHECK(object_text(store.get(upload.key)) == "small");
+  store.remove(upload.key);
+  CHECK_FALSE(store.head(upload.key));
+}
+
+/// An upload that was aborted is gone, and nothing can be added to it.
+template <class S>
+  requires iqdb::ObjectStore<S> && iqdb::UploadsObjects<S>
+void check_aborted_uploads(S& store) {
+  store.put("aborted/a", object_bytes("there"));
+  const auto upload = begin_upload(store, "aborted/a");
+  const std::vector<iqdb::UploadedPart> parts = {put_part(store, upload, 1, "x")};
+  CHECK(store.list_uploads("aborted/", {}, 10) == std::vector{upload});
+  store.abort_upload(upload);
+  store.abort_upload(upload);
+  CHECK(store.list_uploads("aborted/", {}, 10).empty());
+  CHECK_FALSE(store.put_part(upload, 2, object_bytes("x")));
+  CHECK(store.complete_upload(upload, parts) == iqdb::UploadOutcome::absent);
+  CHECK(object_text(store.get("aborted/a")) == "there");
+}
+
+/// A part that is not there as it was put is no part of an object.
+template <class S>
+  requires iqdb::ObjectStore<S> && iqdb::UploadsObjects<S>
+void check_parts(S& store) {
+  const auto upload = begin_upload(store, "parts/a");
+  const auto first = put_part(store, upload, 1, part_text(store, '1'));
+  const auto second = put_part(store, upload, 2, "2");
+  const auto refused = [&](const std::vector<iqdb::UploadedPart>& parts) {
+    require_kind(iqdb::PersistErrorKind::invalid_config,
+                 [&] { static_cast<void>(store.complete_upload(upload, parts)); });
+  };
+  refused({first, {.number = 2, .tag = first.tag}});
+  refused({first, {.number = 3, .tag = second.tag}});
+  CHECK_FALSE(store.head("parts/a"));
+  const std::vector<iqdb::UploadedPart> both = {first, second};
+  CHECK(store.complete_upload(upload, both) == iqdb::UploadOutcome::completed);
+}
+
+/// Pending uploads are listed by their keys, in pages of any length.
+template <class S>
+  requires iqdb::ObjectStore<S> && iqdb::UploadsObjects<S>
+void check_listed_uploads(S& store) {
+  std::vector<std::string> keys = {"uploads/a b", "uploads/a&<>\"'b", "uploads/a+b", "uploads/a/b",
+                                   "uploads/a/b", "uploads/a/b/c",    "uploads/a%b", "uploads/b"};
+  for (const std::string& key : keys) {
+    std::ignore = begin_upload(store, key);
+  }
+  std::ranges::sort(keys);
+  for (std::size_t page = 1; page <= keys.size() + 1; page += 3) {
+    std::vector<std::string> found;
+    iqdb::ObjectUpload behind;
+    for (auto some = store.list_uploads("uploads/", behind, page); !some.empty();
+         some = store.list_uploads("uploads/", behind, page)) {
+      CHECK(some.size() <= page);
+      for (const iqdb::ObjectUpload& upload : some) {
+        found.push_back(upload.key);
+      }
+      behind = some.back();
+    }
+    CHECK(found == keys);
+  }
+  CHECK(store.list_uploads("uploads/a/", {}, 10).size() == 3);
+  CHECK(store.list_uploads("uploads/", {.key = "uploads/a/b", .id = {}}, 10).size() == 2);
+  for (const iqdb::ObjectUpload& upload : store.list_uploads("uploads/", {}, 100)) {
+    store.abort_upload(upload);
+  }
+  CHECK(store.list_uploads("uploads/", {}, 10).empty());
+}
+
+/// All of these, on a store in which no upload is pending.
+template <class S>
+  requires iqdb::ObjectStore<S> && iqdb::UploadsObjects<S>
+void check_object_uploads(S& store) {
+  check_uploads(store);
+  check_aborted_uploads(store);
+  check_parts(store);
+  check_listed_uploads(store);
+  for (const char* key : {"", "../a", ".tmp-1"}) {
+    require_kind(iqdb::PersistErrorKind::invalid_config, [&] { return store.begin_upload(key); });
+  }
 }
 
 /// Of many threads that put one key at once, each by a store of its own, one stores. `make()` returns a store.

@@ -36,10 +36,13 @@ using iqdb_test::require_kind;
 using iqdb_test::system_error;
 using iqdb_test::TemporaryDirectory;
 
-// With a call that FaultyFileSystem lacks.
+// With two calls that FaultyFileSystem lacks.
 struct FaultyFiles : iqdb_test::FaultyFileSystem {
   std::error_code make_directory(const std::filesystem::path& path, std::uint32_t permissions) {
     return iqdb::PosixFileSystem().make_directory(path, permissions);
+  }
+  std::error_code remove_directory(Handle directory, const std::filesystem::path& name) {
+    return iqdb::PosixFileSystem().remove_directory(directory, name);
   }
 };
 
@@ -314,6 +317,127 @@ TEST_CASE("DirectoryObjectStore: removes leftovers, and makes its own file again
   CHECK_FALSE(is_first);
   CHECK(text_of(store.get("a/b")) == "x");
   CHECK(files_below(directory.path()) == 1);
+}
+
+TEST_CASE("DirectoryObjectStore: parts are synced, and the object before its upload is gone",
+          "[directory_object_store]") {
+  const TemporaryDirectory directory(iqdb_test::memory_directory());
+  FaultyFiles files;
+  FaultyStore store(directory.path(), files);
+  store.put("a/b", bytes_of("x"));
+  files.plan({});
+  const iqdb::ObjectUpload upload{.key = "a/c", .id = store.begin_upload("a/c")};
+  CHECK(changes(files) == std::vector{FileCall::sync_directory});
+  files.plan({});
+  const std::vector<iqdb::UploadedPart> parts = {
+      {.number = 1, .tag = store.put_part(upload, 1, bytes_of("y")).value()}};
+  CHECK(changes(files) == std::vector{FileCall::sync, FileCall::sync_directory});
+  files.plan({});
+  CHECK(store.complete_upload(upload, parts) == iqdb::UploadOutcome::completed);
+  // The object, then the upload, whose file is removed when it has no name any more.
+  CHECK(changes(files) == std::vector{FileCall::sync, FileCall::rename, FileCall::remove, FileCall::sync_directory,
+                                      FileCall::rename, FileCall::sync_directory, FileCall::remove});
+  CHECK(text_of(store.get("a/c")) == "y");
+  CHECK(files_below(directory.path()) == 2);
+  CHECK(files.open_files() == 0);
+}
+
+TEST_CASE("DirectoryObjectStore: an upload is pending, or its object is there, whichever call fails",
+          "[directory_object_store]") {
+  for (std::size_t call = 0;; ++call) {
+    const TemporaryDirectory directory(iqdb_test::memory_directory());
+    FaultyFiles files;
+    FaultyStore store(directory.path(), files);
+    const iqdb::ObjectUpload upload{.key = "a/b", .id = store.begin_upload("a/b")};
+    std::vector<iqdb::UploadedPart> parts;
+    for (std::uint32_t number = 1; number <= 2; ++number) {
+      parts.push_back({.number = number, .tag = store.put_part(upload, number, bytes_of("xy")).value()});
+    }
+    files.plan(iqdb_test::fail_call(call, EIO));
+    bool has_failed = false;
+    try {
+      const auto outcome = store.complete_upload(upload, parts);
+      CHECK(outcome == iqdb::UploadOutcome::completed);
+    } catch (const iqdb::PersistError& error) {
+      CHECK(error.kind() == PersistErrorKind::io);
+      has_failed = true;
+    }
+    const bool was_made = files.calls().size() > call;
+    CHECK(files.open_files() == 0);
+    files.plan({});
+    const auto left = store.get("a/b");
+    const bool is_pending = !store.list_uploads("", {}, 10).empty();
+    CHECK((!left || text_of(left) == "xyxy"));
+    CHECK((left || is_pending));
+    CHECK((has_failed || (left && !is_pending)));
+    // Whatever failed: who opens the store next may complete or abort what is pending.
+    DirectoryObjectStore other(directory.path());
+    if (is_pending) {
+      CHECK(other.complete_upload(upload, parts) == iqdb::UploadOutcome::completed);
+    }
+    CHECK(text_of(other.get("a/b")) == "xyxy");
+    CHECK(other.list_uploads("", {}, 10).empty());
+    if (!was_made) {
+      break;
+    }
+  }
+}
+
+TEST_CASE("DirectoryObjectStore: a part and a completion that meet an abort find no upload",
+          "[directory_object_store]") {
+  for (const FileCall at : {FileCall::open, FileCall::read}) {
+    const TemporaryDirectory directory(iqdb_test::memory_directory());
+    FaultyFiles files;
+    FaultyStore store(directory.path(), files);
+    const iqdb::ObjectUpload upload{.key = "a/b", .id = store.begin_upload("a/b")};
+    const std::vector<iqdb::UploadedPart> parts = {
+        {.number = 1, .tag = store.put_part(upload, 1, bytes_of("1")).value()},
+        {.number = 2, .tag = store.put_part(upload, 2, bytes_of("2")).value()}};
+    bool is_first = true;
+    files.plan([&](const CallRecord& call) {
+      // The folder was found, and a file is created or read.
+      if (call.call == at && call.number > 2 && std::exchange(is_first, false)) {
+        DirectoryObjectStore(directory.path()).abort_upload(upload);
+      }
+      return Fault{};
+    });
+    CHECK(store.complete_upload(upload, parts) == iqdb::UploadOutcome::absent);
+    CHECK_FALSE(is_first);
+    CHECK_FALSE(store.get("a/b"));
+    CHECK(files_below(directory.path()) == 0);
+    CHECK_FALSE(store.put_part(upload, 3, bytes_of("3")));
+  }
+}
+
+TEST_CASE("DirectoryObjectStore: what a crash left of an upload that had ended is removed",
+          "[directory_object_store]") {
+  const TemporaryDirectory directory(iqdb_test::memory_directory());
+  std::filesystem::create_directories(directory.path() / "a/.tmp-1");
+  iqdb_test::write_bytes(directory.path() / "a/.tmp-1/1-1", bytes_of("left behind"));
+  DirectoryObjectStore store(directory.path());
+  store.put("a/b", bytes_of("x"));
+  CHECK(files_below(directory.path()) == 1);
+  CHECK_FALSE(std::filesystem::exists(directory.path() / "a/.tmp-1"));
+}
+
+TEST_CASE("DirectoryObjectStore: an id or a tag that is none leads nowhere", "[directory_object_store]") {
+  const TemporaryDirectory directory(iqdb_test::memory_directory());
+  std::filesystem::create_directory(directory.path() / "root");
+  iqdb_test::write_bytes(directory.path() / "1-secret", bytes_of("secret"));
+  DirectoryObjectStore store(directory.path() / "root");
+  const iqdb::ObjectUpload upload{.key = "b", .id = store.begin_upload("b")};
+  for (const char* id : {"", "../1", "/", "x"}) {
+    CHECK_FALSE(store.put_part({.key = "b", .id = id}, 1, bytes_of("x")));
+    CHECK(store.complete_upload({.key = "b", .id = id}, {}) == iqdb::UploadOutcome::absent);
+    CHECK_NOTHROW(store.abort_upload({.key = "b", .id = id}));
+  }
+  auto parts = std::vector<iqdb::UploadedPart>{{.number = 1, .tag = "/../../1-secret"}};
+  require_kind(PersistErrorKind::invalid_config, [&] { return store.complete_upload(upload, parts); });
+  // Nor do parts out of their order make an object.
+  parts = {{.number = 2, .tag = store.put_part(upload, 2, bytes_of("2")).value()},
+           {.number = 1, .tag = store.put_part(upload, 1, bytes_of("1")).value()}};
+  require_kind(PersistErrorKind::invalid_config, [&] { return store.complete_upload(upload, parts); });
+  CHECK_FALSE(store.get("b"));
 }
 
 TEST_CASE("DirectoryObjectStore: its directory must exist", "[directory_object_store]") {

@@ -11,6 +11,7 @@ TEST_CASE("ObjectStore: DirectoryObjectStore does what the concept promises", "[
   const iqdb_test::TemporaryDirectory directory(iqdb_test::memory_directory());
   iqdb::DirectoryObjectStore store(directory.path());
   iqdb_test::check_object_store(store);
+  iqdb_test::check_object_uploads(store);
 }
 
 TEST_CASE("ObjectStore: SimulatedObjectStore without faults does what the concept promises",
@@ -19,6 +20,7 @@ TEST_CASE("ObjectStore: SimulatedObjectStore without faults does what the concep
       1, {.reply_lost = 0, .request_lost = 0, .delayed = 0, .repeated = 0, .client_dies = 0});
   iqdb::testing::SimulatedObjectStore store(objects);
   iqdb_test::check_object_store(store);
+  iqdb_test::check_object_uploads(store);
 }
 
 TEST_CASE("ObjectStore: of many that put one key into a DirectoryObjectStore at once one stores",

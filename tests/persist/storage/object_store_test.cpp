@@ -47,6 +47,22 @@ struct Deletes {
   void remove(std::string_view) {}
 };
 
+struct Uploads {
+  [[nodiscard]] iqdb::PartLimits part_limits() const { return {}; }
+  std::string begin_upload(std::string_view) { return {}; }
+  std::optional<std::string> put_part(const iqdb::ObjectUpload&, std::uint32_t, Bytes) { return std::nullopt; }
+  iqdb::UploadOutcome complete_upload(const iqdb::ObjectUpload&, std::span<const iqdb::UploadedPart>) {
+    return iqdb::UploadOutcome::absent;
+  }
+  void abort_upload(const iqdb::ObjectUpload&) {}
+  std::vector<iqdb::ObjectUpload> list_uploads(std::string_view, const iqdb::ObjectUpload&, std::size_t) { return {}; }
+};
+
+// Says only that the object was completed, or not.
+struct CompletesOrNot : Uploads {
+  bool complete_upload(const iqdb::ObjectUpload&, std::span<const iqdb::UploadedPart>) { return true; }
+};
+
 template <class... Parts>
 struct With : Parts... {};
 
@@ -64,6 +80,9 @@ static_assert(iqdb::PutsObjectsIfAbsent<PutsIfAbsent> && !iqdb::PutsObjectsIfAbs
 static_assert(iqdb::PutsObjects<Puts> && !iqdb::PutsObjects<PutsIfAbsent>);
 static_assert(iqdb::ReadsObjects<Reads> && !iqdb::ReadsObjects<Lists>);
 static_assert(iqdb::ListsObjects<Lists> && !iqdb::ListsObjects<Reads>);
+static_assert(iqdb::UploadsObjects<Uploads> && !iqdb::UploadsObjects<CompletesOrNot>);
+// A store needs none.
+static_assert(!iqdb::UploadsObjects<With<PutsIfAbsent, Puts, Reads, Lists, Deletes>>);
 static_assert(iqdb::DeletesObjects<Deletes> && !iqdb::DeletesObjects<Lists>);
 
 }  // namespace of_object_store

@@ -60,6 +60,8 @@ void require_no_secret(const std::exception& error) {
   }
 }
 
+const iqdb::ObjectUpload an_upload{.key = "k", .id = "1"};
+
 // Calls every function of a store whose server always answers so.
 void for_each_call(const ScriptedReply& reply,
                    const std::function<void(const std::function<void(S3ObjectStore&)>&, S3ObjectStore&)>& check) {
@@ -69,7 +71,12 @@ void for_each_call(const ScriptedReply& reply,
       [](S3ObjectStore& store) { std::ignore = store.get("k", 0, 1); },
       [](S3ObjectStore& store) { std::ignore = store.head("k"); },
       [](S3ObjectStore& store) { std::ignore = store.list("k", "", 10); },
-      [](S3ObjectStore& store) { store.remove("k"); }};
+      [](S3ObjectStore& store) { store.remove("k"); },
+      [](S3ObjectStore& store) { std::ignore = store.begin_upload("k"); },
+      [](S3ObjectStore& store) { std::ignore = store.put_part(an_upload, 1, object_bytes("x")); },
+      [](S3ObjectStore& store) { std::ignore = store.complete_upload(an_upload, {}); },
+      [](S3ObjectStore& store) { store.abort_upload(an_upload); },
+      [](S3ObjectStore& store) { std::ignore = store.list_uploads("k", {}, 10); }};
   for (const auto& call : calls) {
     const ScriptedServer server([&](const ReceivedRequest& request) {
       ScriptedReply answer = reply;
@@ -141,6 +148,13 @@ TEST_CASE("S3ObjectStore: does what the concept promises", "[s3_object_store]") 
     config.prefix = prefix;
     S3ObjectStore store(config);
     iqdb_test::check_object_store(store);
+    // Parts have 5 MiB here, which this server sends byte by byte: once is enough.
+    bucket.encodes_uploads = config.prefix.empty();
+    if (config.prefix.empty()) {
+      iqdb_test::check_object_uploads(store);
+    } else {
+      iqdb_test::check_listed_uploads(store);
+    }
     for (const auto& [key, bytes] : bucket.objects) {
       CHECK(key.starts_with(prefix));
     }
@@ -241,6 +255,102 @@ TEST_CASE("S3ObjectStore: a refusal names the key, the status, the code and the 
     S3ObjectStore store(config_of(server));
     check([](S3ObjectStore& of) { std::ignore = of.put_if_absent("k", object_bytes("x")); }, store);
     CHECK(server.requests().size() == 1);
+  }
+}
+
+TEST_CASE("S3ObjectStore: an upload is completed by the word in the body alone", "[s3_object_store]") {
+  const auto completed = [](const ScriptedReply& reply) {
+    const ScriptedServer server([&](const ReceivedRequest&) { return reply; });
+    S3ObjectStore store(config_of(server));
+    return store.complete_upload(an_upload, {});
+  };
+  const std::string result = "<CompleteMultipartUploadResult><ETag></ETag></CompleteMultipartUploadResult>";
+  CHECK(completed(http_reply("200 OK", "", "<?xml version=\"1.0\"?>\n \n" + result)) == iqdb::UploadOutcome::completed);
+  CHECK(completed(s3_error("404 Not Found", "NoSuchUpload")) == iqdb::UploadOutcome::absent);
+  CHECK(completed(s3_error("200 OK", "NoSuchUpload")) == iqdb::UploadOutcome::absent);
+  // After the status was sent, the store found that it cannot; or it is told no more of the answer.
+  for (const ScriptedReply& reply :
+       {s3_error("200 OK", "InternalError"), s3_error("200 OK", "SlowDown"), http_reply("200 OK", stored_headers),
+        http_reply("200 OK", "", "<?xml version=\"1.0\"?>\n   "), http_reply("200 OK", "", "<ListPartsResult/>"),
+        http_reply("200 OK", "", result.substr(0, 50)), html_page("404 Not Found")}) {
+    INFO(reply.bytes);
+    require_kind(PersistErrorKind::io, [&] { return completed(reply); });
+  }
+  const auto error =
+      require_kind(PersistErrorKind::invalid_config, [&] { return completed(s3_error("200 OK", "InvalidPart")); });
+  CHECK(mentions(error, "InvalidPart"));
+  require_kind(PersistErrorKind::invalid_config,
+               [&] { return completed(s3_error("400 Bad Request", "EntityTooSmall")); });
+  require_kind(PersistErrorKind::invalid_config, [&] { return completed(s3_error("404 Not Found", "NoSuchKey")); });
+}
+
+TEST_CASE("S3ObjectStore: an upload that is not there is absent also for a store that tells an error instead",
+          "[s3_object_store]") {
+  // As Ceph does: it answers the completion with an error of its own, and a question for the parts with what is true.
+  const auto completed = [](const ScriptedReply& parts) {
+    const ScriptedServer server([&](const ReceivedRequest& request) {
+      return request.method == "GET" ? parts : s3_error("500 Internal Server Error", "InternalError");
+    });
+    S3ObjectStore store(config_of(server));
+    return store.complete_upload(an_upload, {});
+  };
+  CHECK(completed(s3_error("404 Not Found", "NoSuchUpload")) == iqdb::UploadOutcome::absent);
+  for (const ScriptedReply& parts : {http_reply("200 OK", "", "<ListPartsResult/>"), html_page("404 Not Found"),
+                                     s3_error("403 Forbidden", "AccessDenied")}) {
+    require_kind(PersistErrorKind::io, [&] { return completed(parts); });
+  }
+}
+
+TEST_CASE("S3ObjectStore: a part is stored only with an ETag, and has no upload only by S3's own word",
+          "[s3_object_store]") {
+  const auto put = [](const ScriptedReply& reply) {
+    const ScriptedServer server([&](const ReceivedRequest&) { return reply; });
+    S3ObjectStore store(config_of(server));
+    return store.put_part(an_upload, 1, object_bytes("x"));
+  };
+  CHECK(put(http_reply("200 OK", stored_headers)) == "\"0123\"");
+  CHECK_FALSE(put(s3_error("404 Not Found", "NoSuchUpload")));
+  for (const ScriptedReply& reply : {http_reply("200 OK", ""), html_page("200 OK"), html_page("404 Not Found")}) {
+    require_kind(PersistErrorKind::io, [&] { return put(reply); });
+  }
+  require_kind(PersistErrorKind::invalid_config, [&] { return put(s3_error("404 Not Found", "NoSuchBucket")); });
+}
+
+TEST_CASE("S3ObjectStore: an upload is begun only with an id", "[s3_object_store]") {
+  const auto begun = [](const std::string& body) {
+    const ScriptedServer server([&](const ReceivedRequest&) { return http_reply("200 OK", "", body); });
+    S3ObjectStore store(config_of(server));
+    return store.begin_upload("k");
+  };
+  CHECK(begun("<InitiateMultipartUploadResult><UploadId>a/b+c</UploadId></InitiateMultipartUploadResult>") == "a/b+c");
+  for (const char* body : {"", "<InitiateMultipartUploadResult/>", "<Other><UploadId>1</UploadId></Other>",
+                           "<InitiateMultipartUploadResult><UploadId></UploadId></InitiateMultipartUploadResult>"}) {
+    require_kind(PersistErrorKind::io, [&] { return begun(body); });
+  }
+}
+
+TEST_CASE("S3ObjectStore: a listing of uploads that makes no sense is no answer", "[s3_object_store]") {
+  const auto listed = [](const std::string& inner) {
+    const ScriptedServer server([&](const ReceivedRequest&) {
+      return http_reply("200 OK", "", "<ListMultipartUploadsResult>" + inner + "</ListMultipartUploadsResult>");
+    });
+    S3ObjectStore store(config_of(server));
+    return store.list_uploads("a", {.key = "a1", .id = "5"}, 2);
+  };
+  const auto upload = [](const std::string& key, const std::string& id) {
+    return "<Upload><Key>" + key + "</Key><UploadId>" + id + "</UploadId></Upload>";
+  };
+  const std::string whole = "<IsTruncated>false</IsTruncated>";
+  CHECK(listed(whole + upload("a1", "6") + upload("a2%", "1")).size() == 2);
+  CHECK(listed(whole).empty());
+  for (const std::string& inner :
+       {upload("a2", "1"), whole + upload("a3", "1") + upload("a2", "1"), whole + upload("a2", "1") + upload("a2", "1"),
+        whole + upload("b", "1"), whole + upload("a0", "1"), whole + upload("a1", "5"), whole + upload("a2", ""),
+        whole + upload("a2", "1") + upload("a3", "1") + upload("a4", "1"),
+        std::string("<IsTruncated>true</IsTruncated>"),
+        whole + "<EncodingType>url</EncodingType>" + upload("a%2", "1")}) {
+    INFO(inner);
+    require_kind(PersistErrorKind::io, [&] { return listed(inner); });
   }
 }
 

@@ -23,6 +23,8 @@ TEST_CASE("explore_object_indexes: no schedule of clients and faults breaks a pr
   CHECK(events.followed > 300);
   CHECK(events.died > 50);
   CHECK(events.closed > 100);
+  CHECK(events.uploaded > 300);
+  CHECK(events.given_up > 50);
 }
 
 TEST_CASE("explore_object_indexes: a seed repeats a schedule exactly", "[object_index_exploration]") {

@@ -98,4 +98,45 @@ TEST_CASE("SimulatedObjectStore: what is asked and has no answer is an error of 
   CHECK(failures < 90);
 }
 
+TEST_CASE("SimulatedObjectStore: an upload that nobody was told of is pending all the same",
+          "[simulated_object_store]") {
+  SimulatedObjects objects(1, {.reply_lost = 1, .request_lost = 0, .delayed = 0, .repeated = 0, .client_dies = 0});
+  SimulatedObjectStore store(objects);
+  iqdb_test::require_kind(iqdb::PersistErrorKind::io, [&] { return store.begin_upload("a"); });
+  CHECK(objects.pending_uploads() == 1);
+  objects.calm();
+  const auto uploads = store.list_uploads("", {}, 10);
+  REQUIRE(uploads.size() == 1);
+  store.abort_upload(uploads.front());
+  CHECK(objects.pending_uploads() == 0);
+  CHECK(objects.aborted_uploads() == 1);
+}
+
+TEST_CASE(
+    "SimulatedObjectStore: a completion is told, or it is unknown and was made, is made later, or never; or it was "
+    "made "
+    "before",
+    "[simulated_object_store]") {
+  std::set<std::string> fates;
+  for (std::uint64_t seed = 0; seed < 300; ++seed) {
+    SimulatedObjects objects(seed, no_faults);
+    SimulatedObjectStore store(objects);
+    const iqdb::ObjectUpload upload{.key = "a", .id = store.begin_upload("a")};
+    const std::vector<iqdb::UploadedPart> parts = {
+        {.number = 1, .tag = store.put_part(upload, 1, bytes_of("x")).value()}};
+    objects.meet({.reply_lost = 3, .request_lost = 3, .delayed = 3, .repeated = 3, .client_dies = 0});
+    std::string told = "unknown";
+    try {
+      told = store.complete_upload(upload, parts) == iqdb::UploadOutcome::completed ? "completed" : "absent";
+    } catch (const iqdb::PersistError& error) {
+      CHECK(error.kind() == iqdb::PersistErrorKind::io);
+    }
+    const bool is_there = objects.objects().contains("a");
+    objects.settle();
+    fates.insert(told + (is_there ? ", there" : objects.objects().contains("a") ? ", there later" : ", not there"));
+  }
+  CHECK(fates == std::set<std::string>{"completed, there", "absent, there", "unknown, there", "unknown, there later",
+                                       "unknown, not there"});
+}
+
 }  // namespace of_simulated_object_store

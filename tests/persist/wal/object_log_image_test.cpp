@@ -1,11 +1,13 @@
 #include "iqdb/persist/wal/object_log_image.hpp"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "iqdb/persist/error.hpp"
@@ -49,7 +51,7 @@ struct WrittenObjects {
 
   void take_over() { writer = iqdb::open_object_log(store, "a", true, hasty_options()).writer; }
 
-  std::optional<iqdb::BytesAsFile> image() {
+  std::optional<iqdb::ObjectLogImage> image() {
     return iqdb::image_of_object_log(iqdb::read_object_run(store, "a", hasty_options()), "a", log_id);
   }
 };
@@ -61,9 +63,9 @@ struct ReadFrame {
   friend bool operator==(const ReadFrame&, const ReadFrame&) = default;
 };
 
-[[nodiscard]] std::vector<ReadFrame> frames_of(iqdb::BytesAsFile& image) {
+[[nodiscard]] std::vector<ReadFrame> frames_of(iqdb::ObjectLogImage& image) {
   const iqdb::LogIdentity identity = iqdb::identify_log(image);
-  iqdb::FrameReader<iqdb::BytesAsFile> reader(image, identity, identity.first_frame(), 4096);
+  iqdb::FrameReader<iqdb::ObjectLogImage> reader(image, identity, identity.first_frame(), 4096);
   std::vector<ReadFrame> frames;
   while (const auto frame = reader.next()) {
     const iqdb::FrameBody body(frame->body, identity.version);
@@ -152,6 +154,43 @@ TEST_CASE("image_of_object_log: ends with a close where nothing can settle the l
   CHECK_FALSE(ends_with_close());
   log.publish(1);
   CHECK(ends_with_close());
+}
+
+TEST_CASE("image_of_object_log: reads the same bytes from any offset in any pieces", "[object_log_image]") {
+  WrittenObjects log;
+  for (std::uint64_t id = 1; id <= 4; ++id) {
+    const std::vector<std::vector<std::byte>> bodies{erase_of_id(id), batch_of_erases(id)};
+    log.writer.append(iqdb_test::spans_of(bodies));
+  }
+  auto image = log.image();
+  REQUIRE(image);
+  const auto read = [&](std::uint64_t offset, std::size_t count) {
+    std::vector<std::byte> bytes(count);
+    bytes.resize(image->read_at(offset, bytes));
+    return bytes;
+  };
+  const std::vector<std::byte> all = read(0, 10000);
+  CHECK(all.size() == image->size());
+  for (std::size_t offset = 0; offset <= all.size(); ++offset) {
+    for (const std::size_t count : {std::size_t{1}, std::size_t{30}, all.size()}) {
+      const auto end = all.begin() + static_cast<std::ptrdiff_t>(std::min(offset + count, all.size()));
+      const std::vector<std::byte> expected(all.begin() + static_cast<std::ptrdiff_t>(offset), end);
+      if (read(offset, count) != expected) {
+        FAIL("at " << offset << ", of " << count);
+      }
+    }
+  }
+  CHECK(read(all.size() + 5, 10).empty());
+}
+
+TEST_CASE("image_of_object_log: holds no second copy of what it is made of", "[object_log_image]") {
+  WrittenObjects log;
+  log.append(batch_of_erases(1000));
+  auto run = iqdb::read_object_run(log.store, "a", hasty_options());
+  const std::byte* const bytes = run.objects.back().bytes.data();
+  const auto image = iqdb::image_of_object_log(std::move(run), "a", log_id);
+  REQUIRE(image);
+  CHECK(image->run().objects.back().bytes.data() == bytes);
 }
 
 TEST_CASE("image_of_object_log: shows mutations that no snapshot is in front of", "[object_log_image]") {

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <tuple>
+#include <vector>
 
 #include "iqdb/persist/error.hpp"
 #include "support/catch.hpp"
@@ -44,6 +45,16 @@ TEST_CASE("fence_of_object_snapshot: finds none in another key", "[object_snapsh
     CAPTURE(other);
     CHECK_FALSE(iqdb::fence_of_object_snapshot("a", other));
   }
+}
+
+TEST_CASE("ObjectSnapshot: holds little of what it reads, however much is asked for", "[object_snapshot]") {
+  constexpr std::size_t bytes = (std::size_t{9} << 20U) + 1;
+  ScriptedStore store;
+  store.put("a/snapshot/0-1", std::vector<std::byte>(bytes, std::byte{1}));
+  Snapshot snapshot(WayToStore(store), "a/snapshot/0-1", bytes, hasty_options());
+  std::vector<std::byte> into(bytes);
+  CHECK(snapshot.read_at(0, into) == std::size_t{4} << 20U);
+  CHECK(snapshot.read_at(bytes - 1, into) == 1);
 }
 
 TEST_CASE("ObjectSnapshot: reads ranges, and nothing behind the end", "[object_snapshot]") {

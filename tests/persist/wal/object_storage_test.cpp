@@ -255,6 +255,111 @@ TEST_CASE("ObjectStorage: a snapshot that could not be stored leaves the index a
   CHECK_NOTHROW(database.insert(2, some_vector));
 }
 
+[[nodiscard]] Storage storage_in_parts(ScriptedStore& store) {
+  iqdb::ObjectLogOptions options = iqdb_test::hasty_options();
+  options.part_bytes = 100;
+  options.parts_in_flight = 0;
+  return Storage(WayToStore(store), options);
+}
+
+// An index whose snapshot has several parts.
+[[nodiscard]] Database opened_in_parts(ScriptedStore& store, PersistConfig config = logged()) {
+  Database database = Database::load_or_create(std::move(config), LateIndex(), storage_in_parts(store));
+  for (std::uint64_t id = 1; id <= 50; ++id) {
+    database.insert(id, some_vector);
+  }
+  return database;
+}
+
+[[nodiscard]] std::size_t calls_that_begin(const ScriptedStore& store, std::string_view with) {
+  return static_cast<std::size_t>(
+      std::ranges::count_if(store.calls, [&](const std::string& call) { return call.starts_with(with); }));
+}
+
+TEST_CASE("ObjectStorage: a snapshot that is larger than a part is uploaded, and loads", "[object_storage]") {
+  ScriptedStore store;
+  {
+    Database database = opened_in_parts(store);
+    database.checkpoint();
+    CHECK(calls_that_begin(store, "complete ") == 1);
+    CHECK(calls_that_begin(store, "part ") > 3);
+    database.insert(51, some_vector);
+  }
+  const Database database = opened(store);
+  CHECK(database.index().size() == 51);
+  CHECK(database.recovery().replayed == 1);
+  CHECK(store.uploads.empty());
+}
+
+TEST_CASE("ObjectStorage: a checkpoint whose upload fails ends it, and the index goes on", "[object_storage]") {
+  for (const char* failing : {"begin ", "part 2", "part 3", "part 1 ", "complete "}) {
+    CAPTURE(failing);
+    ScriptedStore store;
+    Database database = opened_in_parts(store);
+    store.before = [&](const std::string& call) {
+      if (call.starts_with(failing)) {
+        iqdb::throw_persist_error(PersistErrorKind::io, "the store does not answer");
+      }
+    };
+    const std::size_t snapshots = objects_below(store, "index/snapshot/");
+    require_kind(PersistErrorKind::io, [&] { database.checkpoint(); });
+    CHECK(store.uploads.empty());
+    CHECK(objects_below(store, "index/snapshot/") == snapshots);
+    store.before = [](const std::string&) {};
+    CHECK_NOTHROW(database.insert(51, some_vector));
+    CHECK_NOTHROW(database.checkpoint());
+    CHECK(opened(store, read_only()).index().size() == 51);
+  }
+}
+
+TEST_CASE("ObjectStorage: a writer that sleeps while its upload is swept publishes nothing when it wakes",
+          "[object_storage]") {
+  for (const char* asleep : {"part 3", "part 1 ", "complete "}) {
+    CAPTURE(asleep);
+    ScriptedStore store;
+    Database first = opened_in_parts(store);
+    bool is_first = true;
+    store.before = [&](const std::string& call) {
+      if (call.starts_with(asleep) && std::exchange(is_first, false)) {
+        Database second = opened(store, taking_over());
+        second.insert(51, some_vector);
+        second.checkpoint();
+        CHECK(store.uploads.empty());
+      }
+    };
+    const auto error = require_kind(PersistErrorKind::io, [&] { first.checkpoint(); });
+    CHECK(iqdb_test::mentions(error, "has ended before it was whole"));
+    CHECK_FALSE(first.poisoned());
+    // It is displaced, and learns that as ever.
+    require_kind(PersistErrorKind::fenced, [&] { first.insert(52, some_vector); });
+    CHECK(opened(store, read_only()).index().size() == 51);
+  }
+}
+
+TEST_CASE("ObjectStorage: a checkpoint whose upload a rule of the bucket has ended fails, and the next one does not",
+          "[object_storage]") {
+  ScriptedStore store;
+  Database database = opened_in_parts(store);
+  store.before = [&](const std::string& call) {
+    if (call.starts_with("complete ")) {
+      store.uploads.clear();
+    }
+  };
+  require_kind(PersistErrorKind::io, [&] { database.checkpoint(); });
+  store.before = [](const std::string&) {};
+  CHECK_NOTHROW(database.insert(51, some_vector));
+  CHECK_NOTHROW(database.checkpoint());
+  CHECK(opened(store, read_only()).index().size() == 51);
+}
+
+TEST_CASE("ObjectStorage: a checkpoint ends the uploads that a killed writer has left", "[object_storage]") {
+  ScriptedStore store;
+  store.begin_upload(iqdb::object_snapshot_key("index", 0, 7));
+  Database database = opened(store);
+  database.checkpoint();
+  CHECK(store.uploads.empty());
+}
+
 TEST_CASE("ObjectStorage: a snapshot says which mutations it holds, though others were made since",
           "[object_storage]") {
   ScriptedStore store;

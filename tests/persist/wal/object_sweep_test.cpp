@@ -179,4 +179,80 @@ TEST_CASE("sweep_object_snapshots: deletes nothing where a checkpoint is listed 
   CHECK(log.has(0, 2));
 }
 
+struct PendingUploads : StoredSnapshots {
+  void begin(std::uint64_t fence, std::uint64_t nonce) { store.begin_upload(key(fence, nonce)); }
+
+  std::uint64_t sweep_uploads() {
+    const auto swept = sweep();
+    return iqdb::sweep_object_uploads(store, "a", writer.position().fence, swept, hasty_options());
+  }
+
+  [[nodiscard]] std::vector<std::string> pending() const {
+    std::vector<std::string> keys;
+    for (const auto& [id, key] : store.uploads) {
+      keys.push_back(key);
+    }
+    return keys;
+  }
+};
+
+TEST_CASE("sweep_object_uploads: ends those of its own writer and of earlier ones, and none of a later one",
+          "[object_sweep]") {
+  PendingUploads log;
+  log.begin(0, 1);
+  log.begin(0, 2);
+  log.append();
+  log.take_over();
+  const std::uint64_t own = log.writer.position().fence;
+  log.begin(own, 1);
+  log.begin(own + 1, 1);
+  CHECK(log.sweep_uploads() == 3);
+  CHECK(log.pending() == std::vector<std::string>{PendingUploads::key(own + 1, 1)});
+  CHECK(log.sweep_uploads() == 0);
+}
+
+TEST_CASE("sweep_object_uploads: lets an upload be whose snapshot a load may begin with", "[object_sweep]") {
+  PendingUploads log;
+  log.append();
+  log.publish_snapshot(1, 1);
+  log.begin(0, 1);  // as a store may list it that was killed while it completed it
+  CHECK(log.sweep_uploads() == 0);
+  log.publish_snapshot(2, 1);
+  log.publish_snapshot(3, 1);
+  CHECK(log.sweep_uploads() == 1);
+}
+
+TEST_CASE("sweep_object_uploads: ends nothing where a checkpoint is listed and cannot be read yet", "[object_sweep]") {
+  PendingUploads log;
+  log.append();
+  log.publish_snapshot(1, 1);
+  log.begin(0, 1);
+  const std::string hidden = iqdb::log_object_key("a", 2);
+  log.store.before = [&](const std::string& call) {
+    if (call == "get " + hidden) {
+      log.store.objects.erase(hidden);
+    }
+  };
+  CHECK(log.sweep_uploads() == 0);
+}
+
+TEST_CASE("sweep_object_uploads: leaves what is no snapshot of this library's, and other indexes", "[object_sweep]") {
+  PendingUploads log;
+  log.store.begin_upload("a/snapshot/notes");
+  log.store.begin_upload(iqdb::object_snapshot_key("ab", 0, 1));
+  CHECK(log.sweep_uploads() == 0);
+}
+
+TEST_CASE("sweep_object_uploads: goes through a listing of many pages", "[object_sweep]") {
+  PendingUploads log;
+  constexpr std::uint64_t uploads = 25;
+  for (std::uint64_t nonce = 1; nonce <= uploads; ++nonce) {
+    log.begin(nonce % 2 == 0 ? 0 : 1000, nonce);
+  }
+  iqdb::ObjectLogOptions options = hasty_options();
+  options.listed_at_once = 3;
+  CHECK(iqdb::sweep_object_uploads(log.store, "a", 0, {}, options) == uploads / 2);
+  CHECK(log.pending().size() == uploads - uploads / 2);
+}
+
 }  // namespace of_object_sweep

@@ -1,50 +1,35 @@
 // An object store that is a directory of files, for tests and for a first try on one machine. Keys with slashes are folders.
 //
-// Invariants: an object is visible only when its bytes are durable, and success is told only when its name is. A sync that failed
-// is final: the system may have dropped what it could not write, and would report success for it next time. A name that begins
-// with a dot is a temporary file: no key has one, and no listing shows one.
-//
-// Why the folder is synced also where the object was there already: it may be one's own, whose name an earlier call had made and
-// not synced; or that of a process which died in between. Who is told "was there" builds on it, and a power cut may then take it
-// away from under what was built.
+// An upload is a hidden folder beside its object, with a file for each part that was put; it is gone at the moment when that folder
+// loses its name. So a crash leaves an upload that is pending, or garbage that the next store removes.
 //
 // Only for a file system of one machine. What NFS remembers of names breaks the promise of a listing. Where names are equal that
 // differ in the case of their letters, two keys may be one.
 #pragma once
 
 #include <algorithm>
-#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <optional>
-#include <set>
 #include <span>
 #include <string>
 #include <string_view>
-#include <system_error>
-#include <tuple>
 #include <utility>
 #include <vector>
 
-#include "iqdb/persist/bytes/memory_size.hpp"
 #include "iqdb/persist/error.hpp"
-#include "iqdb/persist/storage/file_errors.hpp"
 #include "iqdb/persist/storage/file_handle.hpp"
 #include "iqdb/persist/storage/file_system.hpp"
+#include "iqdb/persist/storage/object_files.hpp"
 #include "iqdb/persist/storage/object_key.hpp"
 #include "iqdb/persist/storage/object_store.hpp"
 #include "iqdb/persist/storage/posix_file_system.hpp"
 #include "iqdb/persist/version.hpp"
+#include "iqdb/text.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
-
-/// A file system that can create a directory.
-template <class F>
-concept MakesDirectories = requires(F& fs, const std::filesystem::path& path, std::uint32_t permissions) {
-  // Answers EEXIST if there is something of that name.
-  { fs.make_directory(path, permissions) } -> std::same_as<std::error_code>;
-};
 
 /// An ObjectStore on files. Any number of these, in any number of processes of one machine, may work in one directory. One thread
 /// uses an object at a time.
@@ -54,312 +39,233 @@ class BasicDirectoryObjectStore {
  public:
   /// Keeps objects below `root`, a directory that exists. Throws PersistError io.
   explicit BasicDirectoryObjectStore(const std::filesystem::path& root, F file_system = F())
-      : fs_(std::move(file_system)), root_(resolved(root)) {
-    std::ignore = open_folder(root_, "open the directory of the object store");
-  }
+      : files_(root, std::move(file_system)) {}
 
   /// Stores an object unless there is one of its key. Never `unknown`. Throws PersistError invalid_config for a key that is not
   /// valid, and for one that is a folder; io if a call fails, and always after a failed sync. The object may then be there.
   [[nodiscard]] PutOutcome put_if_absent(std::string_view key, std::span<const std::byte> bytes) {
-    return put_file(key, bytes, [this](FileHandle<F>& folder, const auto& temporary, const auto& name) {
-      return fs_.link(folder.get(), temporary, name);
+    const std::filesystem::path path = files_.path_of(key);
+    return files_.put(path, writing(bytes, path), [](F& fs, auto folder, const auto& temporary, const auto& name) {
+      return fs.link(folder, temporary, name);
     });
   }
 
   /// Stores an object in place of one that may be there. Throws as put_if_absent().
   void put(std::string_view key, std::span<const std::byte> bytes) {
-    std::ignore = put_file(key, bytes, [this](FileHandle<F>& folder, const auto& temporary, const auto& name) {
-      return fs_.rename(folder.get(), temporary, name);
-    });
+    const std::filesystem::path path = files_.path_of(key);
+    replace(path, writing(bytes, path));
   }
 
   /// The whole object, or nothing if none is there. Throws PersistError invalid_config for a key that is not valid; io.
   [[nodiscard]] std::optional<ObjectBytes> get(std::string_view key) {
-    constexpr auto everything = static_cast<std::size_t>(-1);
-    return get(key, 0, everything);
+    return files_.read(files_.path_of(key), 0, everything);
   }
 
   /// Up to `count` bytes of the object from `offset` on, or nothing if none is there. Throws as get().
   [[nodiscard]] std::optional<ObjectBytes> get(std::string_view key, std::uint64_t offset, std::size_t count) {
-    const std::filesystem::path path = path_of(key);
-    const auto [handle, error] = file_calls::retried([&] { return fs_.open(path, OpenMode::read, 0); });
-    if (is_absent(error)) {
-      return std::nullopt;
-    }
-    if (error) {
-      file_errors::fail("open the object", path, error);
-    }
-    FileHandle<F> file(fs_, handle);
-    const auto [status, unknown] = file_calls::retried([&] { return fs_.status(file.get()); });
-    if (unknown) {
-      file_errors::fail("find out the object's size", path, unknown);
-    }
-    if (!status.regular) {
-      return std::nullopt;
-    }
-    const std::uint64_t begin = std::min(offset, status.size);
-    ObjectBytes bytes(memory_size(std::min<std::uint64_t>(count, status.size - begin)));
-    for (std::size_t read = 0; read < bytes.size();) {
-      const auto [some, failed] = file.read_at(begin + read, std::span(bytes).subspan(read));
-      if (failed || some == 0) {
-        file_errors::fail("read the object", path, failed ? failed : std::make_error_code(std::errc::io_error));
-      }
-      read += some;
-    }
-    return bytes;
+    return files_.read(files_.path_of(key), offset, count);
   }
 
   /// The object's size in bytes, or nothing if none is there. Throws as get().
-  [[nodiscard]] std::optional<std::uint64_t> head(std::string_view key) {
-    const std::filesystem::path path = path_of(key);
-    const auto [status, error] = file_calls::retried([&] { return fs_.status(path); });
-    if (error && !is_absent(error)) {
-      file_errors::fail("find out the object's size", path, error);
-    }
-    return !error && status.regular ? std::optional(status.size) : std::nullopt;
-  }
+  [[nodiscard]] std::optional<std::uint64_t> head(std::string_view key) { return files_.size_of(files_.path_of(key)); }
 
   /// The first keys, at most `most`, that begin with `prefix` and are larger than `behind`, in the order of their bytes. Looks at
   /// every file of the folders that may hold them. Throws PersistError io.
   [[nodiscard]] std::vector<std::string> list(std::string_view prefix, std::string_view behind, std::size_t most) {
     std::vector<std::string> keys;
-    const std::size_t slash = prefix.rfind('/');
-    const std::string folder(prefix.substr(0, slash == std::string_view::npos ? 0 : slash + 1));
-    if (folder.empty() || object_keys::wrong_with(folder.substr(0, folder.size() - 1)).empty()) {
-      gather(folder, prefix, behind, keys);
-    }
+    for_each_folder(prefix, behind, [&](const std::string& folder, const std::string& name, const FileStatus& status) {
+      std::string key = folder + name;
+      if (name.front() != '.' && status.regular && key.starts_with(prefix) && key.compare(behind) > 0) {
+        keys.push_back(std::move(key));
+      }
+    });
     std::ranges::sort(keys);
     keys.resize(std::min(keys.size(), most));
     return keys;
   }
 
   /// Deletes an object, durably. Does nothing if there is none. Throws as put_if_absent().
-  void remove(std::string_view key) {
-    const std::filesystem::path path = path_of(key);
-    require_no_failed_sync(path);
-    const auto [handle, error] =
-        file_calls::retried([&] { return fs_.open(path.parent_path(), OpenMode::directory, 0); });
-    if (is_absent(error)) {
-      return;
+  void remove(std::string_view key) { files_.remove(files_.path_of(key)); }
+
+  /// Parts of any size. As many as S3 takes.
+  [[nodiscard]] PartLimits part_limits() const noexcept {
+    constexpr std::uint32_t most_parts = 10000;
+    return {.least_bytes = 1, .most_bytes = std::numeric_limits<std::int64_t>::max(), .most_parts = most_parts};
+  }
+
+  /// Begins an upload, durably, and returns its id. Throws as put_if_absent().
+  [[nodiscard]] std::string begin_upload(std::string_view key) {
+    const std::filesystem::path path = files_.path_of(key);
+    std::string id = std::to_string(files_.random(path));
+    files_.make_folder(path, folder_of({.key = std::string(key), .id = id}));
+    return id;
+  }
+
+  /// Stores a part, durably, and returns its tag; nothing if there is no such upload. Throws as put_if_absent().
+  [[nodiscard]] std::optional<std::string> put_part(const ObjectUpload& upload, std::uint32_t number,
+                                                    std::span<const std::byte> bytes) {
+    const std::filesystem::path path = files_.path_of(upload.key);
+    files_.require_no_failed_sync(path);
+    auto folder = files_.opened(path.parent_path() / folder_of(upload));
+    std::string tag = std::to_string(files_.random(path));
+    // Under a name of its own: what a crash leaves of it has a tag that nobody was told.
+    const bool is_stored = folder && files_.write_new(*folder, file_of({.number = number, .tag = tag}), bytes, path);
+    return is_stored ? std::optional(std::move(tag)) : std::nullopt;
+  }
+
+  /// Joins the parts to the object, durably. Throws as put_if_absent(); invalid_config also if a part is not there with this tag.
+  [[nodiscard]] UploadOutcome complete_upload(const ObjectUpload& upload, std::span<const UploadedPart> parts) {
+    const std::filesystem::path path = files_.path_of(upload.key);
+    const std::filesystem::path folder = path.parent_path() / folder_of(upload);
+    if (!files_.opened(folder)) {
+      return UploadOutcome::absent;
     }
-    if (error) {
-      file_errors::fail("open the folder of the object", path, error);
+    const bool is_in_order =
+        std::ranges::adjacent_find(parts, std::ranges::greater_equal(), &UploadedPart::number) == parts.end();
+    try {
+      replace(path, [&](FileHandle<F>& file) {
+        std::uint64_t end = 0;
+        for (const UploadedPart& part : parts) {
+          if (!is_in_order || !append(file, end, folder / file_of(part), path)) {
+            require_ended(folder, path);
+          }
+        }
+      });
+    } catch (const Ended&) {
+      return UploadOutcome::absent;
     }
-    FileHandle<F> folder(fs_, handle);
-    const auto failed = file_calls::uninterrupted([&] { return fs_.remove(folder.get(), path.filename()); });
-    if (failed && !is_absent(failed) && failed != std::errc::is_a_directory) {
-      file_errors::fail("delete the object", path, failed);
-    }
-    sync_folder(folder, path);
+    files_.remove_folder(path, folder_of(upload));
+    return UploadOutcome::completed;
+  }
+
+  /// Ends an upload. Does nothing if there is none. Throws as put_if_absent().
+  void abort_upload(const ObjectUpload& upload) { files_.remove_folder(files_.path_of(upload.key), folder_of(upload)); }
+
+  /// The first pending uploads, at most `most`, whose keys begin with `prefix`, and which stand behind `upload`, in the order of their
+  /// keys and ids. Throws PersistError io.
+  [[nodiscard]] std::vector<ObjectUpload> list_uploads(std::string_view prefix, const ObjectUpload& upload,
+                                                       std::size_t most) {
+    const auto place = [](const ObjectUpload& of) { return std::pair(of.key, of.id); };
+    std::vector<ObjectUpload> uploads;
+    for_each_folder(
+        prefix, upload.key, [&](const std::string& folder, const std::string& name, const FileStatus& status) {
+          auto found = status.directory ? upload_in(folder, name) : std::nullopt;
+          const bool is_behind = found && (upload.id.empty() ? found->key > upload.key : place(*found) > place(upload));
+          if (is_behind && found->key.starts_with(prefix)) {
+            uploads.push_back(*std::move(found));
+          }
+        });
+    std::ranges::sort(uploads, {}, place);
+    uploads.resize(std::min(uploads.size(), most));
+    return uploads;
   }
 
  private:
-  static constexpr std::string_view temporary_prefix = ".tmp-";
-  static constexpr std::uint32_t any_file = 0666;    // less the umask
-  static constexpr std::uint32_t any_folder = 0777;  // less the umask
+  static constexpr std::size_t everything = std::numeric_limits<std::size_t>::max();
+  static constexpr std::string_view upload_prefix = ".upload-";
 
-  // A file without a key. Its name is removed at the end: an object that was made of it has another one.
-  class Temporary {
-   public:
-    Temporary(F& fs, FileHandle<F>& folder, std::filesystem::path name)
-        : fs_(&fs), folder_(&folder), name_(std::move(name)) {}
-    Temporary(const Temporary&) = delete;
-    Temporary& operator=(const Temporary&) = delete;
-    ~Temporary() { remove(); }
+  // An upload was ended while it was completed.
+  struct Ended {};
 
-    [[nodiscard]] const std::filesystem::path& name() const noexcept { return name_; }
+  // Throws Ended; or why the upload cannot be completed, if it has not ended.
+  [[noreturn]] void require_ended(const std::filesystem::path& folder, const std::filesystem::path& path) {
+    if (!files_.opened(folder)) {
+      throw Ended();
+    }
+    throw_persist_error(PersistErrorKind::invalid_config,
+                        "cannot complete an upload: a part is not there as it was put, or stands twice, or not in its "
+                        "order; name each part with the tag that it has",
+                        {.path = path, .code = {}, .offset = {}});
+  }
 
-    void remove() noexcept {
-      if (!is_removed_) {
-        std::ignore = file_calls::uninterrupted([&] { return fs_->remove(folder_->get(), name_); });
-        is_removed_ = true;
+  static auto writing(std::span<const std::byte> bytes, const std::filesystem::path& path) {
+    return [bytes, &path](FileHandle<F>& file) { file.write_all(0, bytes, "the temporary file", path); };
+  }
+
+  template <class Write>
+  void replace(const std::filesystem::path& path, Write&& write) {
+    static_cast<void>(
+        files_.put(path, std::forward<Write>(write), [](F& fs, auto folder, const auto& temporary, const auto& name) {
+          return fs.rename(folder, temporary, name);
+        }));
+  }
+
+  // The name of the folder of an upload, beside its object. An id that this store has not made leads to none.
+  [[nodiscard]] static std::string folder_of(const ObjectUpload& upload) {
+    const bool is_id = !upload.id.empty() && upload.id.find_first_not_of("0123456789") == std::string::npos;
+    return std::string(upload_prefix) + (is_id ? upload.id : "none") + "-" +
+           upload.key.substr(upload.key.rfind('/') + 1);
+  }
+
+  // The upload whose folder has this name; nothing if it is none.
+  [[nodiscard]] static std::optional<ObjectUpload> upload_in(const std::string& folder, std::string_view name) {
+    if (!name.starts_with(upload_prefix)) {
+      return std::nullopt;
+    }
+    name.remove_prefix(upload_prefix.size());
+    const std::size_t dash = std::min(name.find('-'), name.size());
+    ObjectUpload upload{.key = folder + std::string(name.substr(std::min(dash + 1, name.size()))),
+                        .id = std::string(name.substr(0, dash))};
+    return object_keys::wrong_with(upload.key).empty() ? std::optional(std::move(upload)) : std::nullopt;
+  }
+
+  [[nodiscard]] static std::string file_of(const UploadedPart& part) {
+    const bool is_tag = part.tag.find_first_not_of("0123456789") == std::string::npos;
+    return std::to_string(part.number) + "-" + (is_tag ? part.tag : "none");
+  }
+
+  // Copies a part to the end of a file. Returns false if it is not there.
+  bool append(FileHandle<F>& file, std::uint64_t& end, const std::filesystem::path& part,
+              const std::filesystem::path& path) {
+    constexpr std::size_t most_at_once = std::size_t{1} << 20U;
+    for (std::uint64_t offset = 0;;) {
+      const auto bytes = files_.read(part, offset, most_at_once);
+      if (!bytes || bytes->empty()) {
+        return bytes.has_value();
       }
-    }
-
-   private:
-    F* fs_;
-    FileHandle<F>* folder_;
-    std::filesystem::path name_;
-    bool is_removed_ = false;
-  };
-
-  static bool is_absent(std::error_code error) noexcept {
-    return error == std::errc::no_such_file_or_directory || error == std::errc::not_a_directory;
-  }
-
-  [[nodiscard]] std::filesystem::path resolved(const std::filesystem::path& root) {
-    auto [path, error] = file_calls::retried([&] { return fs_.resolve(root); });
-    if (error) {
-      file_errors::fail("find out what the path of the object store leads to", root, error);
-    }
-    return std::move(path);
-  }
-
-  [[nodiscard]] std::filesystem::path path_of(std::string_view key) const {
-    require_object_key(key);
-    return root_ / std::filesystem::path(key);
-  }
-
-  FileHandle<F> open_folder(const std::filesystem::path& path, const std::string& action) {
-    const auto [handle, error] = file_calls::retried([&] { return fs_.open(path, OpenMode::directory, 0); });
-    if (error) {
-      file_errors::fail(action, path, error);
-    }
-    return FileHandle<F>(fs_, handle);
-  }
-
-  void require_no_failed_sync(const std::filesystem::path& path) const {
-    if (sync_failed_) {
-      file_errors::fail(
-          "change an object", path, std::make_error_code(std::errc::io_error),
-          "an earlier sync of this object store failed, and what is durable is not known; check the disk, "
-          "then open the store again");
-    }
-  }
-
-  void sync_folder(FileHandle<F>& folder, const std::filesystem::path& path) {
-    sync_failed_ = true;
-    folder.sync_directory(path);
-    sync_failed_ = false;
-  }
-
-  // Opens the folder of an object. What is missing on the way is made, and each name on the way is durable afterwards: another
-  // process may have made it and not synced it yet.
-  FileHandle<F> folder_for(const std::filesystem::path& path) {
-    const std::filesystem::path folder = path.parent_path();
-    std::filesystem::path at = root_;
-    for (const auto& part : folder.lexically_relative(root_)) {
-      if (part == ".") {
-        break;
-      }
-      const std::filesystem::path parent = at;
-      at /= part;
-      if (durable_folders_.contains(at)) {
-        continue;
-      }
-      const auto error = file_calls::uninterrupted([&] { return fs_.make_directory(at, any_folder); });
-      if (error && error != std::errc::file_exists) {
-        file_errors::fail("make the folder of the object", at, error);
-      }
-      FileHandle<F> holder = open_folder(parent, "open the folder above");
-      sync_folder(holder, at);
-      durable_folders_.insert(at);
-    }
-    FileHandle<F> opened = open_folder(folder, "open the folder of the object");
-    if (cleaned_folders_.insert(folder).second) {
-      remove_leftovers(opened);
-    }
-    return opened;
-  }
-
-  // Temporary files that a killed process left. One that is in use may be among them: its owner makes it again.
-  void remove_leftovers(FileHandle<F>& folder) {
-    const auto [names, error] = file_calls::retried([&] { return fs_.names(folder.get()); });
-    for (const std::filesystem::path& name : names) {
-      if (!error && name.native().starts_with(temporary_prefix)) {
-        std::ignore = file_calls::uninterrupted([&] { return fs_.remove(folder.get(), name); });
-      }
+      file.write_all(end, *bytes, "the temporary file", path);
+      offset += bytes->size();
+      end += bytes->size();
     }
   }
 
-  // Writes a temporary file, durably, and has `give_name` give it the name of the object.
-  template <class GiveName>
-  PutOutcome put_file(std::string_view key, std::span<const std::byte> bytes, GiveName&& give_name) {
-    constexpr int most_attempts = 100;
-    const std::filesystem::path path = path_of(key);
-    require_no_failed_sync(path);
-    FileHandle<F> folder = folder_for(path);
-    for (int attempt = 1;; ++attempt) {
-      const auto [number, no_number] = file_calls::retried([&] { return fs_.random(); });
-      if (no_number) {
-        file_errors::fail("get a random number for a temporary file", path, no_number);
-      }
-      const std::filesystem::path name = std::string(temporary_prefix) + std::to_string(number);
-      const auto [handle, error] =
-          file_calls::retried([&] { return fs_.open(folder.get(), name, OpenMode::create_new, any_file); });
-      if (error) {
-        file_errors::fail("create a temporary file beside the object", path, error);
-      }
-      FileHandle<F> file(fs_, handle);
-      Temporary temporary(fs_, folder, name);
-      file.write_all(0, bytes, "the temporary file", path);
-      sync_failed_ = true;
-      if (const auto failed = file_calls::uninterrupted([&] { return fs_.sync(file.get()); })) {
-        file_errors::fail("sync the temporary file of the object", path, failed);
-      }
-      sync_failed_ = false;
-      const std::error_code refused =
-          file_calls::uninterrupted([&] { return give_name(folder, temporary.name(), path.filename()); });
-      temporary.remove();
-      if (refused == std::errc::no_such_file_or_directory && attempt < most_attempts) {
-        continue;  // another store took the temporary file for a leftover
-      }
-      if (refused == std::errc::file_exists) {
-        require_object(folder, path);
-      } else if (refused) {
-        file_errors::fail("give the temporary file the name of the object", path, refused);
-      }
-      sync_folder(folder, path);
-      return refused ? PutOutcome::was_there : PutOutcome::stored;
+  // Calls `take(folder, name, status)` for each name in the folders that may hold keys which begin with `prefix` and are not smaller
+  // than `behind`. A folder is empty or ends with a slash. Hidden ones are not entered.
+  template <class Take>
+  void for_each_folder(std::string_view prefix, std::string_view behind, Take&& take) {
+    const std::size_t slash = prefix.rfind('/');
+    const std::string folder(prefix.substr(0, slash == std::string_view::npos ? 0 : slash + 1));
+    if (folder.empty() || object_keys::wrong_with(folder.substr(0, folder.size() - 1)).empty()) {
+      gather(folder, prefix, behind, take);
     }
   }
 
-  // Throws unless what has the name of an object is one.
-  void require_object(FileHandle<F>& folder, const std::filesystem::path& path) {
-    const auto [status, error] = file_calls::retried([&] { return fs_.status(folder.get(), path.filename()); });
-    if (!error && status.directory) {
-      throw_persist_error(PersistErrorKind::invalid_config,
-                          "cannot store an object here: it is a folder that holds other objects; choose another key",
-                          {.path = path, .code = {}, .offset = {}});
-    }
+  template <class Take>
+  void gather(const std::string& folder, std::string_view prefix, std::string_view behind, Take& take) {
+    const auto may_hold_keys = [&](const std::string& name) {
+      const std::string below = folder + name + "/";
+      return name.front() != '.' && (below.starts_with(prefix) || prefix.starts_with(below)) &&
+             (below.compare(behind) > 0 || behind.starts_with(below));
+    };
+    const auto is_wanted = [&](const std::string& name) {
+      const std::string key = folder + name;
+      return name.starts_with(upload_prefix) || (key.starts_with(prefix) && key.compare(behind) > 0) ||
+             may_hold_keys(name);
+    };
+    files_.for_each_name(files_.root() / folder, is_wanted, [&](const std::string& name, const FileStatus& status) {
+      take(folder, name, status);
+      if (status.directory && may_hold_keys(name)) {
+        gather(folder + name + "/", prefix, behind, take);
+      }
+    });
   }
 
-  // Adds the keys below `folder`, which is empty or ends with a slash.
-  void gather(const std::string& folder, std::string_view prefix, std::string_view behind,
-              std::vector<std::string>& keys) {
-    const auto [handle, error] = file_calls::retried([&] { return fs_.open(root_ / folder, OpenMode::directory, 0); });
-    if (is_absent(error)) {
-      return;
-    }
-    if (error) {
-      file_errors::fail("open a folder of objects", root_ / folder, error);
-    }
-    FileHandle<F> opened(fs_, handle);
-    const auto [names, unread] = file_calls::retried([&] { return fs_.names(opened.get()); });
-    if (unread) {
-      file_errors::fail("list a folder of objects", root_ / folder, unread);
-    }
-    for (const std::filesystem::path& name : names) {
-      const std::string key = folder + name.native();
-      const std::string below = key + "/";
-      const bool may_be_key = key.starts_with(prefix) && key.compare(behind) > 0;
-      const bool may_hold_keys = (below.starts_with(prefix) || prefix.starts_with(below)) &&
-                                 (below.compare(behind) > 0 || behind.starts_with(below));
-      if (name.native().front() == '.' || (!may_be_key && !may_hold_keys)) {
-        continue;
-      }
-      const auto [status, gone] = file_calls::retried([&] { return fs_.status(opened.get(), name); });
-      if (gone && !is_absent(gone)) {
-        file_errors::fail("look at an object", root_ / key, gone);
-      }
-      if (!gone && status.regular && may_be_key) {
-        keys.push_back(key);
-      } else if (!gone && status.directory && may_hold_keys) {
-        gather(below, prefix, behind, keys);
-      }
-    }
-  }
-
-  F fs_;
-  std::filesystem::path root_;
-  bool sync_failed_ = false;  // also while a sync is under way: what throws in it leaves this set
-  std::set<std::filesystem::path> durable_folders_;
-  std::set<std::filesystem::path> cleaned_folders_;
+  ObjectFiles<F> files_;
 };
 
 /// An object store in a directory of the native file system.
 using DirectoryObjectStore = BasicDirectoryObjectStore<NativeFileSystem>;
 
-static_assert(ObjectStore<DirectoryObjectStore>);
+static_assert(ObjectStore<DirectoryObjectStore> && UploadsObjects<DirectoryObjectStore>);
 
 }  // namespace iqdb

@@ -12,6 +12,9 @@
 // - What a call told is durable. So `was_there` also promises that the object which is there stays.
 // - A listing has what was stored before it began. "Not there" of a read has no such promise: a server may say it of an object
 //   that is just being stored.
+//
+// A store may also take an object in parts. That is a concept of its own, which nothing but large snapshots asks for: a store that
+// somebody writes for one server stays a matter of seven calls, and snapshots are then put as a whole.
 #pragma once
 
 #include <concepts>
@@ -80,6 +83,61 @@ concept DeletesObjects = requires(S& store, std::string_view key) {
   // There is no object of this key when it returns, unless somebody stored one meanwhile; it is no error if there was none.
   // Throws PersistError io if that is not known: it may then still be deleted, later too.
   store.remove(key);
+};
+
+/// An upload of an object in parts, which was begun. Nobody sees anything of the object before it is completed.
+struct ObjectUpload {
+  std::string key;  ///< of the object
+  std::string id;   ///< the store's name for the upload, which no other one has; empty: in front of all of the key
+
+  friend bool operator==(const ObjectUpload&, const ObjectUpload&) = default;
+};
+
+/// A part that was put.
+struct UploadedPart {
+  std::uint32_t number = 0;  ///< from 1 on: where it stands in the object
+  std::string tag = {};      ///< the store's name for what was put
+
+  friend bool operator==(const UploadedPart&, const UploadedPart&) = default;
+};
+
+/// What parts a store takes.
+struct PartLimits {
+  std::uint64_t least_bytes = 1;  ///< of a part that is not the last one
+  std::uint64_t most_bytes = 0;   ///< of a part
+  std::uint32_t most_parts = 0;   ///< of an object; also the largest number
+};
+
+/// What became of an upload that was to be completed.
+enum class UploadOutcome : std::uint8_t {
+  completed,  ///< the object is there, whole and durable, in place of one that was there
+  absent,     ///< there is no such upload: it was completed or aborted before, whoever asked for that
+};
+
+/// Takes objects in parts. Each call throws PersistError io if it is not known what became of it, and may then be repeated. An upload
+/// that is neither completed nor aborted stays, and costs space.
+template <class S>
+concept UploadsObjects = requires(S& store, std::string_view key, const ObjectUpload& upload, std::uint32_t number,
+                                  std::span<const std::byte> bytes, std::span<const UploadedPart> parts,
+                                  std::string_view prefix, std::size_t most) {
+  // Asks nobody.
+  { store.part_limits() } -> std::same_as<PartLimits>;
+  // Begins an upload, and returns its id. If that is not known, one may be pending whose id nobody has: list_uploads() knows it.
+  { store.begin_upload(key) } -> std::same_as<std::string>;
+  // Stores a part, and returns its tag; or nothing if there is no such upload. Parts come in any order, and several at the same
+  // time. Of a part that is put twice the last one counts, and two tags of the same bytes need not be the same. A part that is put
+  // while its upload ends may be told to be stored, and is gone.
+  { store.put_part(upload, number, bytes) } -> std::same_as<std::optional<std::string>>;
+  // Makes one object of these parts, whose numbers ascend, at one moment. Throws PersistError invalid_config if a part is not there
+  // with this tag, or is too small. Where the answer to a first attempt was lost, `absent` may follow on what was completed: a read
+  // of the object, under a key that nobody else uses, then decides.
+  { store.complete_upload(upload, parts) } -> std::same_as<UploadOutcome>;
+  // There is no such upload when it returns. It is no error if there was none; an object that was made of it stays.
+  store.abort_upload(upload);
+  // The first uploads that are pending, at most `most` (at least 1), whose keys begin with `prefix`, and which stand behind `upload`:
+  // by the order of their keys, and of one key in an order of the store's. An empty answer means that there are no more; a short
+  // one means nothing. It has every upload whose id was told before the call and that was not ended before its end.
+  { store.list_uploads(prefix, upload, most) } -> std::same_as<std::vector<ObjectUpload>>;
 };
 
 /// A store of objects. A key is as require_object_key wants it. The calls of one object are made by one thread at a time; other

@@ -167,6 +167,11 @@ class PosixFileSystem {
     return answered(::mkdir(path.c_str(), static_cast<mode_t>(permissions)));
   }
 
+  /// Removes an empty directory from `directory`.
+  std::error_code remove_directory(Handle directory, const std::filesystem::path& name) const noexcept {
+    return answered(::unlinkat(directory, name.c_str(), AT_REMOVEDIR));
+  }
+
   /// Gives an open file a name in `directory`, which must be free there. Throws std::bad_alloc.
   std::error_code link_open(Handle file, Handle directory, const std::filesystem::path& name) const {
     return posix_duplicates::link_open(file, directory, name);

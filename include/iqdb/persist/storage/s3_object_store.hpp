@@ -24,6 +24,7 @@
 #include "iqdb/persist/storage/s3/marks.hpp"
 #include "iqdb/persist/storage/s3/reply.hpp"
 #include "iqdb/persist/storage/s3/signature.hpp"
+#include "iqdb/persist/storage/s3/uploads.hpp"
 #include "iqdb/persist/version.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
@@ -131,17 +132,14 @@ class S3ObjectStore {
   /// The first keys, at most `most` and at most 1,000, that begin with `prefix` and are larger than `behind`. Leaves out what is
   /// under no valid key. Throws as above.
   [[nodiscard]] std::vector<std::string> list(std::string_view prefix, std::string_view behind, std::size_t most) {
-    constexpr std::size_t most_at_once = 1000;  // that a store lists
-    constexpr std::size_t most_bytes = std::size_t{16}
-                                       << 20U;  // so many of the longest keys, encoded, and what is beside them
     const std::string& root = client_->config().prefix;
     const std::string full_prefix = root + std::string(prefix);
     std::string full_behind = behind.empty() ? std::string() : root + std::string(behind);
     for (;;) {
-      s3::Request request{.method = "GET", .path = client_->bucket_path(), .most_bytes = most_bytes};
+      s3::Request request{.method = "GET", .path = client_->bucket_path(), .most_bytes = most_bytes_of_listing};
       request.query = {{"encoding-type", "url"},
                        {"list-type", "2"},
-                       {"max-keys", std::to_string(std::min(most, most_at_once))},
+                       {"max-keys", std::to_string(std::min(most, most_listed))},
                        {"prefix", full_prefix}};
       if (!full_behind.empty()) {
         request.query.emplace_back("start-after", full_behind);
@@ -170,7 +168,99 @@ class S3ObjectStore {
     }));
   }
 
+  /// What S3 takes.
+  [[nodiscard]] PartLimits part_limits() const noexcept { return s3::part_limits; }
+
+  /// Begins an upload, and returns its id. Throws as above.
+  [[nodiscard]] std::string begin_upload(std::string_view key) {
+    s3::Request request{.method = "POST", .path = client_->path_of(key)};
+    request.query = {{"uploads", ""}};
+    request.headers = {{"content-type", "application/octet-stream"}};
+    return client_->ask("begin an upload of", key, request,
+                        [](const s3::Answer& answer) { return s3::upload_id_of(answer); });
+  }
+
+  /// Stores a part, and returns its ETag; nothing if there is no such upload. Throws as above.
+  [[nodiscard]] std::optional<std::string> put_part(const ObjectUpload& upload, std::uint32_t number,
+                                                    std::span<const std::byte> bytes) {
+    s3::Request request{.method = "PUT", .path = client_->path_of(upload.key)};
+    request.query = {{"partNumber", std::to_string(number)}, {"uploadId", upload.id}};
+    request.body = bytes;
+    return client_->ask("store a part of", upload.key, request, [](const s3::Answer& answer) -> Found<std::string> {
+      if (s3::is_stored(answer)) {
+        return Found<std::string>(answer.http.header("etag"));
+      }
+      return s3::has_no_upload(answer) ? Found<std::string>(std::in_place) : std::nullopt;
+    });
+  }
+
+  /// Makes the object of its parts. Throws as above; invalid_config also if a part is too small, or is not there with this tag.
+  [[nodiscard]] UploadOutcome complete_upload(const ObjectUpload& upload, std::span<const UploadedPart> parts) {
+    const std::string body = s3::completion_of(parts);
+    s3::Request request{.method = "POST", .path = client_->path_of(upload.key)};
+    request.query = {{"uploadId", upload.id}};
+    request.headers = {{"content-type", "application/xml"}};
+    request.body = std::as_bytes(std::span(body));
+    return client_->ask(
+        "complete the upload of", upload.key, request, [&](s3::Answer& answer) -> std::optional<UploadOutcome> {
+          if (const auto outcome = s3::completion_by(answer)) {
+            return outcome;
+          }
+          // Ceph answers so also where there is no such upload, each time. To be asked for the parts, it says it.
+          const bool is_telling = answer.code == "InternalError" && s3::has_no_upload(client_->send(parts_of(upload)));
+          return is_telling ? std::optional(UploadOutcome::absent) : std::nullopt;
+        });
+  }
+
+  /// Ends an upload. Does nothing if there is none. Throws as above.
+  void abort_upload(const ObjectUpload& upload) {
+    s3::Request request{.method = "DELETE", .path = client_->path_of(upload.key)};
+    request.query = {{"uploadId", upload.id}};
+    static_cast<void>(client_->ask("abort the upload of", upload.key, request, [](const s3::Answer& answer) {
+      return answer.http.status == 204 || s3::has_no_upload(answer) ? std::optional(true) : std::nullopt;
+    }));
+  }
+
+  /// The first pending uploads, at most `most` and at most 1,000, whose keys begin with `prefix`, and which stand behind `upload`.
+  /// Leaves out what is under no valid key. Throws as above.
+  [[nodiscard]] std::vector<ObjectUpload> list_uploads(std::string_view prefix, const ObjectUpload& upload,
+                                                       std::size_t most) {
+    const std::string& root = client_->config().prefix;
+    const std::string full_prefix = root + std::string(prefix);
+    ObjectUpload behind{.key = upload.key.empty() ? std::string() : root + upload.key, .id = upload.id};
+    for (;;) {
+      s3::Request request{.method = "GET", .path = client_->bucket_path(), .most_bytes = most_bytes_of_listing};
+      request.query = {{"uploads", ""},
+                       {"encoding-type", "url"},
+                       {"max-uploads", std::to_string(std::min(most, most_listed))},
+                       {"prefix", full_prefix}};
+      if (!behind.key.empty()) {
+        request.query.emplace_back("key-marker", behind.key);
+        if (!behind.id.empty()) {
+          request.query.emplace_back("upload-id-marker", behind.id);
+        }
+      }
+      s3::UploadPage page =
+          client_->ask("list the uploads of objects that begin with", prefix, request,
+                       [&](const s3::Answer& answer) { return s3::upload_page_of(answer, full_prefix, behind, most); });
+      std::vector<ObjectUpload> uploads;
+      for (const ObjectUpload& each : page.uploads) {
+        if (std::string key = each.key.substr(root.size()); object_keys::wrong_with(key).empty()) {
+          uploads.push_back({.key = std::move(key), .id = each.id});
+        }
+      }
+      if (!uploads.empty() || !page.is_cut) {
+        return uploads;
+      }
+      behind = std::move(page.uploads.back());
+    }
+  }
+
  private:
+  static constexpr std::size_t most_listed = 1000;  // that a store lists at once
+  // So many of the longest keys, encoded, and what is beside them.
+  static constexpr std::size_t most_bytes_of_listing = std::size_t{16} << 20U;
+
   // What a read found: an object, or that there is none; or nothing, for an answer that says neither.
   template <class T>
   using Found = std::optional<std::optional<T>>;
@@ -187,6 +277,11 @@ class S3ObjectStore {
             .body = bytes};
   }
 
+  [[nodiscard]] s3::Request parts_of(const ObjectUpload& upload) const {
+    return {
+        .method = "GET", .path = client_->path_of(upload.key), .query = {{"max-parts", "1"}, {"uploadId", upload.id}}};
+  }
+
   [[nodiscard]] s3::Request range_of(std::string_view key, std::uint64_t first, std::uint64_t last,
                                      std::size_t most_bytes) const {
     return {.method = "GET",
@@ -198,6 +293,6 @@ class S3ObjectStore {
   std::unique_ptr<s3::Client> client_;  // null once it was moved from
 };
 
-static_assert(ObjectStore<S3ObjectStore>);
+static_assert(ObjectStore<S3ObjectStore> && UploadsObjects<S3ObjectStore>);
 
 }  // namespace iqdb

@@ -72,11 +72,31 @@ class MortalObjectStore {
   void remove(std::string_view key) {
     alive([&] { store_.remove(key); });
   }
+  [[nodiscard]] PartLimits part_limits() const noexcept { return store_.part_limits(); }
+  [[nodiscard]] std::string begin_upload(std::string_view key) {
+    return alive([&] { return store_.begin_upload(key); });
+  }
+  [[nodiscard]] std::optional<std::string> put_part(const ObjectUpload& upload, std::uint32_t number,
+                                                    std::span<const std::byte> bytes) {
+    return alive([&] { return store_.put_part(upload, number, bytes); });
+  }
+  [[nodiscard]] UploadOutcome complete_upload(const ObjectUpload& upload, std::span<const UploadedPart> parts) {
+    return alive([&] { return store_.complete_upload(upload, parts); });
+  }
+  void abort_upload(const ObjectUpload& upload) {
+    alive([&] { store_.abort_upload(upload); });
+  }
+  [[nodiscard]] std::vector<ObjectUpload> list_uploads(std::string_view prefix, const ObjectUpload& upload,
+                                                       std::size_t most) {
+    return alive([&] { return store_.list_uploads(prefix, upload, most); });
+  }
 
  private:
   SimulatedObjectStore store_;
   std::shared_ptr<Shared> shared_;
 };
+
+static_assert(ObjectStore<MortalObjectStore> && UploadsObjects<MortalObjectStore>);
 
 }  // namespace testing
 }  // namespace iqdb

@@ -53,6 +53,8 @@ struct ObjectIndexEvents {
   std::uint64_t followed = 0;      ///< times that a follower caught up
   std::uint64_t died = 0;          ///< clients
   std::uint64_t closed = 0;        ///< indexes closed in order
+  std::uint64_t uploaded = 0;      ///< snapshots that were stored in parts
+  std::uint64_t given_up = 0;      ///< uploads that were aborted, by their writer or by a sweep
 
   friend bool operator==(const ObjectIndexEvents&, const ObjectIndexEvents&) = default;
 };
@@ -70,6 +72,9 @@ class ObjectIndexSchedule {
         empty_(&empty),
         events_(&events) {
     options_ = any_object_options(random_, turns_);
+    // Of some vectors each, so that snapshots have several, and any request may lie between two of them.
+    options_.part_bytes = smallest_part + random_.below(smallest_part);
+    options_.parts_in_flight = 0;
   }
 
   /// Runs it. Throws Violation, which names the seed.
@@ -82,6 +87,8 @@ class ObjectIndexSchedule {
       objects_.calm();
       look_at_the_end();
     });
+    events_->uploaded += objects_.completed_uploads();
+    events_->given_up += objects_.aborted_uploads();
   }
 
  private:
@@ -98,6 +105,7 @@ class ObjectIndexSchedule {
   using Fates = std::map<std::uint64_t, Fate>;
 
   static constexpr const char* name = "index";
+  static constexpr std::uint64_t smallest_part = 96;  // holds the header of a snapshot
 
   ObjectFaults any_faults() {
     if (random_.one_in(4)) {
@@ -339,6 +347,9 @@ class ObjectIndexSchedule {
       require_promises(database.index(), before);
       insert(database, 1, own);
       database.checkpoint();
+    }
+    if (objects_.pending_uploads() != 0) {
+      throw Violation("an upload that was given up is still pending, behind two checkpoints");
     }
   }
 

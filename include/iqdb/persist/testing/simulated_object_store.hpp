@@ -4,6 +4,9 @@
 // or later, past requests that were sent after it, and after the death of who sent it. For a moment after a put whose reply was
 // lost, a read may say that the object is not there, while a put if absent and a listing know it. Else reads and listings are
 // right when they answer at all. Everything follows from the seed.
+//
+// Uploads in parts are pending until they are completed or aborted, whoever began them, and also one whose id nobody was told. The
+// tag of a part follows from its bytes, and a completion must name it.
 #pragma once
 
 #include <algorithm>
@@ -19,6 +22,7 @@
 #include <utility>
 #include <vector>
 
+#include "iqdb/persist/bytes/checksum.hpp"
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/storage/object_key.hpp"
 #include "iqdb/persist/storage/object_store.hpp"
@@ -46,10 +50,16 @@ class SimulatedObjects {
   /// What is there now.
   [[nodiscard]] const std::map<std::string, ObjectBytes, std::less<>>& objects() const noexcept { return objects_; }
 
+  /// How many uploads are pending now, and how many were ever completed and aborted.
+  [[nodiscard]] std::size_t pending_uploads() const noexcept { return uploads_.size(); }
+  [[nodiscard]] std::uint64_t completed_uploads() const noexcept { return completed_; }
+  [[nodiscard]] std::uint64_t aborted_uploads() const noexcept { return aborted_; }
+
   /// From now on nothing goes wrong.
-  void calm() noexcept {
-    faults_ = {.reply_lost = 0, .request_lost = 0, .delayed = 0, .repeated = 0, .client_dies = 0};
-  }
+  void calm() noexcept { meet({.reply_lost = 0, .request_lost = 0, .delayed = 0, .repeated = 0, .client_dies = 0}); }
+
+  /// From now on requests go wrong as often as that.
+  void meet(const ObjectFaults& faults) noexcept { faults_ = faults; }
 
   /// Each request that is still under way is carried out or lost, in any order.
   void settle() {
@@ -66,10 +76,41 @@ class SimulatedObjects {
   enum class Fate : std::uint8_t { done, reply_lost, request_lost, delayed, repeated, repeated_later };
   using Request = std::function<void()>;
 
+  struct Upload {
+    std::string key;
+    std::map<std::uint32_t, ObjectBytes> parts = {};
+  };
+
   struct Late {
     Request request;
     std::uint64_t not_before;
   };
+
+  static std::string tag_of(const ObjectBytes& part) {
+    return std::to_string(part.size()) + "-" + std::to_string(Crc32(part).value());
+  }
+
+  // What becomes of an upload that is to be completed; nothing if a part is not there with this tag.
+  std::optional<UploadOutcome> complete(const ObjectUpload& upload, const std::vector<UploadedPart>& parts) {
+    const auto found = uploads_.find(upload.id);
+    if (found == uploads_.end() || found->second.key != upload.key) {
+      return UploadOutcome::absent;
+    }
+    ObjectBytes object;
+    std::uint32_t last = 0;
+    for (const UploadedPart& part : parts) {
+      const auto stored = found->second.parts.find(part.number);
+      if (stored == found->second.parts.end() || tag_of(stored->second) != part.tag || part.number <= last) {
+        return std::nullopt;
+      }
+      last = part.number;
+      object.insert(object.end(), stored->second.begin(), stored->second.end());
+    }
+    objects_.insert_or_assign(upload.key, std::move(object));
+    uploads_.erase(found);
+    ++completed_;
+    return UploadOutcome::completed;
+  }
 
   bool happens(std::uint64_t once_in) { return once_in != 0 && random_.one_in(once_in); }
 
@@ -145,6 +186,10 @@ class SimulatedObjects {
   ObjectFaults faults_;
   std::map<std::string, std::uint64_t, std::less<>> hidden_;  // until which request
   std::map<std::string, ObjectBytes, std::less<>> objects_;
+  std::map<std::string, Upload> uploads_;  // by their ids
+  std::uint64_t last_upload_ = 0;
+  std::uint64_t completed_ = 0;
+  std::uint64_t aborted_ = 0;
   std::vector<Late> late_;
   std::uint64_t requests_ = 0;
 };
@@ -181,6 +226,85 @@ class SimulatedObjectStore {
   void remove(std::string_view key) {
     begin(key);
     change("delete", [&all = objects_->objects_, key = std::string(key)] { all.erase(key); });
+  }
+
+  [[nodiscard]] PartLimits part_limits() const noexcept {
+    constexpr std::uint64_t most_bytes = std::uint64_t{1} << 30U;
+    return {.least_bytes = 1, .most_bytes = most_bytes, .most_parts = 10000};
+  }
+
+  [[nodiscard]] std::string begin_upload(std::string_view key) {
+    begin(key);
+    const auto id = std::make_shared<std::string>();
+    change("begin of an upload", [&shared = *objects_, id, key = std::string(key)] {
+      *id = std::to_string(++shared.last_upload_);
+      shared.uploads_[*id].key = key;
+    });
+    return *id;
+  }
+
+  [[nodiscard]] std::optional<std::string> put_part(const ObjectUpload& upload, std::uint32_t number,
+                                                    std::span<const std::byte> bytes) {
+    begin(upload.key);
+    const auto tag = std::make_shared<std::optional<std::string>>();
+    change("put of a part",
+           [&all = objects_->uploads_, tag, upload, number, part = ObjectBytes(bytes.begin(), bytes.end())] {
+             const auto found = all.find(upload.id);
+             const bool is_there = found != all.end() && found->second.key == upload.key;
+             *tag = is_there ? std::optional(SimulatedObjects::tag_of(part)) : std::nullopt;
+             if (is_there) {
+               found->second.parts[number] = part;
+             }
+           });
+    return *tag;
+  }
+
+  [[nodiscard]] UploadOutcome complete_upload(const ObjectUpload& upload, std::span<const UploadedPart> parts) {
+    begin(upload.key);
+    const auto outcome = std::make_shared<std::optional<UploadOutcome>>();
+    const bool is_answered =
+        objects_->change([&shared = *objects_, outcome, upload, all = std::vector(parts.begin(), parts.end())] {
+          *outcome = shared.complete(upload, all);
+        });
+    if (!is_answered) {
+      objects_->hide(upload.key);
+      fail("completion of an upload");
+    }
+    if (!*outcome) {
+      throw_persist_error(PersistErrorKind::invalid_config,
+                          "the simulated store cannot complete an upload: a part is not there as it was put");
+    }
+    return **outcome;
+  }
+
+  void abort_upload(const ObjectUpload& upload) {
+    begin(upload.key);
+    change("abort of an upload", [&shared = *objects_, upload] {
+      const auto found = shared.uploads_.find(upload.id);
+      if (found != shared.uploads_.end() && found->second.key == upload.key) {
+        shared.uploads_.erase(found);
+        ++shared.aborted_;
+      }
+    });
+  }
+
+  [[nodiscard]] std::vector<ObjectUpload> list_uploads(std::string_view prefix, const ObjectUpload& upload,
+                                                       std::size_t most) {
+    before_request_();
+    objects_->let_late_arrive();
+    require_answer("list");
+    const auto place = [](const ObjectUpload& of) { return std::pair(of.key, of.id); };
+    std::vector<ObjectUpload> found;
+    for (const auto& [id, pending] : objects_->uploads_) {
+      const ObjectUpload each{.key = pending.key, .id = id};
+      const bool is_behind = upload.id.empty() ? each.key > upload.key : place(each) > place(upload);
+      if (each.key.starts_with(prefix) && is_behind) {
+        found.push_back(each);
+      }
+    }
+    std::ranges::sort(found, {}, place);
+    found.resize(std::min(found.size(), most));
+    return found;
   }
 
   [[nodiscard]] std::optional<ObjectBytes> get(std::string_view key) {
@@ -246,7 +370,7 @@ class SimulatedObjectStore {
   std::function<void()> before_request_;
 };
 
-static_assert(ObjectStore<SimulatedObjectStore>);
+static_assert(ObjectStore<SimulatedObjectStore> && UploadsObjects<SimulatedObjectStore>);
 
 }  // namespace testing
 }  // namespace iqdb

@@ -1,7 +1,7 @@
 // A log on an object store as one readable thing: the bytes of a log file that continues the snapshot of the last checkpoint.
 //
 // Invariant: the image holds the mutations that the snapshot lacks, each once and in order, and what settles them. So whoever
-// reads a log file reads it, and nothing of it is torn.
+// reads a log file reads it, and nothing of it is torn. The log is in memory once: the bodies of its frames are those of its objects.
 #pragma once
 
 #include <algorithm>
@@ -28,26 +28,62 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// Bytes in memory that are read like a file. Any number of threads may read it. Copies share the bytes.
-class BytesAsFile {
+/// The bytes of a log file, of which those of the frames' bodies stay where they were read. Any number of threads may read it. Copies
+/// share the bytes.
+class ObjectLogImage {
  public:
-  explicit BytesAsFile(ObjectBytes bytes) : bytes_(std::make_shared<const ObjectBytes>(std::move(bytes))) {}
+  /// The log of `run`, so far without anything in it.
+  explicit ObjectLogImage(ObjectRun run) : shared_(std::make_shared<Shared>()) { shared_->run = std::move(run); }
 
-  [[nodiscard]] std::uint64_t size() const noexcept { return bytes_->size(); }
+  /// What it is made of.
+  [[nodiscard]] const ObjectRun& run() const noexcept { return shared_->run; }
 
-  /// All of them.
-  [[nodiscard]] std::span<const std::byte> all() const noexcept { return *bytes_; }
+  [[nodiscard]] std::uint64_t size() const noexcept { return shared_->size; }
 
-  /// Reads at `offset` into the beginning of `into`. Returns how many bytes.
+  /// Appends bytes: those of `own`, then `rest`, which must stay as long as what it is made of. Not beside other calls.
+  void append(std::span<const std::byte> own, std::span<const std::byte> rest) {
+    shared_->pieces.push_back({.begin = shared_->size, .own = shared_->own.size(), .rest = rest});
+    shared_->own.insert(shared_->own.end(), own.begin(), own.end());
+    shared_->size += own.size() + rest.size();
+  }
+
+  /// Reads at `offset` into the beginning of `into`. Returns how many bytes, at least 1 before the end.
   std::size_t read_at(std::uint64_t offset, std::span<std::byte> into) const noexcept {
-    const std::size_t begin = static_cast<std::size_t>(std::min<std::uint64_t>(offset, bytes_->size()));
-    const auto found = std::span(*bytes_).subspan(begin, std::min(into.size(), bytes_->size() - begin));
-    std::ranges::copy(found, into.begin());
-    return found.size();
+    if (offset >= shared_->size) {
+      return 0;
+    }
+    auto at = std::ranges::upper_bound(shared_->pieces, offset, {}, &Piece::begin) - 1;
+    std::size_t read = 0;
+    const auto take = [&](std::span<const std::byte> bytes, std::uint64_t begin) {
+      const auto skipped = static_cast<std::size_t>(std::min<std::uint64_t>(offset + read - begin, bytes.size()));
+      const auto found = bytes.subspan(skipped, std::min(bytes.size() - skipped, into.size() - read));
+      std::ranges::copy(found, into.begin() + static_cast<std::ptrdiff_t>(read));
+      read += found.size();
+    };
+    for (; at != shared_->pieces.end() && read < into.size(); ++at) {
+      const std::size_t own_end = at + 1 == shared_->pieces.end() ? shared_->own.size() : (at + 1)->own;
+      const auto own = std::span(shared_->own).subspan(at->own, own_end - at->own);
+      take(own, at->begin);
+      take(at->rest, at->begin + own.size());
+    }
+    return read;
   }
 
  private:
-  std::shared_ptr<const ObjectBytes> bytes_;
+  struct Piece {
+    std::uint64_t begin;              // in the file
+    std::size_t own;                  // where its own bytes begin; they end where those of the next piece begin
+    std::span<const std::byte> rest;  // behind them
+  };
+
+  struct Shared {
+    ObjectRun run;
+    ObjectBytes own = {};
+    std::vector<Piece> pieces = {};
+    std::uint64_t size = 0;
+  };
+
+  std::shared_ptr<Shared> shared_;
 };
 
 namespace object_log_images {
@@ -63,23 +99,22 @@ namespace object_log_images {
 
 /// The log that `run` is, with the identity `log_id`. Nothing if there is neither a snapshot nor a mutation. `name` is the name of
 /// the index, for errors. Throws PersistError log_corrupted if a snapshot ends within a frame; std::bad_alloc.
-[[nodiscard]] inline std::optional<BytesAsFile> image_of_object_log(const ObjectRun& run, std::string_view name,
-                                                                    std::uint64_t log_id) {
-  if (!run.checkpoint && run.next_lsn() == 1) {
+[[nodiscard]] inline std::optional<ObjectLogImage> image_of_object_log(ObjectRun all, std::string_view name,
+                                                                       std::uint64_t log_id) {
+  if (!all.checkpoint && all.next_lsn() == 1) {
     return std::nullopt;
   }
+  ObjectLogImage image(std::move(all));
+  const ObjectRun& run = image.run();
   const std::uint64_t covered = run.snapshot_lsn();
   const Fingerprint base = run.checkpoint ? run.objects[*run.checkpoint].snapshot.fingerprint : Fingerprint();
-  ObjectBytes image = bytes_of([&](Writer& writer) {
-    write_log_header(
-        writer,
-        {.log_id = log_id, .base_lsn = covered, .base = base, .history_id = run.objects.back().header.history_id});
-  });
-  FrameEncoder encoder;
-  const auto append = [&](std::span<const std::byte> body, std::uint64_t lsn) {
-    encoder.begin().write(body);
-    log_objects::append(image, encoder.finish(log_id, lsn, image.size()));
-  };
+  image.append(
+      bytes_of([&](Writer& writer) {
+        write_log_header(
+            writer,
+            {.log_id = log_id, .base_lsn = covered, .base = base, .history_id = run.objects.back().header.history_id});
+      }),
+      {});
   bool holds_mutations = false;
   for (const LogObject& object : run.objects) {
     if (object.header.kind != LogObjectKind::frames) {
@@ -99,15 +134,22 @@ namespace object_log_images {
                                  ? frame.lsn > covered
                                  : holds_mutations || static_cast<FrameOp>(body.front()) == FrameOp::time;
       if (is_needed) {
-        append(body, std::max(frame.lsn, covered + 1));
+        FrameHeader header{.body_bytes = static_cast<std::uint32_t>(body.size()),
+                           .crc32 = 0,
+                           .lsn = std::max(frame.lsn, covered + 1),
+                           .durable = image.size()};
+        header.crc32 = frame_checksum(log_id, header, body);
+        image.append(encoded(header), body);
         holds_mutations = holds_mutations || frame.mutations > 0;
       }
     }
   }
   if (holds_mutations && object_log_images::is_settled(run)) {
-    append(bytes_of([](Writer& writer) { write_close(writer); }), run.next_lsn());
+    FrameEncoder encoder;
+    write_close(encoder.begin());
+    image.append(encoder.finish(log_id, run.next_lsn(), image.size()), {});
   }
-  return BytesAsFile(std::move(image));
+  return image;
 }
 
 }  // namespace iqdb

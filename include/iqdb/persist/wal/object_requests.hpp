@@ -61,6 +61,13 @@ struct ObjectLogOptions {
   unsigned most_beginnings = 100;
   /// How many keys are asked for at once. At least 1.
   std::size_t listed_at_once = 1000;
+  /// How many bytes a part of a snapshot has, where the store has uploads in parts; more where the store takes none so small, and
+  /// behind half of the parts that it takes. What is no larger is one put. While a snapshot is written, six times as much is in
+  /// memory. It must hold the header of a snapshot.
+  std::uint64_t part_bytes = std::uint64_t{8} << 20U;
+  /// How many parts of a snapshot are sent at the same time, each by a thread and by a copy of the store. 0: one, by the thread that
+  /// writes the snapshot.
+  unsigned parts_in_flight = 4;
   /// Waits between two attempts; its argument is how many have failed, from 1 on.
   std::function<void(unsigned failures)> pause = pause_longer_each_time;
   /// Returns a number that it never returned before, in any process.
@@ -73,7 +80,7 @@ enum class ObjectOwner : std::uint8_t {
   other,  ///< another's object is there, and nothing was stored
 };
 
-/// Makes a request that changes nothing, and makes it again if it has no answer. Throws PersistError io if there is none after
+/// Makes a request that may be repeated, and makes it again if it has no answer. Throws PersistError io if there is none after
 /// options.most_attempts, and what else the request throws.
 template <class Ask>
 [[nodiscard]] auto asked_again(const ObjectLogOptions& options, Ask&& ask) {

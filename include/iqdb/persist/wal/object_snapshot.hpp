@@ -48,7 +48,7 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 }
 
 /// A snapshot that is read from a store. Several threads may read it at the same time, each through a copy of the store, of which
-/// there are as many as there were readers at once.
+/// there are as many as there were readers at once. Each reader holds at most 4 MiB of it beside what it reads into.
 template <ObjectStore S>
 class ObjectSnapshot {
  public:
@@ -61,8 +61,10 @@ class ObjectSnapshot {
   /// Reads at `offset` into the beginning of `into`. Returns how many bytes, at least 1 before the end. Throws PersistError
   /// log_mismatch if it is not there; io.
   std::size_t read_at(std::uint64_t offset, std::span<std::byte> into) {
-    const auto wanted =
-        static_cast<std::size_t>(std::min<std::uint64_t>(into.size(), bytes_ - std::min(bytes_, offset)));
+    // A store returns what it has read in memory of its own.
+    constexpr std::uint64_t most_at_once = std::uint64_t{4} << 20U;
+    const auto wanted = static_cast<std::size_t>(
+        std::min({std::uint64_t{into.size()}, bytes_ - std::min(bytes_, offset), most_at_once}));
     if (wanted == 0) {
       return 0;
     }

@@ -22,9 +22,9 @@
 #include <variant>
 #include <vector>
 
+#include "iqdb/persist/bytes/stream.hpp"
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/process_mark.hpp"
-#include "iqdb/persist/snapshot/snapshot_file.hpp"
 #include "iqdb/persist/snapshot/snapshot_format.hpp"
 #include "iqdb/persist/storage/object_key.hpp"
 #include "iqdb/persist/storage/object_store.hpp"
@@ -40,6 +40,7 @@
 #include "iqdb/persist/wal/object_run.hpp"
 #include "iqdb/persist/wal/object_snapshot.hpp"
 #include "iqdb/persist/wal/object_sweep.hpp"
+#include "iqdb/persist/wal/streamed_object.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
@@ -52,7 +53,8 @@ struct EndOfObjectLog {
 };
 
 /// A Storage on an object store. The store is copied for each thread that uses it: copies work on the same objects. A snapshot is
-/// in memory as a whole while it is written, and so is the log while it is read.
+/// written in parts, of which a few are in memory; as a whole if the store has no uploads in parts. The log is in memory while it is
+/// read.
 template <ObjectStore Store>
   requires std::copy_constructible<Store>
 class ObjectStorage {
@@ -60,7 +62,7 @@ class ObjectStorage {
   /// A snapshot or a log that is read.
   class File {
    public:
-    File(BytesAsFile log, EndOfObjectLog end) : file_(std::move(log)), end_(std::move(end)) {}
+    File(ObjectLogImage log, EndOfObjectLog end) : file_(std::move(log)), end_(std::move(end)) {}
     explicit File(ObjectSnapshot<Store> snapshot) : file_(std::move(snapshot)) {}
 
     [[nodiscard]] std::uint64_t size() const {
@@ -76,7 +78,7 @@ class ObjectStorage {
     [[nodiscard]] const EndOfObjectLog& end_of_log() const noexcept { return end_; }
 
    private:
-    std::variant<BytesAsFile, ObjectSnapshot<Store>> file_;
+    std::variant<ObjectLogImage, ObjectSnapshot<Store>> file_;
     EndOfObjectLog end_ = {};
   };
 
@@ -123,12 +125,14 @@ class ObjectStorage {
     Replacement(const Store& store, std::shared_ptr<HeldObjectLog<Store>> held)
         : store_(std::make_unique<Store>(store)),
           held_(std::move(held)),
-          key_(object_snapshot_key(held_->name(), held_->fence(), held_->options().nonce())) {}
+          key_(object_snapshot_key(held_->name(), held_->fence(), held_->options().nonce())),
+          object_(std::make_unique<StreamedObject<Store>>(store, key_, held_->options())) {}
     Replacement(Replacement&&) noexcept = default;
     Replacement& operator=(Replacement&&) = delete;
     Replacement(const Replacement&) = delete;
     Replacement& operator=(const Replacement&) = delete;
     ~Replacement() {
+      object_.reset();  // what is on its way must not come behind the removal
       if (held_ && !held_->inherited() && is_stored_) {
         try {
           store_->remove(key_);
@@ -138,17 +142,17 @@ class ObjectStorage {
       }
     }
 
-    void append(std::span<const std::byte> bytes) { bytes_.insert(bytes_.end(), bytes.begin(), bytes.end()); }
-    void overwrite(std::uint64_t offset, std::span<const std::byte> bytes) {
-      std::ranges::copy(bytes, bytes_.begin() + static_cast<std::ptrdiff_t>(offset));
-    }
+    /// Throw as those of StreamedObject.
+    void append(std::span<const std::byte> bytes) { object_->append(bytes); }
+    void overwrite(std::uint64_t offset, std::span<const std::byte> bytes) { object_->overwrite(offset, bytes); }
 
-    /// Stores the object. Throws PersistError io, and what the store throws.
+    /// Stores the object. Throws as append().
     void sync() {
-      BytesAsFile file(std::move(bytes_));
-      fingerprint_ = fingerprint(snapshot::read_header_of(file), file.size());
+      Reader header(object_->beginning());
+      fingerprint_ = fingerprint(read_header(header), object_->size());
       is_stored_ = true;  // or may be, as soon as the store is asked
-      asked_again(held_->options(), [&] { store_->put(key_, file.all()); });
+      object_->finish();
+      object_.reset();
     }
 
     /// Publishes it. Throws PersistError fenced, poisoned, io.
@@ -180,7 +184,7 @@ class ObjectStorage {
     std::unique_ptr<Store> store_;
     std::shared_ptr<HeldObjectLog<Store>> held_;  // null once it was moved from
     std::string key_;
-    ObjectBytes bytes_;
+    std::unique_ptr<StreamedObject<Store>> object_;  // null once it is stored
     Fingerprint fingerprint_ = {};
     bool is_stored_ = false;  // and is to be removed at the end
     bool in_doubt_ = false;
@@ -237,7 +241,7 @@ class ObjectStorage {
     const std::string name = index_of(path);
     ObjectRun run = read_object_run(*store_, name, options_);
     if (is_log(path.generic_string())) {
-      return log_of(run, name);
+      return log_of(std::move(run), name);
     }
     return run.checkpoint ? std::optional(snapshot_of(run.objects[*run.checkpoint].snapshot)) : std::nullopt;
   }
@@ -294,6 +298,9 @@ class ObjectStorage {
     const std::string& name = lock.held_->name();
     const ObjectSweep swept = sweep_object_log(store, name, options_);
     sweep_object_snapshots(store, name, lock.held_->fence(), swept, options_);
+    if constexpr (UploadsObjects<Store>) {
+      sweep_object_uploads(store, name, lock.held_->fence(), swept, options_);
+    }
   }
 
   /// An object of the log of the index `name`, for who follows it; nothing if it is not there yet, or not any more. Throws
@@ -336,15 +343,17 @@ class ObjectStorage {
     }
   }
 
-  [[nodiscard]] std::optional<File> log_of(const ObjectRun& run, const std::string& name) const {
-    auto image = image_of_object_log(run, name, new_log_id());
+  [[nodiscard]] std::optional<File> log_of(ObjectRun all, const std::string& name) const {
+    auto image = image_of_object_log(std::move(all), name, new_log_id());
     if (!image) {
       return std::nullopt;
     }
-    return File(std::move(*image), {.name = name,
-                                    .next_number = run.next_number(),
-                                    .history_id = run.objects.back().header.history_id,
-                                    .is_fence = run.objects.back().header.kind == LogObjectKind::fence});
+    const ObjectRun& run = image->run();
+    EndOfObjectLog end{.name = name,
+                       .next_number = run.next_number(),
+                       .history_id = run.objects.back().header.history_id,
+                       .is_fence = run.objects.back().header.kind == LogObjectKind::fence};
+    return File(*std::move(image), std::move(end));
   }
 
   [[nodiscard]] File snapshot_of(const PublishedSnapshot& published) const {

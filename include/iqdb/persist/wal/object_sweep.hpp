@@ -1,4 +1,4 @@
-// Sweeping: deletes the objects of a log that no load needs any more.
+// Sweeping: deletes the objects of a log that no load needs any more, snapshots likewise, and ends uploads that were given up.
 //
 // Invariants: a fence is never deleted. An object is deleted only if it stands in front of a checkpoint C, and the log has a
 // later checkpoint whose snapshot holds every mutation in front of C. So whoever reads from the last key back stops at C at the
@@ -103,6 +103,36 @@ std::uint64_t sweep_object_snapshots(S& store, std::string_view name, std::uint6
     }
   });
   return removed;
+}
+
+/// Aborts the uploads of snapshots of the index `name` that were given up: all but those of a snapshot in `sweep`, of writers whose
+/// fence is not over `fence`, by the rule of sweep_object_snapshots(). A writer that sleeps meanwhile finds, when it wakes, that its
+/// upload has ended, and publishes nothing. Returns how many. Throws PersistError io, and what the store throws.
+template <UploadsObjects S>
+std::uint64_t sweep_object_uploads(S& store, std::string_view name, std::uint64_t fence, const ObjectSweep& sweep,
+                                   const ObjectLogOptions& options) {
+  std::uint64_t aborted = 0;
+  if (!sweep.saw_all) {
+    return aborted;
+  }
+  ObjectUpload behind;
+  for (;;) {
+    const auto uploads = asked_again(
+        options, [&] { return store.list_uploads(object_snapshot_prefix(name), behind, options.listed_at_once); });
+    if (uploads.empty()) {
+      return aborted;
+    }
+    for (const ObjectUpload& upload : uploads) {
+      const auto made_by = fence_of_object_snapshot(name, upload.key);
+      // A store may list an upload that is completed, and take what it consists of away with it.
+      const bool is_needed = std::ranges::find(sweep.kept_snapshots, upload.key) != sweep.kept_snapshots.end();
+      if (made_by && *made_by <= fence && !is_needed) {
+        store.abort_upload(upload);
+        ++aborted;
+      }
+    }
+    behind = uploads.back();
+  }
 }
 
 }  // namespace iqdb

@@ -28,11 +28,11 @@ namespace s3 {
 
 /// A request of a bucket, before it is signed.
 struct Request {
-  std::string method;                               ///< GET, HEAD, PUT or DELETE
+  std::string method;                               ///< GET, HEAD, PUT, POST or DELETE
   std::string path;                                 ///< percent-encoded; of Client::path_of or bucket_path()
   Fields query = {};                                ///< not encoded
   Fields headers = {};                              ///< names in lower case
-  std::span<const std::byte> body = {};             ///< of a PUT
+  std::span<const std::byte> body = {};             ///< of a PUT or a POST
   std::size_t most_bytes = std::size_t{64} << 10U;  ///< that the body of a successful answer may have
 };
 

@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -23,6 +24,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "iqdb/persist/error.hpp"
@@ -37,10 +39,10 @@ namespace s3 {
 
 /// A request, signed.
 struct HttpRequest {
-  std::string method;                    ///< GET, HEAD, PUT or DELETE
+  std::string method;                    ///< GET, HEAD, PUT, POST or DELETE
   std::string url;                       ///< with the query
   Fields headers = {};                   ///< as they are sent
-  std::span<const std::byte> body = {};  ///< of a PUT
+  std::span<const std::byte> body = {};  ///< of a PUT or a POST
   std::size_t most_bytes = 0;            ///< that the body of a successful answer may have
 };
 
@@ -125,8 +127,20 @@ struct ReplyUnderWay {
       is_too_large = is_success;
       return false;
     }
+    if (reply.body.empty()) {
+      reply.body.reserve(std::min(announced_bytes(), most));
+    }
     reply.body.insert(reply.body.end(), bytes.begin(), bytes.end());
     return true;
+  }
+
+  // What the server says that the body has; 0 if it says nothing, or more than is taken on its word.
+  [[nodiscard]] std::size_t announced_bytes() const {
+    constexpr std::size_t most_believed = std::size_t{16} << 20U;
+    const std::string text = reply.header("content-length").value_or("");
+    std::size_t bytes = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), bytes);
+    return error == std::errc() && end == text.data() + text.size() && bytes <= most_believed ? bytes : 0;
   }
 
   // Whether what came is a whole answer to this method.
@@ -225,7 +239,7 @@ class Connection {
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, &under_way);
     if (request.method == "HEAD") {
       curl_easy_setopt(curl, CURLOPT_NOBODY, 1L);
-    } else if (request.method == "PUT") {
+    } else if (request.method == "PUT" || request.method == "POST") {
       // As a POST under another name: what libcurl calls an upload asks for 100 Continue.
       curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request.body.size()));
       curl_easy_setopt(curl, CURLOPT_POSTFIELDS,

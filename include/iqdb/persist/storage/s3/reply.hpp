@@ -112,6 +112,9 @@ namespace detail {
       {"TemporaryRedirect", "the bucket is in another region, or new; see S3Config::endpoint and region, or wait"},
       {"IllegalLocationConstraintException", "the bucket is in another region; see S3Config::endpoint and region"},
       {"NotImplemented", "the store does not know this request; use one that does"},
+      {"EntityTooSmall", "a part that is not the last one is too small for this store; use larger parts"},
+      {"InvalidPart",
+       "a part is not there as it was put; some stores want all parts but the last one of one size: use larger parts"},
       {"InvalidObjectState", "the object is archived; restore it, and exempt it from the rules that archive"},
   });
   const auto* const found =
