@@ -24,10 +24,10 @@
 // once, and loses nothing that was acknowledged. server_load is a client that shows this. There is no authentication:
 // every user of this machine may connect, and nobody else.
 //
-// With --follow the server shows what another one writes into the same index, a moment later, and stores nothing. When that one has
-// died, POST /promote. On an object store it need not be dead: from then on it acknowledges nothing. A server that was killed is
-// started again with --take-over there. The endpoint and the region of S3 are also those of AWS_ENDPOINT_URL and AWS_REGION, and the
-// keys those of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; docs/object-store.md says more.
+// With --follow the server shows what another one writes into the same index, a moment later, and stores nothing. When that one
+// has died, POST /promote. On an object store it need not be dead: from then on it acknowledges nothing. A server that was
+// killed is started again with --take-over there. The endpoint and the region of S3 are also those of AWS_ENDPOINT_URL and
+// AWS_REGION, and the keys those of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; docs/object-store.md says more.
 #include <iqdb/index/flat.hpp>
 #include <iqdb/persist/follower.hpp>
 #include <iqdb/persist/object_storage.hpp>
