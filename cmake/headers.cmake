@@ -78,6 +78,7 @@ set(iqdb_persist_headers
     iqdb/persist/storage/temporary_file.hpp
     iqdb/persist/storage/file_storage.hpp
     iqdb/persist/storage/object_key.hpp
+    iqdb/persist/storage/object_address.hpp
     iqdb/persist/storage/object_store.hpp
     iqdb/persist/storage/object_files.hpp
     iqdb/persist/storage/directory_object_store.hpp
@@ -86,6 +87,7 @@ set(iqdb_persist_headers
     iqdb/persist/storage/s3/xml.hpp
     iqdb/persist/storage/s3/credentials.hpp
     iqdb/persist/storage/s3/config.hpp
+    iqdb/persist/storage/s3/environment.hpp
     iqdb/persist/storage/s3/signature.hpp
     iqdb/persist/storage/s3/connection.hpp
     iqdb/persist/storage/s3/reply.hpp

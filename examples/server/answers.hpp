@@ -15,6 +15,7 @@
 #include <variant>
 
 #include "requests.hpp"
+#include "service.hpp"
 
 namespace server {
 
@@ -74,13 +75,14 @@ inline int status_of(iqdb::IndexErrorKind kind) {
   }
 }
 
-// 503 for what may be different when the disk has space again, or when the server was started again.
+// 503 for what may be different when the disk has space again, when the server was started again, or at another server.
 inline int status_of(iqdb::PersistErrorKind kind) {
   switch (kind) {
     case iqdb::PersistErrorKind::record_too_large:
       return 413;
     case iqdb::PersistErrorKind::io:
     case iqdb::PersistErrorKind::poisoned:
+    case iqdb::PersistErrorKind::fenced:
       return 503;
     default:
       return 500;
@@ -92,6 +94,8 @@ inline void answer_with_current_exception(httplib::Response& response) {
     throw;
   } catch (const BadRequest& error) {
     answer_with_error(response, error.status(), "bad_request", error.what());
+  } catch (const OnlyFollows& error) {
+    answer_with_error(response, 503, "only_follows", error.what());
   } catch (const json::exception& error) {
     answer_with_error(response, 400, "bad_json", error.what());
   } catch (const iqdb::IndexError& error) {

@@ -1,4 +1,4 @@
-// The command line of a program: words, and options with a value.
+// The command line of a program: words, options with a value, and flags without one.
 #pragma once
 
 #include <algorithm>
@@ -21,12 +21,15 @@ class UsageError : public std::runtime_error {
 
 class Arguments {
  public:
-  // `options` are known, and a value follows each of them. Throws UsageError.
-  Arguments(int argc, char** argv, std::initializer_list<std::string_view> options) {
+  // `options` are known, and a value follows each of them; `flags` are known, too. Throws UsageError.
+  Arguments(int argc, char** argv, std::initializer_list<std::string_view> options,
+            std::initializer_list<std::string_view> flags = {}) {
     for (int i = 1; i < argc; ++i) {
       const std::string argument = argv[i];
       if (!argument.starts_with("--")) {
         words_.push_back(argument);
+      } else if (std::find(flags.begin(), flags.end(), argument) != flags.end()) {
+        options_[argument] = {};
       } else if (std::find(options.begin(), options.end(), argument) == options.end()) {
         throw UsageError("there is no option " + argument);
       } else if (i + 1 == argc) {
@@ -38,6 +41,9 @@ class Arguments {
   }
 
   [[nodiscard]] const std::vector<std::string>& words() const noexcept { return words_; }
+
+  // Whether a flag or an option was given.
+  [[nodiscard]] bool has(const std::string& option) const { return options_.contains(option); }
 
   [[nodiscard]] std::string text(const std::string& option, const std::string& otherwise) const {
     const auto found = options_.find(option);

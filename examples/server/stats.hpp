@@ -2,6 +2,7 @@
 #pragma once
 
 #include <iqdb/index/flat.hpp>
+#include <iqdb/persist/follower.hpp>
 #include <iqdb/persist/shared_index.hpp>
 #include <iqdb/persist/stats.hpp>
 
@@ -10,13 +11,13 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <ostream>
 #include <sstream>
 #include <string>
 #include <vector>
 
 namespace server {
 
-using Database = iqdb::SharedIndex<iqdb::FlatIndex>;
 using nlohmann::json;
 
 struct Measurement {
@@ -28,7 +29,8 @@ struct Measurement {
 
 inline double seconds(std::chrono::nanoseconds time) { return std::chrono::duration<double>(time).count(); }
 
-inline std::vector<Measurement> measurements(const Database& db, const iqdb::Stats& stats) {
+template <class Database>
+std::vector<Measurement> measurements(const Database& db, const iqdb::Stats& stats) {
   const iqdb::WaitingThreads waiting = db.waiting();
   const iqdb::RecoveryReport& recovery = db.recovery();
   const iqdb::Stats::Checkpoint& last = stats.last_checkpoint;
@@ -57,14 +59,44 @@ inline std::vector<Measurement> measurements(const Database& db, const iqdb::Sta
   };
 }
 
-inline json stats_as_json(const Database& db) {
-  const iqdb::Stats stats = db.stats();
-  json answer = db.read([](const iqdb::FlatIndex& index) {
-    return json{{"dim", index.dim()}, {"metric", to_string(index.metric())}};
+// Of one that follows.
+template <class Follower>
+std::vector<Measurement> measurements(const Follower& follower, const iqdb::FollowerStats& stats) {
+  return {
+      {"vectors", false, follower.size(), "Vectors in the index."},
+      {"lsn", false, stats.lsn, "Number of the last mutation."},
+      {"behind_seconds", false, seconds(stats.behind), "How long ago it was known to hold what the writer had made."},
+      {"failing", false, stats.why_failing.empty() ? 0 : 1, "1 if the last look for more failed."},
+      {"catch_ups", true, stats.catch_ups, "Looks for more since the start."},
+      {"reloads", true, stats.reloads, "How often the index was loaded anew."},
+      {"longest_catch_up_seconds", false, seconds(stats.longest_catch_up), "The longest that a look for more took."},
+  };
+}
+
+template <class Index, class Stats>
+json measured_as_json(const Index& index, const Stats& stats, const char* role) {
+  json answer = index.read([](const iqdb::FlatIndex& held) {
+    return json{{"dim", held.dim()}, {"metric", to_string(held.metric())}};
   });
-  for (const Measurement& measurement : measurements(db, stats)) {
+  answer["role"] = role;
+  for (const Measurement& measurement : measurements(index, stats)) {
     answer[measurement.name] = measurement.value;
   }
+  return answer;
+}
+
+template <class Storage>
+json stats_as_json(const iqdb::Follower<iqdb::FlatIndex, Storage>& follower) {
+  const iqdb::FollowerStats stats = follower.stats();
+  json answer = measured_as_json(follower, stats, "follower");
+  answer["why_failing"] = stats.why_failing;
+  return answer;
+}
+
+template <class Storage>
+json stats_as_json(const iqdb::SharedIndex<iqdb::FlatIndex, Storage>& db) {
+  const iqdb::Stats stats = db.stats();
+  json answer = measured_as_json(db, stats, "writer");
   answer["why_poisoned"] = stats.why_poisoned;
   answer["syncs"] = {{"count", stats.syncs.count()},
                      {"seconds", seconds(stats.syncs.total())},
@@ -72,15 +104,27 @@ inline json stats_as_json(const Database& db) {
   return answer;
 }
 
-inline std::string stats_for_prometheus(const Database& db) {
-  const iqdb::Stats stats = db.stats();
-  std::ostringstream out;
+inline void print_for_prometheus(std::ostream& out, const std::vector<Measurement>& all) {
   out.precision(15);  // all digits of a number of nanoseconds
-  for (const auto& [name, grows, value, help] : measurements(db, stats)) {
+  for (const auto& [name, grows, value, help] : all) {
     const std::string full_name = "iqdb_" + name + (grows ? "_total" : "");
     out << "# HELP " << full_name << ' ' << help << "\n# TYPE " << full_name << (grows ? " counter\n" : " gauge\n")
         << full_name << ' ' << value << '\n';
   }
+}
+
+template <class Storage>
+std::string stats_for_prometheus(const iqdb::Follower<iqdb::FlatIndex, Storage>& follower) {
+  std::ostringstream out;
+  print_for_prometheus(out, measurements(follower, follower.stats()));
+  return out.str();
+}
+
+template <class Storage>
+std::string stats_for_prometheus(const iqdb::SharedIndex<iqdb::FlatIndex, Storage>& db) {
+  const iqdb::Stats stats = db.stats();
+  std::ostringstream out;
+  print_for_prometheus(out, measurements(db, stats));
   out << "# HELP iqdb_sync_seconds How long syncs of the log took.\n# TYPE iqdb_sync_seconds histogram\n";
   using Counts = iqdb::DurationCounts;
   std::uint64_t shorter = 0;
@@ -97,7 +141,8 @@ inline std::string stats_for_prometheus(const Database& db) {
 }
 
 // What the start found, in words.
-inline std::string what_was_found(const Database& db) {
+template <class Database>
+std::string what_was_found(const Database& db) {
   const iqdb::RecoveryReport& recovery = db.recovery();
   std::ostringstream out;
   out << db.read([](const iqdb::FlatIndex& index) { return index.size(); }) << " vectors; " << recovery.replayed

@@ -4,13 +4,13 @@
 #include <chrono>
 #include <cstdlib>
 #include <exception>
+#include <iostream>
 #include <random>
 #include <stdexcept>
 #include <string>
 #include <utility>
 
 #include "iqdb/persist/storage/s3_object_store.hpp"
-#include "support/catch.hpp"
 
 namespace with_s3 {
 
@@ -20,7 +20,8 @@ using iqdb::S3ObjectStore;
 inline std::string variable(const char* name, const char* unless_set = nullptr) {
   const char* const value = std::getenv(name);
   if (value == nullptr && unless_set == nullptr) {
-    FAIL("the environment has no " << name << "; see the top of tests/ceph/s3_store.cpp");
+    throw std::runtime_error("the environment has no " + std::string(name) +
+                             "; see the top of tests/ceph/s3_store.cpp");
   }
   return value == nullptr ? unless_set : value;
 }
@@ -55,7 +56,7 @@ class Place {
         }
       }
     } catch (const std::exception& error) {
-      WARN("objects are left below " << prefix_ << ": " << error.what());
+      std::cerr << "objects are left below " << prefix_ << ": " << error.what() << '\n';
     }
   }
 

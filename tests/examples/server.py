@@ -2,6 +2,10 @@
 """Runs the example server from its first start to a broken disk, kills it under load, and looks for what it had acknowledged.
 
     server.py --server P --load P --failing-sync P --work DIRECTORY [--seed N] [--rounds N]
+    server.py --server P --load P --work DIRECTORY --s3 [--seed N] [--rounds N]
+
+The second form runs the tests of object stores alone, with the store that S3_ENDPOINT, S3_ACCESS_KEY, S3_SECRET_KEY, S3_REGION and
+S3_BUCKET name.
 """
 
 from __future__ import annotations
@@ -31,7 +35,8 @@ PATIENCE = 60  # seconds until a process that hangs is an error
 arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 arguments.add_argument("--server", required=True, type=os.path.abspath)
 arguments.add_argument("--load", required=True, type=os.path.abspath)
-arguments.add_argument("--failing-sync", required=True, type=os.path.abspath)
+arguments.add_argument("--failing-sync", type=os.path.abspath)
+arguments.add_argument("--s3", action="store_true")
 arguments.add_argument("--work", required=True, type=pathlib.Path)
 arguments.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
 arguments.add_argument("--rounds", type=int, default=6)
@@ -41,9 +46,13 @@ options = arguments.parse_args()
 class Server:
     """A running server. Its output, so far as it was read, is in `said`; its events are in the file `errors`."""
 
+    number = 0
+
     def __init__(self, file: str, *more: str, environment: dict[str, str] | None = None) -> None:
-        command = [options.server, file, "--dim", str(DIM), "--port", "0", *more]
-        self.errors = options.work / f"{file}.events"
+        where = ["--storage", file] if ":" in file else [file]
+        command = [options.server, *where, "--dim", str(DIM), "--port", "0", *more]
+        Server.number += 1
+        self.errors = options.work / f"{Server.number}.events"
         with self.errors.open("w") as errors:
             self.process = subprocess.Popen(
                 command, cwd=options.work, stdout=subprocess.PIPE, stderr=errors, text=True,
@@ -55,8 +64,8 @@ class Server:
             assert line, f"the server ended with {self.process.wait()} before it listened: {self.said}{self.events()}"
             self.said += line
         self.port = int(port[1])
-        recovered = re.search(r"(\d+) vectors; (\d+) mutations replayed from the log, (\d+) bytes", self.said)
-        self.vectors, self.replayed, self.dropped = map(int, recovered.groups())
+        if recovered := re.search(r"(\d+) vectors; (\d+) mutations replayed from the log, (\d+) bytes", self.said):
+            self.vectors, self.replayed, self.dropped = map(int, recovered.groups())
 
     def ask(self, method: str, path: str, body: object = None) -> Answer:
         """Makes a request on a connection of its own. A body that is no text is sent as JSON."""
@@ -441,12 +450,139 @@ def test_a_request_under_way_is_answered_before_the_end() -> None:
         server.post("/erase", {"id": "late"}).expect(200)
 
 
+# ---- Two servers, of which one follows ----------------------------------------------------------------------------------
+
+
+def promote(server: Server) -> dict:
+    stats = server.post("/promote", None).expect(200)
+    assert stats["role"] == "writer", stats
+    return stats
+
+
+def wait_until(what: str, condition: object) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, f"not within {PATIENCE} seconds: {what}"
+        time.sleep(0.05)
+
+
+def expect_that_it_follows(address: str, *takes_over: str) -> None:
+    """A follower answers searches, stores nothing, and writes once it is promoted."""
+    with running(address, *takes_over) as writer, running(address, "--follow") as follower:
+        writer.post("/insert", {"id": 1, "vector": vector(1)}).expect(200)
+        wait_until("the follower shows what was inserted", lambda: len(follower.hits(vector(1), 1)) == 1)
+        assert follower.post("/get", {"id": 1}).expect(200) == {"id": 1, "vector": vector(1)}
+        for path in ["/insert", "/upsert"]:
+            follower.post(path, {"id": 2, "vector": vector(2)}).expect(503, "only_follows", "POST /promote")
+        follower.post("/erase", {"id": 1}).expect(503, "only_follows")
+        follower.post("/metadata", {"id": 1, "metadata": {}}).expect(503, "only_follows")
+        follower.post("/checkpoint", None).expect(503, "only_follows")
+        stats = follower.ask("GET", "/stats").expect(200)
+        assert (stats["role"], stats["vectors"], stats["lsn"], stats["failing"]) == ("follower", 1, 1, 0), stats
+        assert "\niqdb_behind_seconds " in follower.ask("GET", "/metrics").text
+        assert writer.ask("GET", "/stats").expect(200)["role"] == "writer"
+        if ":" in address:
+            # The one that writes lives, and acknowledges nothing any more.
+            promote(follower)
+            writer.post("/insert", {"id": 3, "vector": vector(3)}).expect(503, "fenced")
+            writer.post("/insert", {"id": 3, "vector": vector(3)}).expect(503)
+        else:
+            assert follower.post("/promote", None).expect(500, "locked")["message"]
+            writer.expect_orderly_end()
+            promote(follower)
+        follower.post("/insert", {"id": 2, "vector": vector(2)}).expect(200)
+        promote(follower)  # once more changes nothing
+        assert [hit["id"] for hit in follower.hits(vector(1), 10)] == [1, 2]
+        follower.expect_orderly_end()
+    with running(address) as server:
+        assert (server.vectors, server.replayed) == (2, 0), server.said
+        server.post("/erase", {"id": 1}).expect(200)
+        server.post("/erase", {"id": 2}).expect(200)
+        server.expect_orderly_end()
+
+
+def test_a_server_that_follows_files() -> None:
+    expect_that_it_follows("followed.iqdb")
+    expect_refusal(1, "[io]", "nothing.iqdb", "--follow")
+
+
+def object_store(name: str) -> str:
+    if options.s3:
+        return f"s3://{os.environ['S3_BUCKET']}/server-{os.getpid()}/{name}"
+    (options.work / "objects").mkdir(exist_ok=True)
+    return f"dir:objects/{name}"
+
+
+def test_a_server_that_follows_on_an_object_store() -> None:
+    expect_that_it_follows(object_store("followed"))
+
+
+def test_bad_starts_on_an_object_store() -> None:
+    address = object_store("starts")
+    with running(address) as server:
+        server.post("/insert", {"id": 1, "vector": vector(1)}).expect(200)
+        expect_refusal(1, "[locked]", "--storage", address, "--dim", str(DIM), "--port", "0")
+        server.end(signal.SIGKILL)
+    expect_refusal(1, "take_over", "--storage", address, "--dim", str(DIM), "--port", "0")
+    with running(address, "--take-over") as server:
+        assert (server.vectors, server.replayed) == (1, 1), server.said
+        server.expect_orderly_end()
+    expect_refusal(1, f"{DIM + 1}", "--storage", address, "--dim", str(DIM + 1))
+    expect_refusal(1, "[io]", "--storage", object_store("nothing"), "--follow")
+    expect_refusal(1, "s3://BUCKET/PREFIX/NAME", "--storage", "nfs:x/y", "--dim", str(DIM))
+    expect_refusal(2, "one beside --storage", "file.iqdb", "--storage", address, "--dim", str(DIM))
+    expect_refusal(2, "the lock of a FILE", "file.iqdb", "--take-over", "--dim", str(DIM))
+    expect_refusal(2, "is promoted", "--storage", address, "--take-over", "--follow")
+    if not options.s3:
+        expect_refusal(1, "[io]", "--storage", "dir:no-such-directory/name", "--dim", str(DIM))
+
+
+def test_a_follower_takes_the_place_of_a_writer_that_was_killed() -> None:
+    """Under load, again and again: everything that was acknowledged is there."""
+    draw = random.Random(options.seed)
+    (options.work / "record").unlink(missing_ok=True)
+    address = object_store("replicated")
+    writer = Server(address)
+    follower = None
+    try:
+        for round_number in range(1, options.rounds + 1):
+            follower = Server(address, "--follow")
+            more = ["--checkpoint-every", "20"] if round_number % 2 == 0 else []
+            process = load(writer.port, "--seconds", "60", "--seed", str(draw.randrange(2**32)), *more)
+            assert "threads" in process.stdout.readline()
+            end = time.monotonic() + draw.uniform(0.3, 1.5)
+            searches = 0
+            while time.monotonic() < end:
+                searches += len(follower.hits(vector(0.5), 10))
+            wait_until("it shows something", lambda: follower.ask("GET", "/stats").expect(200)["vectors"] > 0)
+            writer.end(signal.SIGKILL)
+            out = process.communicate(timeout=PATIENCE)[0]
+            assert process.returncode == 3, (process.returncode, out)
+            stats = promote(follower)
+            print(f"kill {round_number}: {searches} hits at the follower, {stats['recovery_replayed']} replayed; ", end="")
+            check(follower)
+            writer, follower = follower, None
+        writer.expect_orderly_end()
+    finally:
+        for server in filter(None, [writer, follower]):
+            server.process.kill()
+            server.process.wait()
+    with running(address) as server:
+        assert server.replayed == 0, server.said
+        check(server)
+    inserted = len((options.work / "record").read_text().splitlines())
+    assert inserted > 20, f"the load inserted only {inserted} vectors"
+
+
 def main() -> None:
     print(f"seed {options.seed}", flush=True)
     shutil.rmtree(options.work, ignore_errors=True)
     options.work.mkdir(parents=True)
+    if options.s3:
+        os.environ.update({"AWS_ENDPOINT_URL": os.environ["S3_ENDPOINT"], "AWS_ACCESS_KEY_ID": os.environ["S3_ACCESS_KEY"],
+                           "AWS_SECRET_ACCESS_KEY": os.environ["S3_SECRET_KEY"], "AWS_REGION": os.environ["S3_REGION"]})
     for name, test in list(globals().items()):
-        if name.startswith("test_"):
+        if name.startswith("test_") and (not options.s3 or "object_store" in name or "takes_the_place" in name):
             begin = time.monotonic()
             test()
             print(f"{name}: passed, {time.monotonic() - begin:.1f} s", flush=True)

@@ -3,7 +3,8 @@
 //   files samples DIRECTORY          an index of each type that this build has, and the files of their libraries
 //   files write PATH                 an index of the type flat; then does what standard input says, a word a line, and
 //                                    answers each line when it is done: insert ID, erase ID, twice ID, batch FIRST COUNT,
-//                                    named TEXT, values (a vector 1 with metadata of each kind), save, checkpoint, close
+//                                    named TEXT, values (a vector 1 with metadata of each kind), save, checkpoint, close.
+//                                    PATH may be an address, dir:DIRECTORY/NAME or s3://…: it is then taken over
 //   files large PATH MEBIBYTES       an index of the type flat whose snapshot is about so large
 #include <cstddef>
 #include <cstdint>
@@ -29,6 +30,13 @@
 #include "iqdb/index/usearch.hpp"
 #endif
 #include "iqdb/persist.hpp"
+#include "iqdb/persist/object_storage.hpp"
+#include "iqdb/persist/storage/directory_object_store.hpp"
+#include "iqdb/persist/storage/object_address.hpp"
+#ifdef TEST_HAS_S3
+#include "iqdb/persist/storage/s3/environment.hpp"
+#include "iqdb/persist/storage/s3_object_store.hpp"
+#endif
 
 namespace {
 
@@ -91,7 +99,8 @@ int make_samples(const fs::path& directory) {
 
 using Database = iqdb::PersistedIndex<iqdb::FlatIndex>;
 
-void obey(Database& db, std::istringstream& line) {
+template <class Writer>
+void obey(Writer& db, std::istringstream& line) {
   std::string word;
   std::uint64_t id = 0;
   line >> word;
@@ -136,12 +145,8 @@ void obey(Database& db, std::istringstream& line) {
   }
 }
 
-int write(const fs::path& path, std::size_t older_states) {
-  Database db = Database::load_or_create({.path = path,
-                                          .wal_enabled = true,
-                                          .checkpoint = iqdb::CheckpointPolicy::manual(),
-                                          .history = iqdb::HistoryPolicy::keep_last(older_states)},
-                                         iqdb::FlatIndex(sample_dim, iqdb::DistanceMetric::euclidean));
+template <class Writer>
+int write(Writer db) {
   std::cout << "ready" << std::endl;
   for (std::string text; std::getline(std::cin, text);) {
     std::istringstream line(text);
@@ -149,6 +154,34 @@ int write(const fs::path& path, std::size_t older_states) {
     std::cout << "done " << text << std::endl;
   }
   return 0;
+}
+
+iqdb::PersistConfig settings(const fs::path& path) {
+  return {.path = path, .wal_enabled = true, .checkpoint = iqdb::CheckpointPolicy::manual()};
+}
+
+template <class Store>
+int write_on(const Store& store, const std::string& name) {
+  using Storage = iqdb::ObjectStorage<Store>;
+  iqdb::PersistConfig config = settings(name);
+  config.take_over = true;
+  return write(iqdb::PersistedIndex<iqdb::FlatIndex, Storage>::load_or_create(
+      config, iqdb::FlatIndex(sample_dim, iqdb::DistanceMetric::euclidean), Storage(store)));
+}
+
+int write(const std::string& path, std::size_t older_states) {
+  if (iqdb::is_object_address(path)) {
+    const iqdb::ObjectAddress address = iqdb::parse_object_address(path);
+#ifdef TEST_HAS_S3
+    if (address.kind == iqdb::ObjectAddress::Kind::s3) {
+      return write_on(iqdb::S3ObjectStore(iqdb::s3_config_of_environment(address.place, address.prefix)), address.name);
+    }
+#endif
+    return write_on(iqdb::DirectoryObjectStore(address.place), address.name);
+  }
+  iqdb::PersistConfig config = settings(path);
+  config.history = iqdb::HistoryPolicy::keep_last(older_states);
+  return write(Database::load_or_create(config, iqdb::FlatIndex(sample_dim, iqdb::DistanceMetric::euclidean)));
 }
 
 int make_large(const fs::path& path, std::size_t mebibytes) {

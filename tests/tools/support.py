@@ -13,6 +13,7 @@ import unittest
 IQDB = os.environ["IQDB"]
 FILES = os.environ["IQDB_FILES"]
 ADAPTERS = os.environ.get("IQDB_ADAPTERS", "").split()
+HAS_S3 = os.environ.get("IQDB_S3") == "ON"
 SANITIZED = os.environ.get("IQDB_SANITIZED") == "ON"
 TESTS = pathlib.Path(__file__).resolve().parent.parent
 GOLDEN = TESTS / "golden"

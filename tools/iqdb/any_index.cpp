@@ -7,9 +7,10 @@
 #include "iqdb/index/core.hpp"
 #include "iqdb/index/flat.hpp"
 #include "iqdb/persist/compiled.hpp"
-#include "iqdb/persist/inspect.hpp"
+#include "iqdb/persist/snapshot/snapshot_file.hpp"
 #include "iqdb/text.hpp"
 #include "progress.hpp"
+#include "read_storage.hpp"
 
 namespace iqdb_tool {
 
@@ -23,7 +24,8 @@ IndexType exact_type(std::string_view name_of_kind) {
                      .make = [](std::size_t dim, iqdb::DistanceMetric metric,
                                 std::span<const float> /*training*/) { return held(I(dim, metric)); }}},
           .load = load_as<I>,
-          .checkpoint = checkpoint_as<I>};
+          .checkpoint = checkpoint_as<I>,
+          .checkpoint_objects = checkpoint_objects_as<I>};
 }
 
 }  // namespace
@@ -70,7 +72,14 @@ const IndexType* find_type_of_library(std::string_view library) {
 }
 
 const IndexType& index_type_at(const std::filesystem::path& path) {
-  const std::string name = iqdb::read_header(path).index_type;
+  ReadStorage storage;
+  auto file = storage.open(storage.resolve(path));
+  if (!file) {
+    iqdb::throw_persist_error(
+        iqdb::PersistErrorKind::io, "there is no such index; check the path",
+        {.path = path, .code = std::make_error_code(std::errc::no_such_file_or_directory), .offset = {}});
+  }
+  const std::string name = iqdb::naming_file(path, [&] { return iqdb::snapshot::read_header_of(*file).index_type; });
   const IndexType* const found = find_index_type(name);
   if (found == nullptr) {
     iqdb::throw_persist_error(iqdb::PersistErrorKind::unsupported,
@@ -81,12 +90,13 @@ const IndexType& index_type_at(const std::filesystem::path& path) {
   return *found;
 }
 
-std::unique_ptr<AnyIndex> load_index(const std::filesystem::path& path, unsigned helper_threads) {
+std::unique_ptr<AnyIndex> load_index(const std::filesystem::path& path, unsigned helper_threads,
+                                     std::optional<std::uint64_t> up_to) {
   std::error_code unknown;
   const std::uint64_t size = std::filesystem::file_size(path, unknown);
   const std::uint64_t bytes = unknown ? 0 : size;
   ProgressBar bar("load", bytes);
-  iqdb::PersistConfig config{.path = path, .read_only = true, .helper_threads = helper_threads};
+  iqdb::PersistConfig config{.path = path, .read_only = true, .up_to = up_to, .helper_threads = helper_threads};
   config.on_progress = advancing(bar, bytes);
   return index_type_at(path).load(config);
 }

@@ -22,6 +22,7 @@
 #include "iqdb/persist/wal/insert_run.hpp"
 #include "iqdb/persist/wal/recovery_report.hpp"
 #include "iqdb/types.hpp"
+#include "object_place.hpp"
 
 namespace iqdb_tool {
 
@@ -58,6 +59,10 @@ class AnyIndex {
   virtual iqdb::SnapshotInfo save(iqdb::FileStorage& storage, const iqdb::FileStorage::Lock& lock,
                                   const iqdb::PersistConfig& config) const = 0;
 
+  /// Stores a snapshot as the index of this name, of which the store has nothing yet, and closes its log. Throws PersistError
+  /// would_discard_snapshot or would_discard_log if there is one; and what the store throws.
+  virtual iqdb::SnapshotInfo store(ObjectStorage& storage, const iqdb::PersistConfig& config) const = 0;
+
   /// Writes a file that the library of this type loads. Throws IndexError for an identifier that the library does not have,
   /// PersistError unsupported if the type has no library.
   virtual void export_to(const std::filesystem::path& path) const = 0;
@@ -84,10 +89,13 @@ struct IndexType {
   std::string_view name;     ///< on disk
   std::string_view library;  ///< whose own files can be read and written; empty if there is none
   std::vector<IndexKind> kinds;
-  /// Loads the snapshot at config.path and its log, and writes nothing. Throws as PersistedIndex::load does.
+  /// Loads the snapshot at config.path, also the address of an index on an object store, and its log, and writes nothing.
+  /// Throws as PersistedIndex::load does.
   std::unique_ptr<AnyIndex> (*load)(const iqdb::PersistConfig& config);
   /// Loads the index at config.path, and makes a checkpoint. Throws as PersistedIndex does.
   Checkpointed (*checkpoint)(const iqdb::PersistConfig& config);
+  /// The same for the index of this name on an object store.
+  Checkpointed (*checkpoint_objects)(const iqdb::PersistConfig& config, ObjectStorage storage);
   /// Loads a file of the library; null without one. `dim` is what the file's head says.
   std::unique_ptr<AnyIndex> (*import)(const std::filesystem::path& path, std::size_t dim,
                                       std::optional<iqdb::DistanceMetric> metric) = nullptr;
@@ -111,13 +119,14 @@ struct NamedKind {
 /// The type whose library this is, or null.
 [[nodiscard]] const IndexType* find_type_of_library(std::string_view library);
 
-/// The type of the snapshot at `path`. Throws PersistError unsupported for one that this program does not have, and as
-/// iqdb::read_header does.
+/// The type of the snapshot at `path`, also the address of an index on an object store. Throws PersistError unsupported for one
+/// that this program does not have, and as iqdb::read_header does.
 [[nodiscard]] const IndexType& index_type_at(const std::filesystem::path& path);
 
-/// Loads the index at `path` with its log, writes nothing, and shows how far it is on a terminal. Throws as index_type_at() and
-/// IndexType::load do.
-[[nodiscard]] std::unique_ptr<AnyIndex> load_index(const std::filesystem::path& path, unsigned helper_threads);
+/// Loads the index at `path`, also the address of one on an object store, with its log, writes nothing, and shows how far it is
+/// on a terminal. With `up_to` it is as it was behind that mutation. Throws as index_type_at() and IndexType::load do.
+[[nodiscard]] std::unique_ptr<AnyIndex> load_index(const std::filesystem::path& path, unsigned helper_threads,
+                                                   std::optional<std::uint64_t> up_to = {});
 
 [[nodiscard]] IndexType hnswlib_type();
 [[nodiscard]] IndexType faiss_type();

@@ -2,7 +2,9 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "any_index.hpp"
 #include "commands.hpp"
@@ -12,6 +14,8 @@
 #include "iqdb/persist/storage/file_storage.hpp"
 #include "iqdb/persist/wal/history.hpp"
 #include "lock_holder.hpp"
+#include "object_facts.hpp"
+#include "object_place.hpp"
 #include "progress.hpp"
 
 namespace iqdb_tool {
@@ -19,6 +23,11 @@ namespace iqdb_tool {
 namespace {
 
 namespace fs = std::filesystem;
+
+struct CheckpointOptions {
+  std::string path;
+  bool takes_over = false;
+};
 
 // Whether the log was read whole, and holds no mutation at all, not even one that was taken back.
 bool has_nothing_to_fold(const iqdb::LogReport& log) {
@@ -65,8 +74,79 @@ ExitCode tell_that_nothing_was_done(Output& out, const fs::path& path, const iqd
   return ExitCode::fine;
 }
 
-ExitCode checkpoint(Output& out, const std::string& given_path) {
-  const fs::path given = index_at(given_path);
+// What a checkpoint of an index on an object store has done, or that there was nothing to do.
+void tell_of_objects(Output& out, const ObjectPlace& place, const ObjectLogFacts& before,
+                     const std::optional<Checkpointed>& made) {
+  if (out.json()) {
+    out.document({{"path", place.text},
+                  {"folded", made.has_value()},
+                  {"vectors", made ? Json(made->snapshot.vectors) : Json(nullptr)},
+                  {"lsn", made ? made->lsn : before.lsn},
+                  {"mutations", made ? made->log.replayed : 0},
+                  {"aborted", made ? made->log.aborted : 0},
+                  {"snapshot_bytes", made ? Json(made->snapshot.file_bytes) : Json(nullptr)}});
+    return;
+  }
+  out.line(out.bold(harmless(place.text)));
+  if (!made) {
+    out.field("nothing to do", "the log holds no mutation that the snapshot lacks");
+    return;
+  }
+  out.field("folded", count_text(made->log.replayed, "mutation") +
+                          (made->log.aborted > 0 ? ", and " + std::to_string(made->log.aborted) + " aborted" : "") +
+                          "; the last LSN is " + std::to_string(made->lsn));
+  out.field("snapshot", count_text(made->snapshot.vectors, "vector") + ", " + bytes_text(made->snapshot.file_bytes));
+}
+
+ExitCode checkpoint_of_objects(Output& out, const CheckpointOptions& options) {
+  ObjectPlace looked_at = object_place(options.path, Access::reads);
+  const ObjectLogFacts before = facts_of(run_at(looked_at), looked_at);
+  // An abort that is still owed is one that the next load finds out: a log that is not closed is folded.
+  if (before.lsn == before.covered_lsn && before.closed) {
+    tell_of_objects(out, looked_at, before, std::nullopt);
+    return ExitCode::fine;
+  }
+  const ObjectPlace place = object_place(options.path, Access::writes);
+  ObjectStorage storage = place.storage();
+  const IndexType& type = index_type_at(place.text);
+  const InterruptGuard guard;
+  ProgressBar bar("checkpoint");
+  iqdb::PersistConfig config{.path = place.address.name,
+                             .wal_enabled = true,
+                             .checkpoint = iqdb::CheckpointPolicy::manual(),
+                             .helper_threads = 0,
+                             .take_over = options.takes_over};
+  if (auto file = storage.open(storage.resolve(config.path))) {
+    config.compression = compression_like(*file);
+    config.on_progress = advancing(bar, 2 * file->size());
+  }
+  try {
+    tell_of_objects(out, place, before, type.checkpoint_objects(config, std::move(storage)));
+  } catch (const iqdb::PersistError& error) {
+    if (error.kind() != iqdb::PersistErrorKind::locked || options.takes_over) {
+      throw;
+    }
+    iqdb::throw_persist_error(
+        error.kind(),
+        "the index was not closed: its writer, whose fence is number " + std::to_string(before.writer) +
+            ", is at work or was killed, and nothing was changed; end it, or if it is dead or shall "
+            "end, add --take-over: then it can acknowledge nothing any more",
+        {.path = place.text, .code = {}, .offset = {}});
+  }
+  return ExitCode::fine;
+}
+
+ExitCode checkpoint(Output& out, const CheckpointOptions& options) {
+  if (iqdb::is_object_address(options.path)) {
+    return checkpoint_of_objects(out, options);
+  }
+  if (options.takes_over) {
+    iqdb::throw_persist_error(iqdb::PersistErrorKind::invalid_config,
+                              "--take-over is for an index on an object store; the lock of files ends with the process "
+                              "that holds it: end that process",
+                              {.path = options.path, .code = {}, .offset = {}});
+  }
+  const fs::path given = index_at(options.path);
   const IndexType& type = index_type_at(given);
   const iqdb::IndexReport before = iqdb::inspect_index(given);
   if (!before.log || has_nothing_to_fold(*before.log)) {
@@ -109,10 +189,14 @@ ExitCode checkpoint(Output& out, const std::string& given_path) {
 }  // namespace
 
 void add_checkpoint(Program& program) {
-  auto path = std::make_shared<std::string>();
+  auto options = std::make_shared<CheckpointOptions>();
   CLI::App& command = program.add("checkpoint", "Fold the log of an index into its snapshot",
-                                  [path](Output& out) { return checkpoint(out, *path); });
-  command.add_option("path", *path, "The snapshot of the index, which no program may have open")->required();
+                                  [options](Output& out) { return checkpoint(out, *options); });
+  command
+      .add_option("path", options->path, "The snapshot of the index, which no program may have open, or its address")
+      ->required();
+  command.add_flag("--take-over", options->takes_over,
+                   "On an object store, also where the writer of the index may be at work, which this ends");
 }
 
 }  // namespace iqdb_tool

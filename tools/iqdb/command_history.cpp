@@ -14,6 +14,7 @@
 #include "iqdb/persist/wal/history.hpp"
 #include "iqdb/persist/wal/log_clock.hpp"
 #include "log_facts.hpp"
+#include "object_place.hpp"
 
 namespace iqdb_tool {
 
@@ -92,6 +93,8 @@ void print(Output& out, const State& state) {
 }
 
 ExitCode history(Output& out, const std::string& given_path) {
+  require_files(given_path, "a history",
+                "it keeps the last two checkpoints, and no older state; a bucket with versions keeps what was deleted");
   const GivenPath given = look_at(given_path);
   if (given.kind != FileKind::snapshot) {
     given.kind == FileKind::missing ? throw_missing(given) : throw_unknown(given, "the snapshot of an index");

@@ -19,7 +19,9 @@
 #include "iqdb/persist/wal/log_paths.hpp"
 #include "lock_holder.hpp"
 #include "log_facts.hpp"
+#include "object_facts.hpp"
 #include "payload_head.hpp"
+#include "snapshot_facts.hpp"
 
 namespace iqdb_tool {
 
@@ -55,31 +57,6 @@ struct IndexFacts {
   std::vector<iqdb::PersistError> problems = {};
 };
 
-iqdb::PersistError disagreement(const fs::path& path, const std::string& what, const std::string& in_header,
-                                const std::string& in_payload) {
-  return iqdb::PersistError(iqdb::PersistErrorKind::invalid_payload,
-                            "the header states " + what + " " + in_header + ", but the payload " + in_payload +
-                                "; one of them is damaged: iqdb verify tells more",
-                            {.path = path, .code = {}, .offset = {}});
-}
-
-void compare(IndexFacts& facts) {
-  const iqdb::FileHeader& header = facts.report.header;
-  const PayloadHead& payload = *facts.payload;
-  if (payload.dim && *payload.dim != header.dim) {
-    facts.problems.push_back(
-        disagreement(facts.path, "dimensions:", std::to_string(header.dim), std::to_string(*payload.dim)));
-  }
-  if (payload.metric && *payload.metric != header.metric) {
-    facts.problems.push_back(disagreement(facts.path, "the metric", std::string(to_string(header.metric)),
-                                          std::string(to_string(*payload.metric))));
-  }
-  if (payload.vectors && *payload.vectors != header.vectors) {
-    facts.problems.push_back(
-        disagreement(facts.path, "vectors:", std::to_string(header.vectors), std::to_string(*payload.vectors)));
-  }
-}
-
 void look_at_payload(IndexFacts& facts) {
   try {
     iqdb::naming_file(facts.path, [&] {
@@ -93,7 +70,7 @@ void look_at_payload(IndexFacts& facts) {
       facts.preamble = preamble_of(*file, header);
       facts.payload = payload_head_of(*file, header);
       if (facts.payload && header == facts.report.header) {
-        compare(facts);
+        compare(facts.path, header, *facts.payload, facts.problems);
       }
     });
   } catch (const iqdb::PersistError& error) {
@@ -163,25 +140,9 @@ Json json_of(const LockState& lock) {
 Json json_of(const IndexFacts& facts) {
   const iqdb::IndexReport& report = facts.report;
   const iqdb::FileHeader& header = report.header;
-  Json snapshot{{"path", facts.path.string()},
-                {"type", header.index_type},
-                {"dimensions", header.dim},
-                {"metric", to_string(header.metric)},
-                {"vectors", header.vectors},
-                {"format_version", header.version},
-                {"file_bytes", report.file_bytes},
-                {"codec", facts.preamble ? Json(to_string(facts.preamble->scheme)) : Json(nullptr)},
-                {"payload_bytes", facts.preamble ? Json(facts.preamble->payload_bytes) : Json(nullptr)},
-                {"checksum", iqdb::hexadecimal(header.crc32)},
-                {"written", time_written(facts.path).value_or("")}};
-  if (facts.payload) {
-    if (!facts.payload->kind.empty()) {
-      snapshot["kind"] = facts.payload->kind;
-    }
-    for (const auto& [name, value] : facts.payload->settings) {
-      snapshot["settings"][name] = value;
-    }
-  }
+  Json snapshot{{"path", facts.path.string()}};
+  add_snapshot(snapshot, header, report.file_bytes, facts.preamble, facts.payload);
+  snapshot["written"] = time_written(facts.path).value_or("");
   Json document{{"path", facts.path.string()}, {"kind", "index"}, {"snapshot", std::move(snapshot)}};
   document["log"] = report.log ? json_of_log(*report.log, iqdb::log_path(facts.path), true) : Json(nullptr);
   if (report.log) {
@@ -202,32 +163,7 @@ void print(Output& out, const IndexFacts& facts) {
   const iqdb::IndexReport& report = facts.report;
   const iqdb::FileHeader& header = report.header;
   out.line(out.bold(harmless(facts.path.string())));
-  std::string type = harmless(header.index_type);
-  if (facts.payload && !facts.payload->kind.empty()) {
-    type += " (" + facts.payload->kind + ")";
-  }
-  out.field("type", type);
-  out.field("dimensions", std::to_string(header.dim));
-  out.field("metric", to_string(header.metric));
-  out.field("vectors", std::to_string(header.vectors) + " in the snapshot");
-  if (facts.payload && !facts.payload->settings.empty()) {
-    std::string settings;
-    for (const auto& [name, value] : facts.payload->settings) {
-      settings += (settings.empty() ? "" : ", ") + name + " " + std::to_string(value);
-    }
-    out.field("settings", settings);
-  }
-  out.line(out.bold("snapshot"));
-  std::string codec = "unknown";
-  if (facts.preamble) {
-    codec = std::string(to_string(facts.preamble->scheme));
-  }
-  out.field("format", "version " + std::to_string(header.version) + ", compression " + codec);
-  out.field("size", bytes_text(report.file_bytes));
-  if (facts.preamble && facts.preamble->scheme != iqdb::CompressionScheme::none) {
-    out.field("payload", bytes_text(facts.preamble->payload_bytes));
-  }
-  out.field("checksum", iqdb::hexadecimal(header.crc32) + ", not verified here");
+  print_snapshot(out, header, report.file_bytes, facts.preamble, facts.payload);
   out.field("written", time_written(facts.path).value_or("unknown"));
   if (report.log) {
     out.line(out.bold("log"));
@@ -335,6 +271,9 @@ ExitCode info_of_foreign(Output& out, const GivenPath& given) {
 }
 
 ExitCode info(Output& out, const InfoOptions& options) {
+  if (iqdb::is_object_address(options.path)) {
+    return info_of_objects(out, options.path);
+  }
   const GivenPath given = look_at(options.path);
   switch (given.kind) {
     case FileKind::missing:
@@ -364,7 +303,11 @@ void add_info(Program& program) {
   auto options = std::make_shared<InfoOptions>();
   CLI::App& command =
       program.add("info", "Say what the files of an index are", [options](Output& out) { return info(out, *options); });
-  command.add_option("path", options->path, "A snapshot, a log, or a file of hnswlib, faiss or usearch")->required();
+  command
+      .add_option(
+          "path", options->path,
+          "A snapshot, a log, the address of an index on an object store, or a file of hnswlib, faiss or usearch")
+      ->required();
   command.add_flag("--full", options->full, "Read a log of more than 16 MiB whole, to count what is in it");
 }
 

@@ -28,9 +28,12 @@
 #include "iqdb/persist/wal/frame_reader.hpp"
 #include "iqdb/persist/wal/log_clock.hpp"
 #include "iqdb/persist/wal/log_identity.hpp"
+#include "iqdb/persist/wal/log_object.hpp"
 #include "iqdb/persist/wal/log_paths.hpp"
+#include "iqdb/persist/wal/object_run.hpp"
 #include "iqdb/persist/wal/wal_reader.hpp"
 #include "log_facts.hpp"
+#include "object_place.hpp"
 
 namespace iqdb_tool {
 
@@ -122,10 +125,13 @@ class Filter {
 // Prints the lines of a log.
 class Listing {
  public:
-  Listing(Output& out, const LogOptions& options) : out_(&out), options_(&options), filter_(options) {
+  // `place` is what says where a frame stands: its offset in a file, or the number of its object.
+  Listing(Output& out, const LogOptions& options, const char* place = "offset")
+      : out_(&out), options_(&options), filter_(options), place_(place) {
     if (!out.json() && ::isatty(STDOUT_FILENO) == 1) {
-      out.line(out.bold(options.frames ? "       LSN        offset     bytes  op            mutations  durable up to"
-                                       : "       LSN        offset  op            id"));
+      out.line(
+          out.bold("       LSN        " + std::string(place) +
+                   (options.frames ? "     bytes  op            mutations  durable up to" : "  op            id")));
     }
   }
 
@@ -149,6 +155,21 @@ class Listing {
                filter_.takes_lsn(frame.position.next_lsn)) {
       print_control(frame, body, names, covered_lsn);
     }
+  }
+
+  // Prints that a writer opened a log on an object store.
+  void take_fence(std::uint64_t lsn, std::uint64_t object) {
+    if (filter_.names_id() || !options_->ops.empty() || !filter_.takes_lsn(lsn)) {
+      return;
+    }
+    if (out_->json()) {
+      out_->json_line({{"lsn", lsn}, {place_, object}, {"op", "fence"}});
+      return;
+    }
+    std::array<char, 96> text{};
+    std::snprintf(text.data(), text.size(), "%10" PRIu64 "  %12" PRIu64 "  ", lsn, object);
+    out_->line(std::string(text.data()) + (options_->frames ? "          " : "") +
+               "fence         a writer opened the log, and ended the one before");
   }
 
   // Says something that is no part of the log: beside it in text, in a line of its own in JSON.
@@ -187,7 +208,7 @@ class Listing {
     const std::uint64_t dim = is_typed ? mutation_.element_count : mutation_.vector.size();
     const auto& metadata = mutation_.op == FrameOp::erase ? no_metadata_ : mutation_.metadata;
     if (out_->json()) {
-      Json line{{"lsn", lsn}, {"offset", frame.position.offset}, {"op", name_of(mutation_.op)}};
+      Json line{{"lsn", lsn}, {place_, frame.position.offset}, {"op", name_of(mutation_.op)}};
       line["id"] = json_of_id(mutation_.id);
       line["dimensions"] = has_vector ? Json(dim) : Json(nullptr);
       if (is_typed) {
@@ -284,7 +305,7 @@ class Listing {
   void print_control(const iqdb::LogFrame& frame, const iqdb::FrameBody& body, const std::vector<iqdb::LsnRange>& names,
                      std::uint64_t covered_lsn) {
     if (out_->json()) {
-      Json line{{"lsn", frame.position.next_lsn}, {"offset", frame.position.offset}, {"op", name_of(body.op())}};
+      Json line{{"lsn", frame.position.next_lsn}, {place_, frame.position.offset}, {"op", name_of(body.op())}};
       add_control(line, body, names, covered_lsn);
       out_->json_line(line);
       return;
@@ -302,7 +323,7 @@ class Listing {
     }
     if (out_->json()) {
       Json line{{"lsn", frame.position.next_lsn},
-                {"offset", frame.position.offset},
+                {place_, frame.position.offset},
                 {"bytes", bytes},
                 {"op", name_of(body.op())},
                 {"mutations", body.mutations()},
@@ -331,6 +352,7 @@ class Listing {
   Output* out_;
   const LogOptions* options_;
   Filter filter_;
+  const char* place_;
   iqdb::Mutation mutation_;
   std::optional<iqdb::Metadata> no_metadata_;
 };
@@ -462,8 +484,129 @@ void list_to_the_end(OpenLog& log, Listing& listing) {
   }
 }
 
+// ---- A log on an object store -------------------------------------------------------------------------------------------
+
+// A frame of a log on an object store, and the object in which it stands.
+struct PlacedFrame {
+  const iqdb::LogObject* object;
+  const iqdb::LogObjectFrame* frame;
+
+  // With the number of the object as its place.
+  [[nodiscard]] iqdb::LogFrame as_log_frame() const {
+    const std::uint64_t number = object->header.number;
+    const std::uint64_t bytes = iqdb::FrameHeader::bytes + frame->bytes;
+    const auto header = iqdb::read_frame_header(
+        std::span(object->bytes).subspan(frame->begin - iqdb::FrameHeader::bytes).first<iqdb::FrameHeader::bytes>());
+    return {.position = {.offset = number, .next_lsn = frame->lsn},
+            .end = number + bytes,
+            .body = object->body(*frame),
+            .crc32 = header.crc32,
+            .fields = {}};
+  }
+};
+
+// Lists objects that follow one another. An abort may name mutations of the frame before, also where that one is not among
+// them.
+void list_objects(Listing& listing, std::span<const iqdb::LogObject> objects, const std::string& name) {
+  std::vector<PlacedFrame> frames;
+  for (const iqdb::LogObject& object : objects) {
+    if (object.header.kind == iqdb::LogObjectKind::fence) {
+      frames.push_back({.object = &object, .frame = nullptr});
+    }
+    for (const iqdb::LogObjectFrame& frame : object.frames) {
+      frames.push_back({.object = &object, .frame = &frame});
+    }
+  }
+  const auto is_abort = [](const PlacedFrame& each) {
+    return each.frame != nullptr && static_cast<FrameOp>(each.object->body(*each.frame).front()) == FrameOp::abort;
+  };
+  const auto body_of = [](const PlacedFrame& each) {
+    return iqdb::FrameBody(each.object->body(*each.frame), iqdb::log_objects::frame_version);
+  };
+  for (std::size_t at = 0; at < frames.size(); ++at) {
+    const PlacedFrame& each = frames[at];
+    const std::uint64_t number = each.object->header.number;
+    if (each.frame == nullptr) {
+      listing.take_fence(each.object->header.base_lsn + 1, number);
+      continue;
+    }
+    iqdb::naming_file(iqdb::log_object_key(name, number), [&] {
+      iqdb::FrameBody body = body_of(each);
+      std::vector<iqdb::LsnRange> aborted;
+      // A fence may stand between a frame and its abort: who takes the log over finds out what is rejected.
+      std::size_t behind = at + 1;
+      while (behind < frames.size() && frames[behind].frame == nullptr) {
+        ++behind;
+      }
+      if (behind < frames.size() && is_abort(frames[behind])) {
+        aborted = body_of(frames[behind]).aborted_within(each.frame->lsn, each.frame->mutations);
+      }
+      const auto names = is_abort(each) ? body.aborted_within(1, each.frame->lsn - 1) : std::vector<iqdb::LsnRange>();
+      const std::uint64_t covered =
+          body.op() == FrameOp::checkpoint ? body.checkpoint_lsn().value_or(each.frame->lsn - 1) : 0;
+      listing.take(each.as_log_frame(), body, aborted, names, covered);
+    });
+  }
+}
+
+// Lists what is written behind `run`, and goes on where a checkpoint has taken the place of what was not read yet.
+[[noreturn]] void follow_objects(ObjectPlace& place, iqdb::ObjectRun run, Listing& listing) {
+  constexpr std::chrono::milliseconds pause{200};  // a look costs a request
+  ObjectStorage storage = place.storage();
+  const std::string& name = place.address.name;
+  for (unsigned looks_in_vain = 0;;) {
+    listing.flush();
+    const iqdb::LogObjectHeader last = run.objects.back().header;
+    const std::uint64_t last_lsn = run.next_lsn() - 1;
+    auto object = storage.object_of_log(name, last.number + 1);
+    const bool goes_on = object && object->header.base_lsn == last_lsn && object->header.history_id == last.history_id;
+    if (goes_on) {
+      looks_in_vain = 0;
+      run.objects.assign(1, std::move(*object));
+      list_objects(listing, run.objects, name);
+      continue;
+    }
+    const iqdb::EndOfObjectLog end{.name = name,
+                                   .next_number = last.number + 1,
+                                   .history_id = last.history_id,
+                                   .is_fence = last.kind == iqdb::LogObjectKind::fence};
+    if (!object && !storage.is_swept(end, ++looks_in_vain)) {
+      std::this_thread::sleep_for(pause);
+      continue;
+    }
+    run = run_at(place);
+    const iqdb::LogObjectHeader& first = run.objects.front().header;
+    const bool is_same = first.history_id == last.history_id;
+    if (!is_same || first.base_lsn > last_lsn) {
+      listing.note(is_same ? "a checkpoint took the place of the mutations from " + std::to_string(last_lsn + 1) +
+                                 " to " + std::to_string(first.base_lsn) + " before they were listed"
+                           : std::string("another history begins: the same numbers may be other mutations"),
+                   {{"history_id", name_of_id(first.history_id)}, {"behind_lsn", first.base_lsn}});
+    }
+    const auto is_new = std::ranges::find_if(
+        run.objects, [&](const iqdb::LogObject& each) { return !is_same || each.header.number > last.number; });
+    list_objects(listing, std::span(is_new, run.objects.end()), name);
+  }
+}
+
+ExitCode log_of_objects(Output& out, const LogOptions& options) {
+  ObjectPlace place = object_place(options.path, Access::reads);
+  Listing listing(out, options, "object");
+  iqdb::naming_file(place.text, [&] {
+    iqdb::ObjectRun run = run_at(place);
+    list_objects(listing, run.objects, place.address.name);
+    if (options.follow) {
+      follow_objects(place, std::move(run), listing);
+    }
+  });
+  return ExitCode::fine;
+}
+
 ExitCode log(Output& out, const LogOptions& options) {
   out.answer_in_lines();
+  if (iqdb::is_object_address(options.path)) {
+    return log_of_objects(out, options);
+  }
   const GivenPath given = look_at(options.path);
   if (given.kind == FileKind::missing && !given.names_log && !given.names_torn &&
       !is_there(iqdb::log_path(given.path))) {
@@ -495,7 +638,8 @@ void add_log(Program& program) {
   for (const OpName& each : op_names) {
     names.emplace_back(each.name);
   }
-  command.add_option("path", options->path, "A snapshot, or its log")->required();
+  command.add_option("path", options->path, "A snapshot, or its log, or the address of an index on an object store")
+      ->required();
   command.add_option("--from", options->from, "Begin at this number")->option_text("LSN");
   command.add_option("--to", options->to, "End at this number")->option_text("LSN");
   command.add_option("--id", options->id, "Only mutations of this vector: a number, or bytes, also in double quotes")

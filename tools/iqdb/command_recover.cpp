@@ -20,6 +20,7 @@
 #include "iqdb/persist/wal/history.hpp"
 #include "iqdb/persist/wal/log_paths.hpp"
 #include "lock_holder.hpp"
+#include "object_place.hpp"
 #include "progress.hpp"
 #include "recover.hpp"
 
@@ -401,6 +402,10 @@ std::optional<iqdb::FileStorage::Lock> locked_source(iqdb::FileStorage& storage,
 }
 
 ExitCode recover(Output& out, const RecoverOptions& options) {
+  require_files(
+      options.path, "iqdb recover",
+      "put back the objects that are damaged or missing, as a store with versions keeps them; iqdb verify names "
+      "them");
   const GivenPath given = look_at(options.path);
   const fs::path path = given.names_log || given.names_torn ? given.snapshot : given.path;
   iqdb::FileStorage storage;

@@ -245,7 +245,7 @@ void add_search(Program& program) {
   CLI::App& command =
       program.add("search", "Find the vectors that are nearest to others, also while a program writes the index",
                   [options](Output& out) { return search(out, *options); });
-  command.add_option("path", options->path, "The snapshot of the index")->required();
+  command.add_option("path", options->path, "The snapshot of the index, or its address on an object store")->required();
   CLI::Option* const row =
       command.add_option("--row", options->row, "The vector of this identifier in the index")->type_name("ID");
   CLI::Option* const vector =

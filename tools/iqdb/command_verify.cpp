@@ -19,8 +19,13 @@
 #include "foreign.hpp"
 #include "given_path.hpp"
 #include "iqdb/persist/inspect.hpp"
+#include "iqdb/persist/snapshot/verify.hpp"
 #include "iqdb/persist/storage/posix_memory.hpp"
+#include "iqdb/persist/wal/object_snapshot.hpp"
+#include "iqdb/persist/wal/read_only.hpp"
 #include "log_facts.hpp"
+#include "object_facts.hpp"
+#include "object_place.hpp"
 #include "payload_head.hpp"
 #include "progress.hpp"
 
@@ -41,6 +46,7 @@ struct Verified {
   std::string path;
   std::optional<iqdb::SnapshotReport> snapshot = {};
   std::optional<iqdb::LogReport> log = {};
+  std::optional<ObjectLogFacts> object_log = {};  // of an index on an object store
   bool decoded = false;
   std::string why_not_decoded = {};
   std::vector<Failure> problems = {};
@@ -107,6 +113,9 @@ class Verifier {
 
  private:
   void verify(const std::string& path, Verified& found) const {
+    if (iqdb::is_object_address(path)) {
+      return verify_objects(path, found);
+    }
     const GivenPath given = look_at(path);
     switch (given.kind) {
       case FileKind::missing:
@@ -176,8 +185,39 @@ class Verifier {
     iqdb::naming_file(path, [&] { verify_snapshot(path, found); });
   }
 
+  // What a load reads: each object of the log from the checkpoint on, and the snapshot of that. A later checkpoint may take
+  // their place meanwhile, and what was being read then is deleted, or is not there any more.
+  void verify_objects(const std::string& address, Verified& found) const {
+    ObjectPlace place = object_place(address, Access::reads);
+    found.path = place.text;
+    iqdb::read_only::until_they_fit([&] {
+      found.object_log.reset();
+      found.snapshot.reset();
+      const iqdb::ObjectRun run = run_at(place);
+      if (run.checkpoint) {
+        const iqdb::PublishedSnapshot& published = run.objects[*run.checkpoint].snapshot;
+        iqdb::ObjectSnapshot<AnyObjectStore> file(place.store, published.key, published.fingerprint.file_bytes,
+                                                  how_it_is_asked());
+        iqdb::naming_file(published.key, [&] {
+          const iqdb::FileHeader header = iqdb::snapshot::read_header_of(file);
+          if (!(iqdb::fingerprint(header, file.size()) == published.fingerprint)) {
+            iqdb::throw_persist_error(iqdb::PersistErrorKind::log_mismatch,
+                                      "the object is not the snapshot that the log names; put it back from a copy, as "
+                                      "a store with versions keeps one");
+          }
+          verify_snapshot(file, published.key, found);
+        });
+      }
+      found.object_log = iqdb::naming_file(place.text, [&] { return facts_of(run, place); });
+    });
+  }
+
   void verify_snapshot(const fs::path& path, Verified& found) const {
     auto file = iqdb::inspection::open_existing(path);
+    verify_snapshot(file, path, found);
+  }
+
+  void verify_snapshot(AnyFile file, const fs::path& path, Verified& found) const {
     const iqdb::FileHeader header = iqdb::snapshot::read_header_of(file);
     const iqdb::PersistConfig config{
         .path = path, .on_progress = advancing(*bar_, file.size()), .helper_threads = helper_threads_};
@@ -195,7 +235,7 @@ class Verifier {
           throw;
         }
         // A wrong checksum, if there is one, is the reason, and is what is reported.
-        static_cast<void>(iqdb::verify_snapshot(path, config));
+        static_cast<void>(iqdb::snapshot::verified(file, config));
         throw;
       }
       const std::uint64_t bytes = memory_for(decoder, preamble.payload_bytes, header);
@@ -211,7 +251,7 @@ class Verifier {
       }
       found.why_not_decoded = "it would take about " + bytes_text(bytes) + " of memory, more than there is to spare";
     }
-    found.snapshot = iqdb::verify_snapshot(path, config);
+    found.snapshot = iqdb::snapshot::verified(file, config);
   }
 
   const VerifyOptions* options_;
@@ -239,6 +279,8 @@ Json json_of(const Verified& found) {
   if (found.log) {
     document["log"] = json_of_log(*found.log, iqdb::log_path(found.path), true);
     document["log"].erase("path");
+  } else if (found.object_log) {
+    document["log"] = json_of(*found.object_log);
   }
   document["problems"] = Json::array();
   for (const Failure& problem : found.problems) {
@@ -265,6 +307,9 @@ void print(Output& out, const Verified& found) {
     if (found.log->scan->dropped_bytes > 0) {
       line += out.warning(", and a torn tail of " + std::to_string(found.log->scan->dropped_bytes) + " bytes");
     }
+  }
+  if (found.object_log) {
+    line += "; " + std::to_string(found.object_log->mutations()) + " mutations in the log";
   }
   out.line(line);
   for (const Failure& problem : found.problems) {
@@ -333,7 +378,7 @@ void add_verify(Program& program) {
   auto options = std::make_shared<VerifyOptions>();
   CLI::App& command = program.add("verify", "Check that the files of indexes are whole: checksums, records, contents",
                                   [options](Output& out) { return verify(out, *options); });
-  command.add_option("path", options->paths, "Snapshots, or logs")->required();
+  command.add_option("path", options->paths, "Snapshots, logs, or addresses of indexes on object stores")->required();
   command.add_flag("--no-decode", options->no_decode, "Do not look at the contents, which may take memory");
   command
       .add_option("-j,--jobs", options->jobs,

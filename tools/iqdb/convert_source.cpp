@@ -13,7 +13,9 @@
 #include "index_settings.hpp"
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/storage/file_storage.hpp"
+#include "iqdb/persist/storage/object_address.hpp"
 #include "progress.hpp"
+#include "read_storage.hpp"
 
 namespace iqdb_tool {
 
@@ -53,6 +55,10 @@ std::vector<iqdb::VectorId> read_ids(const fs::path& path, std::uint64_t count) 
 }
 
 ConvertSource::ConvertSource(const ConvertOptions& options) {
+  if (iqdb::is_object_address(options.from)) {
+    read_index(index_at(options.from));
+    return;
+  }
   const GivenPath given = look_at(options.from);
   if (given.kind == FileKind::missing) {
     throw_missing(given);
@@ -73,7 +79,7 @@ ConvertSource::ConvertSource(const ConvertOptions& options) {
 }
 
 void ConvertSource::read_index(const fs::path& path) {
-  iqdb::FileStorage storage;
+  ReadStorage storage;
   if (auto file = storage.open(storage.resolve(path))) {
     compression_ = compression_like(*file);
   }

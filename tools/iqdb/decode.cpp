@@ -50,11 +50,11 @@ std::vector<std::string_view> decodable_types() {
   return types;
 }
 
-void decode_flat(iqdb::FileStorage::File& file, const iqdb::PersistConfig& config) {
+void decode_flat(AnyFile file, const iqdb::PersistConfig& config) {
   iqdb::snapshot::verified_as<iqdb::FlatIndex>(file, config);
 }
 
-void decode_core(iqdb::FileStorage::File& file, const iqdb::PersistConfig& config) {
+void decode_core(AnyFile file, const iqdb::PersistConfig& config) {
   iqdb::snapshot::verified_as<iqdb::CoreIndex>(file, config);
 }
 

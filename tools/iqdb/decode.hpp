@@ -4,14 +4,14 @@
 #include <string_view>
 #include <vector>
 
+#include "any_file.hpp"
 #include "iqdb/persist/config.hpp"
-#include "iqdb/persist/storage/file_storage.hpp"
 
 namespace iqdb_tool {
 
 /// Decodes the snapshot in a file, as a load would. Throws what load_snapshot throws.
 struct Decoder {
-  void (*decode)(iqdb::FileStorage::File&, const iqdb::PersistConfig&) = nullptr;
+  void (*decode)(AnyFile, const iqdb::PersistConfig&) = nullptr;
   bool keeps_vectors = false;  ///< it makes the whole index in memory, and drops it
 };
 
@@ -21,10 +21,10 @@ struct Decoder {
 /// The types that decoder_of() knows.
 [[nodiscard]] std::vector<std::string_view> decodable_types();
 
-void decode_flat(iqdb::FileStorage::File& file, const iqdb::PersistConfig& config);
-void decode_core(iqdb::FileStorage::File& file, const iqdb::PersistConfig& config);
-void decode_hnswlib(iqdb::FileStorage::File& file, const iqdb::PersistConfig& config);
-void decode_faiss(iqdb::FileStorage::File& file, const iqdb::PersistConfig& config);
-void decode_usearch(iqdb::FileStorage::File& file, const iqdb::PersistConfig& config);
+void decode_flat(AnyFile file, const iqdb::PersistConfig& config);
+void decode_core(AnyFile file, const iqdb::PersistConfig& config);
+void decode_hnswlib(AnyFile file, const iqdb::PersistConfig& config);
+void decode_faiss(AnyFile file, const iqdb::PersistConfig& config);
+void decode_usearch(AnyFile file, const iqdb::PersistConfig& config);
 
 }  // namespace iqdb_tool

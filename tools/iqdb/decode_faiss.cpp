@@ -11,7 +11,7 @@
 
 namespace iqdb_tool {
 
-void decode_faiss(iqdb::FileStorage::File& file, const iqdb::PersistConfig& config) {
+void decode_faiss(AnyFile file, const iqdb::PersistConfig& config) {
   static_cast<void>(iqdb::load_snapshot<iqdb::FaissIndex>(file, config));
 }
 
@@ -87,6 +87,7 @@ IndexType faiss_type() {
                     {.name = "faiss-ivf", .make = make_ivf, .learns = true}},
           .load = load_as<FaissIndex, iqdb::faiss_export>,
           .checkpoint = checkpoint_as<FaissIndex>,
+          .checkpoint_objects = checkpoint_objects_as<FaissIndex>,
           .import = import_faiss};
 }
 

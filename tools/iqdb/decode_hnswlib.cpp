@@ -8,7 +8,7 @@
 
 namespace iqdb_tool {
 
-void decode_hnswlib(iqdb::FileStorage::File& file, const iqdb::PersistConfig& config) {
+void decode_hnswlib(AnyFile file, const iqdb::PersistConfig& config) {
   static_cast<void>(iqdb::load_snapshot<iqdb::HnswIndex>(file, config));
 }
 
@@ -42,6 +42,7 @@ IndexType hnswlib_type() {
                          }}},
           .load = load_as<HnswIndex, iqdb::hnswlib_export>,
           .checkpoint = checkpoint_as<HnswIndex>,
+          .checkpoint_objects = checkpoint_objects_as<HnswIndex>,
           .import = [](const std::filesystem::path& path, std::size_t dim, std::optional<iqdb::DistanceMetric> metric) {
             if (!metric) {
               iqdb::throw_persist_error(iqdb::PersistErrorKind::invalid_config,

@@ -8,7 +8,7 @@
 
 namespace iqdb_tool {
 
-void decode_usearch(iqdb::FileStorage::File& file, const iqdb::PersistConfig& config) {
+void decode_usearch(AnyFile file, const iqdb::PersistConfig& config) {
   static_cast<void>(iqdb::load_snapshot<iqdb::UsearchIndex>(file, config));
 }
 
@@ -42,6 +42,7 @@ IndexType usearch_type() {
                          }}},
           .load = load_as<UsearchIndex, iqdb::usearch_export>,
           .checkpoint = checkpoint_as<UsearchIndex>,
+          .checkpoint_objects = checkpoint_objects_as<UsearchIndex>,
           .import = [](const std::filesystem::path& path, std::size_t /*dim*/,
                        std::optional<iqdb::DistanceMetric> /*metric*/) {
             return held<UsearchIndex>(iqdb::usearch_import(path), iqdb::usearch_export);

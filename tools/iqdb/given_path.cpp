@@ -7,6 +7,7 @@
 
 #include "iqdb/persist/snapshot/snapshot_format.hpp"
 #include "iqdb/persist/storage/file_storage.hpp"
+#include "iqdb/persist/storage/object_address.hpp"
 #include "iqdb/persist/wal/log_paths.hpp"
 #include "iqdb/persist/wal/wal_format.hpp"
 #include "iqdb/text.hpp"
@@ -73,6 +74,10 @@ GivenPath look_at(const std::string& path) {
 }
 
 std::filesystem::path index_at(const std::string& path) {
+  if (iqdb::is_object_address(path)) {
+    constexpr std::string_view log_ending = ".wal";
+    return path.ends_with(log_ending) ? path.substr(0, path.size() - log_ending.size()) : path;
+  }
   const GivenPath given = look_at(path);
   if (given.kind == FileKind::snapshot) {
     return given.path;

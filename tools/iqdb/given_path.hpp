@@ -32,8 +32,9 @@ struct GivenPath {
 /// a directory and other things that are no files.
 [[nodiscard]] GivenPath look_at(const std::string& path);
 
-/// The snapshot of the index that a path of the command line names, by its snapshot or its log. Throws PersistError as
-/// look_at, throw_missing, throw_empty and throw_unknown do.
+/// The snapshot of the index that a path of the command line names, by its snapshot or its log; the address of an index on an
+/// object store as it is, of which nothing is asked yet. Throws PersistError as look_at, throw_missing, throw_empty and
+/// throw_unknown do.
 [[nodiscard]] std::filesystem::path index_at(const std::string& path);
 
 /// Throws PersistError io: there is no such file. The message says what lies beside it, if anything does.

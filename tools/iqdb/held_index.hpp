@@ -17,6 +17,9 @@
 #include "iqdb/persist/snapshot/snapshot.hpp"
 #include "iqdb/persist/wal/log_paths.hpp"
 #include "iqdb/persist/wal/read_only.hpp"
+#include "iqdb/persist/wal/save_alone.hpp"
+#include "object_place.hpp"
+#include "read_storage.hpp"
 
 namespace iqdb_tool {
 
@@ -76,6 +79,11 @@ class HeldIndex final : public AnyIndex {
     return written.info;
   }
 
+  iqdb::SnapshotInfo store(ObjectStorage& storage, const iqdb::PersistConfig& config) const override {
+    const std::filesystem::path none("no index has this name.wal");
+    return iqdb::save_copy_at(index_, storage, storage.resolve(config.path), none, config);
+  }
+
   void export_to(const std::filesystem::path& path) const override {
     if (exports_ == nullptr) {
       iqdb::throw_persist_error(iqdb::PersistErrorKind::unsupported,
@@ -97,19 +105,30 @@ template <class I>
 /// IndexType::load of a type.
 template <class I, Export<I> exports = nullptr>
 [[nodiscard]] std::unique_ptr<AnyIndex> load_as(const iqdb::PersistConfig& config) {
-  iqdb::FileStorage storage;
+  ReadStorage storage;
   const std::filesystem::path path = storage.resolve(config.path);
   return iqdb::naming_file(config.path,
                            [&] { return held<I>(iqdb::load_read_only<I>(storage, path, config).index, exports); });
 }
 
-/// IndexType::checkpoint of a type.
-template <class I>
-[[nodiscard]] Checkpointed checkpoint_as(const iqdb::PersistConfig& config) {
-  auto index = iqdb::PersistedIndex<I>::load(config);
+/// Makes a checkpoint of an index that was loaded, and ends it in order.
+template <class Database>
+[[nodiscard]] Checkpointed checkpoint_of(Database index) {
   Checkpointed made{.log = index.recovery(), .snapshot = index.checkpoint(), .lsn = index.lsn()};
   index.close();
   return made;
+}
+
+/// IndexType::checkpoint of a type.
+template <class I>
+[[nodiscard]] Checkpointed checkpoint_as(const iqdb::PersistConfig& config) {
+  return checkpoint_of(iqdb::PersistedIndex<I>::load(config));
+}
+
+/// IndexType::checkpoint_objects of a type.
+template <class I>
+[[nodiscard]] Checkpointed checkpoint_objects_as(const iqdb::PersistConfig& config, ObjectStorage storage) {
+  return checkpoint_of(iqdb::PersistedIndex<I, ObjectStorage>::load(config, std::move(storage)));
 }
 
 }  // namespace iqdb_tool

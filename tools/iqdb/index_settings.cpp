@@ -34,7 +34,7 @@ iqdb::Compression compression_named(const std::string& name) {
                             "there is no compression " + iqdb::printable(name) + "; expected none, zstd or lz4");
 }
 
-iqdb::Compression compression_like(iqdb::FileStorage::File& file) {
+iqdb::Compression compression_like(AnyFile file) {
   try {
     switch (preamble_of(file, iqdb::snapshot::read_header_of(file)).scheme) {
 #if IQDB_PERSIST_HAS_ZSTD

@@ -3,8 +3,8 @@
 
 #include <string>
 
+#include "any_file.hpp"
 #include "iqdb/persist/config.hpp"
-#include "iqdb/persist/storage/file_storage.hpp"
 #include "iqdb/types.hpp"
 
 namespace iqdb_tool {
@@ -17,6 +17,6 @@ namespace iqdb_tool {
 [[nodiscard]] iqdb::Compression compression_named(const std::string& name);
 
 /// The codec of the snapshot in `file`, as far as it says so and this program has it, else none. Throws PersistError io.
-[[nodiscard]] iqdb::Compression compression_like(iqdb::FileStorage::File& file);
+[[nodiscard]] iqdb::Compression compression_like(AnyFile file);
 
 }  // namespace iqdb_tool

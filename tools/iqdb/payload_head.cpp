@@ -16,7 +16,7 @@ namespace {
 
 using iqdb::Reader;
 
-constexpr std::size_t piece_bytes = 4096;
+constexpr std::size_t head_piece_bytes = 4096;
 
 void read_settings(Reader& reader, PayloadHead& head, std::initializer_list<std::string_view> names) {
   for (const std::string_view name : names) {
@@ -87,7 +87,7 @@ PayloadHead read_adapter(Reader& reader, std::string_view type) {
 
 }  // namespace
 
-iqdb::RegionPreamble preamble_of(iqdb::FileStorage::File& file, const iqdb::FileHeader& header) {
+iqdb::RegionPreamble preamble_of(AnyFile file, const iqdb::FileHeader& header) {
   const std::uint64_t region = iqdb::header_bytes(header.index_type.size());
   if (header.version == 1) {
     return {.scheme = iqdb::CompressionScheme::none, .payload_bytes = file.size() - region};
@@ -97,7 +97,7 @@ iqdb::RegionPreamble preamble_of(iqdb::FileStorage::File& file, const iqdb::File
   return iqdb::read_preamble(reader);
 }
 
-std::optional<PayloadHead> payload_head_of(iqdb::FileStorage::File& file, const iqdb::FileHeader& header) {
+std::optional<PayloadHead> payload_head_of(AnyFile file, const iqdb::FileHeader& header) {
   const std::string& type = header.index_type;
   const bool is_adapter = type == "hnsw" || type == "faiss" || type == "usearch";
   if (!is_adapter && type != "flat" && type != "iqdb-core") {
@@ -114,8 +114,8 @@ std::optional<PayloadHead> payload_head_of(iqdb::FileStorage::File& file, const 
   }
   iqdb::FileRange data(file, data_begin, file.size());
   const auto decoder =
-      iqdb::make_decoder(preamble, data, data_bytes, {.buffer_bytes = piece_bytes, .helper_threads = 0});
-  Reader reader(*decoder, preamble.payload_bytes, decoder->evidence(), piece_bytes);
+      iqdb::make_decoder(preamble, data, data_bytes, {.buffer_bytes = head_piece_bytes, .helper_threads = 0});
+  Reader reader(*decoder, preamble.payload_bytes, decoder->evidence(), head_piece_bytes);
   if (is_adapter) {
     return read_adapter(reader, type);
   }

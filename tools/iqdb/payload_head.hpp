@@ -7,9 +7,9 @@
 #include <utility>
 #include <vector>
 
+#include "any_file.hpp"
 #include "iqdb/persist/codec/compression_scheme.hpp"
 #include "iqdb/persist/snapshot/snapshot_format.hpp"
-#include "iqdb/persist/storage/file_storage.hpp"
 #include "iqdb/types.hpp"
 
 namespace iqdb_tool {
@@ -26,11 +26,11 @@ struct PayloadHead {
 };
 
 /// The preamble of a snapshot's region: how the payload is stored. Throws PersistError as read_preamble, and io.
-[[nodiscard]] iqdb::RegionPreamble preamble_of(iqdb::FileStorage::File& file, const iqdb::FileHeader& header);
+[[nodiscard]] iqdb::RegionPreamble preamble_of(AnyFile file, const iqdb::FileHeader& header);
 
 /// Decodes the first bytes of the payload, and no more of it than the codec must. Returns nothing for a type that is not
 /// known here, and where that would take long: an LZ4 block must be decoded whole. Throws PersistError if the payload
 /// cannot be that of its type or cannot be decoded, and io.
-[[nodiscard]] std::optional<PayloadHead> payload_head_of(iqdb::FileStorage::File& file, const iqdb::FileHeader& header);
+[[nodiscard]] std::optional<PayloadHead> payload_head_of(AnyFile file, const iqdb::FileHeader& header);
 
 }  // namespace iqdb_tool

@@ -12,6 +12,7 @@
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/wal_format.hpp"
 #include "iqdb/text.hpp"
+#include "object_place.hpp"
 #include "progress.hpp"
 
 namespace iqdb_tool {
@@ -35,6 +36,10 @@ std::string version_text() {
 #endif
 #ifdef IQDB_TOOL_HAS_USEARCH
   text += ", usearch";
+#endif
+  text += "\nstores: files, dir";
+#ifdef IQDB_TOOL_HAS_S3
+  text += ", s3";
 #endif
   return text;
 }
@@ -71,6 +76,13 @@ void Program::add_common_options(CLI::App& command) {
           "When to use colours: auto (on a terminal), always, never")
       ->check(CLI::IsMember({"auto", "always", "never"}))
       ->option_text("WHEN");
+  StoreOptions& store = store_options();
+  command.add_option("--endpoint", store.endpoint, "Where the store of s3:// is; by default AWS_ENDPOINT_URL")
+      ->option_text("URL");
+  command.add_option("--region", store.region, "The region of s3://; by default AWS_REGION")->option_text("REGION");
+  command.add_option("--style", store.style, "Where the bucket stands in an address of s3://: path or host")
+      ->check(CLI::IsMember({"path", "host"}))
+      ->option_text("STYLE");
 }
 
 CLI::App& Program::add(const std::string& name, const std::string& description, Run run) {

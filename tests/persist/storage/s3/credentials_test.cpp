@@ -9,6 +9,7 @@
 #include <string>
 
 #include "iqdb/persist/error.hpp"
+#include "support/aws_environment.hpp"
 #include "support/catch.hpp"
 #include "support/expect_error.hpp"
 #include "support/temporary_directory.hpp"
@@ -17,34 +18,9 @@ namespace of_s3_credentials {
 
 using iqdb::PersistErrorKind;
 using iqdb::S3Credentials;
+using iqdb_test::AwsEnvironment;
 using iqdb_test::mentions;
 using iqdb_test::require_kind;
-
-// The variables that matter, as a test wants them, and as they were again in the end.
-class Environment {
- public:
-  explicit Environment(const std::map<std::string, std::string>& set) {
-    for (const char* name : {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE",
-                             "AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "HOME"}) {
-      const char* const value = std::getenv(name);
-      before_[name] = value == nullptr ? std::nullopt : std::optional<std::string>(value);
-      ::unsetenv(name);
-    }
-    for (const auto& [name, value] : set) {
-      ::setenv(name.c_str(), value.c_str(), 1);
-    }
-  }
-  Environment(const Environment&) = delete;
-  Environment& operator=(const Environment&) = delete;
-  ~Environment() {
-    for (const auto& [name, value] : before_) {
-      value ? ::setenv(name.c_str(), value->c_str(), 1) : ::unsetenv(name.c_str());
-    }
-  }
-
- private:
-  std::map<std::string, std::optional<std::string>> before_;
-};
 
 std::optional<S3Credentials> read(const std::string& text, const std::string& section) {
   std::istringstream from(text);
@@ -78,23 +54,23 @@ TEST_CASE("s3_usual_credentials: the environment comes before the files", "[s3_c
          "P\naws_secret_access_key=p\n";
   std::ofstream(home / ".aws/config") << "[profile q]\naws_access_key_id=Q\naws_secret_access_key=q\n";
   {
-    const Environment set({{"HOME", home.path()},
-                           {"AWS_ACCESS_KEY_ID", "E"},
-                           {"AWS_SECRET_ACCESS_KEY", "e"},
-                           {"AWS_SESSION_TOKEN", "t"}});
+    const AwsEnvironment set({{"HOME", home.path()},
+                              {"AWS_ACCESS_KEY_ID", "E"},
+                              {"AWS_SECRET_ACCESS_KEY", "e"},
+                              {"AWS_SESSION_TOKEN", "t"}});
     CHECK(iqdb::s3_usual_credentials() == S3Credentials{.access_key = "E", .secret_key = "e", .session_token = "t"});
   }
   {
-    const Environment set(std::map<std::string, std::string>{{"HOME", home.path()}});
+    const AwsEnvironment set(std::map<std::string, std::string>{{"HOME", home.path()}});
     CHECK(iqdb::s3_usual_credentials().access_key == "F");
     CHECK(iqdb::s3_credentials_of_profile("p").value().access_key == "P");
   }
   {
-    const Environment set({{"HOME", home.path()}, {"AWS_PROFILE", "q"}});
+    const AwsEnvironment set({{"HOME", home.path()}, {"AWS_PROFILE", "q"}});
     CHECK(iqdb::s3_usual_credentials().access_key == "Q");
   }
   {
-    const Environment set(
+    const AwsEnvironment set(
         std::map<std::string, std::string>{{"AWS_SHARED_CREDENTIALS_FILE", home / ".aws/credentials"}});
     CHECK(iqdb::s3_usual_credentials().access_key == "F");
   }
@@ -102,13 +78,13 @@ TEST_CASE("s3_usual_credentials: the environment comes before the files", "[s3_c
 
 TEST_CASE("s3_usual_credentials: says where it has looked if there are none", "[s3_credentials]") {
   const iqdb_test::TemporaryDirectory home;
-  const Environment set(std::map<std::string, std::string>{{"HOME", home.path()}});
+  const AwsEnvironment set(std::map<std::string, std::string>{{"HOME", home.path()}});
   CHECK(mentions(require_kind(PersistErrorKind::invalid_config, [] { return iqdb::s3_usual_credentials(); }),
                  "AWS_ACCESS_KEY_ID"));
 }
 
 TEST_CASE("s3_credentials_of_environment: half a pair is an error", "[s3_credentials]") {
-  const Environment set(std::map<std::string, std::string>{{"AWS_SECRET_ACCESS_KEY", "verysecret"}});
+  const AwsEnvironment set(std::map<std::string, std::string>{{"AWS_SECRET_ACCESS_KEY", "verysecret"}});
   const auto error =
       require_kind(PersistErrorKind::invalid_config, [] { return iqdb::s3_credentials_of_environment(); });
   CHECK_FALSE(mentions(error, "verysecret"));

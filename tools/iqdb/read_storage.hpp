@@ -1,0 +1,103 @@
+// A storage that reads indexes of both kinds, those of files and those on an object store, and writes files.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "iqdb/persist/storage/file_storage.hpp"
+#include "iqdb/persist/storage/names.hpp"
+#include "iqdb/persist/storage/storage.hpp"
+#include "object_place.hpp"
+
+namespace iqdb_tool {
+
+/// A Storage. A path that is the address of an index on an object store is read there, and nothing is stored there.
+class ReadStorage {
+ public:
+  using Lock = iqdb::FileStorage::Lock;
+  using Replacement = iqdb::FileStorage::Replacement;
+  using Log = iqdb::FileStorage::Log;
+
+  /// A file, or what stands for one in an object store.
+  class File {
+   public:
+    explicit File(iqdb::FileStorage::File file) : file_(std::move(file)) {}
+    explicit File(ObjectStorage::File file) : file_(std::move(file)) {}
+
+    [[nodiscard]] std::uint64_t size() const {
+      return std::visit([](const auto& file) { return file.size(); }, file_);
+    }
+    std::size_t read_at(std::uint64_t offset, std::span<std::byte> into) {
+      return std::visit([&](auto& file) { return file.read_at(offset, into); }, file_);
+    }
+    void refresh() {
+      if (auto* const file = std::get_if<iqdb::FileStorage::File>(&file_)) {
+        file->refresh();
+      }
+    }
+
+   private:
+    std::variant<iqdb::FileStorage::File, ObjectStorage::File> file_;
+  };
+
+  [[nodiscard]] std::filesystem::path resolve(const std::filesystem::path& path) {
+    return iqdb::is_object_address(path.native()) ? path : files_.resolve(path);
+  }
+
+  [[nodiscard]] std::optional<File> open(const std::filesystem::path& path) {
+    if (!iqdb::is_object_address(path.native())) {
+      return as_file(files_.open(path));
+    }
+    ObjectPlace place = object_place(path.native(), Access::reads);
+    std::filesystem::path name = place.storage().resolve(place.address.name);
+    if (path.native() != place.text) {
+      name += ".wal";
+    }
+    return as_file(place.storage().open(name));
+  }
+  [[nodiscard]] std::optional<File> open(const std::filesystem::path& path, const Lock& lock) {
+    return as_file(files_.open(path, lock));
+  }
+
+  [[nodiscard]] Lock lock(const std::filesystem::path& path, std::chrono::milliseconds patience) {
+    return files_.lock(path, patience);
+  }
+  [[nodiscard]] Replacement replace(const std::filesystem::path& path, const Lock& lock) {
+    return files_.replace(path, lock);
+  }
+  void remove(const std::filesystem::path& path, const Lock& lock) { files_.remove(path, lock); }
+  [[nodiscard]] std::uint64_t new_log_id() { return files_.new_log_id(); }
+  void sync(const std::filesystem::path& path, const Lock& lock) { files_.sync(path, lock); }
+  void sync_directory(const Lock& lock) { files_.sync_directory(lock); }
+  [[nodiscard]] Log open_log(Replacement replacement, iqdb::LogOptions options) {
+    return files_.open_log(std::move(replacement), options);
+  }
+  void keep(const std::filesystem::path& path, const std::filesystem::path& name, const Lock& lock) {
+    files_.keep(path, name, lock);
+  }
+
+  /// For the history of an index of files. An index on an object store has none.
+  [[nodiscard]] std::vector<std::filesystem::path> names(const Lock& lock) { return files_.names(lock); }
+  [[nodiscard]] std::vector<std::filesystem::path> names_beside(const std::filesystem::path& path) {
+    return iqdb::is_object_address(path.native()) ? std::vector<std::filesystem::path>() : files_.names_beside(path);
+  }
+
+ private:
+  template <class F>
+  static std::optional<File> as_file(std::optional<F> file) {
+    return file ? std::optional<File>(File(std::move(*file))) : std::nullopt;
+  }
+
+  iqdb::FileStorage files_;
+};
+
+static_assert(iqdb::Storage<ReadStorage> && iqdb::ListsStoredFiles<ReadStorage>);
+
+}  // namespace iqdb_tool
