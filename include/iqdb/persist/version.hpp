@@ -4,7 +4,7 @@
 #include "iqdb/persist/requirements.hpp"
 
 #define IQDB_PERSIST_VERSION_MAJOR 0
-#define IQDB_PERSIST_VERSION_MINOR 1
+#define IQDB_PERSIST_VERSION_MINOR 2
 #define IQDB_PERSIST_VERSION_PATCH 0
 
 // Which codecs the program is built with, and whether ISA-L computes its checksums instead of zlib. The build system
