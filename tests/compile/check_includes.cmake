@@ -48,7 +48,7 @@ set(allowed_in_iqdb/index/usearch/slot_graph.hpp "usearch/index_dense\\.hpp")
 set(allowed_in_iqdb/persist/bytes/huge_pages.hpp "sys/mman\\.h")
 set(allowed_in_iqdb/persist/posix_process.hpp "(pthread|unistd|sys/mman)\\.h")
 set(allowed_in_iqdb/persist/posix_entropy.hpp "sys/random\\.h")
-foreach(part IN ITEMS attributes duplicates names calls child file_system locks memory)
+foreach(part IN ITEMS attributes duplicates names calls child file_system locks memory sync)
   set(allowed_in_iqdb/persist/storage/posix_${part}.hpp "(dirent|fcntl|poll|unistd|pthread|sys/[a-z]+|linux/[a-z]+)\\.h")
 endforeach()
 

@@ -17,7 +17,7 @@ import sys
 # What is used of each header of the standard library. A name that is in several headers stands in the one that defines it.
 NAMES = {
     "algorithm": """min max clamp sort copy copy_n fill equal reverse remove_if for_each find_if any_of all_of push_heap pop_heap
-        sort_heap ranges::find ranges::copy ranges::any_of ranges::all_of ranges::none_of ranges::fill ranges::sort
+        sort_heap ranges::find ranges::copy ranges::any_of ranges::all_of ranges::none_of ranges::fill ranges::sort ranges::upper_bound
         ranges::partial_sort
         ranges::max_element ranges::for_each ranges::equal ranges::binary_search ranges::transform ranges::reverse
         ranges::mismatch ranges::generate ranges::find_if ranges::find_if_not ranges::find_first_of ranges::adjacent_find
@@ -44,7 +44,7 @@ NAMES = {
         throw_with_nested""",
     "filesystem": "filesystem::path",
     "fstream": "ifstream",
-    "functional": "function hash greater less",
+    "functional": "function hash greater less ranges::greater_equal",
     "future": "future promise",
     "initializer_list": "initializer_list",
     "istream": "istream",
