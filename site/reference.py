@@ -19,7 +19,7 @@ FOLDER = "reference"
 # The pages: title, file, and which headers' names they have. The first that fits counts.
 GROUPS = [
     ("Databases", "databases", r"persist/(persisted_index|shared_\w+|follower|write_batch)\.hpp"
-     r"|bytes/fair_mutex|snapshot/snapshot\.hpp|wal/(history\w*|backup\w*|load_or_create|recovery_report|read_only)\.hpp"),
+     r"|snapshot/snapshot\.hpp|wal/(history\w*|backup\w*|load_or_create|recovery_report|read_only)\.hpp"),
     ("Settings and events", "settings", r"persist/(config|events|stats|version|progress)\.hpp"
      r"|codec/|storage/(file_storage|file_system|direct_mode)\.hpp"),
     ("Errors", "errors", r"error\.hpp"),
@@ -99,6 +99,8 @@ class Docstring:
 
     def __init__(self, element, names: Names, page: str, inside: str):
         self.names, self.page, self.inside = names, page, inside
+        # What is called as a member is called is no member there.
+        self.parameters = {parameter.findtext("declname") for parameter in element.findall("param")}
         self.blocks = []
         for part in ("briefdescription", "detaileddescription"):
             described = element.find(part)
@@ -120,7 +122,8 @@ class Docstring:
                     for inner in item:
                         self.paragraph(inner, "- ")
             elif child.tag == "computeroutput":
-                text += self.names.link("".join(child.itertext()), self.page, self.inside)
+                span = "".join(child.itertext())
+                text += code(span) if span in self.parameters else self.names.link(span, self.page, self.inside)
             elif child.tag == "ulink":
                 text += f"[{escaped(''.join(child.itertext()))}]({child.get('url')})"
             elif child.tag in ("emphasis", "bold"):
@@ -295,11 +298,19 @@ class Reference:
         return bool(re.search(rf"(?<![.\w]){name.name}\b", text))
 
     def place_on_pages(self, name: Name) -> tuple:
-        """In the order of the pages' headings, then of the headers."""
-        headings = [line for file in PAGES_FOR_USERS + [PAGE_OF_THE_TEST_KIT]
-                    for line in re.findall(r"^##+ .*", self.pages.text[file], re.MULTILINE)]
-        place = next((number for number, line in enumerate(headings) if re.search(rf"\b{name.name}\b", line)), len(headings))
+        """In the order of the pages: by the section that has the name in its heading, or else by the first that names it."""
+        found = self.sections_of_pages()
+        place = next((number for number, (heading, _) in enumerate(found) if re.search(rf"\b{name.name}\b", heading)), None)
+        if place is None:
+            place = next((number for number, (_, text) in enumerate(found) if re.search(rf"`[^`]*\b{name.name}\b[^`]*`", text)), len(found))
         return place, name.header, int(name.elements[0].find("location").get("line"))
+
+    @functools.lru_cache
+    def sections_of_pages(self) -> list:
+        """The headings and texts behind the overview that the interface begins with."""
+        found = [section for file in PAGES_FOR_USERS + [PAGE_OF_THE_TEST_KIT] for section in sections(self.pages.text[file])]
+        begin = next((number for number, (_, heading, _) in enumerate(found) if "`" in heading), 0)
+        return [(heading if level > 1 else "", text) for level, heading, text in found[begin:]]
 
     @functools.lru_cache
     def code_on_pages(self, is_testing: bool) -> str:
@@ -405,22 +416,14 @@ class Reference:
 
     def function(self, group: list, name: Name, what: str) -> str:
         """The declarations of a name, each with what its docstring says. One without says the same as that before."""
-        parts, pending = [], []
         self.require(any(is_documented(one) for one in group), what, group[0])
-        for number, one in enumerate(group):
-            pending.append(declaration(one))
-            following = group[number + 1] if number + 1 < len(group) else None
-            if is_documented(one) and following is not None and not is_documented(following):
-                following_docs = [later for later in group[number + 1:]]
-                while following_docs and not is_documented(following_docs[0]):
-                    pending.append(declaration(following_docs.pop(0)))
-            elif not is_documented(one) and parts:
-                pending.pop()  # is shown above
-                continue
-            if is_documented(one):
-                parts.append("```cpp\n" + "\n".join(pending) + "\n```\n\n" + str(self.doc(one, name)) + "\n")
-                pending = []
-        return "\n".join(parts)
+        parts = []  # declarations, and what says what they do
+        for one in group:
+            if parts and (not is_documented(one) or not is_documented(parts[-1][1])):
+                parts[-1] = (parts[-1][0] + [declaration(one)], one if is_documented(one) else parts[-1][1])
+            else:
+                parts.append(([declaration(one)], one))
+        return "\n".join("```cpp\n" + "\n".join(shown) + f"\n```\n\n{self.doc(one, name)}\n" for shown, one in parts)
 
     def class_text(self, compound, name: Name, what: str, level: str) -> str:
         kind = compound.get("kind")
@@ -467,6 +470,7 @@ class Reference:
         self.require(is_documented(concept), name.name, concept)
         lines = text_of(concept.find("initializer"))
         lines = re.sub(r"^template<(.*)>\s*concept ", r"template <\1>\nconcept ", lines).replace("iqdb::", "")
+        lines = re.sub(r"\) ?&& ?\(", ") && (", lines.replace("=  ", "= "))
         return f"```cpp\n{lines.strip()}\n```\n\n{self.doc(concept, name)}\n"
 
     def described_in(self, name: Name) -> str:
