@@ -158,6 +158,12 @@ def text_of(element) -> str:
     return "".join(element.itertext()).strip() if element is not None else ""
 
 
+def place_of(element) -> tuple:
+    """The header and the line of a declaration."""
+    location = element.find("location")
+    return location.get("file"), int(location.get("line"))
+
+
 def tidy(text: str) -> str:
     """Doxygen's spaces as the headers have them."""
     text = re.sub(r"< (?=\S)", "<", text)
@@ -294,7 +300,8 @@ class Reference:
         if name.name in NOT_MEANT:
             return False
         if name.kind == "function":
-            return bool(re.search(rf"(?<![.\w>:]){name.name}(<[^`(]*>)?\(|(iqdb|testing)::{name.name}\b|^#.*`{name.name}`", text, re.MULTILINE))
+            is_named = rf"(?<![.\w>:]){name.name}(<[^`(]*>)?\(|(iqdb|testing)::{name.name}\b|^#.*`{name.name}`"
+            return bool(re.search(is_named, text, re.MULTILINE))
         return bool(re.search(rf"(?<![.\w]){name.name}\b", text))
 
     def place_on_pages(self, name: Name) -> tuple:
@@ -302,8 +309,9 @@ class Reference:
         found = self.sections_of_pages()
         place = next((number for number, (heading, _) in enumerate(found) if re.search(rf"\b{name.name}\b", heading)), None)
         if place is None:
-            place = next((number for number, (_, text) in enumerate(found) if re.search(rf"`[^`]*\b{name.name}\b[^`]*`", text)), len(found))
-        return place, name.header, int(name.elements[0].find("location").get("line"))
+            as_code = rf"`[^`]*\b{name.name}\b[^`]*`"
+            place = next((number for number, (_, text) in enumerate(found) if re.search(as_code, text)), len(found))
+        return place, *place_of(name.elements[0])
 
     @functools.lru_cache
     def sections_of_pages(self) -> list:
@@ -338,7 +346,7 @@ class Reference:
                         if group[0].findtext("name") != inherited.findtext("compoundname").rpartition("::")[2]:
                             found.setdefault(group[0].findtext("name"), []).extend(group)
         own = collections.OrderedDict()
-        for member in sorted(compound.findall("sectiondef/memberdef"), key=lambda one: int(one.find("location").get("line"))):
+        for member in sorted(compound.findall("sectiondef/memberdef"), key=place_of):
             name = member.findtext("name")
             if member.get("prot") == "public" and member.get("kind") != "friend" and not OPERATOR.match(name):
                 if not re.search(r"=\s*delete", text_of(member.find("argsstring"))):
@@ -369,8 +377,8 @@ class Reference:
 
     def require(self, documented: bool, what: str, element) -> None:
         if not documented:
-            place = element.find("location")
-            self.undocumented.append(f"{place.get('file')}:{place.get('line')}: {what}")
+            file, line = place_of(element)
+            self.undocumented.append(f"{file}:{line}: {what}")
 
     # ---- Writing ----------------------------------------------------------------------------------------------------------
 
@@ -427,7 +435,8 @@ class Reference:
 
     def class_text(self, compound, name: Name, what: str, level: str) -> str:
         kind = compound.get("kind")
-        bases = ["public " + tidy(text_of(base)).removeprefix("iqdb::") for base in compound.findall("basecompoundref") if base.get("prot") == "public"]
+        bases = ["public " + tidy(text_of(base)).removeprefix("iqdb::") for base in compound.findall("basecompoundref")
+                 if base.get("prot") == "public"]
         bases = [base for base in bases if re.split(r"[<:]", base.removeprefix("public "))[0] in
                  [public.name for public in self.public] or base.startswith("public std::")]
         head = template_of(compound) + f"{kind} {what.rpartition('::')[2]}" + (" : " + ", ".join(bases) if bases else "")
@@ -458,7 +467,8 @@ class Reference:
         one, kind = group[0], group[0].get("kind")
         if kind == "enum":
             self.require(is_documented(one), what, one)
-            return (f"```cpp\nenum class {one.findtext('name')}\n```\n\n{self.doc(one, name)}\n\n" + self.enum_table(one, name, what))
+            head = f"```cpp\nenum class {one.findtext('name')}\n```\n\n"
+            return head + f"{self.doc(one, name)}\n\n" + self.enum_table(one, name, what)
         if kind == "typedef":
             self.require(is_documented(one), what, one)
             alias = tidy(text_of(one.find("definition")).replace("iqdb::testing::", "").replace("iqdb::", ""))
@@ -496,8 +506,7 @@ class Reference:
             elif name.kind == "concept":
                 lines.append(self.concept_text(name.elements[0], name))
             else:
-                elements = sorted(name.elements, key=lambda one: (one.find("location").get("file"), int(one.find("location").get("line"))))
-                lines.append(self.any(elements, name, name.name))
+                lines.append(self.any(sorted(name.elements, key=place_of), name, name.name))
             texts[name.group].append("\n".join(lines))
         if self.undocumented:
             raise Undocumented("public names without a docstring:\n  " + "\n  ".join(self.undocumented))
