@@ -1,33 +1,33 @@
-"""What mkdocs asks while it makes the site: anchors as the pages' links expect them, and a place for every page."""
+"""What mkdocs asks while it makes the site: anchors as the pages' links expect them, a place for every page, and the search."""
 
 import json
 import pathlib
 import re
+import sys
 
 import yaml
 
-
-def anchor(heading: str, _separator: str = "-") -> str:
-    """The anchor of a heading, as the pages of a repository have it and as tests/docs/check.cmake expects it."""
-    return re.sub(r"[^a-z0-9 _-]", "", heading.lower()).replace(" ", "-")
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import pages  # pylint: disable=wrong-import-position
 
 
 def listed(entries) -> set:
     """The pages that a part of the navigation names."""
-    pages = set()
+    found = set()
     for entry in entries:
         for page in entry.values() if isinstance(entry, dict) else [entry]:
-            pages |= listed(page) if isinstance(page, list) else {page}
-    return pages
+            found |= listed(page) if isinstance(page, list) else {page}
+    return found
 
 
 def on_config(config):
-    config["mdx_configs"]["toc"]["slugify"] = anchor
-    pages = pathlib.Path(config["docs_dir"])
+    # The links of the pages are made for these.
+    config["mdx_configs"]["toc"]["slugify"] = lambda heading, _: pages.anchor(heading)
+    written = pathlib.Path(config["docs_dir"])
     # The pages of the API come in an order of their own.
-    config["nav"].append({"API": yaml.safe_load((pages / "reference" / "navigation.yml").read_text())})
+    config["nav"].append({"API": yaml.safe_load((written / "reference" / "navigation.yml").read_text())})
     named = listed(config["nav"])
-    more = sorted(page.relative_to(pages).as_posix() for page in pages.rglob("*.md"))
+    more = sorted(page.relative_to(written).as_posix() for page in written.rglob("*.md"))
     more = [page for page in more if page not in named]
     if more:
         config["nav"].append({"More": more})

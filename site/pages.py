@@ -71,15 +71,14 @@ def as_mkdocs_reads_it(text: str) -> str:
     lines = []
     indent = 0  # of what belongs to the point that is open
     for line, is_code in blocks(text):
-        point = None if is_code and not indent else re.match(r"^( *)([-*]|\d+\.) +", line)
-        if point and not is_code:
-            if not point[1] and lines and lines[-1].strip() and not indent:
+        point = None if is_code else re.match(r"([-*]|\d+\.) +", line)
+        if point:
+            if lines and lines[-1].strip() and not indent:
                 lines.append("")
-            if not point[1]:
-                indent = len(point[0])
+            indent = len(point[0])
         elif line.strip() and not line.startswith(" " * indent):
             indent = 0
-        if indent and line.startswith(" " * indent):
+        elif indent and line.strip():
             line = "    " + line[indent:]
         lines.append(line)
     return "\n".join(lines) + "\n"
@@ -103,7 +102,6 @@ class Pages:
             if taken.count(page) > 1:
                 raise Broken(f"two files would be the page {page}")
         self.text = {file: (source / file).read_text() for file in self.page_of}
-        self.titles = {}
 
     # ---- Links ----------------------------------------------------------------------------------------------------------
 

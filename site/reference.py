@@ -19,7 +19,7 @@ FOLDER = "reference"
 # The pages: title, file, and which headers' names they have. The first that fits counts.
 GROUPS = [
     ("Databases", "databases", r"persist/(persisted_index|shared_\w+|follower|write_batch)\.hpp"
-     r"|bytes/fair_mutex|snapshot/snapshot\.hpp|wal/(history\w*|backup\w*|load_or_create|recovery_report|read_only)\.hpp"),
+     r"|snapshot/snapshot\.hpp|wal/(history\w*|backup\w*|load_or_create|recovery_report|read_only)\.hpp"),
     ("Settings and events", "settings", r"persist/(config|events|stats|version|progress)\.hpp"
      r"|codec/|storage/(file_storage|file_system|direct_mode)\.hpp"),
     ("Errors", "errors", r"error\.hpp"),
@@ -99,6 +99,8 @@ class Docstring:
 
     def __init__(self, element, names: Names, page: str, inside: str):
         self.names, self.page, self.inside = names, page, inside
+        # What is called as a member is called is no member there.
+        self.parameters = {parameter.findtext("declname") for parameter in element.findall("param")}
         self.blocks = []
         for part in ("briefdescription", "detaileddescription"):
             described = element.find(part)
@@ -120,7 +122,8 @@ class Docstring:
                     for inner in item:
                         self.paragraph(inner, "- ")
             elif child.tag == "computeroutput":
-                text += self.names.link("".join(child.itertext()), self.page, self.inside)
+                span = "".join(child.itertext())
+                text += code(span) if span in self.parameters else self.names.link(span, self.page, self.inside)
             elif child.tag == "ulink":
                 text += f"[{escaped(''.join(child.itertext()))}]({child.get('url')})"
             elif child.tag in ("emphasis", "bold"):
@@ -153,6 +156,12 @@ def is_documented(element) -> bool:
 
 def text_of(element) -> str:
     return "".join(element.itertext()).strip() if element is not None else ""
+
+
+def place_of(element) -> tuple:
+    """The header and the line of a declaration."""
+    location = element.find("location")
+    return location.get("file"), int(location.get("line"))
 
 
 def tidy(text: str) -> str:
@@ -291,15 +300,25 @@ class Reference:
         if name.name in NOT_MEANT:
             return False
         if name.kind == "function":
-            return bool(re.search(rf"(?<![.\w>:]){name.name}(<[^`(]*>)?\(|(iqdb|testing)::{name.name}\b|^#.*`{name.name}`", text, re.MULTILINE))
+            is_named = rf"(?<![.\w>:]){name.name}(<[^`(]*>)?\(|(iqdb|testing)::{name.name}\b|^#.*`{name.name}`"
+            return bool(re.search(is_named, text, re.MULTILINE))
         return bool(re.search(rf"(?<![.\w]){name.name}\b", text))
 
     def place_on_pages(self, name: Name) -> tuple:
-        """In the order of the pages' headings, then of the headers."""
-        headings = [line for file in PAGES_FOR_USERS + [PAGE_OF_THE_TEST_KIT]
-                    for line in re.findall(r"^##+ .*", self.pages.text[file], re.MULTILINE)]
-        place = next((number for number, line in enumerate(headings) if re.search(rf"\b{name.name}\b", line)), len(headings))
-        return place, name.header, int(name.elements[0].find("location").get("line"))
+        """In the order of the pages: by the section that has the name in its heading, or else by the first that names it."""
+        found = self.sections_of_pages()
+        place = next((number for number, (heading, _) in enumerate(found) if re.search(rf"\b{name.name}\b", heading)), None)
+        if place is None:
+            as_code = rf"`[^`]*\b{name.name}\b[^`]*`"
+            place = next((number for number, (_, text) in enumerate(found) if re.search(as_code, text)), len(found))
+        return place, *place_of(name.elements[0])
+
+    @functools.lru_cache
+    def sections_of_pages(self) -> list:
+        """The headings and texts behind the overview that the interface begins with."""
+        found = [section for file in PAGES_FOR_USERS + [PAGE_OF_THE_TEST_KIT] for section in sections(self.pages.text[file])]
+        begin = next((number for number, (_, heading, _) in enumerate(found) if "`" in heading), 0)
+        return [(heading if level > 1 else "", text) for level, heading, text in found[begin:]]
 
     @functools.lru_cache
     def code_on_pages(self, is_testing: bool) -> str:
@@ -327,7 +346,7 @@ class Reference:
                         if group[0].findtext("name") != inherited.findtext("compoundname").rpartition("::")[2]:
                             found.setdefault(group[0].findtext("name"), []).extend(group)
         own = collections.OrderedDict()
-        for member in sorted(compound.findall("sectiondef/memberdef"), key=lambda one: int(one.find("location").get("line"))):
+        for member in sorted(compound.findall("sectiondef/memberdef"), key=place_of):
             name = member.findtext("name")
             if member.get("prot") == "public" and member.get("kind") != "friend" and not OPERATOR.match(name):
                 if not re.search(r"=\s*delete", text_of(member.find("argsstring"))):
@@ -358,8 +377,8 @@ class Reference:
 
     def require(self, documented: bool, what: str, element) -> None:
         if not documented:
-            place = element.find("location")
-            self.undocumented.append(f"{place.get('file')}:{place.get('line')}: {what}")
+            file, line = place_of(element)
+            self.undocumented.append(f"{file}:{line}: {what}")
 
     # ---- Writing ----------------------------------------------------------------------------------------------------------
 
@@ -405,26 +424,19 @@ class Reference:
 
     def function(self, group: list, name: Name, what: str) -> str:
         """The declarations of a name, each with what its docstring says. One without says the same as that before."""
-        parts, pending = [], []
         self.require(any(is_documented(one) for one in group), what, group[0])
-        for number, one in enumerate(group):
-            pending.append(declaration(one))
-            following = group[number + 1] if number + 1 < len(group) else None
-            if is_documented(one) and following is not None and not is_documented(following):
-                following_docs = [later for later in group[number + 1:]]
-                while following_docs and not is_documented(following_docs[0]):
-                    pending.append(declaration(following_docs.pop(0)))
-            elif not is_documented(one) and parts:
-                pending.pop()  # is shown above
-                continue
-            if is_documented(one):
-                parts.append("```cpp\n" + "\n".join(pending) + "\n```\n\n" + str(self.doc(one, name)) + "\n")
-                pending = []
-        return "\n".join(parts)
+        parts = []  # declarations, and what says what they do
+        for one in group:
+            if parts and (not is_documented(one) or not is_documented(parts[-1][1])):
+                parts[-1] = (parts[-1][0] + [declaration(one)], one if is_documented(one) else parts[-1][1])
+            else:
+                parts.append(([declaration(one)], one))
+        return "\n".join("```cpp\n" + "\n".join(shown) + f"\n```\n\n{self.doc(one, name)}\n" for shown, one in parts)
 
     def class_text(self, compound, name: Name, what: str, level: str) -> str:
         kind = compound.get("kind")
-        bases = ["public " + tidy(text_of(base)).removeprefix("iqdb::") for base in compound.findall("basecompoundref") if base.get("prot") == "public"]
+        bases = ["public " + tidy(text_of(base)).removeprefix("iqdb::") for base in compound.findall("basecompoundref")
+                 if base.get("prot") == "public"]
         bases = [base for base in bases if re.split(r"[<:]", base.removeprefix("public "))[0] in
                  [public.name for public in self.public] or base.startswith("public std::")]
         head = template_of(compound) + f"{kind} {what.rpartition('::')[2]}" + (" : " + ", ".join(bases) if bases else "")
@@ -455,7 +467,8 @@ class Reference:
         one, kind = group[0], group[0].get("kind")
         if kind == "enum":
             self.require(is_documented(one), what, one)
-            return (f"```cpp\nenum class {one.findtext('name')}\n```\n\n{self.doc(one, name)}\n\n" + self.enum_table(one, name, what))
+            head = f"```cpp\nenum class {one.findtext('name')}\n```\n\n"
+            return head + f"{self.doc(one, name)}\n\n" + self.enum_table(one, name, what)
         if kind == "typedef":
             self.require(is_documented(one), what, one)
             alias = tidy(text_of(one.find("definition")).replace("iqdb::testing::", "").replace("iqdb::", ""))
@@ -467,6 +480,7 @@ class Reference:
         self.require(is_documented(concept), name.name, concept)
         lines = text_of(concept.find("initializer"))
         lines = re.sub(r"^template<(.*)>\s*concept ", r"template <\1>\nconcept ", lines).replace("iqdb::", "")
+        lines = re.sub(r"\) ?&& ?\(", ") && (", lines.replace("=  ", "= "))
         return f"```cpp\n{lines.strip()}\n```\n\n{self.doc(concept, name)}\n"
 
     def described_in(self, name: Name) -> str:
@@ -492,8 +506,7 @@ class Reference:
             elif name.kind == "concept":
                 lines.append(self.concept_text(name.elements[0], name))
             else:
-                elements = sorted(name.elements, key=lambda one: (one.find("location").get("file"), int(one.find("location").get("line"))))
-                lines.append(self.any(elements, name, name.name))
+                lines.append(self.any(sorted(name.elements, key=place_of), name, name.name))
             texts[name.group].append("\n".join(lines))
         if self.undocumented:
             raise Undocumented("public names without a docstring:\n  " + "\n  ".join(self.undocumented))

@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
-"""Tests what makes the site of the pages: that links lead somewhere, and that a site with a broken one is refused."""
+"""Tests what makes the site: links lead somewhere, and a site with a broken one, or with a public name without a docstring, is
+refused."""
 
 import pathlib
+import shutil
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -11,6 +14,7 @@ sys.path.insert(0, str(SOURCE / "site"))
 sys.dont_write_bytecode = True
 import check  # pylint: disable=wrong-import-position
 import pages  # pylint: disable=wrong-import-position
+import reference  # pylint: disable=wrong-import-position
 
 README = "# A library\n\nWhat it is.\n\n```cpp\nint main() {}\n```\n\n## Is it for me?\n\nYes: [more](docs/more.md).\n"
 SETTINGS = {"repo_url": "", "extra": {"repo_file": "/file/", "repo_directory": "/directory/"}}
@@ -69,6 +73,62 @@ class Pages(unittest.TestCase):
         self.assertIn("faiss and hnswlib.", shown)
         for left_out in ["hnswlib is a", "| hnswlib | 1 |", "Only.", "This too."]:
             self.assertNotIn(left_out, shown)
+
+
+HEADER = """
+namespace iqdb {
+
+/// A thing.
+struct Thing {
+  /// How many.
+  int count = 0;
+};
+
+/// Makes a Thing. Throws nothing.
+Thing make_thing(int count);
+
+/// Nobody names it.
+int unnamed();
+
+}  // namespace iqdb
+"""
+
+
+@unittest.skipUnless(shutil.which("doxygen"), "Doxygen, which reads the docstrings, is not installed")
+class Reference(unittest.TestCase):
+
+    def api(self, header: str) -> pathlib.Path:
+        """The pages of the API of a library with this header."""
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        source, made = pathlib.Path(directory.name) / "source", pathlib.Path(directory.name) / "made"
+        (source / "docs").mkdir(parents=True)
+        (source / "include" / "iqdb").mkdir(parents=True)
+        (source / "include" / "iqdb" / "thing.hpp").write_text(header)
+        (source / "README.md").write_text(README)
+        for page in ("adapters", "object-store", "testing"):
+            (source / "docs" / f"{page}.md").write_text("# A page\n")
+        (source / "docs" / "api.md").write_text("# The interface\n\nA `Thing` is made by `make_thing(count)`.\n")
+        settings = (SOURCE / "site" / "Doxyfile").read_text() + f'\nINPUT = include\nOUTPUT_DIRECTORY = "{directory.name}"\n'
+        subprocess.run(["doxygen", "-"], input=settings, text=True, cwd=source, check=True)
+        reference.Reference(pathlib.Path(directory.name) / "xml", pages.Pages(source, made, SETTINGS)).write()
+        return made / "reference"
+
+    def test_names_that_the_pages_name_are_shown_with_their_docstrings(self):
+        text = (self.api(HEADER) / "vectors.md").read_text()
+        self.assertIn("## `Thing` { #Thing }", text)
+        self.assertIn("| `int count = 0`{ #Thing-count } | How many. |", text)
+        self.assertIn("Thing make_thing(int count)", text)
+        self.assertIn("**Throws** nothing.", text)
+        self.assertNotIn("unnamed", text)
+
+    def test_a_public_name_without_a_docstring_is_refused(self):
+        with self.assertRaisesRegex(reference.Undocumented, "iqdb/thing.hpp:10: make_thing"):
+            self.api(HEADER.replace("/// Makes a Thing. Throws nothing.\n", ""))
+
+    def test_a_member_without_a_docstring_is_refused(self):
+        with self.assertRaisesRegex(reference.Undocumented, "iqdb/thing.hpp:6: Thing::count"):
+            self.api(HEADER.replace("  /// How many.\n", ""))
 
 
 class Check(unittest.TestCase):
