@@ -237,7 +237,8 @@ void measure_snapshots(Place& place, std::size_t mib, unsigned rounds) {
     {
       auto file = place.storage().open("snapshots");
       iqdb::HelperThreads helpers(in_flight - 1);
-      iqdb::ProgressMeter silent({}, iqdb::Progress::Phase::verify, 0);
+      const std::function<void(const iqdb::Progress&)> nobody;
+      iqdb::ProgressMeter silent(nobody, iqdb::Progress::Phase::verify, 0);
       static_cast<void>(iqdb::checksum_of(*file, 0, part_bytes / 2, &helpers, silent));
     }
     reads.push_back(in_mib(bytes) / seconds_since(begin));
@@ -312,20 +313,20 @@ void measure_insertions(const Place& place, unsigned rounds) {
   constexpr double seconds = 2;
   constexpr std::size_t record_bytes = dim * sizeof(float) + 50;
   const FlatIndex empty(dim, iqdb::DistanceMetric::euclidean);
-  auto index = std::make_unique<Shared>(Shared::load_or_create(settings("insertions"), empty, place.storage()));
+  Shared index = Shared::load_or_create(settings("insertions"), empty, place.storage());
   BareS3 client(place.bare());
   std::printf(
       "\n| threads | vectors/s | in a group | bare puts/s of as many bytes | vectors/s by puts/s × group |\n"
       "| --- | --- | --- | --- | --- |\n");
   for (const std::size_t threads : {std::size_t{1}, std::size_t{16}, std::size_t{64}, std::size_t{1024}}) {
-    double group = insert_for(*index, threads, seconds / 4).in_group;
+    double group = insert_for(index, threads, seconds / 4).in_group;
     std::vector<double> rates;
     std::vector<double> groups;
     std::vector<double> puts;
     std::vector<double> ratios;
     for (unsigned round = 0; round < rounds; ++round) {
       const double bare = bare_puts(place, client, static_cast<std::size_t>(group * record_bytes), seconds / 2);
-      const Inserted own = insert_for(*index, threads, seconds);
+      const Inserted own = insert_for(index, threads, seconds);
       group = own.in_group;
       rates.push_back(own.a_second);
       groups.push_back(own.in_group);
@@ -343,8 +344,8 @@ void measure_insertions(const Place& place, unsigned rounds) {
 void measure_follower(const Place& place) {
   constexpr std::uint64_t insertions = 500;
   const FlatIndex empty(dim, iqdb::DistanceMetric::euclidean);
-  auto index = std::make_unique<Shared>(Shared::load_or_create(settings("followed"), empty, place.storage()));
-  index->insert(insertions + 1, vector_of(1));
+  Shared index = Shared::load_or_create(settings("followed"), empty, place.storage());
+  index.insert(insertions + 1, vector_of(1));
   using Follower = iqdb::Follower<FlatIndex, Storage>;
   const std::unique_ptr<Follower> follower(new Follower(Follower::load(settings("followed"), place.storage())));
   const std::uint64_t first = follower->lsn() + 1;
@@ -362,7 +363,7 @@ void measure_follower(const Place& place) {
   });
   std::vector<double> told;
   for (std::uint64_t id = 1; id <= insertions; ++id) {
-    index->insert(id, vector_of(id));
+    index.insert(id, vector_of(id));
     told.push_back(seconds_since(begin));
   }
   following.join();

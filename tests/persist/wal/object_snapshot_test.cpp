@@ -1,11 +1,14 @@
 #include "iqdb/persist/wal/object_snapshot.hpp"
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <thread>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "iqdb/persist/error.hpp"
@@ -55,6 +58,59 @@ TEST_CASE("ObjectSnapshot: holds little of what it reads, however much is asked 
   std::vector<std::byte> into(bytes);
   CHECK(snapshot.read_at(0, into) == std::size_t{4} << 20U);
   CHECK(snapshot.read_at(bytes - 1, into) == 1);
+}
+
+TEST_CASE("ObjectSnapshot: small reads from front to back make few requests", "[object_snapshot]") {
+  constexpr std::size_t bytes = (std::size_t{21} << 20U) + 3;
+  std::vector<std::byte> content(bytes);
+  for (std::size_t at = 0; at < bytes; ++at) {
+    content[at] = static_cast<std::byte>((at / 1000) & 0xFFU);
+  }
+  ScriptedStore store;
+  store.put("a/snapshot/0-1", content);
+  store.calls.clear();
+  Snapshot snapshot(WayToStore(store), "a/snapshot/0-1", bytes, hasty_options());
+  std::vector<std::byte> read;
+  std::vector<std::byte> into(100001);
+  while (read.size() < bytes) {
+    const std::size_t count = snapshot.read_at(read.size(), into);
+    read.insert(read.end(), into.begin(), into.begin() + static_cast<std::ptrdiff_t>(count));
+  }
+  CHECK((read == content));
+  CHECK(store.calls.size() == 6);
+  // Of the blocks the last ones are kept.
+  CHECK(snapshot.read_at(bytes - 1, into) == 1);
+  CHECK(store.calls.size() == 6);
+  std::ignore = snapshot.read_at(0, into);
+  CHECK(store.calls.size() == 7);
+}
+
+TEST_CASE("ObjectSnapshot: threads that want the same block read it once, and each again if it failed",
+          "[object_snapshot]") {
+  ScriptedStore store = store_with_snapshot();
+  store.calls.clear();
+  bool fails = true;
+  store.before = [&](const std::string&) {
+    if (std::exchange(fails, false)) {
+      iqdb::throw_persist_error(iqdb::PersistErrorKind::unsupported, "not now");
+    }
+  };
+  Snapshot snapshot(WayToStore(store), "a/snapshot/0-1", 3, hasty_options());
+  std::array<std::byte, 3> into{};
+  require_kind(iqdb::PersistErrorKind::unsupported, [&] { return snapshot.read_at(0, into); });
+  std::vector<std::thread> threads;
+  std::atomic<std::size_t> read = 0;
+  for (int thread = 0; thread < 4; ++thread) {
+    threads.emplace_back([&] {
+      std::array<std::byte, 3> own{};
+      read += snapshot.read_at(0, own);
+    });
+  }
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+  CHECK(read == 12);
+  CHECK(store.calls.size() == 2);
 }
 
 TEST_CASE("ObjectSnapshot: reads ranges, and nothing behind the end", "[object_snapshot]") {

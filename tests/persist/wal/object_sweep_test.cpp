@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "iqdb/persist/error.hpp"
@@ -241,6 +242,20 @@ TEST_CASE("sweep_object_uploads: leaves what is no snapshot of this library's, a
   log.store.begin_upload("a/snapshot/notes");
   log.store.begin_upload(iqdb::object_snapshot_key("ab", 0, 1));
   CHECK(log.sweep_uploads() == 0);
+}
+
+TEST_CASE("sweep_object_uploads: ends where a store lists the same uploads again and again", "[object_sweep]") {
+  struct ListsTheSame : iqdb_test::WayToStore {
+    using WayToStore::WayToStore;
+    std::vector<iqdb::ObjectUpload> list_uploads(std::string_view prefix, const iqdb::ObjectUpload& /*behind*/,
+                                                 std::size_t most) {
+      return WayToStore::list_uploads(prefix, {}, most);
+    }
+  };
+  PendingUploads log;
+  log.begin(1000, 1);
+  ListsTheSame store(log.store);
+  CHECK(iqdb::sweep_object_uploads(store, "a", 0, {}, hasty_options()) == 0);
 }
 
 TEST_CASE("sweep_object_uploads: goes through a listing of many pages", "[object_sweep]") {

@@ -239,7 +239,7 @@ struct Plan {
 };
 
 [[nodiscard]] Plan plan_of(std::uint64_t bytes, const iqdb::PartLimits& limits) {
-  constexpr std::uint64_t usual = std::uint64_t{8} << 20U;
+  const std::uint64_t usual = iqdb::ObjectLogOptions().part_bytes;
   Plan plan;
   while (plan.bytes < bytes && plan.parts < limits.most_parts) {
     const std::uint64_t part = iqdb::streamed_objects::part_bytes(++plan.parts, plan.bytes, usual, limits);
@@ -255,9 +255,9 @@ TEST_CASE("StreamedObject: parts grow so slowly that memory stays bounded, and s
   constexpr std::uint64_t gibibyte = std::uint64_t{1} << 30U;
   constexpr std::uint64_t mebibyte = std::uint64_t{1} << 20U;
   const iqdb::PartLimits limits{.least_bytes = 5 * mebibyte, .most_bytes = 5 * gibibyte, .most_parts = 10000};
-  CHECK(plan_of(39 * gibibyte, limits).largest == 8 * mebibyte);
+  CHECK(plan_of(34 * gibibyte, limits).largest == 7 * mebibyte);
   // Two of these and the first one are as much as six of the usual ones.
-  CHECK(plan_of(117 * gibibyte, limits).largest == 20 * mebibyte);
+  CHECK(plan_of(102 * gibibyte, limits).largest == 35 * mebibyte / 2);
   const Plan large = plan_of(1024 * gibibyte, limits);
   CHECK(large.bytes >= 1024 * gibibyte);
   CHECK(large.largest <= large.bytes / 200);

@@ -148,14 +148,14 @@ class BasicDirectoryObjectStore {
                                                        std::size_t most) {
     const auto place = [](const ObjectUpload& of) { return std::pair(of.key, of.id); };
     std::vector<ObjectUpload> uploads;
-    for_each_folder(
-        prefix, upload.key, [&](const std::string& folder, const std::string& name, const FileStatus& status) {
-          auto found = status.directory ? upload_in(folder, name) : std::nullopt;
-          const bool is_behind = found && (upload.id.empty() ? found->key > upload.key : place(*found) > place(upload));
-          if (is_behind && found->key.starts_with(prefix)) {
-            uploads.push_back(*std::move(found));
-          }
-        });
+    for_each_folder(prefix, upload.key,
+                    [&](const std::string& folder, const std::string& name, const FileStatus& status) {
+                      auto found = status.directory ? upload_in(folder, name) : std::nullopt;
+                      const bool is_behind = found && place(*found) > place(upload);
+                      if (is_behind && found->key.starts_with(prefix)) {
+                        uploads.push_back(*std::move(found));
+                      }
+                    });
     std::ranges::sort(uploads, {}, place);
     uploads.resize(std::min(uploads.size(), most));
     return uploads;

@@ -88,7 +88,7 @@ concept DeletesObjects = requires(S& store, std::string_view key) {
 /// An upload of an object in parts, which was begun. Nobody sees anything of the object before it is completed.
 struct ObjectUpload {
   std::string key;  ///< of the object
-  std::string id;   ///< the store's name for the upload, which no other one has; empty: in front of all of the key
+  std::string id;   ///< the store's name for the upload, which no other one has
 
   friend bool operator==(const ObjectUpload&, const ObjectUpload&) = default;
 };
@@ -134,9 +134,10 @@ concept UploadsObjects = requires(S& store, std::string_view key, const ObjectUp
   { store.complete_upload(upload, parts) } -> std::same_as<UploadOutcome>;
   // There is no such upload when it returns. It is no error if there was none; an object that was made of it stays.
   store.abort_upload(upload);
-  // The first uploads that are pending, at most `most` (at least 1), whose keys begin with `prefix`, and which stand behind `upload`:
-  // by the order of their keys, and of one key in an order of the store's. An empty answer means that there are no more; a short
-  // one means nothing. It has every upload whose id was told before the call and that was not ended before its end.
+  // The first uploads that are pending, at most `most` (at least 1), whose keys begin with `prefix`, and which stand behind `upload`,
+  // one that was listed before, in an order of the store's that stays the same; from the beginning on if that has no key. An empty
+  // answer means that there are no more; a short one means nothing. It has every upload whose id was told before the call and that
+  // was not ended before its end.
   { store.list_uploads(prefix, upload, most) } -> std::same_as<std::vector<ObjectUpload>>;
 };
 

@@ -201,15 +201,19 @@ class S3ObjectStore {
     request.query = {{"uploadId", upload.id}};
     request.headers = {{"content-type", "application/xml"}};
     request.body = std::as_bytes(std::span(body));
-    return client_->ask(
-        "complete the upload of", upload.key, request, [&](s3::Answer& answer) -> std::optional<UploadOutcome> {
-          if (const auto outcome = s3::completion_by(answer)) {
-            return outcome;
-          }
-          // Ceph answers so also where there is no such upload, each time. To be asked for the parts, it says it.
-          const bool is_telling = answer.code == "InternalError" && s3::has_no_upload(client_->send(parts_of(upload)));
-          return is_telling ? std::optional(UploadOutcome::absent) : std::nullopt;
-        });
+    return client_->ask("complete the upload of", upload.key, request,
+                        [&](s3::Answer& answer) -> std::optional<UploadOutcome> {
+                          if (const auto outcome = s3::completion_by(answer)) {
+                            return outcome;
+                          }
+                          // Ceph answers so also where there is no such upload, each time. Asked for the parts, it says that there are none.
+                          bool is_telling = false;
+                          if (answer.code == "InternalError") {
+                            const s3::Answer listed = client_->send(parts_of(upload));
+                            is_telling = s3::has_no_upload(listed) || s3::is_absent(listed);
+                          }
+                          return is_telling ? std::optional(UploadOutcome::absent) : std::nullopt;
+                        });
   }
 
   /// Ends an upload. Does nothing if there is none. Throws as above.
@@ -230,15 +234,11 @@ class S3ObjectStore {
     ObjectUpload behind{.key = upload.key.empty() ? std::string() : root + upload.key, .id = upload.id};
     for (;;) {
       s3::Request request{.method = "GET", .path = client_->bucket_path(), .most_bytes = most_bytes_of_listing};
-      request.query = {{"uploads", ""},
-                       {"encoding-type", "url"},
-                       {"max-uploads", std::to_string(std::min(most, most_listed))},
-                       {"prefix", full_prefix}};
+      request.query = {
+          {"uploads", ""}, {"max-uploads", std::to_string(std::min(most, most_listed))}, {"prefix", full_prefix}};
       if (!behind.key.empty()) {
         request.query.emplace_back("key-marker", behind.key);
-        if (!behind.id.empty()) {
-          request.query.emplace_back("upload-id-marker", behind.id);
-        }
+        request.query.emplace_back("upload-id-marker", behind.id);
       }
       s3::UploadPage page =
           client_->ask("list the uploads of objects that begin with", prefix, request,

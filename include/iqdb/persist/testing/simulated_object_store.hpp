@@ -297,8 +297,7 @@ class SimulatedObjectStore {
     std::vector<ObjectUpload> found;
     for (const auto& [id, pending] : objects_->uploads_) {
       const ObjectUpload each{.key = pending.key, .id = id};
-      const bool is_behind = upload.id.empty() ? each.key > upload.key : place(each) > place(upload);
-      if (each.key.starts_with(prefix) && is_behind) {
+      if (each.key.starts_with(prefix) && place(each) > place(upload)) {
         found.push_back(each);
       }
     }

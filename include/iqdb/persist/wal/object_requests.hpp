@@ -64,7 +64,7 @@ struct ObjectLogOptions {
   /// How many bytes a part of a snapshot has, where the store has uploads in parts; more where the store takes none so small, and
   /// behind half of the parts that it takes. What is no larger is one put. While a snapshot is written, six times as much is in
   /// memory. It must hold the header of a snapshot.
-  std::uint64_t part_bytes = std::uint64_t{8} << 20U;
+  std::uint64_t part_bytes = std::uint64_t{7} << 20U;
   /// How many parts of a snapshot are sent at the same time, each by a thread and by a copy of the store. 0: one, by the thread that
   /// writes the snapshot.
   unsigned parts_in_flight = 4;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -48,7 +49,8 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 }
 
 /// A snapshot that is read from a store. Several threads may read it at the same time, each through a copy of the store, of which
-/// there are as many as there were readers at once. Each reader holds at most 4 MiB of it beside what it reads into.
+/// there are as many as there were readers at once. Small reads share blocks of 4 MiB, of which the last four are kept: whoever reads
+/// from front to back makes few requests. Larger ones, as of threads that read it together, take at most 4 MiB each.
 template <ObjectStore S>
 class ObjectSnapshot {
  public:
@@ -61,17 +63,48 @@ class ObjectSnapshot {
   /// Reads at `offset` into the beginning of `into`. Returns how many bytes, at least 1 before the end. Throws PersistError
   /// log_mismatch if it is not there; io.
   std::size_t read_at(std::uint64_t offset, std::span<std::byte> into) {
-    // A store returns what it has read in memory of its own.
-    constexpr std::uint64_t most_at_once = std::uint64_t{4} << 20U;
-    const auto wanted = static_cast<std::size_t>(
-        std::min({std::uint64_t{into.size()}, bytes_ - std::min(bytes_, offset), most_at_once}));
-    if (wanted == 0) {
+    if (into.empty() || offset >= bytes_) {
       return 0;
     }
+    constexpr std::size_t least_alone = std::size_t{512} << 10U;
+    if (into.size() >= least_alone) {
+      const ObjectBytes found = fetched(offset, into.size());
+      std::ranges::copy(found, into.begin());
+      return found.size();
+    }
+    const std::uint64_t number = offset / block_bytes;
+    const auto block = shared_->block(number, [&] { return fetched(number * block_bytes, block_bytes); });
+    const std::uint64_t skipped = offset - number * block_bytes;
+    if (skipped >= block->size()) {
+      fail_as_other(offset, 0);
+    }
+    const auto found = std::span(*block).subspan(static_cast<std::size_t>(skipped));
+    const auto taken = found.first(std::min(found.size(), into.size()));
+    std::ranges::copy(taken, into.begin());
+    return taken.size();
+  }
+
+ private:
+  static constexpr std::size_t block_bytes = std::size_t{4} << 20U;
+
+  [[nodiscard]] std::string words() const {
+    return "the snapshot " + printable(key_, log_objects::largest_printed_key);
+  }
+
+  [[noreturn]] void fail_as_other(std::uint64_t offset, std::size_t returned) const {
+    throw_persist_error(PersistErrorKind::io, "cannot read " + words() + " at byte " + std::to_string(offset) +
+                                                  " (the store returned " + std::to_string(returned) +
+                                                  " bytes, and it has " + std::to_string(bytes_) +
+                                                  "; the object is not the one that was published)");
+  }
+
+  // Up to `most` bytes from `offset` on, which lies before the end. A store returns them in memory of its own.
+  [[nodiscard]] ObjectBytes fetched(std::uint64_t offset, std::size_t most) {
+    const auto wanted =
+        static_cast<std::size_t>(std::min({std::uint64_t{most}, bytes_ - offset, std::uint64_t{block_bytes}}));
     std::unique_ptr<S> store = shared_->taken();
-    const auto found = asked_again(options_, [&] { return store->get(key_, offset, wanted); });
+    auto found = asked_again(options_, [&] { return store->get(key_, offset, wanted); });
     shared_->give_back(std::move(store));
-    const auto words = [&] { return "the snapshot " + printable(key_, log_objects::largest_printed_key); };
     if (!found) {
       throw_persist_error(
           PersistErrorKind::log_mismatch,
@@ -81,17 +114,12 @@ class ObjectSnapshot {
               "as a store with versions keeps one");
     }
     if (found->empty() || found->size() > wanted) {
-      throw_persist_error(PersistErrorKind::io, "cannot read " + words() + " at byte " + std::to_string(offset) +
-                                                    " (the store returned " + std::to_string(found->size()) +
-                                                    " bytes, and it has " + std::to_string(bytes_) +
-                                                    "; the object is not the one that was published)");
+      fail_as_other(offset, found->size());
     }
-    std::ranges::copy(*found, into.begin());
-    return found->size();
+    return *std::move(found);
   }
 
- private:
-  // The stores that no reader uses.
+  // The stores that no reader uses, and the blocks that were read last.
   class Shared {
    public:
     explicit Shared(const S& store) : original_(store) {}
@@ -111,10 +139,48 @@ class ObjectSnapshot {
       spare_.push_back(std::move(store));
     }
 
+    // The block of this number, which `fetch()` returns if it is not kept. Another thread that wants it meanwhile waits.
+    template <class Fetch>
+    [[nodiscard]] std::shared_ptr<const ObjectBytes> block(std::uint64_t number, Fetch&& fetch) {
+      std::unique_lock guard(mutex_);
+      const auto found = [&] { return std::ranges::find(blocks_, number, &Block::number); };
+      changed_.wait(guard, [&] { return found() == blocks_.end() || found()->bytes; });
+      if (const auto kept = found(); kept != blocks_.end()) {
+        return kept->bytes;
+      }
+      constexpr std::size_t most_blocks = 4;
+      const auto oldest = std::ranges::find_if(blocks_, [](const Block& each) { return each.bytes != nullptr; });
+      if (blocks_.size() >= most_blocks && oldest != blocks_.end()) {
+        blocks_.erase(oldest);
+      }
+      blocks_.push_back({.number = number});
+      guard.unlock();
+      std::shared_ptr<const ObjectBytes> bytes;
+      try {
+        bytes = std::make_shared<const ObjectBytes>(fetch());
+      } catch (...) {
+        guard.lock();
+        blocks_.erase(found());
+        changed_.notify_all();
+        throw;
+      }
+      guard.lock();
+      found()->bytes = bytes;
+      changed_.notify_all();
+      return bytes;
+    }
+
    private:
+    struct Block {
+      std::uint64_t number;
+      std::shared_ptr<const ObjectBytes> bytes = {};  // null while a thread reads it
+    };
+
     std::mutex mutex_;
+    std::condition_variable changed_;
     S original_;  // is only copied
     std::vector<std::unique_ptr<S>> spare_;
+    std::vector<Block> blocks_;  // the oldest first
   };
 
   std::unique_ptr<Shared> shared_;

@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -116,13 +117,18 @@ std::uint64_t sweep_object_uploads(S& store, std::string_view name, std::uint64_
     return aborted;
   }
   ObjectUpload behind;
+  std::set<std::string>
+      seen;  // ids. A store that lists the same ones again and again must not hold a sweep up for ever
   for (;;) {
     const auto uploads = asked_again(
         options, [&] { return store.list_uploads(object_snapshot_prefix(name), behind, options.listed_at_once); });
-    if (uploads.empty()) {
+    const bool has_new =
+        std::ranges::any_of(uploads, [&](const ObjectUpload& upload) { return !seen.contains(upload.id); });
+    if (!has_new) {
       return aborted;
     }
     for (const ObjectUpload& upload : uploads) {
+      seen.insert(upload.id);
       const auto made_by = fence_of_object_snapshot(name, upload.key);
       // A store may list an upload that is completed, and take what it consists of away with it.
       const bool is_needed = std::ranges::find(sweep.kept_snapshots, upload.key) != sweep.kept_snapshots.end();

@@ -80,15 +80,15 @@ struct UploadPage {
   bool is_cut = false;                ///< whether there are more
 };
 
-/// What an answer lists of uploads; nothing if it is no listing of at most `most` uploads whose keys begin with `prefix`, and which
-/// stand behind `behind`, in the order of their keys.
+/// What an answer lists of uploads; nothing if it is no listing of at most `most` uploads whose keys begin with `prefix`, without
+/// `behind`. They are in an order of the store's: that of Ceph is not quite the one of their keys.
 [[nodiscard]] inline std::optional<UploadPage> upload_page_of(const Answer& answer, std::string_view prefix,
                                                               const ObjectUpload& behind, std::size_t most) {
   const auto document = answer.http.status == 200 ? read_xml(answer.http.text()) : std::nullopt;
   if (!document || document->name != "ListMultipartUploadsResult") {
     return std::nullopt;
   }
-  // Not every store encodes the keys here, though it is asked to; who does says so.
+  // Nobody is asked to encode the keys: Ceph then does it without saying so.
   const bool is_encoded = document->text_of("EncodingType") == "url";
   const std::string cut = document->text_of("IsTruncated").value_or("");
   UploadPage page{.uploads = {}, .is_cut = cut == "true"};
@@ -99,8 +99,7 @@ struct UploadPage {
     const std::string written = each.text_of("Key").value_or("");
     auto key = is_encoded ? percent_decoded(written) : std::optional(written);
     ObjectUpload upload{.key = std::move(key).value_or(""), .id = each.text_of("UploadId").value_or("")};
-    const ObjectUpload& last = page.uploads.empty() ? behind : page.uploads.back();
-    if (upload.id.empty() || !upload.key.starts_with(prefix) || upload.key < last.key || upload == last) {
+    if (upload.id.empty() || !upload.key.starts_with(prefix) || upload == behind) {
       return std::nullopt;
     }
     page.uploads.push_back(std::move(upload));
