@@ -1,5 +1,5 @@
 # cmake --install: the headers, the CMake package and the pkg-config file. With IQDB_PERSIST_COMPILED also the library
-# of iqdb::persist_compiled.
+# of iqdb::persist_compiled. All of it is the component `headers`; the program iqdb is the component `tool`.
 #
 # Without the library everything is text and the same on every machine, so the package files go to share/ and not to
 # lib/. Their paths are relative to their own location, so the installed tree may be moved.
@@ -9,21 +9,23 @@ include(CMakePackageConfigHelpers)
 set(iqdb_persist_cmake_dir "${CMAKE_INSTALL_DATADIR}/cmake/iqdb-persist")
 set(iqdb_persist_pkgconfig_dir "${CMAKE_INSTALL_DATADIR}/pkgconfig")
 
-install(TARGETS iqdb-persist EXPORT iqdb-persist-targets FILE_SET HEADERS)
+install(TARGETS iqdb-persist EXPORT iqdb-persist-targets FILE_SET HEADERS COMPONENT headers)
 install(
   EXPORT iqdb-persist-targets
   NAMESPACE iqdb::
-  DESTINATION "${iqdb_persist_cmake_dir}")
+  DESTINATION "${iqdb_persist_cmake_dir}"
+  COMPONENT headers)
 
 # A separate file, so that find_package can tell whether the library is installed.
 set(iqdb_persist_arch_independent ARCH_INDEPENDENT)
 if(IQDB_PERSIST_COMPILED)
   set(iqdb_persist_arch_independent "")
-  install(TARGETS iqdb-persist-compiled EXPORT iqdb-persist-compiled-targets)
+  install(TARGETS iqdb-persist-compiled EXPORT iqdb-persist-compiled-targets COMPONENT headers)
   install(
     EXPORT iqdb-persist-compiled-targets
     NAMESPACE iqdb::
-    DESTINATION "${iqdb_persist_cmake_dir}")
+    DESTINATION "${iqdb_persist_cmake_dir}"
+    COMPONENT headers)
 endif()
 
 configure_package_config_file(cmake/iqdb-persistConfig.cmake.in iqdb-persistConfig.cmake
@@ -38,7 +40,7 @@ install(FILES "${CMAKE_CURRENT_BINARY_DIR}/iqdb-persistConfig.cmake"
               cmake/FindIqdbPersistFaiss.cmake cmake/FindIqdbPersistUsearch.cmake
               cmake/FindIqdbPersistS3.cmake cmake/iqdb_persist_s3.cmake
               cmake/iqdb_persist_adapters.cmake cmake/iqdb_persist_find_library.cmake
-        DESTINATION "${iqdb_persist_cmake_dir}")
+        DESTINATION "${iqdb_persist_cmake_dir}" COMPONENT headers)
 
 # The include directory in the pkg-config file is relative to the file itself.
 cmake_path(ABSOLUTE_PATH iqdb_persist_pkgconfig_dir BASE_DIRECTORY "/prefix" NORMALIZE OUTPUT_VARIABLE pc_dir)
@@ -56,7 +58,7 @@ foreach(library IN ITEMS zstd lz4 isal)
   endif()
 endforeach()
 configure_file(cmake/iqdb-persist.pc.in iqdb-persist.pc @ONLY)
-install(FILES "${CMAKE_CURRENT_BINARY_DIR}/iqdb-persist.pc" DESTINATION "${iqdb_persist_pkgconfig_dir}")
+install(FILES "${CMAKE_CURRENT_BINARY_DIR}/iqdb-persist.pc" DESTINATION "${iqdb_persist_pkgconfig_dir}" COMPONENT headers)
 if(IQDB_PERSIST_COMPILED)
   cmake_path(SET pc_lib_dir "${CMAKE_INSTALL_LIBDIR}")
   cmake_path(IS_ABSOLUTE pc_lib_dir pc_lib_dir_is_absolute)
@@ -66,7 +68,8 @@ if(IQDB_PERSIST_COMPILED)
     string(PREPEND pc_lib_dir "\${pcfiledir}/")
   endif()
   configure_file(cmake/iqdb-persist-compiled.pc.in iqdb-persist-compiled.pc @ONLY)
-  install(FILES "${CMAKE_CURRENT_BINARY_DIR}/iqdb-persist-compiled.pc" DESTINATION "${iqdb_persist_pkgconfig_dir}")
+  install(FILES "${CMAKE_CURRENT_BINARY_DIR}/iqdb-persist-compiled.pc" DESTINATION "${iqdb_persist_pkgconfig_dir}"
+          COMPONENT headers)
 endif()
 
-install(FILES LICENSE-MIT LICENSE-APACHE DESTINATION "${CMAKE_INSTALL_DOCDIR}")
+install(FILES LICENSE-MIT LICENSE-APACHE DESTINATION "${CMAKE_INSTALL_DOCDIR}" COMPONENT headers)

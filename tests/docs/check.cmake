@@ -119,7 +119,7 @@ endfunction()
 
 # Links to files of the repository and to headings of its pages lead somewhere, and headers that a page names exist.
 if(CHECK STREQUAL "links")
-  file(GLOB pages RELATIVE "${SOURCE}" "${SOURCE}/*.md" "${SOURCE}/docs/*.md")
+  file(GLOB pages RELATIVE "${SOURCE}" "${SOURCE}/*.md" "${SOURCE}/docs/*.md" "${SOURCE}/packaging/*.md")
   foreach(page IN LISTS pages)
     file(READ "${SOURCE}/${page}" text)
     string(REPLACE "](" "<link>(" text "${text}")
