@@ -296,7 +296,8 @@ void print(const iqdb::Event& event) {
 template <class Storage>
 std::unique_ptr<server::Service<Storage>> opened(const Options& options, Storage storage) {
   using Service = server::Service<Storage>;
-  constexpr std::chrono::milliseconds pause{100};  // between two looks: on an object store each costs a request
+  constexpr std::chrono::milliseconds pause{
+      100};  // between two looks, of which each costs two requests on an object store
   // A server that follows takes over when it is promoted: that it is told so is what allows it.
   const iqdb::PersistConfig config{.path = options.where,
                                    .wal_enabled = true,

@@ -95,8 +95,7 @@ iqdb::BackupInfo copied_to_files(const fs::path& from, const fs::path& to, const
 }
 
 ExitCode backup(Output& out, const CopyOptions& options) {
-  require_files(options.to, "the directory of a backup",
-                "iqdb restore makes an index on an object store of one that is there");
+  require_files(options.to, "a backup lies in files", "iqdb restore makes an index there of any other");
   const fs::path from = index_at(options.from);
   iqdb::FileStorage().create_directory(options.to);
   const fs::path to = fs::path(options.to) / name_of(from);

@@ -101,8 +101,7 @@ void tell_of_objects(Output& out, const ObjectPlace& place, const ObjectLogFacts
 ExitCode checkpoint_of_objects(Output& out, const CheckpointOptions& options) {
   ObjectPlace looked_at = object_place(options.path, Access::reads);
   const ObjectLogFacts before = facts_of(run_at(looked_at), looked_at);
-  // An abort that is still owed is one that the next load finds out: a log that is not closed is folded.
-  if (before.lsn == before.covered_lsn && before.closed) {
+  if (before.lsn == before.covered_lsn) {
     tell_of_objects(out, looked_at, before, std::nullopt);
     return ExitCode::fine;
   }

@@ -93,7 +93,7 @@ void print(Output& out, const State& state) {
 }
 
 ExitCode history(Output& out, const std::string& given_path) {
-  require_files(given_path, "a history",
+  require_files(given_path, "a history lies in files",
                 "it keeps the last two checkpoints, and no older state; a bucket with versions keeps what was deleted");
   const GivenPath given = look_at(given_path);
   if (given.kind != FileKind::snapshot) {

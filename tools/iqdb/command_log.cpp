@@ -551,7 +551,7 @@ void list_objects(Listing& listing, std::span<const iqdb::LogObject> objects, co
 
 // Lists what is written behind `run`, and goes on where a checkpoint has taken the place of what was not read yet.
 [[noreturn]] void follow_objects(ObjectPlace& place, iqdb::ObjectRun run, Listing& listing) {
-  constexpr std::chrono::milliseconds pause{200};  // a look costs a request
+  constexpr std::chrono::milliseconds pause{200};  // a look costs two requests
   ObjectStorage storage = place.storage();
   const std::string& name = place.address.name;
   for (unsigned looks_in_vain = 0;;) {

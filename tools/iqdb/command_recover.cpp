@@ -403,7 +403,7 @@ std::optional<iqdb::FileStorage::Lock> locked_source(iqdb::FileStorage& storage,
 
 ExitCode recover(Output& out, const RecoverOptions& options) {
   require_files(
-      options.path, "iqdb recover",
+      options.path, "iqdb recover is for files",
       "put back the objects that are damaged or missing, as a store with versions keeps them; iqdb verify names "
       "them");
   const GivenPath given = look_at(options.path);

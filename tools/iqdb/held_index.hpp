@@ -80,8 +80,9 @@ class HeldIndex final : public AnyIndex {
   }
 
   iqdb::SnapshotInfo store(ObjectStorage& storage, const iqdb::PersistConfig& config) const override {
-    const std::filesystem::path none("no index has this name.wal");
-    return iqdb::save_copy_at(index_, storage, storage.resolve(config.path), none, config);
+    // Not a copy of an index that lies there: no index has this name.
+    const std::filesystem::path own(".wal");
+    return iqdb::save_copy_at(index_, storage, storage.resolve(config.path), own, config);
   }
 
   void export_to(const std::filesystem::path& path) const override {

@@ -69,8 +69,7 @@ ObjectPlace object_place(std::string_view text, Access access) {
 
 void require_files(const std::string& path, const std::string& what, const std::string& instead) {
   if (iqdb::is_object_address(path)) {
-    iqdb::throw_persist_error(PersistErrorKind::unsupported,
-                              what + " is for files, and this is an object store; " + instead,
+    iqdb::throw_persist_error(PersistErrorKind::unsupported, what + ", and this is an object store; " + instead,
                               {.path = path, .code = {}, .offset = {}});
   }
 }

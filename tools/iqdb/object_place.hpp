@@ -114,8 +114,8 @@ struct ObjectPlace {
 /// where this program was built without S3; io if there is no such directory.
 [[nodiscard]] ObjectPlace object_place(std::string_view text, Access access);
 
-/// Throws PersistError unsupported if `path` is the address of an index on an object store: `what` the command does is for
-/// files. `instead` says what to do, as the end of a sentence.
+/// Throws PersistError unsupported if `path` is the address of an index on an object store. `what` says what is for files, and
+/// `instead` what to do, both as parts of a sentence.
 void require_files(const std::string& path, const std::string& what, const std::string& instead);
 
 /// The log of the index, in memory as a whole. Throws as read_object_run() does; io if there is none; invalid_config if the
