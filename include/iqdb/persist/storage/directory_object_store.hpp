@@ -29,12 +29,13 @@
 
 #include "iqdb/persist/bytes/memory_size.hpp"
 #include "iqdb/persist/error.hpp"
+#include "iqdb/persist/path_text.hpp"
 #include "iqdb/persist/storage/file_errors.hpp"
 #include "iqdb/persist/storage/file_handle.hpp"
 #include "iqdb/persist/storage/file_system.hpp"
 #include "iqdb/persist/storage/object_key.hpp"
 #include "iqdb/persist/storage/object_store.hpp"
-#include "iqdb/persist/storage/posix_file_system.hpp"
+#include "iqdb/persist/storage/native_file_system.hpp"
 #include "iqdb/persist/version.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
@@ -197,7 +198,13 @@ class BasicDirectoryObjectStore {
 
   [[nodiscard]] std::filesystem::path path_of(std::string_view key) const {
     require_object_key(key);
-    return root_ / std::filesystem::path(key);
+    const std::filesystem::path below = path_of_text(key);
+    if (below.has_root_name() || below.generic_u8string() != std::u8string(key.begin(), key.end())) {
+      // On Windows a key with a backslash or a drive could lead out of the root.
+      throw_persist_error(PersistErrorKind::invalid_config, "no file of this system can be called as this object; choose another key",
+                          {.path = below, .code = {}, .offset = {}});
+    }
+    return root_ / below;
   }
 
   FileHandle<F> open_folder(const std::filesystem::path& path, const std::string& action) {
@@ -256,7 +263,7 @@ class BasicDirectoryObjectStore {
   void remove_leftovers(FileHandle<F>& folder) {
     const auto [names, error] = file_calls::retried([&] { return fs_.names(folder.get()); });
     for (const std::filesystem::path& name : names) {
-      if (!error && name.native().starts_with(temporary_prefix)) {
+      if (!error && path_text(name).starts_with(temporary_prefix)) {
         std::ignore = file_calls::uninterrupted([&] { return fs_.remove(folder.get(), name); });
       }
     }
@@ -317,30 +324,30 @@ class BasicDirectoryObjectStore {
   // Adds the keys below `folder`, which is empty or ends with a slash.
   void gather(const std::string& folder, std::string_view prefix, std::string_view behind,
               std::vector<std::string>& keys) {
-    const auto [handle, error] = file_calls::retried([&] { return fs_.open(root_ / folder, OpenMode::directory, 0); });
+    const auto [handle, error] = file_calls::retried([&] { return fs_.open(root_ / path_of_text(folder), OpenMode::directory, 0); });
     if (is_absent(error)) {
       return;
     }
     if (error) {
-      file_errors::fail("open a folder of objects", root_ / folder, error);
+      file_errors::fail("open a folder of objects", root_ / path_of_text(folder), error);
     }
     FileHandle<F> opened(fs_, handle);
     const auto [names, unread] = file_calls::retried([&] { return fs_.names(opened.get()); });
     if (unread) {
-      file_errors::fail("list a folder of objects", root_ / folder, unread);
+      file_errors::fail("list a folder of objects", root_ / path_of_text(folder), unread);
     }
     for (const std::filesystem::path& name : names) {
-      const std::string key = folder + name.native();
+      const std::string key = folder + path_text(name);
       const std::string below = key + "/";
       const bool may_be_key = key.starts_with(prefix) && key.compare(behind) > 0;
       const bool may_hold_keys = (below.starts_with(prefix) || prefix.starts_with(below)) &&
                                  (below.compare(behind) > 0 || behind.starts_with(below));
-      if (name.native().front() == '.' || (!may_be_key && !may_hold_keys)) {
+      if (key[folder.size()] == '.' || (!may_be_key && !may_hold_keys)) {
         continue;
       }
       const auto [status, gone] = file_calls::retried([&] { return fs_.status(opened.get(), name); });
       if (gone && !is_absent(gone)) {
-        file_errors::fail("look at an object", root_ / key, gone);
+        file_errors::fail("look at an object", root_ / path_of_text(key), gone);
       }
       if (!gone && status.regular && may_be_key) {
         keys.push_back(key);

@@ -1,0 +1,29 @@
+// Paths as text, for messages and for comparing names.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <system_error>
+
+#include "iqdb/persist/version.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+/// `path` as text: its bytes on a POSIX system, UTF-8 on Windows. path::string() throws there if the code page of the
+/// process lacks a character of the name. Throws std::bad_alloc.
+[[nodiscard]] inline std::string path_text(const std::filesystem::path& path) {
+  try {
+    const std::u8string text = path.u8string();
+    return {text.begin(), text.end()};
+  } catch (const std::system_error&) {
+    return "(a name that is no Unicode)";  // Windows has names with half a character
+  }
+}
+
+/// The path of which path_text() is `text`. Throws std::bad_alloc, and on Windows std::system_error if it is no UTF-8.
+[[nodiscard]] inline std::filesystem::path path_of_text(std::string_view text) {
+  return std::u8string(text.begin(), text.end());
+}
+
+}  // namespace iqdb
