@@ -118,7 +118,7 @@ inline void apply_to_model(std::uint64_t seed, std::uint64_t number, Model& mode
 }
 
 inline void apply_to_database(std::uint64_t seed, std::uint64_t number, std::optional<Database>& db,
-                       const iqdb::PersistConfig& config) {
+                              const iqdb::PersistConfig& config) {
   auto [step, random] = step_of(seed, number);
   try {
     switch (step) {
@@ -160,8 +160,9 @@ inline Model model_of(const iqdb::FlatIndex& index) {
 }
 
 inline iqdb::PersistConfig config_for(const std::filesystem::path& path, std::uint64_t round) {
-  const iqdb::FsyncPolicy policies[] = {FsyncPolicy::always(), iqdb::FsyncPolicy::periodic(std::chrono::milliseconds(2)),
-                                  iqdb::FsyncPolicy::never()};
+  const iqdb::FsyncPolicy policies[] = {iqdb::FsyncPolicy::always(),
+                                        iqdb::FsyncPolicy::periodic(std::chrono::milliseconds(2)),
+                                        iqdb::FsyncPolicy::never()};
   return {.path = path, .wal_enabled = true, .fsync_policy = policies[round % 3], .buffer_bytes = 4096};
 }
 

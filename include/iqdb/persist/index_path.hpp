@@ -43,7 +43,7 @@ IQDB_PERSIST_INLINE bool ends_like(std::string_view name, std::string_view endin
 
 IQDB_PERSIST_INLINE void require_no_zero_byte(const std::filesystem::path& path) {
   const std::filesystem::path::string_type& text = path.native();
-  if (const std::size_t at = text.find(std::filesystem::path::value_type{0}); at != text.npos) {
+  if (const std::size_t at = text.find(std::filesystem::path::value_type{0}); at != std::string::npos) {
     // A message that held the zero byte would end there.
     throw_persist_error(PersistErrorKind::invalid_config,
                         "the path has a zero byte behind these " + std::to_string(at) +

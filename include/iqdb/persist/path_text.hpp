@@ -3,7 +3,6 @@
 
 #include <filesystem>
 #include <string>
-#include <string_view>
 #include <system_error>
 
 #include "iqdb/persist/version.hpp"
@@ -19,11 +18,6 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
   } catch (const std::system_error&) {
     return "(a name that is no Unicode)";  // Windows has names with half a character
   }
-}
-
-/// The path of which path_text() is `text`. Throws std::bad_alloc, and on Windows std::system_error if it is no UTF-8.
-[[nodiscard]] inline std::filesystem::path path_of_text(std::string_view text) {
-  return std::u8string(text.begin(), text.end());
 }
 
 }  // namespace iqdb

@@ -33,9 +33,9 @@
 #include "iqdb/persist/storage/file_errors.hpp"
 #include "iqdb/persist/storage/file_handle.hpp"
 #include "iqdb/persist/storage/file_system.hpp"
+#include "iqdb/persist/storage/native_file_system.hpp"
 #include "iqdb/persist/storage/object_key.hpp"
 #include "iqdb/persist/storage/object_store.hpp"
-#include "iqdb/persist/storage/native_file_system.hpp"
 #include "iqdb/persist/version.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
@@ -196,12 +196,18 @@ class BasicDirectoryObjectStore {
     return std::move(path);
   }
 
+  // The path of which path_text() is `text`.
+  [[nodiscard]] static std::filesystem::path named(std::string_view text) {
+    return std::u8string(text.begin(), text.end());
+  }
+
   [[nodiscard]] std::filesystem::path path_of(std::string_view key) const {
     require_object_key(key);
-    const std::filesystem::path below = path_of_text(key);
+    const std::filesystem::path below = named(key);
     if (below.has_root_name() || below.generic_u8string() != std::u8string(key.begin(), key.end())) {
       // On Windows a key with a backslash or a drive could lead out of the root.
-      throw_persist_error(PersistErrorKind::invalid_config, "no file of this system can be called as this object; choose another key",
+      throw_persist_error(PersistErrorKind::invalid_config,
+                          "no file of this system can be called as this object; choose another key",
                           {.path = below, .code = {}, .offset = {}});
     }
     return root_ / below;
@@ -324,17 +330,18 @@ class BasicDirectoryObjectStore {
   // Adds the keys below `folder`, which is empty or ends with a slash.
   void gather(const std::string& folder, std::string_view prefix, std::string_view behind,
               std::vector<std::string>& keys) {
-    const auto [handle, error] = file_calls::retried([&] { return fs_.open(root_ / path_of_text(folder), OpenMode::directory, 0); });
+    const auto [handle, error] =
+        file_calls::retried([&] { return fs_.open(root_ / named(folder), OpenMode::directory, 0); });
     if (is_absent(error)) {
       return;
     }
     if (error) {
-      file_errors::fail("open a folder of objects", root_ / path_of_text(folder), error);
+      file_errors::fail("open a folder of objects", root_ / named(folder), error);
     }
     FileHandle<F> opened(fs_, handle);
     const auto [names, unread] = file_calls::retried([&] { return fs_.names(opened.get()); });
     if (unread) {
-      file_errors::fail("list a folder of objects", root_ / path_of_text(folder), unread);
+      file_errors::fail("list a folder of objects", root_ / named(folder), unread);
     }
     for (const std::filesystem::path& name : names) {
       const std::string key = folder + path_text(name);
@@ -347,7 +354,7 @@ class BasicDirectoryObjectStore {
       }
       const auto [status, gone] = file_calls::retried([&] { return fs_.status(opened.get(), name); });
       if (gone && !is_absent(gone)) {
-        file_errors::fail("look at an object", root_ / path_of_text(key), gone);
+        file_errors::fail("look at an object", root_ / named(key), gone);
       }
       if (!gone && status.regular && may_be_key) {
         keys.push_back(key);

@@ -17,7 +17,8 @@ namespace file_errors {
 
 // What a user can do about an error of the system.
 inline std::string_view advice_for(std::error_code code) noexcept {
-  if (code == std::errc::no_space_on_device || code == std::errc::file_too_large || code.value() == system_codes::quota) {
+  if (code == std::errc::no_space_on_device || code == std::errc::file_too_large ||
+      code.value() == system_codes::quota) {
     return "the disk, a quota or the limit on file sizes is exhausted; make room and try again";
   }
   if (code == std::errc::no_such_file_or_directory || code == std::errc::not_a_directory) {
@@ -39,7 +40,9 @@ inline std::string_view advice_for(std::error_code code) noexcept {
            "mount its directory instead";
   }
   if (code == std::errc::text_file_busy) {
-    return "another program has the file open and keeps others from it; end it there, and try again";
+    return "another program has the file open and keeps others from it, or it is marked as read-only; change that, and "
+           "try "
+           "again";
   }
   if (code == std::errc::function_not_supported || code == std::errc::not_supported ||
       code == std::errc::operation_not_supported) {

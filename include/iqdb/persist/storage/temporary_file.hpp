@@ -112,7 +112,8 @@ class TemporaryFile {
     if (const std::error_code error = file_calls::uninterrupted(
             [&] { return fs().rename(directory_->get(), names_.temporary_name, names_.name); })) {
       in_doubt_ = may_have_the_name();
-      file_errors::fail("rename the temporary file '" + path_text(names_.temporary) + "' into place", names_.path, error,
+      file_errors::fail("rename the temporary file '" + path_text(names_.temporary) + "' into place", names_.path,
+                        error,
                         in_doubt_ ? "though the new file may be in place: a network file system may have done it; load "
                                     "the index again"
                                   : "");

@@ -58,7 +58,8 @@ class WindowsFileSystem {
       // A missing file or directory is not an error here: the caller finds it out and reports it under the name it knows.
       const std::size_t slash = name.rfind(L'\\');
       resolved = name_of(name.substr(0, slash));
-      resolved = resolved.empty() ? name : resolved + (resolved.ends_with(L'\\') ? L"" : L"\\") + name.substr(slash + 1);
+      resolved =
+          resolved.empty() ? name : resolved + (resolved.ends_with(L'\\') ? L"" : L"\\") + name.substr(slash + 1);
     }
     return {windows_names::plain(std::move(resolved)), {}};
   }
@@ -317,9 +318,8 @@ class WindowsFileSystem {
         handle = ::CreateFileW(name.c_str(), access, share, nullptr, disposition, flags, nullptr);
         return windows_changes::code_of(handle == INVALID_HANDLE_VALUE ? FALSE : TRUE);
       });
-      return code == ERROR_SUCCESS
-                 ? WindowsOpenFiles::add(handle, access, std::move(name), mode == OpenMode::directory)
-                 : SystemResult<Handle>{nullptr, windows_calls::error_of(code)};
+      return code == ERROR_SUCCESS ? WindowsOpenFiles::add(handle, access, std::move(name), mode == OpenMode::directory)
+                                   : SystemResult<Handle>{nullptr, windows_calls::error_of(code)};
     };
     switch (mode) {
       case OpenMode::read:  // a directory is opened, too, and rejected by its status
@@ -327,7 +327,7 @@ class WindowsFileSystem {
       case OpenMode::create_new:
         return made(GENERIC_READ | GENERIC_WRITE, share_all, CREATE_NEW, FILE_ATTRIBUTE_NORMAL);
       case OpenMode::write:
-        return made(GENERIC_WRITE, share_all, OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL);
+        return made(GENERIC_WRITE | FILE_READ_ATTRIBUTES, share_all, OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL);
       case OpenMode::directory: {
         constexpr DWORD share_but_rename = FILE_SHARE_READ | FILE_SHARE_WRITE;
         SystemResult<Handle> directory =
@@ -348,7 +348,9 @@ class WindowsFileSystem {
       WindowsOpenFiles::remove(file);
       return {nullptr, error ? error : std::make_error_code(std::errc::not_a_directory)};
     }
-    auto [name, no_name] = windows_names::made([&] { return SystemResult<std::wstring>{windows_names::of_open(file->buffered), {}}; });
+    auto [name, no_name] = windows_names::made([&] {
+      return SystemResult<std::wstring>{windows_names::of_open(file->buffered), {}};
+    });
     if (!no_name && !name.empty()) {
       file->name = std::move(name);
     }
@@ -372,8 +374,8 @@ class WindowsFileSystem {
   }
 
   template <class Call>
-  static std::error_code with_both(Handle directory, const std::filesystem::path& from,
-                                   const std::filesystem::path& to, Call&& call) noexcept {
+  static std::error_code with_both(Handle directory, const std::filesystem::path& from, const std::filesystem::path& to,
+                                   Call&& call) noexcept {
     const auto [old_name, no_old_name] = windows_names::in(directory->name, from);
     const auto [new_name, no_new_name] = windows_names::in(directory->name, to);
     if (no_old_name || no_new_name) {

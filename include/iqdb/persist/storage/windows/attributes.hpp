@@ -25,15 +25,15 @@ namespace windows_attributes {
   const auto joined = [](DWORD high, DWORD low) { return std::uint64_t{high} << 32U | low; };
   const bool directory = (found.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY) != 0;
   constexpr std::uint32_t everyone = 0666;
-  return {{.regular = !directory && ::GetFileType(handle) == FILE_TYPE_DISK,
-           .directory = directory,
-           .size = joined(found.nFileSizeHigh, found.nFileSizeLow),
-           .permissions = everyone,
-           .owner = 0,
-           .group = 0,
-           .identity = {.device = found.dwVolumeSerialNumber,
-                        .inode = joined(found.nFileIndexHigh, found.nFileIndexLow)}},
-          {}};
+  return {
+      {.regular = !directory && ::GetFileType(handle) == FILE_TYPE_DISK,
+       .directory = directory,
+       .size = joined(found.nFileSizeHigh, found.nFileSizeLow),
+       .permissions = everyone,
+       .owner = 0,
+       .group = 0,
+       .identity = {.device = found.dwVolumeSerialNumber, .inode = joined(found.nFileIndexHigh, found.nFileIndexLow)}},
+      {}};
 }
 
 // How many UTF-16 units a name in this directory may have.

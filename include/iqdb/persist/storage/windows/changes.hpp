@@ -79,28 +79,32 @@ using OwnedHandle = std::unique_ptr<void, Closer>;
   return code_of(::SetFileInformationByHandle(file.get(), rename_with_flags, memory.get(), static_cast<DWORD>(bytes)));
 }
 
-// Renames where the other call is unknown. Fails if another process has the file open that is replaced.
-[[nodiscard]] inline DWORD rename_closed(const std::wstring& from, const std::wstring& to) noexcept {
-  OwnedHandle replaced = opened_for_change(to, FILE_READ_ATTRIBUTES);
-  const SystemResult<FileStatus> found = windows_attributes::status_of(replaced.get());
-  const bool replaces = replaced && !found.error && found.value.regular;
-  replaced.reset();  // it would be in the way
+// Renames where the other call is unknown. Fails if another process has the file open that is replaced, which is `replaced`.
+[[nodiscard]] inline DWORD rename_closed(const std::wstring& from, const std::wstring& to,
+                                         const SystemResult<FileStatus>& replaced) noexcept {
   const auto move = [&] {
-    const DWORD code =
-        code_of(::MoveFileExW(from.c_str(), to.c_str(), MOVEFILE_REPLACE_EXISTING | MOVEFILE_WRITE_THROUGH));
-    // So is answered, too, if somebody has the file open.
-    return code == ERROR_ACCESS_DENIED && replaces ? DWORD{ERROR_SHARING_VIOLATION} : code;
+    return code_of(::MoveFileExW(from.c_str(), to.c_str(), MOVEFILE_REPLACE_EXISTING | MOVEFILE_WRITE_THROUGH));
   };
-  return replaces ? WindowsOpenFiles::without_handles_to(found.value.identity, move) : move();
+  return replaced.error ? move() : WindowsOpenFiles::without_handles_to(replaced.value.identity, to, move);
 }
 
 // Renames a file, and replaces a file that has the new name.
 inline std::error_code rename(const std::wstring& from, const std::wstring& to) noexcept {
-  DWORD code = windows_calls::patiently([&] { return rename_as_posix(from, to); });
-  if (means_unknown(code)) {
-    code = windows_calls::patiently([&] { return rename_closed(from, to); });
-  }
-  return windows_calls::error_of(code);
+  return windows_calls::error_of(windows_calls::patiently([&] {
+    DWORD code = rename_as_posix(from, to);
+    if (code == ERROR_SUCCESS) {
+      return code;
+    }
+    // Closed at once: it would be in the way.
+    const SystemResult<FileStatus> replaced =
+        windows_attributes::status_of(opened_for_change(to, FILE_READ_ATTRIBUTES).get());
+    if (means_unknown(code)) {
+      code = rename_closed(from, to, replaced);
+    }
+    // So is answered, too, if somebody has the file open.
+    return code == ERROR_ACCESS_DENIED && !replaced.error && replaced.value.regular ? DWORD{ERROR_SHARING_VIOLATION}
+                                                                                    : code;
+  }));
 }
 
 [[nodiscard]] inline DWORD remove_at_once(const std::wstring& name) noexcept {
@@ -109,13 +113,14 @@ inline std::error_code rename(const std::wstring& from, const std::wstring& to) 
     return ::GetLastError();
   }
   BY_HANDLE_FILE_INFORMATION found{};
-  if (::GetFileInformationByHandle(file.get(), &found) != 0 && (found.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY) != 0) {
+  if (::GetFileInformationByHandle(file.get(), &found) != 0 &&
+      (found.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY) != 0) {
     return windows_calls::directory_not_supported;
   }
   constexpr DWORD remove = 0x1;
   DWORD flags = remove | posix_semantics;  // the same as FILE_DISPOSITION_INFO_EX, which some headers lack
-  const DWORD code =
-      code_of(::SetFileInformationByHandle(file.get(), disposition_with_flags, &flags, static_cast<DWORD>(sizeof flags)));
+  const DWORD code = code_of(
+      ::SetFileInformationByHandle(file.get(), disposition_with_flags, &flags, static_cast<DWORD>(sizeof flags)));
   if (!means_unknown(code)) {
     return code;
   }

@@ -42,23 +42,33 @@ template <class Make>
   }
 }
 
-// The absolute name with the prefix.
+// The absolute name with the prefix. The system makes it: std::filesystem::absolute() leaves "." and ".." in it (libstdc++ 12).
 [[nodiscard]] inline SystemResult<std::wstring> full(const std::filesystem::path& path) noexcept {
   return made([&]() -> SystemResult<std::wstring> {
-    std::error_code error;
-    std::wstring name = std::filesystem::absolute(path, error).make_preferred().wstring();
-    if (error) {
-      return {{}, error};
+    if (path.native().starts_with(prefix)) {
+      return names_a_stream(path.native())
+                 ? SystemResult<std::wstring>{{}, {ERROR_INVALID_NAME, std::system_category()}}
+                 : SystemResult<std::wstring>{path.native(), {}};
     }
-    if (name.starts_with(prefix_of_devices)) {
-      return {std::move(name), {}};
+    std::wstring name(MAX_PATH, L'\0');
+    for (;;) {
+      // The length of the name; if there is no room for it, that with the zero at its end; 0 for an error.
+      const DWORD length = ::GetFullPathNameW(path.c_str(), static_cast<DWORD>(name.size()), name.data(), nullptr);
+      if (length == 0) {
+        return {{}, windows_calls::last_error()};
+      }
+      const bool is_whole = length < name.size();
+      name.resize(is_whole ? length : length + std::size_t{1});
+      if (is_whole) {
+        break;
+      }
     }
     if (names_a_stream(name)) {
       return {{}, {ERROR_INVALID_NAME, std::system_category()}};
     }
-    if (name.starts_with(LR"(\\)") && !name.starts_with(prefix)) {
+    if (name.starts_with(LR"(\\)") && !name.starts_with(prefix_of_devices)) {
       name.replace(0, 2, prefix_of_shares);
-    } else if (!name.starts_with(prefix)) {
+    } else if (!name.starts_with(prefix_of_devices)) {
       name.insert(0, prefix);
     }
     return {std::move(name), {}};

@@ -75,17 +75,17 @@ class WindowsOpenFiles {
     return error;
   }
 
-  /// Calls `replace()` while this process has no handle to the file `identity`, whose name `replace` gives to another one.
-  /// Waits for reads and writes that are under way. If the call answers an error, opens the file again. Returns what it
-  /// answers, a code of the system.
+  /// Calls `replace()` while this process has no handle to the file `identity`, whose name `name` the call gives to another
+  /// one. Waits for reads and writes that are under way. If the call answers an error, opens the file again. Returns what
+  /// it answers, a code of the system.
   template <class Replace>
-  static DWORD without_handles_to(const FileIdentity& identity, Replace&& replace) noexcept {
+  static DWORD without_handles_to(const FileIdentity& identity, const std::wstring& name, Replace&& replace) noexcept {
     const std::lock_guard guard(all().mutex);
     WindowsOpenFile* taken = nullptr;  // linked by next_taken
     for (WindowsOpenFile* each = all().first; each != nullptr; each = each->behind) {
       each->mutex.lock();
       const SystemResult<FileStatus> found = windows_attributes::status_of(each->buffered);
-      if (!found.error && found.value.identity == identity) {
+      if (!found.error && is_same(found.value.identity, identity)) {
         let_go(*each);
         each->next_taken = std::exchange(taken, each);
       } else {
@@ -96,7 +96,7 @@ class WindowsOpenFiles {
     while (taken != nullptr) {
       WindowsOpenFile* const each = std::exchange(taken, taken->next_taken);
       if (code != ERROR_SUCCESS) {
-        open_again(*each, identity);
+        open_again(*each, identity, name);
       }
       each->mutex.unlock();
     }
@@ -104,6 +104,11 @@ class WindowsOpenFiles {
   }
 
  private:
+  // wine 8 says 0 for the volume of an open file that was renamed.
+  static bool is_same(const FileIdentity& one, const FileIdentity& other) noexcept {
+    return one.inode == other.inode && (one.device == other.device || one.device == 0 || other.device == 0);
+  }
+
   struct All {
     std::mutex mutex;
     WindowsOpenFile* first = nullptr;
@@ -126,10 +131,11 @@ class WindowsOpenFiles {
     return error;
   }
 
-  static void open_again(WindowsOpenFile& file, const FileIdentity& identity) noexcept {
+  // Under the name that the file has: it may have got another one since it was opened.
+  static void open_again(WindowsOpenFile& file, const FileIdentity& identity, const std::wstring& name) noexcept {
     constexpr DWORD share_all = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
-    const HANDLE handle =
-        ::CreateFileW(file.name.c_str(), file.access, share_all, nullptr, OPEN_EXISTING, FILE_FLAG_BACKUP_SEMANTICS, nullptr);
+    const HANDLE handle = ::CreateFileW(name.c_str(), file.access, share_all, nullptr, OPEN_EXISTING,
+                                        FILE_FLAG_BACKUP_SEMANTICS, nullptr);
     const SystemResult<FileStatus> found = windows_attributes::status_of(handle);
     if (!found.error && found.value.identity == identity) {
       file.buffered = handle;
