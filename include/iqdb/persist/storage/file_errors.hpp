@@ -40,8 +40,7 @@ inline std::string_view advice_for(std::error_code code) noexcept {
            "mount its directory instead";
   }
   if (code == std::errc::text_file_busy) {
-    return "another program has the file open and keeps others from it, or it is marked as read-only; change that, and "
-           "try "
+    return "another program has the file open and keeps others from it, or it may only be read; change that, and try "
            "again";
   }
   if (code == std::errc::function_not_supported || code == std::errc::not_supported ||
