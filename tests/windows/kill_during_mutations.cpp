@@ -1,8 +1,8 @@
 // A process of Windows that is ended at any moment loses nothing that was acknowledged, whatever it was doing.
 //
 // As slow/kill_during_mutations, of which there is more in support/mutation_script.hpp: a child works through the script and
-// reports each step over a pipe; the parent ends it at a random moment, and loads. In the first round the parent also asks for
-// the lock that the child holds.
+// reports each step over a pipe; the parent ends it at a random moment, and loads. Before that, it asks for the lock that another
+// child holds, which does nothing.
 //
 //   kill_during_mutations [SEED [ROUNDS]]
 #include <chrono>
@@ -17,6 +17,7 @@
 #include <string>
 #include <system_error>
 #include <thread>
+#include <tuple>
 
 #include "iqdb/index/flat.hpp"
 #include "iqdb/persist.hpp"
@@ -31,15 +32,23 @@ using namespace iqdb_test::mutation_script;  // NOLINT(google-build-using-namesp
   throw std::system_error(static_cast<int>(::GetLastError()), std::system_category(), call);
 }
 
+// In place of the first step of a child that only opens the index.
+constexpr std::uint64_t nothing = 1'000'000'000'000;
+
 // What the child does: `kill_during_mutations --child PATH SEED FIRST_STEP ROUND`, with the pipe as its output.
 int work(const std::filesystem::path& path, std::uint64_t seed, std::uint64_t first, std::uint64_t round) {
   const auto config = config_for(path, round);
   std::optional<Database> db(Database::load(config));
   for (std::uint64_t number = first;; ++number) {
-    apply_to_database(seed, number, db, config);
+    if (first != nothing) {
+      apply_to_database(seed, number, db, config);
+    }
     DWORD written = 0;
     if (::WriteFile(::GetStdHandle(STD_OUTPUT_HANDLE), &number, sizeof number, &written, nullptr) == 0) {
       return EXIT_FAILURE;
+    }
+    if (first == nothing) {
+      ::Sleep(INFINITE);
     }
   }
 }
@@ -108,11 +117,16 @@ class Child {
   HANDLE process_ = nullptr;
 };
 
-void require_locked(iqdb::PersistConfig config) {
+void require_locked_by_a_child(const std::filesystem::path& path) {
+  const auto config = config_for(path, 0);
+  const Child child(path, 0, nothing, 0);
+  std::ignore = child.next();
   try {
     const auto db = Database::load(config);
   } catch (const iqdb::PersistError& error) {
     if (error.kind() == iqdb::PersistErrorKind::locked) {
+      child.end();
+      std::ignore = Database::load(config);  // the lock has ended with its holder
       return;
     }
     throw;
@@ -133,6 +147,7 @@ int parent(std::uint64_t seed, std::uint64_t rounds) {
     auto db = Database::open_with(iqdb::FlatIndex(dimension, iqdb::DistanceMetric::euclidean), config_for(path, 0));
     db.close();
   }
+  require_locked_by_a_child(path);
   for (std::uint64_t round = 0; round < rounds; ++round) {
     const auto config = config_for(path, round);
     const Child child(path, seed, done, round);
@@ -146,9 +161,6 @@ int parent(std::uint64_t seed, std::uint64_t rounds) {
       if (const auto first = child.next()) {
         take(*first);
       }
-    }
-    if (round == 0) {
-      require_locked(config);
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(random() % 150));
     child.end();
