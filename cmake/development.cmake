@@ -2,7 +2,11 @@
 # their own flags. They are errors where the tests are built. Elsewhere they are not, so that a compiler with more
 # warnings than the tested ones does not stop someone who only wants to run an example.
 add_library(iqdb_development INTERFACE)
-target_compile_options(iqdb_development INTERFACE -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow)
+if(MSVC)
+  target_compile_options(iqdb_development INTERFACE /W4)
+else()
+  target_compile_options(iqdb_development INTERFACE -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow)
+endif()
 if(iqdb_persist_testing)
   target_compile_options(iqdb_development INTERFACE -Werror)
 endif()

@@ -18,10 +18,15 @@ set(iqdb_persist_headers
     iqdb/index.hpp
     iqdb/explain_index.hpp
     iqdb/insert_overloads.hpp
+    iqdb/persist/path_text.hpp
     iqdb/persist/error.hpp
     iqdb/persist/index_path.hpp
     iqdb/persist/posix_process.hpp
     iqdb/persist/posix_entropy.hpp
+    iqdb/persist/windows_api.hpp
+    iqdb/persist/windows_process.hpp
+    iqdb/persist/windows_entropy.hpp
+    iqdb/persist/native_process.hpp
     iqdb/persist/process_mark.hpp
     iqdb/persist/events.hpp
     iqdb/persist/stats.hpp
@@ -64,6 +69,18 @@ set(iqdb_persist_headers
     iqdb/persist/storage/posix_file_system.hpp
     iqdb/persist/storage/posix_child.hpp
     iqdb/persist/storage/posix_memory.hpp
+    iqdb/persist/storage/system_codes.hpp
+    iqdb/persist/storage/windows/errors.hpp
+    iqdb/persist/storage/windows/attributes.hpp
+    iqdb/persist/storage/windows/names.hpp
+    iqdb/persist/storage/windows/directory_names.hpp
+    iqdb/persist/storage/windows/open_file.hpp
+    iqdb/persist/storage/windows/changes.hpp
+    iqdb/persist/storage/windows/locks.hpp
+    iqdb/persist/storage/windows_file_system.hpp
+    iqdb/persist/storage/windows_child.hpp
+    iqdb/persist/storage/native_file_system.hpp
+    iqdb/persist/storage/native_child.hpp
     iqdb/persist/storage/file_errors.hpp
     iqdb/persist/storage/file_handle.hpp
     iqdb/persist/storage/direct_mode.hpp

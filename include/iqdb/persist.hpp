@@ -17,7 +17,7 @@
 #include "iqdb/persist/snapshot/snapshot_format.hpp"
 #include "iqdb/persist/storage/file_storage.hpp"
 #include "iqdb/persist/storage/file_system.hpp"
-#include "iqdb/persist/storage/posix_file_system.hpp"
+#include "iqdb/persist/storage/native_file_system.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/frame_body.hpp"

@@ -48,6 +48,7 @@ set(allowed_in_iqdb/index/usearch/slot_graph.hpp "usearch/index_dense\\.hpp")
 set(allowed_in_iqdb/persist/bytes/huge_pages.hpp "sys/mman\\.h")
 set(allowed_in_iqdb/persist/posix_process.hpp "(pthread|unistd|sys/mman)\\.h")
 set(allowed_in_iqdb/persist/posix_entropy.hpp "sys/random\\.h")
+set(allowed_in_iqdb/persist/windows_api.hpp "(windows|bcrypt)\\.h")
 foreach(part IN ITEMS attributes duplicates names calls child file_system locks memory sync)
   set(allowed_in_iqdb/persist/storage/posix_${part}.hpp "(dirent|fcntl|poll|unistd|pthread|sys/[a-z]+|linux/[a-z]+)\\.h")
 endforeach()
@@ -83,10 +84,15 @@ set(ground
     iqdb/insert_overloads.hpp
     iqdb/persist/requirements.hpp
     iqdb/persist/version.hpp
+    iqdb/persist/path_text.hpp
     iqdb/persist/error.hpp
     iqdb/persist/index_path.hpp
     iqdb/persist/posix_process.hpp
     iqdb/persist/posix_entropy.hpp
+    iqdb/persist/windows_api.hpp
+    iqdb/persist/windows_process.hpp
+    iqdb/persist/windows_entropy.hpp
+    iqdb/persist/native_process.hpp
     iqdb/persist/process_mark.hpp
     iqdb/persist/events.hpp
     iqdb/persist/stats.hpp

@@ -42,7 +42,7 @@ NAMES = {
     "deque": "deque",
     "exception": """exception exception_ptr current_exception rethrow_exception make_exception_ptr nested_exception
         throw_with_nested""",
-    "filesystem": "filesystem::path",
+    "filesystem": "filesystem::path filesystem::absolute",
     "fstream": "ifstream",
     "functional": "function hash greater less ranges::greater_equal",
     "future": "future promise",
@@ -53,7 +53,7 @@ NAMES = {
     "map": "map",
     "memory": """unique_ptr shared_ptr make_unique make_shared make_unique_for_overwrite allocator""",
     "mutex": "mutex unique_lock lock_guard",
-    "new": "bad_alloc bad_array_new_length align_val_t",
+    "new": "bad_alloc bad_array_new_length align_val_t nothrow",
     "optional": "optional nullopt",
     "queue": "priority_queue",
     "random": "random_device mt19937_64",
@@ -62,8 +62,8 @@ NAMES = {
     "shared_mutex": "shared_mutex shared_lock",
     "span": "span as_bytes as_writable_bytes",
     "stdexcept": "runtime_error length_error",
-    "string": "string to_string getline",
-    "string_view": "string_view",
+    "string": "string u8string wstring to_string getline",
+    "string_view": "string_view wstring_view",
     "system_error": "error_code errc system_error make_error_code system_category",
     "thread": "thread this_thread::sleep_for this_thread::get_id this_thread::yield",
     "type_traits": """decay_t invoke_result_t remove_cv_t remove_cvref_t remove_reference_t is_void_v is_reference_v conditional_t

@@ -292,7 +292,7 @@ TEST_CASE("inspect_index reports a log of another snapshot", "[inspect]") {
   put_killed(directory);
   const TemporaryDirectory elsewhere;
   save(elsewhere / "other.iqdb");
-  fs::copy_file(elsewhere / "other.iqdb", directory.path(), fs::copy_options::overwrite_existing);
+  iqdb_test::write_bytes(directory.path(), iqdb_test::read_bytes(elsewhere / "other.iqdb"));
   const iqdb::IndexReport report = iqdb::inspect_index(directory.path());
   REQUIRE(report.log);
   CHECK(report.log->problem->kind() == PersistErrorKind::log_mismatch);

@@ -1,8 +1,7 @@
 // A process that is killed at any moment loses nothing that was acknowledged, whatever it was doing.
 //
-// A child opens an index with the log on and works through an endless script of inserts, erases, batches, rejected
-// mutations, saves, checkpoints and reopenings, which a seed determines; behind each step it reports that the step has
-// returned. The parent kills it at a random moment, and the loaded index must then be exactly what the reported steps
+// A child opens an index with the log on and works through an endless script (support/mutation_script.hpp); behind each step it
+// reports that the step has returned. The parent kills it at a random moment, and the loaded index must then be exactly what the reported steps
 // make, or those and the one that was under way. Each round then inserts three more vectors, closes, and loads again.
 //
 //   kill_during_mutations [SEED [ROUNDS]]
@@ -13,167 +12,21 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
-#include <filesystem>
-#include <map>
 #include <optional>
 #include <random>
-#include <set>
+#include <stdexcept>
 #include <string>
 #include <thread>
-#include <vector>
 
 #include "iqdb/index/flat.hpp"
 #include "iqdb/persist.hpp"
 #include "support/child_process.hpp"
+#include "support/mutation_script.hpp"
 #include "support/temporary_directory.hpp"
 
 namespace {
 
-using iqdb::FlatIndex;
-using iqdb::FsyncPolicy;
-using Database = iqdb::PersistedIndex<FlatIndex>;
-
-constexpr std::size_t dimension = 8;
-constexpr std::uint64_t identifiers = 60;  // few, so that duplicates and absent ones are common
-
-// What an index of the script holds: the number that the vector's components are made of, by identifier.
-using Model = std::map<std::uint64_t, float>;
-
-std::vector<float> vector_of(float number) { return std::vector<float>(dimension, number); }
-
-// Mutates a model as FlatIndex does.
-struct ModelTarget {
-  Model* model;
-  void insert(std::uint64_t id, float number) const {
-    if (!model->emplace(id, number).second) {
-      throw iqdb::IndexError(iqdb::IndexErrorKind::duplicate, "");
-    }
-  }
-  void erase(std::uint64_t id) const {
-    if (model->erase(id) == 0) {
-      throw iqdb::IndexError(iqdb::IndexErrorKind::not_found, "");
-    }
-  }
-};
-
-// Mutates a database, or what else takes insert and erase with vectors.
-template <class Target>
-struct VectorTarget {
-  Target* target;
-  void insert(std::uint64_t id, float number) const {
-    target->insert(id, vector_of(number), iqdb::Metadata{{"number", static_cast<double>(number)}});
-  }
-  void erase(std::uint64_t id) const { target->erase(id); }
-};
-
-// The mutations of one step; stops, as a batch does, at the first that is rejected.
-template <class Target>
-void mutate(std::mt19937_64& random, std::uint64_t count, const Target& target) {
-  for (std::uint64_t at = 0; at < count; ++at) {
-    const std::uint64_t id = random() % identifiers;
-    if (random() % 3 == 0) {
-      target.erase(id);
-    } else {
-      target.insert(id, static_cast<float>(random() % 1000));
-    }
-  }
-}
-
-// What FlatIndex's checks ask before a batch is logged: whether the first mutation of each identifier will be taken.
-struct CheckTarget {
-  const Model* model;
-  std::set<std::uint64_t>* seen;
-  bool* refused;
-  void insert(std::uint64_t id, float /*number*/) const {
-    *refused = *refused || (seen->insert(id).second && model->contains(id));
-  }
-  void erase(std::uint64_t id) const { *refused = *refused || (seen->insert(id).second && !model->contains(id)); }
-};
-
-// Whether a batch of the mutations that `random` makes is refused before it is logged.
-bool is_refused(std::mt19937_64 random, std::uint64_t count, const Model& model) {
-  std::set<std::uint64_t> seen;
-  bool refused = false;
-  mutate(random, count, CheckTarget{.model = &model, .seen = &seen, .refused = &refused});
-  return refused;
-}
-
-enum class Step : std::uint8_t { single, batch, save, checkpoint, reopen };
-
-// The step with this number: what it does, and the generator for its mutations.
-std::pair<Step, std::mt19937_64> step_of(std::uint64_t seed, std::uint64_t number) {
-  std::mt19937_64 random(seed ^ (number * 0x9E3779B97F4A7C15));
-  const auto choice = random() % 100;
-  const Step step = choice < 70   ? Step::single
-                    : choice < 88 ? Step::batch
-                    : choice < 92 ? Step::save
-                    : choice < 97 ? Step::checkpoint
-                                  : Step::reopen;
-  return {step, random};
-}
-
-void apply_to_model(std::uint64_t seed, std::uint64_t number, Model& model) {
-  auto [step, random] = step_of(seed, number);
-  try {
-    if (step == Step::single) {
-      mutate(random, 1, ModelTarget{&model});
-    } else if (step == Step::batch) {
-      const auto count = 1 + random() % 6;
-      if (!is_refused(random, count, model)) {
-        mutate(random, count, ModelTarget{&model});
-      }
-    }
-  } catch (const iqdb::IndexError&) {
-  }
-}
-
-void apply_to_database(std::uint64_t seed, std::uint64_t number, std::optional<Database>& db,
-                       const iqdb::PersistConfig& config) {
-  auto [step, random] = step_of(seed, number);
-  try {
-    switch (step) {
-      case Step::single:
-        mutate(random, 1, VectorTarget<Database>{&*db});
-        break;
-      case Step::batch: {
-        iqdb::WriteBatch batch;
-        const auto count = 1 + random() % 6;
-        mutate(random, count, VectorTarget<iqdb::WriteBatch>{&batch});
-        db->apply(batch);
-        break;
-      }
-      case Step::save:
-        db->save();
-        break;
-      case Step::checkpoint:
-        db->checkpoint();
-        break;
-      case Step::reopen:
-        db->close();
-        db.reset();
-        db.emplace(Database::load(config));
-        break;
-    }
-  } catch (const iqdb::IndexError&) {
-  }
-}
-
-Model model_of(const FlatIndex& index) {
-  Model model;
-  index.for_each([&](const iqdb::VectorId& id, std::span<const float> vector, const auto& metadata) {
-    if (!metadata || std::get<double>(metadata->at("number")) != static_cast<double>(vector[0])) {
-      throw std::runtime_error("a vector lost its metadata");
-    }
-    model.emplace(id.integer(), vector[0]);
-  });
-  return model;
-}
-
-iqdb::PersistConfig config_for(const std::filesystem::path& path, std::uint64_t round) {
-  const FsyncPolicy policies[] = {FsyncPolicy::always(), FsyncPolicy::periodic(std::chrono::milliseconds(2)),
-                                  FsyncPolicy::never()};
-  return {.path = path, .wal_enabled = true, .fsync_policy = policies[round % 3], .buffer_bytes = 4096};
-}
+using namespace iqdb_test::mutation_script;  // NOLINT(google-build-using-namespace): all of it
 
 }  // namespace
 
@@ -191,7 +44,7 @@ int main(int argc, char** argv) {
     std::uint64_t under_way = 0;
     std::uint64_t extra = identifiers;  // for the vectors of the parent
     {
-      auto db = Database::open_with(FlatIndex(dimension, iqdb::DistanceMetric::euclidean), config_for(path, 0));
+      auto db = Database::open_with(iqdb::FlatIndex(dimension, iqdb::DistanceMetric::euclidean), config_for(path, 0));
       db.close();
     }
     for (std::uint64_t round = 0; round < rounds; ++round) {

@@ -4,8 +4,6 @@
 // unlock: the system closes a file whatever it answers.
 #pragma once
 
-#include <fcntl.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
@@ -62,7 +60,7 @@ using CallRecord = iqdb::testing::FileCallRecord;
 
 class FaultyFileSystem {
  public:
-  using Handle = iqdb::PosixFileSystem::Handle;
+  using Handle = iqdb::NativeFileSystem::Handle;
 
   /// What all copies share.
   struct State {
@@ -114,19 +112,12 @@ class FaultyFileSystem {
   }
 
   iqdb::SystemResult<Handle> open(const std::filesystem::path& path, iqdb::OpenMode mode, std::uint32_t permissions) {
-    return open(AT_FDCWD, path, mode, permissions);
+    return opened_by(path, mode, [&] { return real_.open(path, mode, permissions); });
   }
 
   iqdb::SystemResult<Handle> open(Handle directory, const std::filesystem::path& name, iqdb::OpenMode mode,
                                   std::uint32_t permissions) {
-    const FileCall call = mode == iqdb::OpenMode::read        ? FileCall::open
-                          : mode == iqdb::OpenMode::write     ? FileCall::open_to_write
-                          : mode == iqdb::OpenMode::directory ? FileCall::open_directory
-                                                              : FileCall::create;
-    if (const Fault fault = before(call, name); fault.error) {
-      return {-1, fault.error};
-    }
-    return opened(real_.open(directory, name, mode, permissions), name, mode == iqdb::OpenMode::directory);
+    return opened_by(name, mode, [&] { return real_.open(directory, name, mode, permissions); });
   }
 
   std::error_code close(Handle handle) {
@@ -136,13 +127,14 @@ class FaultyFileSystem {
     return fault.error ? fault.error : error;
   }
 
-  iqdb::SystemResult<iqdb::FileStatus> status(const std::filesystem::path& path) { return status(AT_FDCWD, path); }
+  iqdb::SystemResult<iqdb::FileStatus> status(const std::filesystem::path& path) {
+    const Fault fault = before(FileCall::status, path);
+    return fault.error ? iqdb::SystemResult<iqdb::FileStatus>{{}, fault.error} : real_.status(path);
+  }
 
   iqdb::SystemResult<iqdb::FileStatus> status(Handle directory, const std::filesystem::path& name) {
-    if (const Fault fault = before(FileCall::status, name); fault.error) {
-      return {{}, fault.error};
-    }
-    return real_.status(directory, name);
+    const Fault fault = before(FileCall::status, name);
+    return fault.error ? iqdb::SystemResult<iqdb::FileStatus>{{}, fault.error} : real_.status(directory, name);
   }
 
   iqdb::SystemResult<iqdb::FileStatus> status(Handle handle) {
@@ -271,7 +263,7 @@ class FaultyFileSystem {
 
   iqdb::SystemResult<Handle> lock(Handle directory, const std::filesystem::path& name) {
     if (const Fault fault = before(FileCall::lock, name); fault.error) {
-      return {-1, fault.error};
+      return {Handle{}, fault.error};
     }
     return opened(real_.lock(directory, name), name, false);
   }
@@ -289,6 +281,18 @@ class FaultyFileSystem {
   }
 
  private:
+  template <class Open>
+  iqdb::SystemResult<Handle> opened_by(const std::filesystem::path& name, iqdb::OpenMode mode, Open&& open) {
+    const FileCall call = mode == iqdb::OpenMode::read        ? FileCall::open
+                          : mode == iqdb::OpenMode::write     ? FileCall::open_to_write
+                          : mode == iqdb::OpenMode::directory ? FileCall::open_directory
+                                                              : FileCall::create;
+    if (const Fault fault = before(call, name); fault.error) {
+      return {Handle{}, fault.error};
+    }
+    return opened(open(), name, mode == iqdb::OpenMode::directory);
+  }
+
   Fault before(FileCall call, std::string file, std::uint64_t offset = 0, std::size_t bytes = 0) {
     const std::lock_guard guard(state_->mutex);
     state_->calls.push_back(
@@ -327,7 +331,7 @@ class FaultyFileSystem {
     return found != state_->open.end() && found->second.second;
   }
 
-  iqdb::PosixFileSystem real_;
+  iqdb::NativeFileSystem real_;
   std::shared_ptr<State> state_ = std::make_shared<State>();
 };
 

@@ -4,14 +4,46 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 #include <new>
 
 #include "support/allocations.hpp"
 
+#ifndef _WIN32
 #include <malloc.h>
+#endif
 
 namespace iqdb_test::detail {
+
+#ifdef _WIN32
+// In front of each piece: free() takes no aligned memory there, and no function says how large a piece is.
+struct Piece {
+  void* begin;
+  std::size_t size;
+};
+
+inline void* aligned_piece(std::size_t size, std::size_t alignment) noexcept {
+  alignment = std::max(alignment, alignof(std::max_align_t));
+  void* const begin = std::malloc(sizeof(Piece) + alignment + size);
+  if (begin == nullptr) {
+    return nullptr;
+  }
+  const auto address = reinterpret_cast<std::uintptr_t>(begin) + sizeof(Piece) + alignment - 1;
+  void* const memory = reinterpret_cast<void*>(address - address % alignment);
+  static_cast<Piece*>(memory)[-1] = {.begin = begin, .size = size};
+  return memory;
+}
+inline std::size_t usable_bytes(void* memory) noexcept { return static_cast<Piece*>(memory)[-1].size; }
+inline void free_piece(void* memory) noexcept { std::free(static_cast<Piece*>(memory)[-1].begin); }
+#else
+inline void* aligned_piece(std::size_t size, std::size_t alignment) noexcept {
+  return alignment <= alignof(std::max_align_t) ? std::malloc(std::max<std::size_t>(size, 1))
+                                                : std::aligned_alloc(alignment, (size / alignment + 1) * alignment);
+}
+inline std::size_t usable_bytes(void* memory) noexcept { return ::malloc_usable_size(memory); }
+inline void free_piece(void* memory) noexcept { std::free(memory); }
+#endif
 
 // Memory for operator new; null where there is none, or none is to be given.
 inline void* allocate(std::size_t size, std::size_t alignment) noexcept {
@@ -25,12 +57,10 @@ inline void* allocate(std::size_t size, std::size_t alignment) noexcept {
       return nullptr;
     }
   }
-  void* const memory = alignment <= alignof(std::max_align_t)
-                           ? std::malloc(std::max<std::size_t>(size, 1))
-                           : std::aligned_alloc(alignment, (size / alignment + 1) * alignment);
+  void* const memory = aligned_piece(size, alignment);
   if (memory != nullptr) {
     ++live_allocations;
-    live_bytes += static_cast<std::int64_t>(::malloc_usable_size(memory));
+    live_bytes += static_cast<std::int64_t>(usable_bytes(memory));
   }
   return memory;
 }
@@ -45,8 +75,8 @@ inline void* allocate_or_throw(std::size_t size, std::size_t alignment = 1) {
 inline void release(void* memory) noexcept {
   if (memory != nullptr) {
     --live_allocations;
-    live_bytes -= static_cast<std::int64_t>(::malloc_usable_size(memory));
-    std::free(memory);
+    live_bytes -= static_cast<std::int64_t>(usable_bytes(memory));
+    free_piece(memory);
   }
 }
 

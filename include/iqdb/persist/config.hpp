@@ -15,6 +15,7 @@
 #include "iqdb/persist/events.hpp"
 #include "iqdb/persist/history_paths.hpp"
 #include "iqdb/persist/index_path.hpp"
+#include "iqdb/persist/path_text.hpp"
 #include "iqdb/persist/version.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
@@ -273,7 +274,7 @@ IQDB_PERSIST_INLINE void validate(const PersistConfig& config) {
   if (!config.path.has_filename()) {
     refuse(PersistErrorKind::invalid_config, "PersistConfig::path names a directory; set it to the snapshot's file");
   }
-  if (!config.read_only || !index_path::ends_like(config.path.filename().string(), history_paths::ending)) {
+  if (!config.read_only || !index_path::ends_like(path_text(config.path.filename()), history_paths::ending)) {
     index_path::require_usable(config.path);
   }
   const auto require_from_to = [&refuse](const char* name, auto value, auto least, auto most) {

@@ -12,6 +12,7 @@
 #include <system_error>
 #include <utility>
 
+#include "iqdb/persist/path_text.hpp"
 #include "iqdb/persist/version.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
@@ -153,7 +154,7 @@ class PersistError : public std::runtime_error {
   static std::string compose(const std::string& message, const PersistErrorContext& context) {
     std::string text;
     if (!context.path.empty()) {
-      text.append("'").append(context.path.string()).append("': ");
+      text.append("'").append(path_text(context.path)).append("': ");
     }
     text += message;
     if (context.offset) {

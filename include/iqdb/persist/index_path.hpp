@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "iqdb/persist/error.hpp"
+#include "iqdb/persist/path_text.hpp"
 #include "iqdb/persist/version.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
@@ -41,8 +42,8 @@ IQDB_PERSIST_INLINE bool ends_like(std::string_view name, std::string_view endin
 }
 
 IQDB_PERSIST_INLINE void require_no_zero_byte(const std::filesystem::path& path) {
-  const std::string text = path.string();
-  if (const std::size_t at = text.find('\0'); at != std::string::npos) {
+  const std::filesystem::path::string_type& text = path.native();
+  if (const std::size_t at = text.find(std::filesystem::path::value_type{0}); at != std::string::npos) {
     // A message that held the zero byte would end there.
     throw_persist_error(PersistErrorKind::invalid_config,
                         "the path has a zero byte behind these " + std::to_string(at) +
@@ -53,7 +54,7 @@ IQDB_PERSIST_INLINE void require_no_zero_byte(const std::filesystem::path& path)
 
 IQDB_PERSIST_INLINE void require_usable(const std::filesystem::path& path) {
   require_no_zero_byte(path);
-  const std::string name = path.filename().string();
+  const std::string name = path_text(path.filename());
   for (const std::string_view ending : endings) {
     if (ends_like(name, ending)) {
       throw_persist_error(PersistErrorKind::invalid_config,

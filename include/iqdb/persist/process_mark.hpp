@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "iqdb/persist/error.hpp"
-#include "iqdb/persist/posix_process.hpp"
+#include "iqdb/persist/native_process.hpp"
 #include "iqdb/persist/version.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
@@ -26,7 +26,7 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 class ProcessMark {
  public:
   /// Whether this process is a fork of that one.
-  [[nodiscard]] bool inherited() const noexcept { return number_ != posix_process::number(); }
+  [[nodiscard]] bool inherited() const noexcept { return number_ != native_process::number(); }
 
   /// Throws PersistError poisoned if this process is a fork of that one.
   void require_same() const {
@@ -36,7 +36,7 @@ class ProcessMark {
   }
 
  private:
-  std::int64_t number_ = posix_process::number();
+  std::int64_t number_ = native_process::number();
 };
 
 /// Owns an object that several threads use. In the child of a fork it is not destroyed: a thread that does not exist there may be

@@ -39,7 +39,7 @@ using iqdb_test::TemporaryDirectory;
 // With two calls that FaultyFileSystem lacks.
 struct FaultyFiles : iqdb_test::FaultyFileSystem {
   std::error_code make_directory(const std::filesystem::path& path, std::uint32_t permissions) {
-    return iqdb::PosixFileSystem().make_directory(path, permissions);
+    return iqdb::NativeFileSystem().make_directory(path, permissions);
   }
   std::error_code remove_directory(Handle directory, const std::filesystem::path& name) {
     return iqdb::PosixFileSystem().remove_directory(directory, name);

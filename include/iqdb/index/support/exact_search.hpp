@@ -65,8 +65,8 @@ template <class Admits>
   const std::size_t dim = rows.dim();
   std::vector<NearestCandidates> nearest(queries.size() / dim, NearestCandidates(most, params.radius));
   const auto offer = [&](std::size_t number, std::size_t row) {
-    const float far = distance(metric, queries.subspan(number * dim, dim), rows.vector(row));
-    nearest[number].offer({.slot = row, .distance = far}, [&] {
+    const float apart = distance(metric, queries.subspan(number * dim, dim), rows.vector(row));
+    nearest[number].offer({.slot = row, .distance = apart}, [&] {
       return rows.with_id(row, [&](const VectorId& id) {
         return params.filter.admits(id, rows.metadata(row)) && is_admitted(admits, id, rows.metadata(row));
       });

@@ -12,7 +12,7 @@
 #include <string_view>
 
 #include "iqdb/index/support/drawn_number.hpp"
-#include "iqdb/persist/posix_entropy.hpp"
+#include "iqdb/persist/native_process.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/types.hpp"
 
@@ -30,7 +30,7 @@ struct HashKey {
 /// anew for each process. Several threads may call it at the same time.
 [[nodiscard]] inline HashKey drawn_key() noexcept {
   HashKey key;
-  if (!posix_entropy::fill(&key, sizeof key)) {
+  if (!native_entropy::fill(&key, sizeof key)) {
     static const int somewhere = 0;
     key.first = drawn_bits(reinterpret_cast<std::uintptr_t>(&somewhere));
     key.second = drawn_bits(reinterpret_cast<std::uintptr_t>(&key));

@@ -71,10 +71,12 @@ class RowTable {
   }
 
   /// Asks the processor to fetch the place to which a hash leads.
-  void prefetch(std::uint64_t hash) const noexcept {
+  void prefetch([[maybe_unused]] std::uint64_t hash) const noexcept {
+#ifdef __has_builtin  // only a hint, which MSVC has under another name on each processor
     if (!places_.empty()) {
       __builtin_prefetch(places_.data() + home_of(tag_of_hash(hash)), 1);
     }
+#endif
   }
 
   /// Adds a row. Preconditions: there is room for it, and it is not in the table.

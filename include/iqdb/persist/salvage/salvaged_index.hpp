@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "iqdb/index.hpp"
+#include "iqdb/persist/path_text.hpp"
 #include "iqdb/persist/persistable.hpp"
 #include "iqdb/persist/salvage/log_application.hpp"
 #include "iqdb/persist/salvage/log_frames.hpp"
@@ -77,7 +78,7 @@ std::optional<std::uint64_t> begin_with(std::optional<OlderState<I>> older, std:
     report.vectors_taken = 0;
     return std::nullopt;
   }
-  report.older_state = older->path.filename().string();
+  report.older_state = path_text(older->path.filename());
   index = std::move(older->snapshot.index);
   return led_to;
 }

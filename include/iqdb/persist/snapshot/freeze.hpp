@@ -25,8 +25,7 @@
 #include "iqdb/persist/persistable.hpp"
 #include "iqdb/persist/progress.hpp"
 #include "iqdb/persist/snapshot/snapshot.hpp"
-#include "iqdb/persist/storage/posix_child.hpp"
-#include "iqdb/persist/storage/posix_memory.hpp"
+#include "iqdb/persist/storage/native_child.hpp"
 #include "iqdb/persist/storage/sparing_file.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
@@ -70,8 +69,8 @@ void check(const PersistConfig& config) {
     throw_persist_error(
         PersistErrorKind::invalid_config,
         config.freezing == Freezing::by_fork
-            ? "PersistConfig::freezing is by_fork, but the index does not state freezes_by_fork, or its "
-              "store is none of files; choose automatic"
+            ? "PersistConfig::freezing is by_fork, but the index does not state freezes_by_fork, its store "
+              "is none of files, or the system has no fork, as Windows; choose automatic"
             : "PersistConfig::freezing is by_copy, but the index cannot be copied; choose automatic",
         {.path = config.path, .code = {}, .offset = {}});
   }
@@ -163,14 +162,14 @@ class FrozenSnapshot {
     constexpr std::uint64_t part_that_changes = 8;
     const std::uint64_t vectors = persisted_size(index) * persisted_dim(index) * sizeof(float);
     const bool holds_payload = config_->compression.codec() == Compression::Codec::lz4;
-    return posix_memory::available() >= least + vectors / part_that_changes + (holds_payload ? vectors : 0);
+    return native_memory::available() >= least + vectors / part_that_changes + (holds_payload ? vectors : 0);
   }
 
   [[nodiscard]] bool fork_child(const I& index) {
     PersistConfig config = *config_;
     config.helper_threads = 0;  // the threads of the parent do not exist in the child
     try {
-      child_.emplace(file_.descriptor(), [&](const PosixChild::Report& report) {
+      child_.emplace(file_.descriptor(), [&](const NativeChild::Report& report) {
         const auto send = [&](const freeze::ChildReport& what) { report(std::as_bytes(std::span(&what, 1))); };
         config.on_progress = [&](const Progress& progress) { send({.progress = progress}); };
         using Clock = std::chrono::steady_clock;
@@ -235,7 +234,7 @@ class FrozenSnapshot {
   std::function<std::uint64_t()> syncs_;
   std::uint64_t syncs_seen_;
   std::optional<I> copy_;
-  std::optional<PosixChild> child_;  // declared last: it ends before the file that it writes is removed
+  std::optional<NativeChild> child_;  // declared last: it ends before the file that it writes is removed
 };
 
 }  // namespace iqdb

@@ -23,10 +23,10 @@
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/storage/file_handle.hpp"
 #include "iqdb/persist/storage/file_system.hpp"
+#include "iqdb/persist/storage/native_file_system.hpp"
 #include "iqdb/persist/storage/object_files.hpp"
 #include "iqdb/persist/storage/object_key.hpp"
 #include "iqdb/persist/storage/object_store.hpp"
-#include "iqdb/persist/storage/posix_file_system.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/text.hpp"
 
@@ -192,10 +192,10 @@ class BasicDirectoryObjectStore {
   }
 
   // The name of the folder of an upload, beside its object. An id that this store has not made leads to none.
-  [[nodiscard]] static std::string folder_of(const ObjectUpload& upload) {
+  [[nodiscard]] static std::filesystem::path folder_of(const ObjectUpload& upload) {
     const bool is_id = !upload.id.empty() && upload.id.find_first_not_of("0123456789") == std::string::npos;
-    return std::string(upload_prefix) + (is_id ? upload.id : "none") + "-" +
-           upload.key.substr(upload.key.rfind('/') + 1);
+    return object_keys::path_of(std::string(upload_prefix) + (is_id ? upload.id : "none") + "-" +
+                                upload.key.substr(upload.key.rfind('/') + 1));
   }
 
   // The upload whose folder has this name; nothing if it is none.
@@ -253,12 +253,13 @@ class BasicDirectoryObjectStore {
       return name.starts_with(upload_prefix) || (key.starts_with(prefix) && key.compare(behind) > 0) ||
              may_hold_keys(name);
     };
-    files_.for_each_name(files_.root() / folder, is_wanted, [&](const std::string& name, const FileStatus& status) {
-      take(folder, name, status);
-      if (status.directory && may_hold_keys(name)) {
-        gather(folder + name + "/", prefix, behind, take);
-      }
-    });
+    files_.for_each_name(files_.root() / object_keys::path_of(folder), is_wanted,
+                         [&](const std::string& name, const FileStatus& status) {
+                           take(folder, name, status);
+                           if (status.directory && may_hold_keys(name)) {
+                             gather(folder + name + "/", prefix, behind, take);
+                           }
+                         });
   }
 
   ObjectFiles<F> files_;

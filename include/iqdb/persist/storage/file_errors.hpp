@@ -1,7 +1,6 @@
 // Reports failed calls on files. A report says what was tried, on which file, what the system answered and what to do.
 #pragma once
 
-#include <cerrno>
 #include <filesystem>
 #include <string>
 #include <string_view>
@@ -9,6 +8,7 @@
 
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/storage/file_system.hpp"
+#include "iqdb/persist/storage/system_codes.hpp"
 #include "iqdb/persist/version.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
@@ -17,7 +17,8 @@ namespace file_errors {
 
 // What a user can do about an error of the system.
 inline std::string_view advice_for(std::error_code code) noexcept {
-  if (code == std::errc::no_space_on_device || code == std::errc::file_too_large || code.value() == EDQUOT) {
+  if (code == std::errc::no_space_on_device || code == std::errc::file_too_large ||
+      code.value() == system_codes::quota) {
     return "the disk, a quota or the limit on file sizes is exhausted; make room and try again";
   }
   if (code == std::errc::no_such_file_or_directory || code == std::errc::not_a_directory) {
@@ -38,6 +39,10 @@ inline std::string_view advice_for(std::error_code code) noexcept {
            "container, "
            "mount its directory instead";
   }
+  if (code == std::errc::text_file_busy) {
+    return "another program has the file open and keeps others from it, or it may only be read; change that, and try "
+           "again";
+  }
   if (code == std::errc::function_not_supported || code == std::errc::not_supported ||
       code == std::errc::operation_not_supported) {
     return "this file system cannot do that; keep the index on another one";
@@ -49,7 +54,7 @@ inline std::string_view advice_for(std::error_code code) noexcept {
   if (code == std::errc::not_enough_memory) {
     return "the system has no memory left for it; free some and try again";
   }
-  if (code.value() == ESTALE) {
+  if (code.value() == system_codes::stale) {
     return "the file or its directory was replaced or removed by somebody else; open the index again";
   }
   if (code == std::errc::io_error) {

@@ -23,6 +23,7 @@
 
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/index_path.hpp"
+#include "iqdb/persist/path_text.hpp"
 #include "iqdb/persist/storage/file_errors.hpp"
 #include "iqdb/persist/storage/file_handle.hpp"
 #include "iqdb/persist/storage/file_lock.hpp"
@@ -31,7 +32,7 @@
 #include "iqdb/persist/storage/file_system.hpp"
 #include "iqdb/persist/storage/held_directory.hpp"
 #include "iqdb/persist/storage/inherited_rights.hpp"
-#include "iqdb/persist/storage/posix_file_system.hpp"
+#include "iqdb/persist/storage/native_file_system.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/storage/stored_file.hpp"
 #include "iqdb/persist/storage/temporary_file.hpp"
@@ -112,11 +113,11 @@ class BasicFileStorage {
         return lock;
       }
       if (error != std::errc::operation_would_block) {
-        file_errors::fail("lock it by '" + directory->lock_path().string() + "'", path, error);
+        file_errors::fail("lock it by '" + path_text(directory->lock_path()) + "'", path, error);
       }
       if (std::chrono::steady_clock::now() >= deadline) {
         throw_persist_error(PersistErrorKind::locked,
-                            "another thread or process holds '" + directory->lock_path().string() + "' (waited for " +
+                            "another thread or process holds '" + path_text(directory->lock_path()) + "' (waited for " +
                                 std::to_string(patience.count()) + " ms); wait until it is done, or find it with fuser",
                             {.path = path, .code = {}, .offset = {}});
       }
@@ -246,14 +247,14 @@ class BasicFileStorage {
   void keep(const std::filesystem::path& path, const std::filesystem::path& aside, const Lock& held) {
     HeldDirectory<F>& directory = *held.directory();
     directory.require_unchanged(path);
-    const std::string action = "keep it as '" + aside.string() + "'";
+    const std::string action = "keep it as '" + path_text(aside) + "'";
     if (const std::error_code error = file_calls::retried([&] { return status_of(directory, path); }).error) {
       file_errors::fail(action, path, error);
     }
     if (const std::error_code error =
             file_calls::uninterrupted([&] { return fs_.remove(directory.get(), aside.filename()); });
         error && error != std::errc::no_such_file_or_directory) {
-      file_errors::fail("remove the older '" + aside.string() + "'", path, error);
+      file_errors::fail("remove the older '" + path_text(aside) + "'", path, error);
     }
     const std::error_code error =
         file_calls::uninterrupted([&] { return fs_.link(directory.get(), path.filename(), aside.filename()); });
@@ -278,7 +279,7 @@ class BasicFileStorage {
     const std::error_code error =
         file_calls::uninterrupted([&] { return fs_.remove(directory.get(), names.temporary_name); });
     if (error && error != std::errc::no_such_file_or_directory) {
-      file_errors::fail("remove the stale temporary file '" + names.temporary.string() + "'", names.path, error);
+      file_errors::fail("remove the stale temporary file '" + path_text(names.temporary) + "'", names.path, error);
     }
   }
 
@@ -292,7 +293,7 @@ class BasicFileStorage {
     const auto [handle, error] = file_calls::retried(
         [&] { return fs_.open(directory->get(), names.temporary_name, OpenMode::create_new, permissions); });
     if (error) {
-      file_errors::fail("create the temporary file '" + names.temporary.string() + "'", path, error);
+      file_errors::fail("create the temporary file '" + path_text(names.temporary) + "'", path, error);
     }
     Replacement replacement(FileHandle<F>(fs_, handle), directory, std::move(names), options_.direct_io);
     if (rights) {
@@ -365,7 +366,7 @@ class BasicFileStorage {
   void copy(const std::filesystem::path& path, const std::filesystem::path& aside, const Lock& held) {
     std::optional<File> file = open(path, held);
     if (!file) {
-      file_errors::fail("copy it to '" + aside.string() + "'", path,
+      file_errors::fail("copy it to '" + path_text(aside) + "'", path,
                         std::make_error_code(std::errc::no_such_file_or_directory), "it vanished meanwhile");
     }
     Replacement copy = replace(aside, held);

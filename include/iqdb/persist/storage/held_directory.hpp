@@ -5,7 +5,6 @@
 // then hold the lock that counts. Nor in a forked child: the lock is its parent's.
 #pragma once
 
-#include <cerrno>
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -13,10 +12,12 @@
 #include <utility>
 
 #include "iqdb/persist/error.hpp"
+#include "iqdb/persist/path_text.hpp"
 #include "iqdb/persist/process_mark.hpp"
 #include "iqdb/persist/storage/file_errors.hpp"
 #include "iqdb/persist/storage/file_handle.hpp"
 #include "iqdb/persist/storage/file_system.hpp"
+#include "iqdb/persist/storage/system_codes.hpp"
 #include "iqdb/persist/version.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
@@ -100,16 +101,16 @@ class HeldDirectory {
     const auto [status, error] = file_calls::retried([&] { return call(file_system()); });
     const bool is_gone = error == std::errc::no_such_file_or_directory || error == std::errc::not_a_directory;
     if (error && !is_gone) {
-      file_errors::fail("find out whether '" + name.string() + "' was replaced", path, error);
+      file_errors::fail("find out whether '" + path_text(name) + "' was replaced", path, error);
     }
     if (is_gone || status.identity != expected) {
       throw_persist_error(
           PersistErrorKind::io,
-          "the directory or the lock file was replaced while the index was open: '" + name.string() +
+          "the directory or the lock file was replaced while the index was open: '" + path_text(name) +
               (is_gone ? "' does not exist any more" : "' is another one now") +
               "; nothing was changed; whoever opens this path meanwhile works on other files. Put back what was moved, "
               "and try again; or open the index where its files are now: what was logged is in the log there",
-          {.path = path, .code = {ESTALE, std::system_category()}, .offset = {}});
+          {.path = path, .code = {system_codes::stale, std::system_category()}, .offset = {}});
     }
   }
 

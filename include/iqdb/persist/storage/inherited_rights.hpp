@@ -7,6 +7,7 @@
 #include <tuple>
 #include <utility>
 
+#include "iqdb/persist/path_text.hpp"
 #include "iqdb/persist/storage/file_errors.hpp"
 #include "iqdb/persist/storage/file_handle.hpp"
 #include "iqdb/persist/storage/file_rights.hpp"
@@ -29,7 +30,7 @@ template <FileSystem F>
     return std::nullopt;
   }
   if (error) {
-    file_errors::fail("look at '" + from.string() + "' before it is written", path, error);
+    file_errors::fail("look at '" + path_text(from) + "' before it is written", path, error);
   }
   file_errors::require_regular(status, from);
   return status;
@@ -46,7 +47,7 @@ template <FileSystem F>
   auto [acl, acl_error] = file_calls::retried([&] { return fs.acl(directory.get(), from.filename()); });
   const bool is_secret = acl_error == std::errc::permission_denied;
   if (acl_error && !is_secret) {
-    file_errors::fail("read the access control list of '" + from.string() + "'", path, acl_error);
+    file_errors::fail("read the access control list of '" + path_text(from) + "'", path, acl_error);
   }
   return FileRights{.status = *status, .acl = std::move(acl), .acl_known = !is_secret};
 }

@@ -23,6 +23,7 @@
 
 #include "iqdb/persist/bytes/memory_size.hpp"
 #include "iqdb/persist/error.hpp"
+#include "iqdb/persist/path_text.hpp"
 #include "iqdb/persist/storage/file_errors.hpp"
 #include "iqdb/persist/storage/file_handle.hpp"
 #include "iqdb/persist/storage/file_system.hpp"
@@ -58,10 +59,7 @@ class ObjectFiles {
   [[nodiscard]] const std::filesystem::path& root() const noexcept { return root_; }
 
   /// Where the object lies. Throws PersistError invalid_config for a key that is not valid.
-  [[nodiscard]] std::filesystem::path path_of(std::string_view key) const {
-    require_object_key(key);
-    return root_ / std::filesystem::path(key);
-  }
+  [[nodiscard]] std::filesystem::path path_of(std::string_view key) const { return root_ / path_of_object(key); }
 
   /// Up to `count` bytes of a file from `offset` on, or nothing if there is no file.
   [[nodiscard]] std::optional<ObjectBytes> read(const std::filesystem::path& path, std::uint64_t offset,
@@ -253,7 +251,7 @@ class ObjectFiles {
       file_errors::fail("list a folder of objects", path, unread);
     }
     for (const std::filesystem::path& name : names) {
-      if (!is_wanted(name.native())) {
+      if (!is_wanted(path_text(name))) {
         continue;
       }
       const auto [status, gone] = file_calls::retried([&] { return fs_.status(folder->get(), name); });
@@ -261,7 +259,7 @@ class ObjectFiles {
         file_errors::fail("look at an object", path / name, gone);
       }
       if (!gone) {
-        take(name.native(), status);
+        take(path_text(name), status);
       }
     }
   }
@@ -357,7 +355,7 @@ class ObjectFiles {
   void remove_leftovers(Folder& folder) {
     const auto [names, error] = file_calls::retried([&] { return fs_.names(folder.get()); });
     for (const std::filesystem::path& name : names) {
-      const bool is_leftover = !error && name.native().starts_with(temporary_prefix);
+      const bool is_leftover = !error && path_text(name).starts_with(temporary_prefix);
       if (is_leftover && file_calls::uninterrupted([&] { return fs_.remove(folder.get(), name); })) {
         empty_folder(folder, name);  // it may be one
       }

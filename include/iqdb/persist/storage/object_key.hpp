@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <filesystem>
 #include <string>
 #include <string_view>
 
@@ -55,6 +56,11 @@ namespace object_keys {
   }
 }
 
+// The path of which path_text() is `text`. Throws on Windows std::system_error if it is no UTF-8.
+[[nodiscard]] inline std::filesystem::path path_of(std::string_view text) {
+  return std::u8string(text.begin(), text.end());
+}
+
 }  // namespace object_keys
 
 /// Throws PersistError invalid_config unless `key` is valid: 1 to 1,024 bytes without control characters, in parts of 1 to 200
@@ -64,6 +70,19 @@ inline void require_object_key(std::string_view key) {
     throw_persist_error(PersistErrorKind::invalid_config, "cannot use the key " + printable(key.substr(0, 80)) +
                                                               " for an object: it " + wrong + "; choose another name");
   }
+}
+
+/// The path of an object below the root of a store that keeps objects as files. Throws PersistError invalid_config for a key that is
+/// not valid, and for one that the system takes for another name: on Windows a backslash or a drive could lead out of the root.
+[[nodiscard]] inline std::filesystem::path path_of_object(std::string_view key) {
+  require_object_key(key);
+  std::filesystem::path path = object_keys::path_of(key);
+  if (path.has_root_name() || path.generic_u8string() != std::u8string(key.begin(), key.end())) {
+    throw_persist_error(PersistErrorKind::invalid_config,
+                        "cannot use the key " + printable(key.substr(0, 80)) +
+                            " for an object: no file of this system can be called so; choose another name");
+  }
+  return path;
 }
 
 }  // namespace iqdb

@@ -263,7 +263,4 @@ IQDB_PERSIST_INLINE SystemResult<std::filesystem::path> PosixFileSystem::resolve
 
 static_assert(FileSystem<PosixFileSystem> && DuplicatesFiles<PosixFileSystem>);
 
-/// The file system of the platform that the program is built for.
-using NativeFileSystem = PosixFileSystem;
-
 }  // namespace iqdb

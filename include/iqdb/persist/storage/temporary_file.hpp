@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "iqdb/persist/bytes/aligned_buffer.hpp"
+#include "iqdb/persist/path_text.hpp"
 #include "iqdb/persist/storage/direct_mode.hpp"
 #include "iqdb/persist/storage/file_errors.hpp"
 #include "iqdb/persist/storage/file_handle.hpp"
@@ -100,7 +101,7 @@ class TemporaryFile {
   void sync() {
     if (const std::error_code error =
             file_calls::uninterrupted([&] { return file_.file_system().sync(file_.get()); })) {
-      file_errors::fail("sync the temporary file '" + names_.temporary.string() + "'", names_.path, error);
+      file_errors::fail("sync the temporary file '" + path_text(names_.temporary) + "'", names_.path, error);
     }
   }
 
@@ -111,7 +112,8 @@ class TemporaryFile {
     if (const std::error_code error = file_calls::uninterrupted(
             [&] { return fs().rename(directory_->get(), names_.temporary_name, names_.name); })) {
       in_doubt_ = may_have_the_name();
-      file_errors::fail("rename the temporary file '" + names_.temporary.string() + "' into place", names_.path, error,
+      file_errors::fail("rename the temporary file '" + path_text(names_.temporary) + "' into place", names_.path,
+                        error,
                         in_doubt_ ? "though the new file may be in place: a network file system may have done it; load "
                                     "the index again"
                                   : "");
@@ -144,7 +146,7 @@ class TemporaryFile {
     }
     const std::error_code error = file_calls::uninterrupted([&] { return fs().set_permissions(file_.get(), wanted); });
     if (error && !file_rights::means_refused(error)) {
-      file_errors::fail("give the temporary file '" + names_.temporary.string() + "' the permissions of the old one",
+      file_errors::fail("give the temporary file '" + path_text(names_.temporary) + "' the permissions of the old one",
                         names_.path, error);
     }
   }

@@ -22,6 +22,7 @@
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/events.hpp"
 #include "iqdb/persist/history_paths.hpp"
+#include "iqdb/persist/path_text.hpp"
 #include "iqdb/persist/snapshot/snapshot_format.hpp"
 #include "iqdb/persist/storage/names.hpp"
 #include "iqdb/persist/storage/storage.hpp"
@@ -59,10 +60,10 @@ namespace history {
 
 IQDB_PERSIST_INLINE std::vector<HistoryEntry> among(const std::vector<std::filesystem::path>& names,
                                                     const std::filesystem::path& path) {
-  const std::string index = path.filename().string();
+  const std::string index = path_text(path.filename());
   std::vector<history_paths::Member> members;
   for (const std::filesystem::path& name : names) {
-    if (const auto member = history_paths::parsed(name.string(), index)) {
+    if (const auto member = history_paths::parsed(path_text(name), index)) {
       members.push_back(*member);
     }
   }

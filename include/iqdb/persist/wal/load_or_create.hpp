@@ -13,6 +13,7 @@
 #include "iqdb/persist/config.hpp"
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/events.hpp"
+#include "iqdb/persist/path_text.hpp"
 #include "iqdb/persist/persistable.hpp"
 #include "iqdb/persist/snapshot/snapshot.hpp"
 #include "iqdb/persist/storage/storage.hpp"
@@ -61,7 +62,7 @@ inline void tell_of_recovery(const PersistConfig& config, const RecoveryReport& 
     if (report.tolerated > 0) {
       text += "; it passed over " + std::to_string(report.tolerated) + " mutations that the index rejects";
     }
-    return report.torn_log.empty() ? text : text + "; the old log is kept as '" + report.torn_log.string() + "'";
+    return report.torn_log.empty() ? text : text + "; the old log is kept as '" + path_text(report.torn_log) + "'";
   });
 }
 

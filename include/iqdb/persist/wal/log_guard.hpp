@@ -15,6 +15,7 @@
 
 #include "iqdb/persist/config.hpp"
 #include "iqdb/persist/error.hpp"
+#include "iqdb/persist/path_text.hpp"
 #include "iqdb/persist/persistable.hpp"
 #include "iqdb/persist/snapshot/snapshot.hpp"
 #include "iqdb/persist/snapshot/snapshot_format.hpp"
@@ -62,7 +63,7 @@ template <Storage S>
 inline void refuse_mutations(const LogScan& log, const std::filesystem::path& path, PersistErrorKind kind) {
   if (log.mutations > 0) {
     throw_persist_error(kind,
-                        "the log '" + log_path(path).string() + "' beside the snapshot holds " +
+                        "the log '" + path_text(log_path(path)) + "' beside the snapshot holds " +
                             std::to_string(log.mutations) +
                             " mutations that the snapshot lacks; load the index with wal_enabled = true to have them",
                         {.path = path, .code = {}, .offset = {}});

@@ -24,7 +24,7 @@
 #include <utility>
 
 #include "iqdb/persist/error.hpp"
-#include "iqdb/persist/posix_entropy.hpp"
+#include "iqdb/persist/native_process.hpp"
 #include "iqdb/persist/storage/object_store.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/object_format.hpp"
@@ -44,7 +44,7 @@ inline void pause_longer_each_time(unsigned failures) {
 /// others. Throws PersistError io.
 [[nodiscard]] inline std::uint64_t random_nonce() {
   std::uint64_t nonce = 0;
-  if (!posix_entropy::fill(&nonce, sizeof nonce)) {
+  if (!native_entropy::fill(&nonce, sizeof nonce)) {
     throw_persist_error(
         PersistErrorKind::io,
         "cannot get random bytes for an object of the log (the system forbids the call getentropy; allow it)");

@@ -13,7 +13,7 @@
 #include <thread>
 
 #include "iqdb/persist/error.hpp"
-#include "iqdb/persist/posix_entropy.hpp"
+#include "iqdb/persist/native_process.hpp"
 #include "iqdb/persist/storage/s3/credentials.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/text.hpp"
@@ -34,7 +34,7 @@ inline void s3_pause(unsigned failures) {
   constexpr std::chrono::milliseconds longest{5000};
   const auto whole = std::min(longest, first * (1U << std::min(failures - 1, most_doublings)));
   std::uint16_t drawn = 0;
-  if (!posix_entropy::fill(&drawn, sizeof drawn)) {
+  if (!native_entropy::fill(&drawn, sizeof drawn)) {
     drawn = 0;  // no jitter is no harm
   }
   std::this_thread::sleep_for(whole / 2 + whole / 2 * drawn / 65536);
