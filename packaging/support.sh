@@ -61,9 +61,11 @@ version_of_library() {
 # commit_copy DIRECTORY makes a git repository of the files of the work tree that git does not ignore, with one commit. It prints
 # the name of the commit.
 commit_copy() {
+  local files=$work/files_to_copy
+  # A file that is deleted and not committed is named by git, too.
+  (cd "$repository" && git ls-files -z --cached --others --exclude-standard | xargs -0 -r ls -d -- 2>/dev/null || true) >"$files"
   mkdir -p "$1"
-  git -C "$repository" ls-files -z --cached --others --exclude-standard | (cd "$repository" && while IFS= read -r -d '' file; do [[ -e $file ]] && printf '%s\0' "$file"; done) |
-    tar -C "$repository" --null -T - -cf - | tar -C "$1" -xf -
+  tar -C "$repository" -T "$files" -cf - | tar -C "$1" -xf -
   git -C "$1" init -q
   git -C "$1" add -A
   git -C "$1" -c user.name=test -c user.email=test@localhost commit -q -m "as it is"
