@@ -359,7 +359,7 @@ int run_on_s3(const Options& options) {
                                      {.endpoint = options.endpoint, .region = options.region, .style = style}));
   return run(options, iqdb::ObjectStorage<iqdb::S3ObjectStore>(store));
 #else
-  throw server::UsageError("--storage " + options.address->place +
+  throw server::UsageError("--storage s3://" + options.address->place +
                            ": this server was built without S3, which needs libcurl and libcrypto (on Debian "
                            "libcurl4-openssl-dev and libssl-dev); build it again with them");
 #endif

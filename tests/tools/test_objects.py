@@ -76,6 +76,24 @@ class Looking(ObjectCase):
         self.assertTrue(told["log"]["closed"])
         self.assertIn("in order", run("info", self.address).out)
 
+    @only_in_a_directory
+    def test_an_index_whose_writer_died_before_it_stored_anything(self):
+        self.write("insert 1")
+        fence = self.object("log", 0)
+        other = self.objects / "other/log"
+        other.mkdir(parents=True)
+        (other / fence.name).write_bytes(fence.read_bytes())
+        self.address = self.address_of("other")
+        answer = run("info", self.address)
+        self.assertEqual((answer.code, answer.err), (0, ""))
+        self.assertIn("nothing was stored yet", answer.out)
+        self.assertIsNone(run("info", self.address, "--json").json["snapshot"])
+        self.assertEqual(run("verify", self.address).code, 0)
+        self.assertEqual(run("checkpoint", self.address, "--json").json["folded"], False)
+        self.check_error(run("search", self.address, "--row", 1), 3, "[io]")
+        self.write("insert 2")
+        self.assertEqual(self.ids(self.address, 2), ["2"])
+
     def test_verify_reads_log_and_snapshot(self):
         self.write("insert 1", "checkpoint", "insert 2")
         answer = run("verify", self.address, "--json")

@@ -107,6 +107,9 @@ void print(Output& out, const ObjectPlace& place, const ObjectIndexFacts& facts)
   if (facts.header) {
     print_snapshot(out, *facts.header, facts.snapshot_bytes, facts.preamble, facts.payload);
     out.field("object", harmless(facts.published->key));
+  } else if (!facts.published) {
+    out.line(out.bold("snapshot"));
+    out.field("none", "the index was opened, and nothing was stored yet");
   }
   out.line(out.bold("log"));
   print_log(out, facts.log);

@@ -63,6 +63,8 @@ class AnyObjectStore {
   AnyObjectStore& operator=(AnyObjectStore&&) noexcept = default;
   ~AnyObjectStore() = default;
 
+  [[nodiscard]] Access access() const noexcept { return access_; }
+
   [[nodiscard]] iqdb::PutOutcome put_if_absent(std::string_view key, std::span<const std::byte> bytes) {
     require_writes();
     return calls_->put_if_absent(key, bytes);
@@ -97,7 +99,8 @@ static_assert(iqdb::ObjectStore<AnyObjectStore>);
 /// A storage on any store.
 using ObjectStorage = iqdb::ObjectStorage<AnyObjectStore>;
 
-/// How a command asks a store: a store over S3 repeats a request by itself, and who waits at a terminal wants to be told.
+/// How a command that looks asks a store: a store over S3 repeats a request by itself, and who waits at a terminal wants to be
+/// told.
 [[nodiscard]] inline iqdb::ObjectLogOptions how_it_is_asked() { return {.most_attempts = 2}; }
 
 /// An index on an object store.
@@ -106,7 +109,10 @@ struct ObjectPlace {
   iqdb::ObjectAddress address;  ///< the same, taken apart
   AnyObjectStore store;
 
-  [[nodiscard]] ObjectStorage storage() const { return ObjectStorage(store, how_it_is_asked()); }
+  /// A put that has no answer is repeated as often as any program does that: to give up leaves it open what is there.
+  [[nodiscard]] ObjectStorage storage() const {
+    return ObjectStorage(store, store.access() == Access::reads ? how_it_is_asked() : iqdb::ObjectLogOptions());
+  }
 };
 
 /// The place that `text` names, by the address of an index or that with ".wal" behind it. Asks a store over S3 nothing yet.
