@@ -167,11 +167,6 @@ class PosixFileSystem {
     return answered(::mkdir(path.c_str(), static_cast<mode_t>(permissions)));
   }
 
-  /// Removes an empty directory from `directory`.
-  std::error_code remove_directory(Handle directory, const std::filesystem::path& name) const noexcept {
-    return answered(::unlinkat(directory, name.c_str(), AT_REMOVEDIR));
-  }
-
   /// Gives an open file a name in `directory`, which must be free there. Throws std::bad_alloc.
   std::error_code link_open(Handle file, Handle directory, const std::filesystem::path& name) const {
     return posix_duplicates::link_open(file, directory, name);
@@ -187,9 +182,12 @@ class PosixFileSystem {
   /// Returns the access control list of an open file. Throws std::bad_alloc.
   [[nodiscard]] SystemResult<std::vector<std::byte>> acl(Handle file) const { return posix_attributes::acl(file); }
 
-  /// Removes the name of a file in `directory`.
+  /// Removes the name of a file in `directory`; or of an empty directory.
   std::error_code remove(Handle directory, const std::filesystem::path& name) const noexcept {
     return answered(::unlinkat(directory, name.c_str(), 0));
+  }
+  std::error_code remove_directory(Handle directory, const std::filesystem::path& name) const noexcept {
+    return answered(::unlinkat(directory, name.c_str(), AT_REMOVEDIR));
   }
 
   /// Returns the names in `directory`, in no order. Throws std::bad_alloc.
