@@ -34,7 +34,7 @@ enum class Access {
   writes,  ///< anything
 };
 
-/// A store of any kind that this program was built with: an ObjectStore. A copy works on the same objects.
+/// A store of any kind that this program was built with: an ObjectStore that takes uploads. A copy works on the same objects.
 class AnyObjectStore {
  public:
   /// The calls of a store, each as the concept ObjectStore says.
@@ -54,6 +54,16 @@ class AnyObjectStore {
     [[nodiscard]] virtual std::vector<std::string> list(std::string_view prefix, std::string_view behind,
                                                         std::size_t most) = 0;
     virtual void remove(std::string_view key) = 0;
+    [[nodiscard]] virtual iqdb::PartLimits part_limits() = 0;
+    [[nodiscard]] virtual std::string begin_upload(std::string_view key) = 0;
+    [[nodiscard]] virtual std::optional<std::string> put_part(const iqdb::ObjectUpload& upload, std::uint32_t number,
+                                                              std::span<const std::byte> bytes) = 0;
+    [[nodiscard]] virtual iqdb::UploadOutcome complete_upload(const iqdb::ObjectUpload& upload,
+                                                              std::span<const iqdb::UploadedPart> parts) = 0;
+    virtual void abort_upload(const iqdb::ObjectUpload& upload) = 0;
+    [[nodiscard]] virtual std::vector<iqdb::ObjectUpload> list_uploads(std::string_view prefix,
+                                                                       const iqdb::ObjectUpload& behind,
+                                                                       std::size_t most) = 0;
   };
 
   AnyObjectStore(std::unique_ptr<Calls> calls, Access access) : calls_(std::move(calls)), access_(access) {}
@@ -85,6 +95,29 @@ class AnyObjectStore {
     require_writes();
     calls_->remove(key);
   }
+  [[nodiscard]] iqdb::PartLimits part_limits() { return calls_->part_limits(); }
+  [[nodiscard]] std::string begin_upload(std::string_view key) {
+    require_writes();
+    return calls_->begin_upload(key);
+  }
+  [[nodiscard]] std::optional<std::string> put_part(const iqdb::ObjectUpload& upload, std::uint32_t number,
+                                                    std::span<const std::byte> bytes) {
+    require_writes();
+    return calls_->put_part(upload, number, bytes);
+  }
+  [[nodiscard]] iqdb::UploadOutcome complete_upload(const iqdb::ObjectUpload& upload,
+                                                    std::span<const iqdb::UploadedPart> parts) {
+    require_writes();
+    return calls_->complete_upload(upload, parts);
+  }
+  void abort_upload(const iqdb::ObjectUpload& upload) {
+    require_writes();
+    calls_->abort_upload(upload);
+  }
+  [[nodiscard]] std::vector<iqdb::ObjectUpload> list_uploads(std::string_view prefix, const iqdb::ObjectUpload& behind,
+                                                             std::size_t most) {
+    return calls_->list_uploads(prefix, behind, most);
+  }
 
  private:
   // Throws PersistError read_only for a command that only reads.
@@ -94,7 +127,7 @@ class AnyObjectStore {
   Access access_;
 };
 
-static_assert(iqdb::ObjectStore<AnyObjectStore>);
+static_assert(iqdb::ObjectStore<AnyObjectStore> && iqdb::UploadsObjects<AnyObjectStore>);
 
 /// A storage on any store.
 using ObjectStorage = iqdb::ObjectStorage<AnyObjectStore>;
@@ -134,6 +167,7 @@ void require_files(const std::string& path, const std::string& what, const std::
 
 /// The calls of a store of the type S.
 template <iqdb::ObjectStore S>
+  requires iqdb::UploadsObjects<S>
 class CallsOf final : public AnyObjectStore::Calls {
  public:
   explicit CallsOf(S store) : store_(std::move(store)) {}
@@ -154,6 +188,21 @@ class CallsOf final : public AnyObjectStore::Calls {
     return store_.list(prefix, behind, most);
   }
   void remove(std::string_view key) override { store_.remove(key); }
+  [[nodiscard]] iqdb::PartLimits part_limits() override { return store_.part_limits(); }
+  [[nodiscard]] std::string begin_upload(std::string_view key) override { return store_.begin_upload(key); }
+  [[nodiscard]] std::optional<std::string> put_part(const iqdb::ObjectUpload& upload, std::uint32_t number,
+                                                    std::span<const std::byte> bytes) override {
+    return store_.put_part(upload, number, bytes);
+  }
+  [[nodiscard]] iqdb::UploadOutcome complete_upload(const iqdb::ObjectUpload& upload,
+                                                    std::span<const iqdb::UploadedPart> parts) override {
+    return store_.complete_upload(upload, parts);
+  }
+  void abort_upload(const iqdb::ObjectUpload& upload) override { store_.abort_upload(upload); }
+  [[nodiscard]] std::vector<iqdb::ObjectUpload> list_uploads(std::string_view prefix, const iqdb::ObjectUpload& behind,
+                                                             std::size_t most) override {
+    return store_.list_uploads(prefix, behind, most);
+  }
 
  private:
   S store_;
