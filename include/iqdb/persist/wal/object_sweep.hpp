@@ -117,8 +117,8 @@ std::uint64_t sweep_object_uploads(S& store, std::string_view name, std::uint64_
     return aborted;
   }
   ObjectUpload behind;
-  std::set<std::string>
-      seen;  // ids. A store that lists the same ones again and again must not hold a sweep up for ever
+  // Ids. A store that lists the same uploads again and again must not hold a sweep up for ever.
+  std::set<std::string> seen;
   for (;;) {
     const auto uploads = asked_again(
         options, [&] { return store.list_uploads(object_snapshot_prefix(name), behind, options.listed_at_once); });

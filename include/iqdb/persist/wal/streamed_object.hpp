@@ -93,12 +93,11 @@ class StreamedObject {
     if constexpr (UploadsObjects<S>) {
       const auto room = static_cast<std::size_t>(bytes_of_part(1) - first_.size());
       const auto beginning = bytes.first(std::min(bytes.size(), room));
-      first_.insert(first_.end(), beginning.begin(), beginning.end());
+      append_to_first(beginning);
       append_behind(bytes.subspan(beginning.size()));
     } else {
-      first_.insert(first_.end(), bytes.begin(), bytes.end());
+      append_to_first(bytes);
     }
-    size_ += bytes.size();
   }
 
   /// Overwrites bytes of the beginning. Throws PersistError invalid_config if they reach behind the first part.
@@ -134,6 +133,11 @@ class StreamedObject {
     return streamed_objects::part_bytes(number, size_, options_.part_bytes, limits_);
   }
 
+  void append_to_first(std::span<const std::byte> bytes) {
+    first_.insert(first_.end(), bytes.begin(), bytes.end());
+    size_ += bytes.size();
+  }
+
   void append_behind(std::span<const std::byte> bytes) {
     while (!bytes.empty()) {
       if (filling_.empty()) {
@@ -141,6 +145,7 @@ class StreamedObject {
       }
       const auto some = bytes.first(std::min(bytes.size(), filled_at_ - filling_.size()));
       filling_.insert(filling_.end(), some.begin(), some.end());
+      size_ += some.size();
       bytes = bytes.subspan(some.size());
       if (filling_.size() == filled_at_) {
         send();
