@@ -137,7 +137,7 @@ class WindowsOpenFiles {
     const HANDLE handle = ::CreateFileW(name.c_str(), file.access, share_all, nullptr, OPEN_EXISTING,
                                         FILE_FLAG_BACKUP_SEMANTICS, nullptr);
     const SystemResult<FileStatus> found = windows_attributes::status_of(handle);
-    if (!found.error && found.value.identity == identity) {
+    if (!found.error && is_same(found.value.identity, identity)) {
       file.buffered = handle;
     } else if (handle != INVALID_HANDLE_VALUE) {
       ::CloseHandle(handle);
