@@ -253,7 +253,7 @@ TEST_CASE("what another program has open for a moment is waited for on Windows",
                                      FILE_ATTRIBUTE_NORMAL, nullptr);
   REQUIRE(alone != INVALID_HANDLE_VALUE);
   std::thread other([alone] {
-    ::Sleep(50);
+    ::Sleep(300);
     ::CloseHandle(alone);
   });
   const auto opened = fs.open(directory / "file", OpenMode::read, 0);
@@ -277,6 +277,7 @@ TEST_CASE("a second name on Windows is the same file", "[windows]") {
   CHECK(!fs.link_open(opened.get(), folder.get(), "third"));
   CHECK(iqdb_test::read_bytes(directory / "third") == bytes_of("some"));
   stdfs::rename(directory / "file", directory / "elsewhere");
+  iqdb_test::write_bytes(directory / "file", bytes_of("of another one"));
   CHECK(fs.link_open(opened.get(), folder.get(), "fourth") == std::errc::no_such_file_or_directory);
 }
 

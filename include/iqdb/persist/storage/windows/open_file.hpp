@@ -5,7 +5,8 @@
 // never read or written again.
 #pragma once
 
-#include <cstdint>
+#include <array>
+#include <cstddef>
 #include <mutex>
 #include <new>
 #include <shared_mutex>
@@ -116,7 +117,8 @@ class WindowsOpenFiles {
 
   static All& all() noexcept {
     // Never destroyed: an index with static lifetime may close its files after other statics are destroyed.
-    static auto* const instance = new All;  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
+    alignas(All) static std::array<std::byte, sizeof(All)> memory{};
+    static auto* const instance = ::new (memory.data()) All;  // NOLINT(*-avoid-non-const-global-variables)
     return *instance;
   }
 
