@@ -5,7 +5,8 @@
 // never read or written again.
 #pragma once
 
-#include <cstdint>
+#include <array>
+#include <cstddef>
 #include <mutex>
 #include <new>
 #include <shared_mutex>
@@ -116,7 +117,8 @@ class WindowsOpenFiles {
 
   static All& all() noexcept {
     // Never destroyed: an index with static lifetime may close its files after other statics are destroyed.
-    static auto* const instance = new All;  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
+    alignas(All) static std::array<std::byte, sizeof(All)> memory{};
+    static auto* const instance = ::new (memory.data()) All;  // NOLINT(*-avoid-non-const-global-variables)
     return *instance;
   }
 
@@ -137,7 +139,7 @@ class WindowsOpenFiles {
     const HANDLE handle = ::CreateFileW(name.c_str(), file.access, share_all, nullptr, OPEN_EXISTING,
                                         FILE_FLAG_BACKUP_SEMANTICS, nullptr);
     const SystemResult<FileStatus> found = windows_attributes::status_of(handle);
-    if (!found.error && found.value.identity == identity) {
+    if (!found.error && is_same(found.value.identity, identity)) {
       file.buffered = handle;
     } else if (handle != INVALID_HANDLE_VALUE) {
       ::CloseHandle(handle);
