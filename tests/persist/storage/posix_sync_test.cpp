@@ -2,9 +2,9 @@
 // no test can cut the power.
 #include "iqdb/persist/storage/posix_sync.hpp"
 
-#include "support/catch.hpp"
 #include <string>
 #include <system_error>
+#include "support/catch.hpp"
 
 namespace {
 
