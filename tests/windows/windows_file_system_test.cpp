@@ -258,7 +258,7 @@ TEST_CASE("what another program has open for a moment is waited for on Windows",
   });
   const auto opened = fs.open(directory / "file", OpenMode::read, 0);
   other.join();
-  CHECK(!opened.error);
+  REQUIRE(!opened.error);
   fs.close(opened.value);
 }
 
