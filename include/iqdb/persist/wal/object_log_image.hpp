@@ -71,9 +71,9 @@ class ObjectLogImage {
 
  private:
   struct Piece {
-    std::uint64_t begin;              // in the file
-    std::size_t own;                  // where its own bytes begin; they end where those of the next piece begin
-    std::span<const std::byte> rest;  // behind them
+    std::uint64_t begin = 0;               // in the file
+    std::size_t own = 0;                   // where its own bytes begin; they end where those of the next piece begin
+    std::span<const std::byte> rest = {};  // behind them
   };
 
   struct Shared {

@@ -172,7 +172,7 @@ class ObjectSnapshot {
 
    private:
     struct Block {
-      std::uint64_t number;
+      std::uint64_t number = 0;
       std::shared_ptr<const ObjectBytes> bytes = {};  // null while a thread reads it
     };
 
