@@ -42,9 +42,9 @@ class PartSender {
   /// Begins an upload under `key`. Of parts that were given to send() and are not stored yet there are at most `most_bytes`, or one.
   /// They are sent by options.parts_in_flight threads; with 0, or where the system gives none, by the caller's. Throws PersistError
   /// io, what the store throws, and std::bad_alloc.
-  PartSender(const S& store, std::string key, const ObjectLogOptions& options, std::uint64_t most_bytes)
+  PartSender(const S& store, const std::string& key, const ObjectLogOptions& options, std::uint64_t most_bytes)
       : shared_(std::make_unique<Shared>(store, options)), most_bytes_(most_bytes), senders_(options.parts_in_flight) {
-    shared_->upload.key = std::move(key);
+    shared_->upload.key = key;
     shared_->upload.id =
         asked_again(shared_->options, [this] { return shared_->store.begin_upload(shared_->upload.key); });
     try {
@@ -76,7 +76,7 @@ class PartSender {
   }
 
   /// Takes a part, which is not part 1, and sends it. Throws as wait_for_room().
-  void send(std::uint32_t number, ObjectBytes bytes) {
+  void send(std::uint32_t number, ObjectBytes&& bytes) {
     if (!has_senders_) {
       shared_->put(shared_->store, {.number = number, .bytes = std::move(bytes)});
       return;
@@ -90,7 +90,7 @@ class PartSender {
 
   /// Waits for all parts, puts part 1, and makes the object, which has `object_bytes` bytes. It is durable when this returns. Throws
   /// as wait_for_room(); PersistError io also if the upload was ended by another, or if it is not known whether the object is there.
-  void complete(ObjectBytes first, std::uint64_t object_bytes) {
+  void complete(ObjectBytes&& first, std::uint64_t object_bytes) {
     await_senders();
     shared_->require_no_error();
     shared_->put(shared_->store, {.number = 1, .bytes = std::move(first)});
