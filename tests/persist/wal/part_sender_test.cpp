@@ -158,18 +158,23 @@ TEST_CASE("PartSender: one that is given up waits for no further attempt", "[par
     iqdb::throw_persist_error(PersistErrorKind::io, "the store does not answer");
   };
   setting.shut(true);
+  std::thread opens;
   {
     iqdb::ObjectLogOptions options = hasty_options(1000000);
     options.parts_in_flight = 1;
     iqdb::PartSender<GuardedStore> sender(GuardedStore(setting.store, setting.shared), "k", options, 100);
     sender.send(2, bytes_of("x"));
     sender.send(3, bytes_of("x"));
-    std::thread later([&] {
+    {
+      std::unique_lock guard(setting.shared->mutex);
+      setting.shared->moved.wait(guard, [&] { return setting.shared->under_way == 1; });
+    }
+    opens = std::thread([&] {  // while the sender is given up
       std::this_thread::sleep_for(std::chrono::milliseconds(20));
       setting.shut(false);
     });
-    later.detach();
   }
+  opens.join();
   CHECK(attempts < 1000000);
   CHECK(setting.store.uploads.empty());
 }
