@@ -5,7 +5,9 @@
 
 #include "iqdb/persist/version.hpp"
 
+// Linux and macOS declare getentropy in the first, POSIX and FreeBSD in the second.
 #include <sys/random.h>
+#include <unistd.h>
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
