@@ -79,13 +79,22 @@ def needed(roots: list[str]) -> set[str]:
     return found
 
 
+def condition_of(header: str) -> str:
+    """On which systems the other headers include this one; empty for all. Its name says it."""
+    parts = pathlib.PurePath(header).parts
+    if any(part == "windows" or part.startswith("windows_") for part in parts):
+        return "defined(_WIN32)"
+    return "!defined(_WIN32)" if parts[-1].startswith("posix_") else ""
+
+
 def body(header: str, included: set[str]) -> list[str]:
     """The lines of a header without what one file does not need: its own `#pragma once`, and includes that stand further up.
 
     `included` are the headers of others that every compiler has seen by then. An include under a condition stays where it is.
     """
     kept: list[str] = []
-    depth = 0
+    condition = condition_of(header)
+    depth = 1 if condition else 0
     for line in lines_of(header):
         if line.strip() == "#pragma once" or OWN.match(line):
             continue
@@ -103,7 +112,7 @@ def body(header: str, included: set[str]) -> list[str]:
         kept.append(line.rstrip())
     while kept and kept[-1] == "":
         kept.pop()
-    return kept
+    return [f"#if {condition}", *kept, "#endif"] if condition else kept
 
 
 def version() -> str:

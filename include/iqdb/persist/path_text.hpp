@@ -9,8 +9,8 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-// `path` as text: its bytes on a POSIX system, UTF-8 on Windows. path::string() throws there if the code page of the
-// process lacks a character of the name. Throws std::bad_alloc.
+/// `path` as text: its bytes on a POSIX system, UTF-8 on Windows. path::string() throws there if the code page of the
+/// process lacks a character of the name. Throws std::bad_alloc. Any thread may call it.
 [[nodiscard]] inline std::string path_text(const std::filesystem::path& path) {
 #if defined(_WIN32)
   try {
