@@ -112,6 +112,7 @@ using iqdb::WriteBatch;
 // Errors.
 using iqdb::PersistError;
 using iqdb::PersistErrorKind;
+using iqdb::path_text;
 
 // What an index of your own uses to be durable.
 using iqdb::advise_huge_pages;
