@@ -193,7 +193,7 @@ class Verifier {
     iqdb::read_only::until_they_fit([&] {
       found.object_log.reset();
       found.snapshot.reset();
-      const iqdb::ObjectRun run = run_at(place);
+      iqdb::ObjectRun run = run_at(place);
       if (run.checkpoint) {
         const iqdb::PublishedSnapshot& published = run.objects[*run.checkpoint].snapshot;
         iqdb::ObjectSnapshot<AnyObjectStore> file(place.store, published.key, published.fingerprint.file_bytes,
@@ -208,7 +208,7 @@ class Verifier {
           verify_snapshot(file, published.key, found);
         });
       }
-      found.object_log = iqdb::naming_file(place.text, [&] { return facts_of(run, place); });
+      found.object_log = iqdb::naming_file(place.text, [&] { return facts_of(std::move(run), place); });
     });
   }
 

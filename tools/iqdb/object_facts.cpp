@@ -74,13 +74,13 @@ StoredObjects stored_at(ObjectPlace& place) {
 
 ObjectIndexFacts gather(ObjectPlace& place) {
   ObjectIndexFacts facts;
-  const iqdb::ObjectRun run = run_at(place);
+  iqdb::ObjectRun run = run_at(place);
   if (run.checkpoint) {
     facts.published = run.objects[*run.checkpoint].snapshot;
     look_at_snapshot(place, facts);
   }
   try {
-    facts.log = facts_of(run, place);
+    facts.log = facts_of(std::move(run), place);
   } catch (const iqdb::PersistError& error) {
     facts.problems.push_back(error);
   }
@@ -121,8 +121,8 @@ void print(Output& out, const ObjectPlace& place, const ObjectIndexFacts& facts)
 
 }  // namespace
 
-ObjectLogFacts facts_of(const iqdb::ObjectRun& run, const ObjectPlace& place) {
-  const iqdb::LogObjectHeader& last = run.objects.back().header;
+ObjectLogFacts facts_of(iqdb::ObjectRun run, const ObjectPlace& place) {
+  const iqdb::LogObjectHeader last = run.objects.back().header;
   ObjectLogFacts facts{.first_object = run.objects.front().header.number,
                        .last_object = last.number,
                        .writer = last.fence,
@@ -130,8 +130,8 @@ ObjectLogFacts facts_of(const iqdb::ObjectRun& run, const ObjectPlace& place) {
                        .covered_lsn = run.snapshot_lsn(),
                        .lsn = run.next_lsn() - 1,
                        .closed = run.is_closed()};
-  if (auto image = iqdb::image_of_object_log(run, place.address.name, last.nonce)) {
-    const auto snapshot = run.checkpoint ? run.objects[*run.checkpoint].snapshot.fingerprint : iqdb::Fingerprint();
+  const auto snapshot = run.checkpoint ? run.objects[*run.checkpoint].snapshot.fingerprint : iqdb::Fingerprint();
+  if (auto image = iqdb::image_of_object_log(std::move(run), place.address.name, last.nonce)) {
     facts.scan = iqdb::scan_log(*image, snapshot, log_piece_bytes);
   }
   return facts;

@@ -32,7 +32,7 @@ struct ObjectLogFacts {
 };
 
 /// What the objects of a run come to. Throws PersistError log_corrupted if no writer makes them.
-[[nodiscard]] ObjectLogFacts facts_of(const iqdb::ObjectRun& run, const ObjectPlace& place);
+[[nodiscard]] ObjectLogFacts facts_of(iqdb::ObjectRun run, const ObjectPlace& place);
 
 /// The same as JSON.
 [[nodiscard]] Json json_of(const ObjectLogFacts& log);
