@@ -67,6 +67,7 @@ set(iqdb_persist_headers
     iqdb/persist/storage/posix_names.hpp
     iqdb/persist/storage/posix_sync.hpp
     iqdb/persist/storage/posix_file_system.hpp
+    iqdb/persist/storage/no_child.hpp
     iqdb/persist/storage/posix_child.hpp
     iqdb/persist/storage/posix_memory.hpp
     iqdb/persist/storage/system_codes.hpp
@@ -78,7 +79,7 @@ set(iqdb_persist_headers
     iqdb/persist/storage/windows/changes.hpp
     iqdb/persist/storage/windows/locks.hpp
     iqdb/persist/storage/windows_file_system.hpp
-    iqdb/persist/storage/windows_child.hpp
+    iqdb/persist/storage/windows_memory.hpp
     iqdb/persist/storage/native_file_system.hpp
     iqdb/persist/storage/native_child.hpp
     iqdb/persist/storage/file_errors.hpp

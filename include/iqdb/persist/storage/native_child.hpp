@@ -4,7 +4,8 @@
 #include "iqdb/persist/version.hpp"
 
 #if defined(_WIN32)
-#include "iqdb/persist/storage/windows_child.hpp"
+#include "iqdb/persist/storage/no_child.hpp"
+#include "iqdb/persist/storage/windows_memory.hpp"
 #else
 #include "iqdb/persist/storage/posix_child.hpp"
 #include "iqdb/persist/storage/posix_memory.hpp"
@@ -13,7 +14,7 @@
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
 #if defined(_WIN32)
-using NativeChild = WindowsChild;
+using NativeChild = NoChild;
 namespace native_memory = windows_memory;
 #else
 using NativeChild = PosixChild;

@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "iqdb/persist/process_mark.hpp"
+#include "iqdb/persist/storage/no_child.hpp"
 #include "iqdb/persist/version.hpp"
 
 #ifdef __linux__
@@ -235,24 +236,7 @@ class PosixChild {
 #else
 
 /// Elsewhere no child is made.
-class PosixChild {
- public:
-  struct Report {
-    void operator()(std::span<const std::byte> /*bytes*/) const noexcept {}
-    [[nodiscard]] bool was_told() const noexcept { return false; }
-  };
-
-  template <class Work>
-  PosixChild(int /*kept*/, Work&& /*work*/) {
-    throw std::system_error(std::make_error_code(std::errc::function_not_supported), "fork");
-  }
-
-  [[nodiscard]] bool is_silent_for(std::chrono::milliseconds /*time*/) const noexcept { return false; }
-  void tell() const noexcept {}
-  [[nodiscard]] bool receive(std::span<std::byte> /*into*/, std::chrono::milliseconds /*patience*/) noexcept {
-    return false;
-  }
-};
+using PosixChild = NoChild;
 
 #endif
 

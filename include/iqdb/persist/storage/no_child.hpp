@@ -1,9 +1,8 @@
-// Windows has no fork: no process gets the memory of another one. An index is held still by a copy there, or by waiting.
+// What stands for a forked process on a system where none is made. An index is held still by a copy there, or by waiting.
 #pragma once
 
 #include <chrono>
 #include <cstddef>
-#include <cstdint>
 #include <span>
 #include <system_error>
 
@@ -12,7 +11,7 @@
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
 /// In place of a forked process: there is none.
-class WindowsChild {
+class NoChild {
  public:
   struct Report {
     void operator()(std::span<const std::byte> /*bytes*/) const noexcept {}
@@ -21,7 +20,7 @@ class WindowsChild {
 
   /// Throws std::system_error.
   template <class Work>
-  WindowsChild(int /*kept*/, Work&& /*work*/) {
+  NoChild(int /*kept*/, Work&& /*work*/) {
     throw std::system_error(std::make_error_code(std::errc::function_not_supported), "fork");
   }
 
@@ -31,12 +30,5 @@ class WindowsChild {
     return false;
   }
 };
-
-namespace windows_memory {
-
-/// The bytes that a forked process may take: none.
-[[nodiscard]] constexpr std::uint64_t available() noexcept { return 0; }
-
-}  // namespace windows_memory
 
 }  // namespace iqdb
