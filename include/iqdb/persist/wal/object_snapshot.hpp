@@ -122,7 +122,7 @@ class ObjectSnapshot {
   // The stores that no reader uses, and the blocks that were read last.
   class Shared {
    public:
-    explicit Shared(const S& store) : original_(store) {}
+    explicit Shared(S store) : original_(std::move(store)) {}
 
     [[nodiscard]] std::unique_ptr<S> taken() {
       const std::lock_guard guard(mutex_);

@@ -111,7 +111,7 @@ class PartSender {
 
   // What the threads use.
   struct Shared {
-    Shared(const S& of, const ObjectLogOptions& with) : store(of), options(with) {
+    Shared(S of, const ObjectLogOptions& with) : store(std::move(of)), options(with) {
       options.pause = [this, pause = with.pause](unsigned failures) {
         if (abandoned) {
           throw_persist_error(PersistErrorKind::io, "the upload was given up (nothing is to be done)");

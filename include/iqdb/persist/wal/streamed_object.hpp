@@ -68,8 +68,8 @@ template <ObjectStore S>
 class StreamedObject {
  public:
   /// Will store under `key`, in a copy of `store`. Asks nobody yet.
-  StreamedObject(const S& store, std::string key, ObjectLogOptions options)
-      : store_(store), key_(std::move(key)), options_(std::move(options)) {
+  StreamedObject(S store, std::string key, ObjectLogOptions options)
+      : store_(std::move(store)), key_(std::move(key)), options_(std::move(options)) {
     if constexpr (UploadsObjects<S>) {
       limits_ = store_.part_limits();
     }
