@@ -134,6 +134,7 @@ set(iqdb_persist_headers
     iqdb/persist/wal/batch_error.hpp
     iqdb/persist/wal/frame_body.hpp
     iqdb/persist/wal/frame_encoder.hpp
+    iqdb/persist/wal/log_activity.hpp
     iqdb/persist/wal/log_identity.hpp
     iqdb/persist/wal/log_frame.hpp
     iqdb/persist/wal/frame_marks.hpp

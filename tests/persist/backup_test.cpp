@@ -195,6 +195,39 @@ TEST_CASE("A reader makes a backup of the files as they are", "[backup][read_onl
   CHECK(ids_in_backup(info.path) == std::vector<std::uint64_t>{1, 2});
 }
 
+TEST_CASE("A backup of a reader syncs piece by piece while another program writes the log", "[backup][read_only]") {
+  const bool is_written_meanwhile = GENERATE(false, true);
+  const DurableDirectory directory;
+  const TemporaryDirectory backups(iqdb_test::memory_directory());
+  constexpr std::uint64_t large_dim = 4096;
+  iqdb::FlatIndex index(large_dim, iqdb::DistanceMetric::euclidean);
+  const std::vector<float> vector(large_dim, 1.0F);
+  for (std::uint64_t id = 0; id < 1088; ++id) {  // 17 MiB: progress is reported each 16 MiB
+    index.insert(id, std::span<const float>(vector));
+  }
+  auto db = DurableIndex::open_with(std::move(index), directory.config());
+  std::uint64_t next = 1'000'000;
+  iqdb::PersistConfig config = directory.config();
+  config.read_only = true;
+  config.on_progress = [&](const iqdb::Progress& progress) {
+    if (is_written_meanwhile && progress.phase == iqdb::Progress::Phase::save) {
+      db.insert(next++, std::span<const float>(vector));
+    }
+  };
+  iqdb_test::FaultyFileSystem system;
+  auto reader = Original::Faulty::load(config, iqdb_test::FaultyStorage(system));
+  system.plan({});
+  const BackupInfo info = reader.backup(backups.path(), {.links = false});
+  const std::vector<std::string> changes = iqdb_test::changes_in(system.calls());
+  const auto syncs = std::count(changes.begin(), changes.end(), "sync index.iqdb.tmp");
+  CHECK(info.lsn == 0);
+  if (is_written_meanwhile) {
+    CHECK(syncs > 1);
+  } else {
+    CHECK(syncs == 1);
+  }
+}
+
 TEST_CASE("Nothing that is there is replaced by a backup", "[backup]") {
   const DurableDirectory directory;
   const TemporaryDirectory backups(iqdb_test::memory_directory());

@@ -83,20 +83,33 @@ TEST_CASE("The disk is left to others for longer than a piece took but not for e
 }
 
 TEST_CASE("Work pauses behind each piece for as long as a log is synced meanwhile", "[sparing_file]") {
-  constexpr std::uint64_t piece = std::uint64_t{1} << 18U;
+  constexpr std::uint64_t piece = iqdb::Pace::piece_bytes;
   std::uint64_t syncs = 7;
+  PiecesOfFile file;
   std::vector<std::chrono::nanoseconds> pauses;
   iqdb::Pace pace([&] { return syncs; }, [&](std::chrono::nanoseconds duration) { pauses.push_back(duration); });
-  pace.advance(piece);
+  pace.advance(file, piece);
   CHECK(pauses.empty());
   ++syncs;
-  pace.advance(piece - 1);
+  pace.advance(file, piece - 1);
   CHECK(pauses.empty());
-  pace.advance(1);
+  pace.advance(file, 1);
   CHECK(pauses.size() == 1);
-  pace.advance(5 * piece);
+  pace.advance(file, 5 * piece);
   CHECK(pauses.size() == 1);
   ++syncs;
-  pace.advance(5 * piece);
+  pace.advance(file, 5 * piece);
   CHECK(pauses.size() == 2);
+}
+
+TEST_CASE("A piece is durable before the pause behind it where a log is synced meanwhile and not synced otherwise",
+          "[sparing_file]") {
+  std::uint64_t syncs = 0;
+  PiecesOfFile file;
+  iqdb::Pace pace([&] { return syncs; }, [&](std::chrono::nanoseconds) { file.done += 'p'; });
+  pace.advance(file, iqdb::Pace::piece_bytes);
+  CHECK(file.done.empty());
+  ++syncs;
+  pace.advance(file, iqdb::Pace::piece_bytes);
+  CHECK(file.done == "sp");
 }

@@ -51,8 +51,8 @@ struct Duplicate {
 };
 
 /// Begins a new file at `path` that holds what `source` holds. With `links` it is the same file under a second name, or shares
-/// its bytes, if the store can do that; without, it has bytes of its own. Calls `advance(bytes)` behind each piece that
-/// is copied. Throws PersistError io, and what `advance` throws.
+/// its bytes, if the store can do that; without, it has bytes of its own. Calls `advance(file, bytes)` behind each piece that
+/// is copied, with the new file. Throws PersistError io, and what `advance` throws.
 template <Storage S, class Advance>
 [[nodiscard]] Duplicate<S> duplicate(S& storage, typename S::File& source, const std::filesystem::path& path,
                                      const typename S::Lock& lock, bool links, Advance&& advance) {
@@ -63,7 +63,7 @@ template <Storage S, class Advance>
       }
     }
   }
-  constexpr std::size_t shared_bytes = std::size_t{16} * 1024 * 1024;
+  constexpr std::size_t shared_bytes = std::size_t{4} * 1024 * 1024;
   constexpr std::size_t copied_bytes = std::size_t{1024} * 1024;
   Duplicate<S> copy{.file = replace_like(storage, path, lock, source)};
   std::vector<std::byte> piece;
@@ -82,7 +82,7 @@ template <Storage S, class Advance>
       copy.file.append(std::span<const std::byte>(piece).first(count));
     }
     offset += count;
-    advance(count);
+    advance(copy.file, count);
   }
   return copy;
 }

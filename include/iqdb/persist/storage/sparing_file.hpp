@@ -61,14 +61,18 @@ class Pace {
  public:
   using Sleep = std::function<void(std::chrono::nanoseconds)>;
 
+  static constexpr std::uint64_t piece_bytes = std::uint64_t{1} << 18U;  ///< behind so many bytes it may pause
+
   /// `syncs()` says how often the log was synced so far. `sleep(duration)` pauses.
   explicit Pace(
       std::function<std::uint64_t()> syncs,
       Sleep sleep = [](std::chrono::nanoseconds duration) { std::this_thread::sleep_for(duration); })
       : syncs_(std::move(syncs)), sleep_(std::move(sleep)), syncs_seen_(syncs_()) {}
 
-  /// So many bytes were worked off since the last call. Pauses behind each piece.
-  void advance(std::uint64_t bytes) {
+  /// So many bytes were appended to `file` since the last call. Behind each piece, if the log was synced meanwhile, syncs `file`
+  /// and pauses in proportion to what the piece took. Throws what `file` and `syncs` throw.
+  template <class File>
+  void advance(File& file, std::uint64_t bytes) {
     bytes_ += bytes;
     if (bytes_ < piece_bytes) {
       return;
@@ -76,6 +80,9 @@ class Pace {
     bytes_ = 0;
     const std::uint64_t syncs = syncs_();
     if (std::exchange(syncs_seen_, syncs) != syncs) {
+      // Nothing would be lost without this sync. But the device would write the piece with the next sync of the log, which would
+      // wait for it; and how long that takes would be known to nobody.
+      file.sync();
       sleep_(pause_behind(Clock::now() - began_));
     }
     began_ = Clock::now();
@@ -83,7 +90,6 @@ class Pace {
 
  private:
   using Clock = std::chrono::steady_clock;
-  static constexpr std::uint64_t piece_bytes = std::uint64_t{1} << 18U;
 
   std::function<std::uint64_t()> syncs_;
   Sleep sleep_;

@@ -23,12 +23,14 @@
 #include "iqdb/persist/snapshot/snapshot.hpp"
 #include "iqdb/persist/snapshot/snapshot_format.hpp"
 #include "iqdb/persist/snapshot/verify.hpp"
+#include "iqdb/persist/storage/block_stream.hpp"
 #include "iqdb/persist/storage/duplicate.hpp"
 #include "iqdb/persist/storage/sparing_file.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/frame_reader.hpp"
 #include "iqdb/persist/wal/history_search.hpp"
+#include "iqdb/persist/wal/log_activity.hpp"
 #include "iqdb/persist/wal/log_copy.hpp"
 #include "iqdb/persist/wal/log_identity.hpp"
 #include "iqdb/persist/wal/log_paths.hpp"
@@ -81,11 +83,28 @@ template <Storage S>
                       "up_to names a mutation, but there is no log; leave it out to copy the snapshot");
 }
 
-// A log that is written meanwhile by who holds the lock of its index.
-struct HeldLog {
-  LogPosition end;  // every frame before it is settled
-  Pace pace;        // of the work beside its writers
+// What is known of the writers of the log that is copied.
+struct Writers {
+  std::optional<LogPosition> settled_end;  // every frame before it is settled: known to who holds the lock of the index
+  std::optional<Pace> pace;                // of the work beside them; nothing before it is known where to look for them
+
+  template <class File>
+  void make_room(File& copy, std::uint64_t bytes) {
+    if (pace) {
+      pace->advance(copy, bytes);
+    }
+  }
 };
+
+// The settings of a log that is copied in pieces of which each is in the file before the next one is made: writers that wait for
+// the disk meanwhile wait for one of them.
+[[nodiscard]] inline PersistConfig in_pieces(const PersistConfig& config) {
+  PersistConfig piecewise = config;
+  piecewise.buffer_bytes =
+      std::min(config.buffer_bytes, static_cast<std::size_t>(Pace::piece_bytes) / buffers_in_block);
+  piecewise.helper_threads = 0;
+  return piecewise;
+}
 
 // A place for a backup, which is locked until this is destroyed.
 template <Storage S>
@@ -98,27 +117,26 @@ class Place {
     save_alone::require_nothing_there(storage, path_, &lock_, "the backup");
   }
 
-  // Copies a snapshot, and a log that continues it, from files that are open. A log that is `held` is copied up to the end that
-  // is stated; another one up to its last valid frame. If it throws, nothing of the backup is left, but
+  // Copies a snapshot, and a log that continues it, from files that are open. A log with a settled end is copied up to
+  // there; another one up to its last valid frame. If it throws, nothing of the backup is left, but
   // for a backup whose last sync failed. Throws PersistError log_mismatch, log_corrupted,
   // io, unsupported.
-  [[nodiscard]] BackupInfo fill(typename S::File& snapshot_file, typename S::File* log_file, HeldLog* held,
+  [[nodiscard]] BackupInfo fill(typename S::File& snapshot_file, typename S::File* log_file, Writers writers,
                                 const BackupOptions& options, const PersistConfig& config) {
     const Fingerprint snapshot = fingerprint(snapshot::read_header_of(snapshot_file), snapshot_file.size());
     BackupInfo info{.path = path_, .snapshot_bytes = snapshot_file.size()};
     std::optional<NewLog<S>> log;
     if (log_file != nullptr) {
-      copy_log(*log_file, snapshot_file, snapshot, held, options, config, log, info);
+      copy_log(*log_file, snapshot_file, snapshot, writers, options, config, log, info);
     } else if (options.up_to) {
       throw_no_log();
     }
     ProgressMeter progress(config.on_progress, Progress::Phase::save, snapshot_file.size());
-    Duplicate<S> copy = duplicate(*storage_, snapshot_file, path_, lock_, options.links, [&](std::uint64_t bytes) {
-      progress.advance(bytes);
-      if (held != nullptr) {
-        held->pace.advance(bytes);
-      }
-    });
+    Duplicate<S> copy = duplicate(*storage_, snapshot_file, path_, lock_, options.links,
+                                  [&](typename S::Replacement& file, std::uint64_t bytes) {
+                                    progress.advance(bytes);
+                                    writers.make_room(file, bytes);
+                                  });
     info.linked = copy.linked;
     progress.finish();  // now: what on_progress throws must not be about a backup that is there
     // Without these syncs the names could survive a crash while the bytes are lost.
@@ -158,19 +176,20 @@ class Place {
     LogPosition last;
   };
 
-  static CopiedPart part_to_copy(typename S::File& file, const Fingerprint& snapshot, const HeldLog* held,
+  static CopiedPart part_to_copy(typename S::File& file, const Fingerprint& snapshot,
+                                 const std::optional<LogPosition>& settled_end,
                                  const std::optional<std::uint64_t>& up_to, const PersistConfig& config) {
     const LogIdentity identity = identify_log(file);
-    if (held != nullptr && !up_to && identity.version >= 2 && identity.continues(snapshot)) {
+    if (settled_end && !up_to && identity.version >= 2 && identity.continues(snapshot)) {
       // Nothing is to be looked for: all of it belongs to the snapshot, and it is settled.
       return {.log = identity,
               .from = identity.first_frame(),
               .mutations = {.covered_lsn = identity.header.base_lsn},
-              .last = held->end};
+              .last = *settled_end};
     }
     // Behind the end of a log that is written, a frame may be half there.
     const LogScan scan = scan_log(file, snapshot, config.buffer_bytes, nullptr,
-                                  held != nullptr ? BehindTheEnd::ignored : BehindTheEnd::examined);
+                                  settled_end ? BehindTheEnd::ignored : BehindTheEnd::examined);
     if (!scan.replay) {
       recovery::throw_log_mismatch(scan.log, snapshot, scan.mutations);
     }
@@ -180,7 +199,7 @@ class Place {
           "the log is of version 1, whose mutations only the index can tell apart; load the index once, "
           "which writes the log anew, and make the backup then");
     }
-    const LogPosition last = held != nullptr ? held->end : scan.end;
+    const LogPosition last = settled_end.value_or(scan.end);
     const std::uint64_t covered = scan.replay->covered_lsn;
     if (up_to && (*up_to < covered || *up_to >= last.next_lsn)) {
       throw_persist_error(PersistErrorKind::invalid_config, "up_to is " + std::to_string(*up_to) +
@@ -196,30 +215,32 @@ class Place {
             .last = last};
   }
 
-  void copy_log(typename S::File& file, const typename S::File& like, const Fingerprint& snapshot, HeldLog* held,
+  void copy_log(typename S::File& file, const typename S::File& like, const Fingerprint& snapshot, Writers& writers,
                 const BackupOptions& options, const PersistConfig& config, std::optional<NewLog<S>>& log,
                 BackupInfo& info) {
-    const CopiedPart part = part_to_copy(file, snapshot, held, options.up_to, config);
+    const CopiedPart part = part_to_copy(file, snapshot, writers.settled_end, options.up_to, config);
+    const bool is_held = writers.settled_end.has_value();
+    if (!is_held) {
+      writers.pace.emplace(LogActivity(file, part.last.offset));
+    }
     log.emplace(*storage_, replace_like(*storage_, log_path(path_), lock_, like), snapshot, part.mutations.covered_lsn,
-                std::nullopt, config);
+                std::nullopt, in_pieces(config));
     LogCopy<S> copy(*log, part.log, part.mutations);
     FrameReader<typename S::File> reader(file, part.log, part.from, config.buffer_bytes);
-    bool is_settled = held != nullptr;
+    bool is_settled = is_held;
     while (reader.position().offset < part.last.offset) {
       const auto frame = reader.next();
       if (!frame) {
-        fail(reader.position(), part.last, held != nullptr);
+        fail(reader.position(), part.last, is_held);
       }
       const std::uint64_t copied = log->end().offset;
       reader.advance(copy.take(*frame));
       // A frame with another one behind it is settled.
-      is_settled = held != nullptr || log->end().offset == copied;
-      if (held != nullptr) {
-        held->pace.advance(log->end().offset - copied);
-      }
+      is_settled = is_held || log->end().offset == copied;
+      writers.make_room(log->file(), log->end().offset - copied);
     }
     if (reader.position() != part.last) {
-      fail(reader.position(), part.last, held != nullptr);
+      fail(reader.position(), part.last, is_held);
     }
     info.lsn = std::min(part.mutations.up_to, part.last.next_lsn - 1);
     if (is_settled && log->end().offset != log_header_bytes) {
@@ -318,7 +339,8 @@ template <Storage S>
 
 }  // namespace backup
 
-/// Copies the index at `path`, a resolved name, to `to`, without a lock and beside a writer. Throws PersistError
+/// Copies the index at `path`, a resolved name, to `to`, without a lock and beside a writer, which gets disk and processor for most
+/// of the time while it appends to the log. Throws PersistError
 /// invalid_config if that is the same path or for an up_to or an up_to_time that the files do not hold; would_discard_snapshot or
 /// would_discard_log if there is an index; locked, log_mismatch, log_corrupted, unsupported, io; and what
 /// config.on_progress throws.
@@ -339,8 +361,7 @@ BackupInfo back_up_files(S& storage, const std::filesystem::path& path, const st
           log->refresh();  // a writer that ends, or undoes an append, cuts it off
         }
       }
-      return naming_file(from,
-                         [&] { return place.fill(snapshot, log ? &*log : nullptr, nullptr, up_to_there, config); });
+      return naming_file(from, [&] { return place.fill(snapshot, log ? &*log : nullptr, {}, up_to_there, config); });
     });
   });
 }
@@ -354,10 +375,10 @@ BackupInfo back_up_held(S& storage, const std::filesystem::path& path, const typ
                         const PersistConfig& config) {
   return backup::timed([&] {
     backup::Place<S> place(storage, path, to);
-    backup::HeldLog held_log{.end = end(), .pace = Pace(std::forward<Syncs>(syncs))};
+    backup::Writers writers{.settled_end = end(), .pace = Pace(std::forward<Syncs>(syncs))};
     typename S::File log = backup::opened(storage, log_path(path), &held);
     typename S::File snapshot = backup::opened(storage, path, &held);
-    return naming_file(path, [&] { return place.fill(snapshot, &log, &held_log, options, config); });
+    return naming_file(path, [&] { return place.fill(snapshot, &log, std::move(writers), options, config); });
   });
 }
 
