@@ -65,6 +65,7 @@ set(iqdb_persist_headers
     iqdb/persist/storage/posix_attributes.hpp
     iqdb/persist/storage/posix_duplicates.hpp
     iqdb/persist/storage/posix_names.hpp
+    iqdb/persist/storage/posix_past_cache.hpp
     iqdb/persist/storage/posix_sync.hpp
     iqdb/persist/storage/posix_file_system.hpp
     iqdb/persist/storage/no_child.hpp
@@ -115,6 +116,7 @@ set(iqdb_persist_headers
     iqdb/persist/storage/s3_object_store.hpp
     iqdb/persist/storage/block_stream.hpp
     iqdb/persist/storage/parallel_read.hpp
+    iqdb/persist/storage/past_cache.hpp
     iqdb/persist/storage/file_window.hpp
     iqdb/persist/storage/part_checksums.hpp
     # Snapshots.

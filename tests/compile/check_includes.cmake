@@ -49,7 +49,7 @@ set(allowed_in_iqdb/persist/bytes/huge_pages.hpp "sys/mman\\.h")
 set(allowed_in_iqdb/persist/posix_process.hpp "(pthread|unistd|sys/mman)\\.h")
 set(allowed_in_iqdb/persist/posix_entropy.hpp "(sys/random|unistd)\\.h")
 set(allowed_in_iqdb/persist/windows_api.hpp "(windows|bcrypt)\\.h")
-foreach(part IN ITEMS attributes duplicates names calls child file_system locks memory sync)
+foreach(part IN ITEMS attributes duplicates names calls child file_system locks memory past_cache sync)
   set(allowed_in_iqdb/persist/storage/posix_${part}.hpp "(dirent|fcntl|poll|unistd|pthread|sys/[a-z]+|linux/[a-z]+)\\.h")
 endforeach()
 

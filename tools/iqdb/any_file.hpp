@@ -4,9 +4,11 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <type_traits>
 
+#include "iqdb/persist/storage/past_cache.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 
 namespace iqdb_tool {
@@ -21,15 +23,33 @@ class AnyFile {
   size_([](void* any) { return static_cast<F*>(any)->size(); }),
   read_at_([](void* any, std::uint64_t offset, std::span<std::byte> into) {
     return static_cast<F*>(any)->read_at(offset, into);
+  }),
+  open_past_cache_([](void* any) {
+    if constexpr (iqdb::ReadablePastCache<F>) {
+      static_cast<F*>(any)->open_past_cache();
+    }
+  }),
+  read_past_cache_([](void* any, std::uint64_t offset, std::span<std::byte> into) -> std::optional<std::size_t> {
+    if constexpr (iqdb::ReadablePastCache<F>) {
+      return static_cast<F*>(any)->read_past_cache(offset, into);
+    } else {
+      return std::nullopt;
+    }
   }) {}
 
   [[nodiscard]] std::uint64_t size() const { return size_(file_); }
   std::size_t read_at(std::uint64_t offset, std::span<std::byte> into) { return read_at_(file_, offset, into); }
+  void open_past_cache() { open_past_cache_(file_); }
+  std::optional<std::size_t> read_past_cache(std::uint64_t offset, std::span<std::byte> into) {
+    return read_past_cache_(file_, offset, into);
+  }
 
  private:
   void* file_;
   std::uint64_t (*size_)(void* file);
   std::size_t (*read_at_)(void* file, std::uint64_t offset, std::span<std::byte> into);
+  void (*open_past_cache_)(void* file);
+  std::optional<std::size_t> (*read_past_cache_)(void* file, std::uint64_t offset, std::span<std::byte> into);
 };
 
 }  // namespace iqdb_tool

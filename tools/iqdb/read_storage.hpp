@@ -13,6 +13,7 @@
 
 #include "iqdb/persist/storage/file_storage.hpp"
 #include "iqdb/persist/storage/names.hpp"
+#include "iqdb/persist/storage/past_cache.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "object_place.hpp"
 
@@ -36,6 +37,21 @@ class ReadStorage {
     }
     std::size_t read_at(std::uint64_t offset, std::span<std::byte> into) {
       return std::visit([&](auto& file) { return file.read_at(offset, into); }, file_);
+    }
+    void open_past_cache() {
+      if constexpr (iqdb::ReadablePastCache<iqdb::FileStorage::File>) {
+        if (auto* const file = std::get_if<iqdb::FileStorage::File>(&file_)) {
+          file->open_past_cache();
+        }
+      }
+    }
+    std::optional<std::size_t> read_past_cache(std::uint64_t offset, std::span<std::byte> into) {
+      if constexpr (iqdb::ReadablePastCache<iqdb::FileStorage::File>) {
+        if (auto* const file = std::get_if<iqdb::FileStorage::File>(&file_)) {
+          return file->read_past_cache(offset, into);
+        }
+      }
+      return std::nullopt;
     }
     void refresh() {
       if (auto* const file = std::get_if<iqdb::FileStorage::File>(&file_)) {

@@ -124,6 +124,9 @@ class FlatIndex : public index_support::ExactIndex,
     return index_support::decode_whole(reader, index_type, [&reader] { return decode(reader); });
   }
 
+  /// See SkipsVectors: the vectors stand in one piece.
+  static constexpr bool check_payload_skips_vectors = true;
+
   /// Throws what load_from throws, and keeps the identifiers alone.
   [[nodiscard]] static PayloadFacts check_payload(Reader& reader) {
     return index_support::decode_whole(reader, index_type, [&reader] { return check(reader); });

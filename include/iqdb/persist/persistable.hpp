@@ -163,6 +163,13 @@ concept ChecksPayload = TrustsNothing<I> && requires(Reader& reader) {
   { I::check_payload(reader) } -> std::same_as<PayloadFacts>;
 };
 
+/// `static constexpr bool check_payload_skips_vectors = true`: check_payload skips most bytes of a payload, in large pieces. Then a
+/// check of a snapshot reads the file past the memory of the system, which need not hold it for a second reading.
+template <class I>
+concept SkipsVectors = ChecksPayload<I> && requires {
+  requires I::check_payload_skips_vectors;
+};
+
 namespace persist_parts {
 
 /// Prints, in the compiler's message, the type that `load_from` returns beside the one that it should return.

@@ -7,15 +7,19 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
 #include "iqdb/index/core.hpp"
 #include "iqdb/index/flat.hpp"
+#include "iqdb/persist/bytes/aligned_buffer.hpp"
 #include "iqdb/persist/snapshot/snapshot.hpp"
+#include "iqdb/persist/storage/past_cache.hpp"
 #include "support/allocations.hpp"
 #include "support/catch.hpp"
 #include "support/memory_storage.hpp"
@@ -67,6 +71,33 @@ struct CountedFile {
     return count;
   }
 };
+
+// Counts what is read of it past the memory of the system.
+struct FileReadOnce {
+  void open_past_cache() {}
+  [[nodiscard]] std::uint64_t size() const { return counted.size(); }
+  [[nodiscard]] std::size_t read_at(std::uint64_t offset, std::span<std::byte> into) const {
+    return counted.read_at(offset, into);
+  }
+  [[nodiscard]] std::optional<std::size_t> read_past_cache(std::uint64_t offset, std::span<std::byte> into) {
+    const std::size_t count = counted.read_at(offset, into);
+    *bytes_read_past += count;
+    return count;
+  }
+
+  CountedFile counted;
+  std::uint64_t* bytes_read_past = nullptr;
+};
+
+// How much of a file a check reads past the memory of the system.
+template <class I>
+std::uint64_t read_past_by_check(const Content& file) {
+  std::uint64_t bytes_read = 0;
+  std::uint64_t bytes_read_past = 0;
+  FileReadOnce once{.counted = {.content = &file, .bytes_read = &bytes_read}, .bytes_read_past = &bytes_read_past};
+  std::ignore = iqdb::snapshot::verified_as<I>(once, {.helper_threads = 0});
+  return bytes_read_past;
+}
 
 template <class Call>
 std::string answer_of(Call&& call) {
@@ -172,6 +203,18 @@ TEST_CASE("A check reads the file once and beside that only what the vectors lea
   bytes_read = 0;
   iqdb::snapshot::verified(counted, config);
   CHECK(bytes_read < file.size() + file.size() / 16);
+}
+
+TEST_CASE(
+    "A check that skips the vectors reads the file past the memory of the system and one that does not reads through "
+    "it",
+    "[verify]") {
+  const Content flat = saved_by(index_of_rows<iqdb::FlatIndex>(1000, 1024), {});
+  const std::uint64_t pieces = flat.size() / iqdb::past_cache_piece_bytes;
+  CHECK(pieces == 1);  // the first piece does not begin with a block
+  CHECK(read_past_by_check<iqdb::FlatIndex>(flat) ==
+        iqdb::block_begin(flat.size()) - pieces * iqdb::past_cache_piece_bytes);
+  CHECK(read_past_by_check<iqdb::CoreIndex>(saved_by(index_of_rows<iqdb::CoreIndex>(1000, 1024), {})) == 0);
 }
 
 #if IQDB_PERSIST_HAS_ZSTD

@@ -29,6 +29,7 @@
 #include "iqdb/persist/progress.hpp"
 #include "iqdb/persist/snapshot/snapshot_format.hpp"
 #include "iqdb/persist/storage/parallel_read.hpp"
+#include "iqdb/persist/storage/past_cache.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/text.hpp"
@@ -79,6 +80,9 @@ class MeteredSource final : public ByteSource {
 // Whether the region is read once to verify its checksum before it is decoded.
 enum class Verify : std::uint8_t { before_decoding, while_decoding };
 
+// How much of the payload a check reads, beside the sum of all.
+enum class CheckReads : std::uint8_t { little, everything };
+
 // A snapshot that is read.
 template <ReadableFile F>
 class SnapshotFile {
@@ -93,7 +97,7 @@ class SnapshotFile {
         header_(read_header_of(file, expected_type)),
         region_(header_bytes(header_.index_type.size())) {
     if (verify == Verify::before_decoding) {
-      verify_checksum();
+      verify_checksum(CheckReads::everything);
     }
   }
 
@@ -123,9 +127,10 @@ class SnapshotFile {
 
   // As decode(), for a `check` that keeps nothing of the payload. If that is stored as it is, `check` has it from a reading of
   // its own, which skips what it skips, while other threads compute the checksum: the disk waits for neither. Then what
-  // is read twice comes from the memory of the system. With no helpers the one is done behind the other.
+  // is read twice comes from the memory of the system; if that is little, the sum reads past it. With no helpers the one is done
+  // behind the other.
   template <class Check>
-  void check(Check&& check) {
+  void check(CheckReads reads, Check&& check) {
     const auto checked = [&check](Reader& reader, PayloadDecoder& decoder, ProgressMeter& progress) {
       check(reader, decoder, progress);
       return true;
@@ -147,7 +152,7 @@ class SnapshotFile {
     };
     HelperThreads beside(std::min(config_->helper_threads, 1U));
     const bool is_beside = beside.begin([&run](unsigned /*number*/) { run(); }) > 0;
-    verify_checksum();
+    verify_checksum(reads);
     if (!is_beside) {
       run();
     }
@@ -205,9 +210,20 @@ class SnapshotFile {
     }
   }
 
-  void verify_checksum() {
+  void verify_checksum(CheckReads reads) {
+    if constexpr (ReadablePastCache<F>) {
+      if (reads == CheckReads::little) {
+        PastCache past_cache(*file_);
+        return verify_checksum(past_cache, past_cache_piece_bytes);
+      }
+    }
+    verify_checksum(*file_, config_->buffer_bytes);
+  }
+
+  template <ReadableFile Source>
+  void verify_checksum(Source& source, std::size_t piece_bytes) {
     ProgressMeter progress(config_->on_progress, Progress::Phase::verify, file_->size() - region_);
-    const std::uint32_t found = checksum_of(*file_, region_, config_->buffer_bytes, helpers_.if_any(), progress);
+    const std::uint32_t found = checksum_of(source, region_, piece_bytes, helpers_.if_any(), progress);
     progress.finish();
     require(found);
   }

@@ -23,7 +23,7 @@ namespace snapshot {
 template <ReadableFile F>
 SnapshotReport verified(F& file, const PersistConfig& config) {
   SnapshotFile read(file, std::nullopt, config, Verify::while_decoding);
-  read.check([](Reader& payload, PayloadDecoder& decoder, ProgressMeter& progress) {
+  read.check(CheckReads::little, [](Reader& payload, PayloadDecoder& decoder, ProgressMeter& progress) {
     payload.skip(payload.remaining());
     decoder.finish();
     progress.finish();
@@ -35,11 +35,13 @@ SnapshotReport verified(F& file, const PersistConfig& config) {
 template <Persistable I, ReadableFile F>
   requires ChecksPayload<I> SnapshotReport verified_as(F& file, const PersistConfig& config) {
     SnapshotFile read(file, std::string_view(PersistTraits<I>::index_type), config, Verify::while_decoding);
-    read.check([&read](Reader& payload, PayloadDecoder& decoder, ProgressMeter& progress) {
-      const PayloadFacts facts = made_of_payload(decoder, progress, [&payload] { return I::check_payload(payload); });
-      require_whole(payload, decoder, read.header(), facts);
-      progress.finish();
-    });
+    read.check(SkipsVectors<I> ? CheckReads::little : CheckReads::everything,
+               [&read](Reader& payload, PayloadDecoder& decoder, ProgressMeter& progress) {
+                 const PayloadFacts facts =
+                     made_of_payload(decoder, progress, [&payload] { return I::check_payload(payload); });
+                 require_whole(payload, decoder, read.header(), facts);
+                 progress.finish();
+               });
     return read.report();
   }
 

@@ -110,6 +110,15 @@ concept DuplicatesFiles = requires(F& fs, typename F::Handle from, typename F::H
   { fs.acl(from) } -> std::same_as<SystemResult<std::vector<std::byte>>>;
 };
 
+/// A file system whose files can be read past the memory that the system keeps of them. Without this, every reading goes through it.
+template <class F>
+concept ReadsPastCache = requires(F& fs, typename F::Handle handle, std::uint64_t offset, std::size_t count) {
+  // Opens an open file once more, for reading blocks past the page cache.
+  { fs.open_past_cache(handle) } -> std::same_as<SystemResult<typename F::Handle>>;
+  // Whether the page cache holds most of these bytes. True where nobody knows.
+  { fs.is_cached(handle, offset, count) } -> std::same_as<bool>;
+};
+
 /// A file system that can say which names a directory has. A history needs it.
 template <class F>
 concept ListsFiles = requires(F& fs, typename F::Handle directory) {

@@ -14,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include "iqdb/persist/bytes/aligned_buffer.hpp"
 #include "iqdb/persist/bytes/checksum.hpp"
 #include "iqdb/persist/bytes/helper_threads.hpp"
 #include "iqdb/persist/bytes/stream.hpp"
@@ -60,24 +61,26 @@ class OrderedChecksum {
 
 }  // namespace parallel_read
 
-/// Returns the CRC32 of a file's bytes from `begin` to its end. Reads pieces of `piece_bytes`; each thread holds one.
+/// Returns the CRC32 of a file's bytes from `begin` to its end. Reads pieces of `piece_bytes`, a multiple of direct_block_bytes, which
+/// begin at multiples of it but for the first; each thread holds one.
 /// Advances `progress` in the calling thread only. `helpers` may be null. Throws what the file and `progress` throw,
 /// and std::bad_alloc.
 template <ReadableFile F>
 [[nodiscard]] std::uint32_t checksum_of(F& file, std::uint64_t begin, std::size_t piece_bytes, HelperThreads* helpers,
                                         ProgressMeter& progress) {
   const std::uint64_t end = file.size();
-  const std::uint64_t count = (end - begin + piece_bytes - 1) / piece_bytes;
+  const std::uint64_t first = begin / piece_bytes;
+  const std::uint64_t count = (end + piece_bytes - 1) / piece_bytes - first;
   Pieces pieces(count);
   parallel_read::OrderedChecksum checksum;
   std::atomic<std::uint64_t> done = 0;
   const std::thread::id caller = std::this_thread::get_id();
   const auto work = [&] {
-    std::vector<std::byte> buffer(static_cast<std::size_t>(std::min<std::uint64_t>(piece_bytes, end - begin)));
+    const AlignedBuffer buffer(static_cast<std::size_t>(std::min<std::uint64_t>(piece_bytes, end - begin)));
     pieces.take_all([&](std::uint64_t number) {
-      const std::uint64_t at = begin + number * piece_bytes;
-      const auto piece =
-          std::span(buffer).first(static_cast<std::size_t>(std::min<std::uint64_t>(piece_bytes, end - at)));
+      const std::uint64_t at = std::max(begin, (first + number) * piece_bytes);
+      const std::uint64_t behind = std::min(end, (first + number + 1) * piece_bytes);
+      const auto piece = buffer.bytes().first(static_cast<std::size_t>(behind - at));
       parallel_read::read_all(file, at, piece);
       checksum.add(number, Crc32(piece));
       done += piece.size();

@@ -17,6 +17,7 @@
 #include "iqdb/persist/storage/posix_duplicates.hpp"
 #include "iqdb/persist/storage/posix_locks.hpp"
 #include "iqdb/persist/storage/posix_names.hpp"
+#include "iqdb/persist/storage/posix_past_cache.hpp"
 #include "iqdb/persist/storage/posix_sync.hpp"
 #include "iqdb/persist/version.hpp"
 
@@ -181,6 +182,14 @@ class PosixFileSystem {
 
   /// Returns the access control list of an open file. Throws std::bad_alloc.
   [[nodiscard]] SystemResult<std::vector<std::byte>> acl(Handle file) const { return posix_attributes::acl(file); }
+
+  /// Opens an open file once more, to read whole blocks of it past the page cache. Throws std::bad_alloc.
+  [[nodiscard]] SystemResult<Handle> open_past_cache(Handle file) const { return posix_past_cache::open(file); }
+
+  /// Whether the page cache holds most of these bytes of a file. Throws std::bad_alloc.
+  [[nodiscard]] bool is_cached(Handle file, std::uint64_t offset, std::size_t count) const {
+    return posix_past_cache::holds(file, offset, count);
+  }
 
   /// Removes the name of a file in `directory`; or of an empty directory.
   std::error_code remove(Handle directory, const std::filesystem::path& name) const noexcept {

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
 #include <system_error>
@@ -51,7 +52,7 @@ class StoredFile {
     }
     const auto [count, error] = handle_.read_at(offset, into.first(wanted));
     if (error) {
-      file_errors::fail("read the file at byte " + std::to_string(offset), path_, error);
+      fail_to_read(offset, error);
     }
     if (count == 0 && may_shrink_) {
       std::ranges::fill(into.first(wanted), std::byte{0});
@@ -61,6 +62,37 @@ class StoredFile {
       file_errors::fail("read the file at byte " + std::to_string(offset), path_,
                         std::make_error_code(std::errc::io_error),
                         "it became shorter while it was read; something else writes to it");
+    }
+    return count;
+  }
+
+  /// Opens the file once more, for read_past_cache(). Does nothing where the system cannot do that, or if the page cache holds
+  /// most of the file. Nobody may read it meanwhile. Throws std::bad_alloc.
+  void open_past_cache() requires ReadsPastCache<F> {
+    if (is_cached()) {
+      return;
+    }
+    const auto [handle, error] =
+        file_calls::retried([&] { return handle_.file_system().open_past_cache(handle_.get()); });
+    if (!error) {
+      past_cache_.emplace(handle_.file_system(), handle);
+    }
+  }
+
+  /// As read_at(), past the page cache. `offset`, the size and the address of `into` are multiples of direct_block_bytes, and the file
+  /// has so many bytes there. Returns nothing if it was not opened so, or if the file system refuses: then read_at() reads them.
+  /// Throws PersistError io.
+  [[nodiscard]] std::optional<std::size_t> read_past_cache(std::uint64_t offset,
+                                                           std::span<std::byte> into) requires ReadsPastCache<F> {
+    if (!past_cache_) {
+      return std::nullopt;
+    }
+    const auto [count, error] = past_cache_->read_at(offset, into);
+    if (error == std::errc::invalid_argument || (!error && count == 0)) {
+      return std::nullopt;  // read_at() finds out more
+    }
+    if (error) {
+      fail_to_read(offset, error);
     }
     return count;
   }
@@ -77,7 +109,25 @@ class StoredFile {
   }
 
  private:
+  // Asks about some parts of it: to ask about every page of a large file would take a while.
+  [[nodiscard]] bool is_cached() requires ReadsPastCache<F> {
+    constexpr std::uint64_t part_bytes = std::uint64_t{64} * 1024;
+    constexpr std::uint64_t most_parts = 64;
+    const std::uint64_t parts = std::min(most_parts, size_ / part_bytes);
+    std::uint64_t cached = 0;
+    for (std::uint64_t part = 0; part < parts; ++part) {
+      const std::uint64_t offset = size_ / parts * part;
+      cached += handle_.file_system().is_cached(handle_.get(), offset, static_cast<std::size_t>(part_bytes)) ? 1 : 0;
+    }
+    return 2 * cached >= parts;
+  }
+
+  [[noreturn]] void fail_to_read(std::uint64_t offset, std::error_code error) const {
+    file_errors::fail("read the file at byte " + std::to_string(offset), path_, error);
+  }
+
   FileHandle<F> handle_;
+  std::optional<FileHandle<F>> past_cache_;
   std::filesystem::path path_;
   std::uint64_t size_;
   bool may_shrink_ = false;
