@@ -110,9 +110,9 @@ using iqdb::WaitingThreads;
 using iqdb::WriteBatch;
 
 // Errors.
+using iqdb::path_text;
 using iqdb::PersistError;
 using iqdb::PersistErrorKind;
-using iqdb::path_text;
 
 // What an index of your own uses to be durable.
 using iqdb::advise_huge_pages;
@@ -138,6 +138,7 @@ using iqdb::read_id;
 using iqdb::read_metadata;
 using iqdb::Reader;
 using iqdb::SavesItself;
+using iqdb::SkipsVectors;
 using iqdb::smallest_huge_allocation;
 using iqdb::smallest_id_bytes;
 using iqdb::smallest_metadata_bytes;

@@ -205,10 +205,7 @@ TEST_CASE("A check reads the file once and beside that only what the vectors lea
   CHECK(bytes_read < file.size() + file.size() / 16);
 }
 
-TEST_CASE(
-    "A check that skips the vectors reads the file past the memory of the system and one that does not reads through "
-    "it",
-    "[verify]") {
+TEST_CASE("Only a check that skips the vectors reads the file past the memory of the system", "[verify]") {
   const Content flat = saved_by(index_of_rows<iqdb::FlatIndex>(1000, 1024), {});
   const std::uint64_t pieces = flat.size() / iqdb::past_cache_piece_bytes;
   CHECK(pieces == 1);  // the first piece does not begin with a block

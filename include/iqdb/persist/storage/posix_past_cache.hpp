@@ -58,7 +58,7 @@ IQDB_PERSIST_INLINE bool holds([[maybe_unused]] int handle, [[maybe_unused]] std
   // Of a file that this user may not write, the system says that all of it is there.
   const bool is_known = ::mincore(mapped, bytes, pages.data()) == 0;
   ::munmap(mapped, bytes);
-  const auto there = std::count_if(pages.begin(), pages.end(), [](unsigned char state) { return (state & 1U) != 0; });
+  const auto there = std::ranges::count_if(pages, [](unsigned char state) { return (state & 1U) != 0; });
   return !is_known || 2 * static_cast<std::size_t>(there) >= pages.size();
 #else
   return true;
