@@ -184,7 +184,7 @@ class Rows(Convert):
     def test_a_metric_must_be_named(self):
         source = self.put("rows.npy", npy(ROWS))
         self.check_error(run("convert", source, self.new), 2, "--metric")
-        self.assertNotIn("new.iqdb", self.names())
+        self.assertEqual([each.name for each in self.directory.iterdir() if each.name.startswith("new.iqdb")], [])
 
     def test_a_vector_that_a_type_does_not_take_is_named(self):
         source = self.put("nan.npy", npy([ROWS[0], [1.0, float("nan"), 2.0]]))

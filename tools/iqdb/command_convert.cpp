@@ -65,6 +65,20 @@ const IndexKind* kind_to_build(const ConvertSource& source, const ConvertTarget&
   return wanted != nullptr ? &wanted->kinds.front() : kind_named("flat").kind;
 }
 
+// What is made of an index or of rows, where no rows are made.
+struct Plan {
+  iqdb::DistanceMetric metric;
+  const IndexKind* kind;  // to be built; null if the index of the source is what is wanted
+};
+
+std::optional<Plan> plan_for(const ConvertSource& source, const ConvertTarget& target, const ConvertOptions& options) {
+  if (target.form == Form::rows) {
+    return std::nullopt;
+  }
+  const iqdb::DistanceMetric metric = metric_for(source, options);
+  return Plan{.metric = metric, .kind = kind_to_build(source, target, metric, options)};
+}
+
 // Counts what rows, or a file of a library, cannot hold.
 void count_losses(ConvertSource& source, Converted& made) {
   if (source.index() == nullptr) {
@@ -78,10 +92,10 @@ void count_losses(ConvertSource& source, Converted& made) {
   });
 }
 
-Converted convert_to(ConvertPlace place, const ConvertTarget& target, ConvertSource& source, iqdb::FileStorage& storage,
-                     const ConvertOptions& options) {
+Converted convert_to(ConvertPlace place, const ConvertTarget& target, const std::optional<Plan>& plan,
+                     ConvertSource& source, iqdb::FileStorage& storage, const ConvertOptions& options) {
   Converted made;
-  if (target.form == Form::rows) {
+  if (!plan) {
     count_losses(source, made);
     made.what = "rows of vectors";
     std::optional<ConvertPlace> ids;
@@ -91,9 +105,9 @@ Converted convert_to(ConvertPlace place, const ConvertTarget& target, ConvertSou
     write_rows(source, target.format, storage, place, ids ? &*ids : nullptr);
     return made;
   }
-  made.metric = metric_for(source, options);
-  const IndexKind* const kind = kind_to_build(source, target, *made.metric, options);
-  const std::unique_ptr<AnyIndex> built = kind != nullptr ? build_index(source, *kind, *made.metric) : nullptr;
+  made.metric = plan->metric;
+  const std::unique_ptr<AnyIndex> built =
+      plan->kind != nullptr ? build_index(source, *plan->kind, plan->metric) : nullptr;
   const AnyIndex& index = built ? *built : *source.index();
   if (target.form == Form::library) {
     count_losses(source, made);
@@ -187,8 +201,10 @@ ExitCode convert(Output& out, const ConvertOptions& options) {
   const InterruptGuard guard;
   ConvertSource source(options);
   require_ids_useful(storage, target, source, options);
+  // Before the place is locked, which leaves a lock file there.
+  const std::optional<Plan> plan = plan_for(source, target, options);
   ConvertPlace place = locked_place(storage, options.to, target.form, options);
-  const Converted made = convert_to(std::move(place), target, source, storage, options);
+  const Converted made = convert_to(std::move(place), target, plan, source, storage, options);
   return tell(out, source, made, options);
 }
 

@@ -37,7 +37,9 @@ template <ReadableFile F>
 class PastCache {
  public:
   /// Reads `file`, which must outlive this. Throws what the file throws.
-  explicit PastCache(F& file) : file_(&file) {
+  // A template, so that nobody asks whether a PastCache becomes an F: an F that is made of any file would ask in turn.
+  template <std::same_as<F> Source>
+  explicit PastCache(Source& file) : file_(&file) {
     if constexpr (ReadablePastCache<F>) {
       file.open_past_cache();
     }
@@ -64,5 +66,8 @@ class PastCache {
  private:
   F* file_;
 };
+
+template <class F>
+PastCache(F&) -> PastCache<F>;
 
 }  // namespace iqdb

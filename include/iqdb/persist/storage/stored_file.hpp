@@ -117,7 +117,7 @@ class StoredFile {
     std::uint64_t cached = 0;
     for (std::uint64_t part = 0; part < parts; ++part) {
       const std::uint64_t offset = size_ / parts * part;
-      cached += handle_.file_system().is_cached(handle_.get(), offset, static_cast<std::size_t>(part_bytes)) ? 1 : 0;
+      cached += handle_.file_system().is_cached(handle_.get(), offset, static_cast<std::size_t>(part_bytes)) ? 1U : 0U;
     }
     return 2 * cached >= parts;
   }
