@@ -136,8 +136,8 @@ set(iqdb_persist_headers
     iqdb/persist/wal/batch_error.hpp
     iqdb/persist/wal/frame_body.hpp
     iqdb/persist/wal/frame_encoder.hpp
-    iqdb/persist/wal/log_activity.hpp
     iqdb/persist/wal/log_identity.hpp
+    iqdb/persist/wal/log_activity.hpp
     iqdb/persist/wal/log_frame.hpp
     iqdb/persist/wal/frame_marks.hpp
     iqdb/persist/wal/torn_tail.hpp
@@ -162,6 +162,7 @@ set(iqdb_persist_headers
     iqdb/persist/wal/log_copy.hpp
     iqdb/persist/wal/open_log.hpp
     iqdb/persist/wal/save_alone.hpp
+    iqdb/persist/wal/backup_pace.hpp
     iqdb/persist/wal/backup.hpp
     iqdb/persist/wal/opening.hpp
     iqdb/persist/wal/creation.hpp

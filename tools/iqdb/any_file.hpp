@@ -26,7 +26,9 @@ class AnyFile {
   }),
   open_past_cache_([](void* any) {
     if constexpr (iqdb::ReadablePastCache<F>) {
-      static_cast<F*>(any)->open_past_cache();
+      return static_cast<F*>(any)->open_past_cache();
+    } else {
+      return false;
     }
   }),
   read_past_cache_([](void* any, std::uint64_t offset, std::span<std::byte> into) -> std::optional<std::size_t> {
@@ -39,7 +41,7 @@ class AnyFile {
 
   [[nodiscard]] std::uint64_t size() const { return size_(file_); }
   std::size_t read_at(std::uint64_t offset, std::span<std::byte> into) { return read_at_(file_, offset, into); }
-  void open_past_cache() { open_past_cache_(file_); }
+  [[nodiscard]] bool open_past_cache() { return open_past_cache_(file_); }
   std::optional<std::size_t> read_past_cache(std::uint64_t offset, std::span<std::byte> into) {
     return read_past_cache_(file_, offset, into);
   }
@@ -48,7 +50,7 @@ class AnyFile {
   void* file_;
   std::uint64_t (*size_)(void* file);
   std::size_t (*read_at_)(void* file, std::uint64_t offset, std::span<std::byte> into);
-  void (*open_past_cache_)(void* file);
+  bool (*open_past_cache_)(void* file);
   std::optional<std::size_t> (*read_past_cache_)(void* file, std::uint64_t offset, std::span<std::byte> into);
 };
 

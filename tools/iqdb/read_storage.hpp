@@ -38,12 +38,13 @@ class ReadStorage {
     std::size_t read_at(std::uint64_t offset, std::span<std::byte> into) {
       return std::visit([&](auto& file) { return file.read_at(offset, into); }, file_);
     }
-    void open_past_cache() {
+    [[nodiscard]] bool open_past_cache() {
       if constexpr (iqdb::ReadablePastCache<iqdb::FileStorage::File>) {
         if (auto* const file = std::get_if<iqdb::FileStorage::File>(&file_)) {
-          file->open_past_cache();
+          return file->open_past_cache();
         }
       }
+      return false;
     }
     std::optional<std::size_t> read_past_cache(std::uint64_t offset, std::span<std::byte> into) {
       if constexpr (iqdb::ReadablePastCache<iqdb::FileStorage::File>) {

@@ -74,7 +74,7 @@ struct CountedFile {
 
 // Counts what is read of it past the memory of the system.
 struct FileReadOnce {
-  void open_past_cache() {}
+  [[nodiscard]] static bool open_past_cache() { return true; }
   [[nodiscard]] std::uint64_t size() const { return counted.size(); }
   [[nodiscard]] std::size_t read_at(std::uint64_t offset, std::span<std::byte> into) const {
     return counted.read_at(offset, into);
@@ -203,6 +203,13 @@ TEST_CASE("A check reads the file once and beside that only what the vectors lea
   bytes_read = 0;
   iqdb::snapshot::verified(counted, config);
   CHECK(bytes_read < file.size() + file.size() / 16);
+}
+
+TEST_CASE("A snapshot of more metadata than vectors is read through the memory of the system", "[verify]") {
+  iqdb::FlatIndex index(4, iqdb::DistanceMetric::euclidean);
+  const std::vector<float> vector(4, 1.0F);
+  index.insert(std::uint64_t{1}, vector, iqdb::Metadata{{"text", std::string(3'000'000, 'x')}});
+  CHECK(read_past_by_check<iqdb::FlatIndex>(saved_by(index, {})) == 0);
 }
 
 TEST_CASE("Only a check that skips the vectors reads the file past the memory of the system", "[verify]") {

@@ -1,82 +1,117 @@
 // Whether a log is written by another process, seen from its bytes.
 #include "iqdb/persist/wal/log_activity.hpp"
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <span>
+#include <filesystem>
+#include <fstream>
+#include <optional>
 #include <vector>
 
+#include "iqdb/persist/storage/file_storage.hpp"
 #include "iqdb/persist/wal/wal_format.hpp"
 #include "support/catch.hpp"
+#include "support/files.hpp"
+#include "support/raw_log.hpp"
+#include "support/temporary_directory.hpp"
 
 namespace {
 
 using iqdb::FrameHeader;
-using iqdb::LogActivity;
 
-// A log of another process: what is there is seen once the file is refreshed.
-class LogOfOthers {
+// A log that another process writes, and who looks at it.
+class WatchedLog {
  public:
-  void append_frame(std::uint32_t body_bytes) {
-    const auto header = encoded(FrameHeader{.body_bytes = body_bytes});
-    written_.insert(written_.end(), header.begin(), header.end());
-    written_.resize(written_.size() + body_bytes, std::byte{1});
-  }
-  // A header whose body was lost.
-  void append_torn_frame() {
-    const auto header = encoded(FrameHeader{.body_bytes = 0xFFFF'FFFF});
-    written_.insert(written_.end(), header.begin(), header.end());
-  }
-  void append_zeros(std::size_t count) { written_.resize(written_.size() + count); }
+  WatchedLog() { begin(1); }
 
-  void refresh() { seen_ = written_; }
-  [[nodiscard]] std::uint64_t size() const noexcept { return seen_.size(); }
-  [[nodiscard]] std::size_t read_at(std::uint64_t offset, std::span<std::byte> into) const {
-    const std::size_t from = std::min(static_cast<std::size_t>(offset), seen_.size());
-    const std::size_t count = std::min({into.size(), seen_.size() - from, most_at_once});
-    std::copy_n(seen_.begin() + static_cast<std::ptrdiff_t>(from), count, into.begin());
-    return count;
+  // Puts a new log in place, as a checkpoint does.
+  void begin(std::uint64_t log_id) {
+    const std::vector<std::byte> fingerprint(16);
+    const std::filesystem::path name = directory_ / "new";
+    iqdb_test::write_bytes(name, iqdb_test::raw_header(log_id, 0, fingerprint));
+    std::filesystem::rename(name, path_);
+  }
+
+  void append_frame(std::uint32_t body_bytes) { append(body_bytes, body_bytes); }
+  void append(std::uint32_t stated_bytes, std::size_t body_bytes) {
+    const auto header = encoded(FrameHeader{.body_bytes = stated_bytes, .lsn = ++lsn_});
+    std::vector<std::byte> bytes(header.begin(), header.end());
+    bytes.resize(bytes.size() + body_bytes, std::byte{1});
+    append_bytes(bytes);
+  }
+  void append_bytes(const std::vector<std::byte>& bytes) {
+    std::ofstream file(path_, std::ios::binary | std::ios::app);
+    for (const std::byte each : bytes) {
+      file.put(static_cast<char>(each));
+    }
+  }
+
+  // The number of looks that found more, from the first call on.
+  std::uint64_t look() {
+    if (!activity_) {
+      log_ = storage_.open(path_);
+      activity_.emplace(storage_, path_, *log_, iqdb::log_header_bytes);
+    }
+    return (*activity_)();
   }
 
  private:
-  static constexpr std::size_t most_at_once = 7;
-
-  std::vector<std::byte> written_;
-  std::vector<std::byte> seen_;
+  iqdb_test::TemporaryDirectory directory_{iqdb_test::memory_directory()};
+  std::filesystem::path path_ = directory_ / "index.iqdb.wal";
+  std::uint64_t lsn_ = 0;
+  iqdb::FileStorage storage_;
+  std::optional<iqdb::FileStorage::File> log_;
+  std::optional<iqdb::LogActivity<iqdb::FileStorage>> activity_;
 };
 
 }  // namespace
 
 TEST_CASE("A log that gets frames is written and one that gets none is not", "[log_activity]") {
-  LogOfOthers log;
+  WatchedLog log;
   log.append_frame(10);
-  LogActivity activity(log, FrameHeader::bytes + 10);
-  CHECK(activity() == 0);
+  CHECK(log.look() == 0);
   log.append_frame(300);
-  CHECK(activity() == 1);
-  CHECK(activity() == 1);
+  CHECK(log.look() == 1);
+  CHECK(log.look() == 1);
   log.append_frame(20);
   log.append_frame(20);
-  CHECK(activity() == 2);
-  CHECK(activity() == 3);
-  CHECK(activity() == 3);
+  CHECK(log.look() == 2);
+  CHECK(log.look() == 2);
 }
 
 TEST_CASE("Space that is prepared behind a log is no frame", "[log_activity]") {
-  LogOfOthers log;
+  WatchedLog log;
   log.append_frame(10);
-  log.append_zeros(500);
-  LogActivity activity(log, FrameHeader::bytes + 10);
-  CHECK(activity() == 0);
+  CHECK(log.look() == 0);
+  log.append_bytes(std::vector<std::byte>(500));
+  CHECK(log.look() == 0);
 }
 
-TEST_CASE("A torn tail is not taken for a writer for long", "[log_activity]") {
-  LogOfOthers log;
+TEST_CASE("Behind a torn tail nothing is looked for", "[log_activity]") {
+  WatchedLog log;
+  CHECK(log.look() == 0);
+  log.append(0x3F80'0000, 30);
+  CHECK(log.look() == 0);
+}
+
+TEST_CASE("The log that takes the place of another one is watched in its turn", "[log_activity]") {
+  WatchedLog log;
+  CHECK(log.look() == 0);
   log.append_frame(10);
-  log.append_torn_frame();
-  LogActivity activity(log, FrameHeader::bytes + 10);
-  const std::uint64_t found = activity();
-  CHECK(found <= 1);
-  CHECK(activity() == found);
+  CHECK(log.look() == 1);
+  log.begin(2);
+  CHECK(log.look() == 2);
+  CHECK(log.look() == 2);
+  log.append_frame(10);
+  CHECK(log.look() == 3);
+}
+
+TEST_CASE("What is wrong with a log that is watched is nobody's failure", "[log_activity]") {
+  WatchedLog log;
+  CHECK(log.look() == 0);
+  log.append_frame(10);
+  CHECK(log.look() == 1);
+  log.begin(2);
+  log.append_bytes({std::byte{1}});
+  CHECK(log.look() == 2);
 }

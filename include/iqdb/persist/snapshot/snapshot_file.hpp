@@ -97,7 +97,7 @@ class SnapshotFile {
         header_(read_header_of(file, expected_type)),
         region_(header_bytes(header_.index_type.size())) {
     if (verify == Verify::before_decoding) {
-      verify_checksum(CheckReads::everything);
+      verify_checksum(*file_, config_->buffer_bytes);
     }
   }
 
@@ -150,9 +150,10 @@ class SnapshotFile {
         failure = std::current_exception();
       }
     };
+    PastCache past_cache(*file_, reads == CheckReads::little ? PastCacheUse::if_better : PastCacheUse::never);
     HelperThreads beside(std::min(config_->helper_threads, 1U));
     const bool is_beside = beside.begin([&run](unsigned /*number*/) { run(); }) > 0;
-    verify_checksum(reads);
+    verify_checksum(past_cache);
     if (!is_beside) {
       run();
     }
@@ -210,14 +211,12 @@ class SnapshotFile {
     }
   }
 
-  void verify_checksum(CheckReads reads) {
-    if constexpr (ReadablePastCache<F>) {
-      if (reads == CheckReads::little) {
-        PastCache past_cache(*file_);
-        return verify_checksum(past_cache, past_cache_piece_bytes);
-      }
+  void verify_checksum(PastCache<F>& past_cache) {
+    if (past_cache.is_open()) {
+      verify_checksum(past_cache, past_cache_piece_bytes);
+    } else {
+      verify_checksum(*file_, config_->buffer_bytes);
     }
-    verify_checksum(*file_, config_->buffer_bytes);
   }
 
   template <ReadableFile Source>

@@ -50,21 +50,29 @@ struct Duplicate {
   bool linked = false;  ///< it is the same file, under a second name: nobody may ever write into it
 };
 
-/// Begins a new file at `path` that holds what `source` holds. With `links` it is the same file under a second name, or shares
-/// its bytes, if the store can do that; without, it has bytes of its own. Calls `advance(file, bytes)` behind each piece that
-/// is copied, with the new file. Throws PersistError io, and what `advance` throws.
+/// Begins a new file at `path` that is the same as `source`, under a second name. Nothing if the store cannot do that. Throws
+/// PersistError io.
+template <Storage S>
+[[nodiscard]] std::optional<Duplicate<S>> linked_duplicate([[maybe_unused]] S& storage,
+                                                           [[maybe_unused]] typename S::File& source,
+                                                           [[maybe_unused]] const std::filesystem::path& path,
+                                                           [[maybe_unused]] const typename S::Lock& lock) {
+  if constexpr (DuplicatesStoredFiles<S>) {
+    if (std::optional<typename S::Replacement> link = storage.linked(path, lock, source)) {
+      return Duplicate<S>{.file = std::move(*link), .linked = true};
+    }
+  }
+  return std::nullopt;
+}
+
+/// Begins a new file at `path` that holds what `source` holds, and is another file. With `links` it shares the bytes of `source`, if
+/// the store can do that. Calls `advance(file, bytes)` behind each piece that is copied, with the new file. Throws PersistError
+/// io, and what `advance` throws.
 template <Storage S, class Advance>
 [[nodiscard]] Duplicate<S> duplicate(S& storage, typename S::File& source, const std::filesystem::path& path,
                                      const typename S::Lock& lock, bool links, Advance&& advance) {
-  if constexpr (DuplicatesStoredFiles<S>) {
-    if (links) {
-      if (std::optional<typename S::Replacement> link = storage.linked(path, lock, source)) {
-        return {.file = std::move(*link), .linked = true};
-      }
-    }
-  }
-  constexpr std::size_t shared_bytes = std::size_t{4} * 1024 * 1024;
-  constexpr std::size_t copied_bytes = std::size_t{1024} * 1024;
+  constexpr std::size_t shared_bytes = std::size_t{1024} * 1024;
+  constexpr std::size_t copied_bytes = std::size_t{256} * 1024;
   Duplicate<S> copy{.file = replace_like(storage, path, lock, source)};
   std::vector<std::byte> piece;
   for (std::uint64_t offset = 0; offset < source.size();) {

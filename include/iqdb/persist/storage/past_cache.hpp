@@ -20,9 +20,9 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 /// A file of which whole blocks can be read past the memory of the system.
 template <class F>
 concept ReadablePastCache = ReadableFile<F> && requires(F& file, std::uint64_t offset, std::span<std::byte> into) {
-  // Prepares it, before the first call of the other. Does nothing where the store cannot do that, or where the memory of the system
-  // holds most of the file.
-  file.open_past_cache();
+  // Prepares it, before the first call of the other, and before other threads read it. Returns whether that is worth it: not where
+  // the store cannot do that, nor where the memory of the system holds most of the file.
+  { file.open_past_cache() } -> std::same_as<bool>;
   // As read_at(), for offsets, sizes and addresses that are multiples of direct_block_bytes. Nothing if they cannot
   // be read in this way: then read_at() reads them. Several threads may call it at the same time.
   { file.read_past_cache(offset, into) } -> std::same_as<std::optional<std::size_t>>;
@@ -30,6 +30,9 @@ concept ReadablePastCache = ReadableFile<F> && requires(F& file, std::uint64_t o
 
 /// Pieces of this many bytes are large enough for a device at its fastest.
 inline constexpr std::size_t past_cache_piece_bytes = std::size_t{2} << 20U;
+
+/// Whether a file is opened to be read past the memory of the system.
+enum class PastCacheUse : std::uint8_t { if_better, never };
 
 /// Reads another file past the memory of the system, unless that holds most of it. Several threads may read it at the
 /// same time.
@@ -39,11 +42,14 @@ class PastCache {
   /// Reads `file`, which must outlive this. Throws what the file throws.
   // A template, so that nobody asks whether a PastCache becomes an F: an F that is made of any file would ask in turn.
   template <std::same_as<F> Source>
-  explicit PastCache(Source& file) : file_(&file) {
+  explicit PastCache(Source& file, [[maybe_unused]] PastCacheUse use = PastCacheUse::if_better) : file_(&file) {
     if constexpr (ReadablePastCache<F>) {
-      file.open_past_cache();
+      is_open_ = use == PastCacheUse::if_better && file.open_past_cache();
     }
   }
+
+  /// Whether it bypasses anything.
+  [[nodiscard]] bool is_open() const noexcept { return is_open_; }
 
   [[nodiscard]] std::uint64_t size() const { return file_->size(); }
 
@@ -54,7 +60,7 @@ class PastCache {
       const std::uint64_t there = file_->size() - std::min(offset, file_->size());
       const auto blocks =
           into.first(static_cast<std::size_t>(block_begin(std::min<std::uint64_t>(into.size(), there))));
-      if (!blocks.empty() && is_block_aligned(offset, blocks)) {
+      if (is_open_ && !blocks.empty() && is_block_aligned(offset, blocks)) {
         if (const std::optional<std::size_t> count = file_->read_past_cache(offset, blocks)) {
           return *count;
         }
@@ -65,9 +71,13 @@ class PastCache {
 
  private:
   F* file_;
+  bool is_open_ = false;
 };
 
 template <class F>
 PastCache(F&) -> PastCache<F>;
+
+template <class F>
+PastCache(F&, PastCacheUse) -> PastCache<F>;
 
 }  // namespace iqdb

@@ -49,12 +49,12 @@ IQDB_PERSIST_INLINE bool holds([[maybe_unused]] int handle, [[maybe_unused]] std
   const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
   const std::uint64_t begin = offset - offset % page;
   const auto bytes = static_cast<std::size_t>(offset + count - begin);
+  std::vector<unsigned char> pages((bytes + page - 1) / page);
   // Nothing is touched: this only asks which pages are there.
   void* const mapped = ::mmap(nullptr, bytes, PROT_NONE, MAP_SHARED, handle, static_cast<off_t>(begin));
   if (mapped == MAP_FAILED) {
     return true;
   }
-  std::vector<unsigned char> pages((bytes + page - 1) / page);
   // Of a file that this user may not write, the system says that all of it is there.
   const bool is_known = ::mincore(mapped, bytes, pages.data()) == 0;
   ::munmap(mapped, bytes);

@@ -52,7 +52,7 @@ class StoredFile {
     }
     const auto [count, error] = handle_.read_at(offset, into.first(wanted));
     if (error) {
-      fail_to_read(offset, error);
+      file_errors::fail("read the file at byte " + std::to_string(offset), path_, error);
     }
     if (count == 0 && may_shrink_) {
       std::ranges::fill(into.first(wanted), std::byte{0});
@@ -66,33 +66,31 @@ class StoredFile {
     return count;
   }
 
-  /// Opens the file once more, for read_past_cache(). Does nothing where the system cannot do that, or if the page cache holds
-  /// most of the file. Nobody may read it meanwhile. Throws std::bad_alloc.
-  void open_past_cache() requires ReadsPastCache<F> {
+  /// Opens the file once more, for read_past_cache(). Does nothing, and returns false, where the system cannot do that, or if the
+  /// page cache holds most of the file. Nobody may read it meanwhile. Throws std::bad_alloc.
+  [[nodiscard]] bool open_past_cache() requires ReadsPastCache<F> {
     if (is_cached()) {
-      return;
+      return false;
     }
     const auto [handle, error] =
         file_calls::retried([&] { return handle_.file_system().open_past_cache(handle_.get()); });
     if (!error) {
       past_cache_.emplace(handle_.file_system(), handle);
     }
+    return past_cache_.has_value();
   }
 
   /// As read_at(), past the page cache. `offset`, the size and the address of `into` are multiples of direct_block_bytes, and the file
-  /// has so many bytes there. Returns nothing if it was not opened so, or if the file system refuses: then read_at() reads them.
-  /// Throws PersistError io.
+  /// has so many bytes there. Returns nothing if it was not opened so, or if the file system fails: then read_at() reads
+  /// them, or says what is wrong.
   [[nodiscard]] std::optional<std::size_t> read_past_cache(std::uint64_t offset,
                                                            std::span<std::byte> into) requires ReadsPastCache<F> {
     if (!past_cache_) {
       return std::nullopt;
     }
     const auto [count, error] = past_cache_->read_at(offset, into);
-    if (error == std::errc::invalid_argument || (!error && count == 0)) {
-      return std::nullopt;  // read_at() finds out more
-    }
-    if (error) {
-      fail_to_read(offset, error);
+    if (error || count == 0) {
+      return std::nullopt;
     }
     return count;
   }
@@ -120,10 +118,6 @@ class StoredFile {
       cached += handle_.file_system().is_cached(handle_.get(), offset, static_cast<std::size_t>(part_bytes)) ? 1U : 0U;
     }
     return 2 * cached >= parts;
-  }
-
-  [[noreturn]] void fail_to_read(std::uint64_t offset, std::error_code error) const {
-    file_errors::fail("read the file at byte " + std::to_string(offset), path_, error);
   }
 
   FileHandle<F> handle_;

@@ -10,7 +10,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -24,14 +23,13 @@
 #include "iqdb/persist/snapshot/snapshot.hpp"
 #include "iqdb/persist/snapshot/snapshot_format.hpp"
 #include "iqdb/persist/snapshot/verify.hpp"
-#include "iqdb/persist/storage/block_stream.hpp"
 #include "iqdb/persist/storage/duplicate.hpp"
 #include "iqdb/persist/storage/sparing_file.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
+#include "iqdb/persist/wal/backup_pace.hpp"
 #include "iqdb/persist/wal/frame_reader.hpp"
 #include "iqdb/persist/wal/history_search.hpp"
-#include "iqdb/persist/wal/log_activity.hpp"
 #include "iqdb/persist/wal/log_copy.hpp"
 #include "iqdb/persist/wal/log_identity.hpp"
 #include "iqdb/persist/wal/log_paths.hpp"
@@ -84,29 +82,6 @@ template <Storage S>
                       "up_to names a mutation, but there is no log; leave it out to copy the snapshot");
 }
 
-// What is known of the writers of the log that is copied.
-struct Writers {
-  std::optional<LogPosition> settled_end;  // every frame before it is settled: known to who holds the lock of the index
-  std::optional<Pace> pace;                // of the work beside them; nothing before it is known where to look for them
-
-  template <class File>
-  void make_room(File& copy, std::uint64_t bytes) {
-    if (pace) {
-      pace->advance(copy, bytes);
-    }
-  }
-};
-
-// The settings of a log that is copied in pieces of which each is in the file before the next one is made: writers that wait for
-// the disk meanwhile wait for one of them.
-[[nodiscard]] inline PersistConfig in_pieces(const PersistConfig& config) {
-  PersistConfig piecewise = config;
-  piecewise.buffer_bytes =
-      std::min(config.buffer_bytes, static_cast<std::size_t>(Pace::piece_bytes) / buffers_in_block);
-  piecewise.helper_threads = 0;
-  return piecewise;
-}
-
 // A place for a backup, which is locked until this is destroyed.
 template <Storage S>
 class Place {
@@ -125,6 +100,9 @@ class Place {
   [[nodiscard]] BackupInfo fill(typename S::File& snapshot_file, typename S::File* log_file, Writers writers,
                                 const BackupOptions& options, const PersistConfig& config) {
     const Fingerprint snapshot = fingerprint(snapshot::read_header_of(snapshot_file), snapshot_file.size());
+    // Before the log is copied: a checkpoint of another process takes the last name of the snapshot away meanwhile.
+    std::optional<Duplicate<S>> copy =
+        options.links ? linked_duplicate(*storage_, snapshot_file, path_, lock_) : std::nullopt;
     BackupInfo info{.path = path_, .snapshot_bytes = snapshot_file.size()};
     std::optional<NewLog<S>> log;
     if (log_file != nullptr) {
@@ -133,19 +111,21 @@ class Place {
       throw_no_log();
     }
     ProgressMeter progress(config.on_progress, Progress::Phase::save, snapshot_file.size());
-    Duplicate<S> copy = duplicate(*storage_, snapshot_file, path_, lock_, options.links,
-                                  [&](typename S::Replacement& file, std::uint64_t bytes) {
-                                    progress.advance(bytes);
-                                    writers.make_room(file, bytes);
-                                  });
-    info.linked = copy.linked;
+    if (!copy) {
+      copy.emplace(duplicate(*storage_, snapshot_file, path_, lock_, options.links,
+                             [&](typename S::Replacement& file, std::uint64_t bytes) {
+                               progress.advance(bytes);
+                               writers.make_room(file, bytes);
+                             }));
+    }
+    info.linked = copy->linked;
     progress.finish();  // now: what on_progress throws must not be about a backup that is there
     // Without these syncs the names could survive a crash while the bytes are lost.
     if (log) {
       log->file().sync();
     }
-    copy.file.sync();
-    put_in_place(log ? &log->file() : nullptr, copy.file);
+    copy->file.sync();
+    put_in_place(log ? &log->file() : nullptr, copy->file);
     if (options.verifies) {
       verify(snapshot, log ? std::optional(log->end()) : std::nullopt, config);
     }
@@ -221,8 +201,8 @@ class Place {
                 BackupInfo& info) {
     const CopiedPart part = part_to_copy(file, snapshot, writers.settled_end, options.up_to, config);
     const bool is_held = writers.settled_end.has_value();
-    if (!is_held) {
-      writers.pace.emplace(LogActivity(file, part.last.offset));
+    if (!is_held && !writers.pace) {
+      writers.pace.emplace(appends_to(*storage_, writers.log, file, part.last.offset));
     }
     log.emplace(*storage_, replace_like(*storage_, log_path(path_), lock_, like), snapshot, part.mutations.covered_lsn,
                 std::nullopt, in_pieces(config));
@@ -362,7 +342,17 @@ BackupInfo back_up_files(S& storage, const std::filesystem::path& path, const st
           log->refresh();  // a writer that ends, or undoes an append, cuts it off
         }
       }
-      return naming_file(from, [&] { return place.fill(snapshot, log ? &*log : nullptr, {}, up_to_there, config); });
+      backup::Writers writers{.log = log_path(path)};
+      std::optional<typename S::File> appended;
+      if (from != path) {
+        appended = storage.open(log_path(path));
+        if (appended) {
+          const std::uint64_t begin = identify_log(*appended).first_frame().offset;
+          writers.pace.emplace(backup::appends_to(storage, log_path(path), *appended, begin));
+        }
+      }
+      return naming_file(
+          from, [&] { return place.fill(snapshot, log ? &*log : nullptr, std::move(writers), up_to_there, config); });
     });
   });
 }
