@@ -23,9 +23,12 @@ namespace backup {
 
 // What is known of the writers of the log that is copied.
 struct Writers {
-  std::optional<LogPosition> settled_end;  // every frame before it is settled: known to who holds the lock of the index
-  std::filesystem::path log;               // the log that they append to, if it is to be watched while it is copied
-  std::optional<Pace> pace;                // of the work beside them; nothing before the end of that log is known
+  // Every frame before it is settled. Known to who holds the lock of the index.
+  std::optional<LogPosition> settled_end = {};
+  // The log that they append to, if it is to be watched while it is copied.
+  std::filesystem::path log = {};
+  // Of the work beside them. Nothing before the end of that log is known.
+  std::optional<Pace> pace = {};
 
   template <class File>
   void make_room(File& copy, std::uint64_t bytes) {
