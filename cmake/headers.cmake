@@ -56,9 +56,9 @@ set(iqdb_persist_headers
     iqdb/persist/codec/compression.hpp
     # Storage: what is asked of a store, and how files do it.
     iqdb/persist/storage/storage.hpp
+    iqdb/persist/storage/sparing_file.hpp
     iqdb/persist/storage/duplicate.hpp
     iqdb/persist/storage/names.hpp
-    iqdb/persist/storage/sparing_file.hpp
     iqdb/persist/storage/file_system.hpp
     iqdb/persist/storage/posix_calls.hpp
     iqdb/persist/storage/posix_locks.hpp

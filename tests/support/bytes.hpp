@@ -13,6 +13,15 @@
 
 namespace iqdb_test {
 
+/// So many bytes, of which neighbours and places far apart differ.
+[[nodiscard]] inline std::vector<std::byte> numbered_bytes(std::size_t count) {
+  std::vector<std::byte> bytes(count);
+  for (std::size_t at = 0; at < count; ++at) {
+    bytes[at] = static_cast<std::byte>(at * 7 + at / 251);
+  }
+  return bytes;
+}
+
 /// Bytes put one behind the other: Bytes().u8(1).u64(2).text("flat").
 class Bytes {
  public:

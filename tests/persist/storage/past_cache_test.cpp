@@ -16,6 +16,7 @@
 #include "iqdb/persist/storage/file_storage.hpp"
 #include "iqdb/persist/storage/file_system.hpp"
 #include "iqdb/persist/storage/stored_file.hpp"
+#include "support/bytes.hpp"
 #include "support/catch.hpp"
 #include "support/files.hpp"
 #include "support/temporary_directory.hpp"
@@ -33,18 +34,11 @@ namespace {
 
 using iqdb::AlignedBuffer;
 using iqdb::PastCache;
+using iqdb_test::numbered_bytes;
 using ByteVector = std::vector<std::byte>;
 using Read = std::pair<std::uint64_t, std::size_t>;
 
 constexpr std::size_t one_block = iqdb::direct_block_bytes;
-
-ByteVector numbered_bytes(std::size_t count) {
-  ByteVector bytes(count);
-  for (std::size_t at = 0; at < count; ++at) {
-    bytes[at] = static_cast<std::byte>(at * 7 + at / 251);
-  }
-  return bytes;
-}
 
 // Notes what is read in which way.
 struct FileOfTwoWays {
@@ -114,9 +108,8 @@ TEST_CASE("What cannot be read past the memory of the system is read through it"
 }
 
 TEST_CASE("A file that is not worth it is read through the memory of the system alone", "[past_cache]") {
-  const iqdb::PastCacheUse use = GENERATE(iqdb::PastCacheUse::if_better, iqdb::PastCacheUse::never);
-  FileOfTwoWays file{.content = numbered_bytes(2 * one_block), .is_cached = use == iqdb::PastCacheUse::if_better};
-  PastCache past_cache(file, use);
+  FileOfTwoWays file{.content = numbered_bytes(2 * one_block), .is_cached = true};
+  PastCache past_cache(file);
   CHECK(!past_cache.is_open());
   const AlignedBuffer buffer(2 * one_block);
   CHECK(past_cache.read_at(0, buffer.bytes()) == 2 * one_block);

@@ -8,11 +8,13 @@
 #include <string>
 #include <vector>
 
+#include "support/bytes.hpp"
 #include "support/catch.hpp"
 
 namespace {
 
 using iqdb::SparingFile;
+using iqdb_test::numbered_bytes;
 using namespace std::chrono_literals;
 
 // A new file in memory, and the size of each piece that it was given.
@@ -35,14 +37,6 @@ struct PiecesOfFile {
   bool is_in_doubt = false;
 };
 
-std::vector<std::byte> numbered(std::size_t count) {
-  std::vector<std::byte> bytes(count);
-  for (std::size_t at = 0; at < count; ++at) {
-    bytes[at] = static_cast<std::byte>(at * 7 + at / 251);
-  }
-  return bytes;
-}
-
 }  // namespace
 
 TEST_CASE("A file that spares the disk is appended to in pieces with a pause behind each", "[sparing_file]") {
@@ -53,7 +47,7 @@ TEST_CASE("A file that spares the disk is appended to in pieces with a pause beh
     written_at_pause.push_back(file.bytes.size());
   });
   const std::size_t piece = decltype(sparing)::piece_bytes;
-  const std::vector<std::byte> bytes = numbered(2 * piece + 5);
+  const std::vector<std::byte> bytes = numbered_bytes(2 * piece + 5);
   sparing.append(bytes);
   CHECK(file.bytes == bytes);
   CHECK(file.pieces == std::vector<std::size_t>{piece, piece, 5});
@@ -63,7 +57,7 @@ TEST_CASE("A file that spares the disk is appended to in pieces with a pause beh
 TEST_CASE("A file that spares the disk passes everything else on", "[sparing_file]") {
   PiecesOfFile file;
   SparingFile sparing(file, [](std::chrono::nanoseconds) {});
-  sparing.append(numbered(10));
+  sparing.append(numbered_bytes(10));
   const std::byte other{0xFF};
   sparing.overwrite(3, std::span(&other, 1));
   CHECK(file.bytes.at(3) == other);

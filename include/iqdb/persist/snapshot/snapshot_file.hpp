@@ -150,10 +150,17 @@ class SnapshotFile {
         failure = std::current_exception();
       }
     };
-    PastCache past_cache(*file_, reads == CheckReads::little ? PastCacheUse::if_better : PastCacheUse::never);
+    std::optional<PastCache<F>> past_cache;
+    if (reads == CheckReads::little) {
+      past_cache.emplace(*file_);
+    }
     HelperThreads beside(std::min(config_->helper_threads, 1U));
     const bool is_beside = beside.begin([&run](unsigned /*number*/) { run(); }) > 0;
-    verify_checksum(past_cache);
+    if (past_cache && past_cache->is_open()) {
+      verify_checksum(*past_cache, past_cache_piece_bytes);
+    } else {
+      verify_checksum(*file_, config_->buffer_bytes);
+    }
     if (!is_beside) {
       run();
     }
@@ -208,14 +215,6 @@ class SnapshotFile {
       return read_preamble(reader).scheme == CompressionScheme::none;
     } catch (const PersistError&) {
       return false;  // decode() finds out why
-    }
-  }
-
-  void verify_checksum(PastCache<F>& past_cache) {
-    if (past_cache.is_open()) {
-      verify_checksum(past_cache, past_cache_piece_bytes);
-    } else {
-      verify_checksum(*file_, config_->buffer_bytes);
     }
   }
 

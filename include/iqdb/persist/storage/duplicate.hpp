@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "iqdb/persist/storage/sparing_file.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
 
@@ -72,7 +73,6 @@ template <Storage S, class Advance>
 [[nodiscard]] Duplicate<S> duplicate(S& storage, typename S::File& source, const std::filesystem::path& path,
                                      const typename S::Lock& lock, bool links, Advance&& advance) {
   constexpr std::size_t shared_bytes = std::size_t{1024} * 1024;
-  constexpr std::size_t copied_bytes = std::size_t{256} * 1024;
   Duplicate<S> copy{.file = replace_like(storage, path, lock, source)};
   std::vector<std::byte> piece;
   for (std::uint64_t offset = 0; offset < source.size();) {
@@ -85,7 +85,7 @@ template <Storage S, class Advance>
       }
     }
     if (count == 0) {
-      piece.resize(copied_bytes);
+      piece.resize(sparing_piece_bytes);
       count = source.read_at(offset, piece);
       copy.file.append(std::span<const std::byte>(piece).first(count));
     }

@@ -62,9 +62,8 @@ class OrderedChecksum {
 }  // namespace parallel_read
 
 /// Returns the CRC32 of a file's bytes from `begin` to its end. Reads pieces of `piece_bytes`, which begin at multiples of it but
-/// for the first; each thread holds one.
-/// Advances `progress` in the calling thread only. `helpers` may be null. Throws what the file and `progress` throw,
-/// and std::bad_alloc.
+/// for the first; each thread holds one. Advances `progress` in the calling thread only. `helpers` may be null. Throws what the
+/// file and `progress` throw, and std::bad_alloc.
 template <ReadableFile F>
 [[nodiscard]] std::uint32_t checksum_of(F& file, std::uint64_t begin, std::size_t piece_bytes, HelperThreads* helpers,
                                         ProgressMeter& progress) {

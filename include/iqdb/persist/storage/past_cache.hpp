@@ -31,9 +31,6 @@ concept ReadablePastCache = ReadableFile<F> && requires(F& file, std::uint64_t o
 /// Pieces of this many bytes are large enough for a device at its fastest.
 inline constexpr std::size_t past_cache_piece_bytes = std::size_t{2} << 20U;
 
-/// Whether a file is opened to be read past the memory of the system.
-enum class PastCacheUse : std::uint8_t { if_better, never };
-
 /// Reads another file past the memory of the system, unless that holds most of it. Several threads may read it at the
 /// same time.
 template <ReadableFile F>
@@ -42,9 +39,9 @@ class PastCache {
   /// Reads `file`, which must outlive this. Throws what the file throws.
   // A template, so that nobody asks whether a PastCache becomes an F: an F that is made of any file would ask in turn.
   template <std::same_as<F> Source>
-  explicit PastCache(Source& file, [[maybe_unused]] PastCacheUse use = PastCacheUse::if_better) : file_(&file) {
+  explicit PastCache(Source& file) : file_(&file) {
     if constexpr (ReadablePastCache<F>) {
-      is_open_ = use == PastCacheUse::if_better && file.open_past_cache();
+      is_open_ = file.open_past_cache();
     }
   }
 
@@ -76,8 +73,5 @@ class PastCache {
 
 template <class F>
 PastCache(F&) -> PastCache<F>;
-
-template <class F>
-PastCache(F&, PastCacheUse) -> PastCache<F>;
 
 }  // namespace iqdb

@@ -18,11 +18,14 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
+/// Who shares a disk with others works in pieces of this many bytes: the others wait for one of them at most.
+inline constexpr std::size_t sparing_piece_bytes = std::size_t{1} << 18U;
+
 /// Appends to a file in pieces, and calls a function behind each, which may pause. Used by one thread.
 template <FileReplacement R, class Behind>
 class SparingFile {
  public:
-  static constexpr std::size_t piece_bytes = std::size_t{1} << 18U;  ///< the largest piece
+  static constexpr std::size_t piece_bytes = sparing_piece_bytes;  ///< the largest piece
 
   /// Calls `behind(took)` behind each piece: how long it took, in nanoseconds. `file` must outlive this.
   SparingFile(R& file, Behind behind) : file_(&file), behind_(std::move(behind)) {}
@@ -61,7 +64,7 @@ class Pace {
  public:
   using Sleep = std::function<void(std::chrono::nanoseconds)>;
 
-  static constexpr std::uint64_t piece_bytes = std::uint64_t{1} << 18U;  ///< behind so many bytes it may pause
+  static constexpr std::uint64_t piece_bytes = sparing_piece_bytes;  ///< behind so many bytes it may pause
 
   /// `syncs()` says how often the log was synced so far. `sleep(duration)` pauses.
   explicit Pace(

@@ -94,9 +94,8 @@ class Place {
   }
 
   // Copies a snapshot, and a log that continues it, from files that are open. A log with a settled end is copied up to
-  // there; another one up to its last valid frame. If it throws, nothing of the backup is left, but
-  // for a backup whose last sync failed. Throws PersistError log_mismatch, log_corrupted,
-  // io, unsupported.
+  // there; another one up to its last valid frame. If it throws, nothing of the backup is left, but for a backup whose last
+  // sync failed. Throws PersistError log_mismatch, log_corrupted, io, unsupported.
   [[nodiscard]] BackupInfo fill(typename S::File& snapshot_file, typename S::File* log_file, Writers writers,
                                 const BackupOptions& options, const PersistConfig& config) {
     const Fingerprint snapshot = fingerprint(snapshot::read_header_of(snapshot_file), snapshot_file.size());
@@ -321,10 +320,9 @@ template <Storage S>
 }  // namespace backup
 
 /// Copies the index at `path`, a resolved name, to `to`, without a lock and beside a writer, which gets disk and processor for most
-/// of the time while it appends to the log. Throws PersistError
-/// invalid_config if that is the same path or for an up_to or an up_to_time that the files do not hold; would_discard_snapshot or
-/// would_discard_log if there is an index; locked, log_mismatch, log_corrupted, unsupported, io; and what
-/// config.on_progress throws.
+/// of the time while it appends to the log. Throws PersistError invalid_config if that is the same path or for an up_to or an
+/// up_to_time that the files do not hold; would_discard_snapshot or would_discard_log if there is an index; locked, log_mismatch,
+/// log_corrupted, unsupported, io; and what config.on_progress throws.
 template <Storage S>
 BackupInfo back_up_files(S& storage, const std::filesystem::path& path, const std::filesystem::path& to,
                          const BackupOptions& options, const PersistConfig& config) {
@@ -347,8 +345,7 @@ BackupInfo back_up_files(S& storage, const std::filesystem::path& path, const st
       if (from != path) {
         appended = storage.open(log_path(path));
         if (appended) {
-          const std::uint64_t begin = identify_log(*appended).first_frame().offset;
-          writers.pace.emplace(backup::appends_to(storage, log_path(path), *appended, begin));
+          writers.pace.emplace(backup::appends_to(storage, log_path(path), *appended));
         }
       }
       return naming_file(

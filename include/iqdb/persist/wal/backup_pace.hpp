@@ -41,7 +41,7 @@ struct Writers {
 // How often a log was appended to, as one sees without its lock.
 template <Storage S>
 [[nodiscard]] std::function<std::uint64_t()> appends_to(S& storage, const std::filesystem::path& path,
-                                                        typename S::File& log, std::uint64_t end) {
+                                                        typename S::File& log, std::optional<std::uint64_t> end = {}) {
   return [activity = std::make_shared<LogActivity<S>>(storage, path, log, end)] { return (*activity)(); };
 }
 
@@ -49,8 +49,7 @@ template <Storage S>
 // the disk meanwhile wait for one of them.
 [[nodiscard]] inline PersistConfig in_pieces(const PersistConfig& config) {
   PersistConfig piecewise = config;
-  piecewise.buffer_bytes =
-      std::min(config.buffer_bytes, static_cast<std::size_t>(Pace::piece_bytes) / buffers_in_block);
+  piecewise.buffer_bytes = std::min(config.buffer_bytes, sparing_piece_bytes / buffers_in_block);
   piecewise.helper_threads = 0;
   return piecewise;
 }

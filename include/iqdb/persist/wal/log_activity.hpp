@@ -1,7 +1,6 @@
 // Whether another process writes a log, as far as one can see from its bytes.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -10,6 +9,7 @@
 #include <utility>
 
 #include "iqdb/persist/error.hpp"
+#include "iqdb/persist/storage/file_window.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/log_identity.hpp"
@@ -22,10 +22,14 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 template <Storage S>
 class LogActivity {
  public:
-  /// Looks at `log`, which is the file at `path`, a resolved name, or was; `end` is where one of its frames ended. Counts what comes
-  /// behind those that are there now. `storage` and `log` must outlive this. Throws what reading the log throws.
-  LogActivity(S& storage, std::filesystem::path path, typename S::File& log, std::uint64_t end)
-      : storage_(&storage), path_(std::move(path)), log_(&log), log_id_(identify_log(log).header.log_id), end_(end) {
+  /// Looks at `log`, which is the file at `path`, a resolved name, or was; `end` is where one of its frames ended, by default where the
+  /// first one begins. Counts what comes behind those that are there now. `storage` and `log` must outlive this. Throws what
+  /// reading the log throws.
+  LogActivity(S& storage, std::filesystem::path path, typename S::File& log, std::optional<std::uint64_t> end = {})
+      : storage_(&storage), path_(std::move(path)), log_(&log) {
+    const LogIdentity identity = identify_log(log);
+    log_id_ = identity.header.log_id;
+    end_ = end.value_or(identity.first_frame().offset);
     moves_on();
   }
 
@@ -47,8 +51,9 @@ class LogActivity {
     if constexpr (GrowingFile<typename S::File>) {
       log_->refresh();
     }
+    FileWindow window(*log_, looked_at_bytes);
     const std::uint64_t before = end_;
-    while (const std::optional<FrameHeader> header = header_at_end()) {
+    while (const std::optional<FrameHeader> header = header_at_end(window)) {
       end_ += FrameHeader::bytes + header->body_bytes;
       lsn_ = header->lsn;
     }
@@ -56,16 +61,12 @@ class LogActivity {
   }
 
   // The header of the next frame, as far as it can be one: what was cut back may be followed by something else.
-  [[nodiscard]] std::optional<FrameHeader> header_at_end() {
-    std::array<std::byte, FrameHeader::bytes> bytes{};
-    for (std::size_t have = 0; have < bytes.size();) {
-      const std::size_t count = log_->read_at(end_ + have, std::span(bytes).subspan(have));
-      if (count == 0) {
-        return std::nullopt;
-      }
-      have += count;
+  [[nodiscard]] std::optional<FrameHeader> header_at_end(FileWindow<typename S::File>& window) const {
+    const std::span<const std::byte> bytes = window.at(end_, FrameHeader::bytes);
+    if (bytes.size() < FrameHeader::bytes) {
+      return std::nullopt;
     }
-    const FrameHeader header = read_frame_header(bytes);
+    const FrameHeader header = read_frame_header(bytes.first<FrameHeader::bytes>());
     const bool may_be_one = header.body_bytes > 0 && header.body_bytes <= largest_frame_body &&
                             header.durable <= end_ && header.lsn >= lsn_ &&
                             end_ + FrameHeader::bytes + header.body_bytes <= log_->size();
@@ -94,12 +95,15 @@ class LogActivity {
     return true;
   }
 
+  // At once: several small frames, or the zeros behind the last one.
+  static constexpr std::size_t looked_at_bytes = 4096;
+
   S* storage_;
   std::filesystem::path path_;
   typename S::File* log_;
   std::optional<typename S::File> successor_;
-  std::uint64_t log_id_;
-  std::uint64_t end_;      // of the last frame that was seen
+  std::uint64_t log_id_ = 0;
+  std::uint64_t end_ = 0;  // of the last frame that was seen
   std::uint64_t lsn_ = 0;  // of that frame
   std::uint64_t found_ = 0;
 };
