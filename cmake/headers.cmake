@@ -187,6 +187,7 @@ set(iqdb_persist_headers
     iqdb/persist/wal/object_snapshot.hpp
     iqdb/persist/wal/part_sender.hpp
     iqdb/persist/wal/streamed_object.hpp
+    iqdb/persist/wal/object_history.hpp
     iqdb/persist/wal/object_sweep.hpp
     iqdb/persist/wal/held_object_log.hpp
     iqdb/persist/wal/object_log_image.hpp
@@ -333,6 +334,8 @@ set(iqdb_persist_headers
     iqdb/persist/testing/object_schedule.hpp
     iqdb/persist/testing/object_log_exploration.hpp
     iqdb/persist/testing/mortal_object_store.hpp
+    iqdb/persist/testing/vector_fates.hpp
+    iqdb/persist/testing/object_index_events.hpp
     iqdb/persist/testing/object_index_exploration.hpp
     iqdb/persist/testing/crash_check.hpp
     iqdb/persist/testing/conformance.hpp)

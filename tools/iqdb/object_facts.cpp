@@ -67,7 +67,7 @@ StoredObjects stored_at(ObjectPlace& place) {
   stored.log = iqdb::list_log_objects(place.store, name, options).size();
   const std::string snapshots = iqdb::object_snapshot_prefix(name);
   iqdb::object_requests::for_each_key(place.store, snapshots, snapshots, options, [&](const std::string& key) {
-    stored.snapshots += iqdb::fence_of_object_snapshot(name, key) ? 1U : 0U;
+    stored.snapshots += iqdb::parts_of_object_snapshot(name, key) ? 1U : 0U;
   });
   return stored;
 }

@@ -34,11 +34,11 @@ using Snapshot = iqdb::ObjectSnapshot<WayToStore>;
 TEST_CASE("object_snapshot_key: says the fence, and is in the order of the fences", "[object_snapshot]") {
   const std::string key = iqdb::object_snapshot_key("a", 7, 12);
   CHECK(key == "a/snapshot/00000000000000000007-00000000000000000012");
-  CHECK(iqdb::fence_of_object_snapshot("a", key) == 7);
+  CHECK(iqdb::parts_of_object_snapshot("a", key)->fence == 7);
   CHECK(key < iqdb::object_snapshot_key("a", 10, 3));
 }
 
-TEST_CASE("fence_of_object_snapshot: finds none in another key", "[object_snapshot]") {
+TEST_CASE("parts_of_object_snapshot: finds none in another key", "[object_snapshot]") {
   const std::string key = iqdb::object_snapshot_key("a", 7, 12);
   const std::string prefix = "a/snapshot/";
   for (const std::string& other :
@@ -46,7 +46,7 @@ TEST_CASE("fence_of_object_snapshot: finds none in another key", "[object_snapsh
         prefix + "0000000000000000000x-00000000000000000012", prefix + "00000000000000000007-0000000000000000001x",
         prefix + "00000000000000000007+00000000000000000012", std::string("a/log/00000000000000000007")}) {
     CAPTURE(other);
-    CHECK_FALSE(iqdb::fence_of_object_snapshot("a", other));
+    CHECK_FALSE(iqdb::parts_of_object_snapshot("a", other));
   }
 }
 

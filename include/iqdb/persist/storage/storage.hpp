@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "iqdb/persist/bytes/stream.hpp"
+#include "iqdb/persist/config.hpp"
 #include "iqdb/persist/version.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
@@ -96,12 +97,14 @@ concept ReplacesLogs = requires(S& storage, const std::filesystem::path& path, t
 /// what stands in front of it.
 template <class S>
 concept ContinuesLogs = requires(S& storage, const std::filesystem::path& path, const typename S::Lock& lock,
-                                 std::chrono::milliseconds patience, bool take_over) {
+                                 std::chrono::milliseconds patience, bool take_over, const HistoryPolicy& history) {
   // Returns a log that appends behind what is there.
   { storage.continue_log(lock) } -> std::same_as<typename S::Log>;
   // The number of the last mutation that was ever made in the log; 0 if there is none.
   { storage.last_lsn(lock) } -> std::same_as<std::uint64_t>;
-  // Removes what no load needs any more. Others of its calls may run beside it.
+  // Says which older states the snapshots that are renamed into place from now on keep; if none, those that the one before keeps.
+  storage.keep_history(lock, history);
+  // Removes what no load needs any more, and no older state. Others of its calls may run beside it.
   storage.sweep(lock);
   // As lock(path, patience). With `take_over` a holder that has not ended loses the lock, and can append nothing any more.
   { storage.lock(path, patience, take_over) } -> std::same_as<typename S::Lock>;

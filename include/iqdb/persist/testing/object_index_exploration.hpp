@@ -3,7 +3,8 @@
 //
 // Checked at each load, and at the end: every vector whose insertion was acknowledged is there, and none whose removal was; none of
 // which its writer was told that nothing was written; none that nobody inserted. No writer is told success for a call that began
-// when another one had the index.
+// when another one had the index. An older state has the mutations up to its number, and no others; and at the end every state can be
+// loaded that the history keeps.
 #pragma once
 
 #include <algorithm>
@@ -14,6 +15,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -27,37 +29,20 @@
 #include "iqdb/persist/persisted_index.hpp"
 #include "iqdb/persist/testing/clients_in_turn.hpp"
 #include "iqdb/persist/testing/mortal_object_store.hpp"
+#include "iqdb/persist/testing/object_index_events.hpp"
 #include "iqdb/persist/testing/object_schedule.hpp"
 #include "iqdb/persist/testing/random.hpp"
 #include "iqdb/persist/testing/simulated_object_store.hpp"
+#include "iqdb/persist/testing/vector_fates.hpp"
 #include "iqdb/persist/testing/violation.hpp"
 #include "iqdb/persist/version.hpp"
+#include "iqdb/persist/wal/history.hpp"
 #include "iqdb/persist/wal/object_requests.hpp"
 #include "iqdb/persist/write_batch.hpp"
 #include "iqdb/types.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 namespace testing {
-
-/// What an exploration met, so that a test can see that it met everything.
-struct ObjectIndexEvents {
-  std::uint64_t schedules = 0;
-  std::uint64_t opened = 0;        ///< indexes opened for writing
-  std::uint64_t refused = 0;       ///< openings without take_over of an index that was not closed
-  std::uint64_t acknowledged = 0;  ///< mutations
-  std::uint64_t fenced = 0;        ///< writers that were told so
-  std::uint64_t rejected = 0;      ///< mutations that the index did not take
-  std::uint64_t in_doubt = 0;      ///< mutations of which their writer never learned whether they were stored
-  std::uint64_t checkpoints = 0;   ///< snapshots that were published
-  std::uint64_t read = 0;          ///< loads to read
-  std::uint64_t followed = 0;      ///< times that a follower caught up
-  std::uint64_t died = 0;          ///< clients
-  std::uint64_t closed = 0;        ///< indexes closed in order
-  std::uint64_t uploaded = 0;      ///< snapshots that were stored in parts
-  std::uint64_t given_up = 0;      ///< uploads that were aborted, by their writer or by a sweep
-
-  friend bool operator==(const ObjectIndexEvents&, const ObjectIndexEvents&) = default;
-};
 
 /// One schedule of several clients of an index of type I, which takes vectors of one dimension. Everything follows from its seed.
 template <class I>
@@ -74,6 +59,8 @@ class ObjectIndexSchedule {
     options_ = any_object_options(random_, turns_);
     // Of some vectors each, so that snapshots have several, and any request may lie between two of them.
     options_.part_bytes = smallest_part + random_.below(smallest_part);
+    history_ = random_.one_in(3) ? HistoryPolicy::none() : HistoryPolicy::keep_last(1 + random_.below(5));
+    some_know_of_none_ = random_.one_in(2);
     options_.parts_in_flight = 0;
   }
 
@@ -94,15 +81,8 @@ class ObjectIndexSchedule {
  private:
   using Storage = ObjectStorage<MortalObjectStore>;
   using Database = PersistedIndex<I, Storage>;
-
-  // What is known of a vector. Its one component is its identifier.
-  struct Fate {
-    bool is_acknowledged = false;
-    bool is_refused = false;      // its writer was told that nothing was written
-    unsigned removals = 0;        // that have begun, and of which no writer was told that nothing was written
-    bool must_be_erased = false;  // its removal was acknowledged
-  };
-  using Fates = std::map<std::uint64_t, Fate>;
+  using Fate = VectorFate;
+  using Fates = VectorFates;
 
   static constexpr const char* name = "index";
   static constexpr std::uint64_t smallest_part = 96;  // holds the header of a snapshot
@@ -118,12 +98,21 @@ class ObjectIndexSchedule {
     return {.path = name,
             .wal_enabled = true,
             .checkpoint = CheckpointPolicy::manual(),
+            .history = history_,
             .helper_threads = 0,
             .take_over = take_over};
   }
 
-  // Whether the store's faults, or a client that has taken over, explain a failure. That one may have swept what a load had begun to
-  // read, again and again.
+  // The same for a program that may not know of the history.
+  [[nodiscard]] PersistConfig config_of_client() {
+    PersistConfig chosen = config(random_.one_in(2));
+    if (some_know_of_none_ && random_.one_in(3)) {
+      chosen.history = HistoryPolicy::none();
+    }
+    return chosen;
+  }
+
+  // Whether the store's faults, or a client that has taken over, explain a failure. That one may sweep what a load is reading.
   [[nodiscard]] static bool is_explained(PersistErrorKind kind) noexcept {
     return kind == PersistErrorKind::io || kind == PersistErrorKind::fenced || kind == PersistErrorKind::log_mismatch;
   }
@@ -148,10 +137,10 @@ class ObjectIndexSchedule {
   void live() {
     const MortalObjectStore store(SimulatedObjectStore(objects_, [this] { turns_.step(); }));
     const Fates before = fates_;
-    Database database = Database::load_or_create(config(random_.one_in(2)), *empty_, Storage(store, options_));
+    Database database = Database::load_or_create(config_of_client(), *empty_, Storage(store, options_));
     const std::string own = opened_with(store);
     ++events_->opened;
-    require_promises(database.index(), before);
+    require_promises(database.index(), before, fates_);
     std::unique_ptr<Follower<I, Storage>> follower;
     for (std::uint64_t actions = 1 + random_.below(24); actions > 0 && !database.poisoned(); --actions) {
       if (random_.one_in(8)) {
@@ -179,17 +168,18 @@ class ObjectIndexSchedule {
     } else if (action < 13) {
       allowed([&] {
         std::ignore = random_.one_in(3) ? database.save() : database.checkpoint();
+        published_.insert(database.lsn());
         ++events_->checkpoints;
       });
     } else if (action < 15) {
-      allowed([&] { read(store); });
+      allowed([&] { random_.one_in(2) ? read(store) : read_older(store); });
     } else {
       Database moved = std::move(database);
       database = std::move(moved);
     }
   }
 
-  // The fence of an index that was opened. The keys of fences are in their order. One that was opened is a fence that counts.
+  // The fence of an index that was opened, which counts. The keys of fences are in their order.
   std::string opened_with(const MortalObjectStore& store) {
     displaced_up_to_ = std::max(displaced_up_to_, store.last_fence());
     return store.last_fence();
@@ -210,19 +200,20 @@ class ObjectIndexSchedule {
     }
   }
 
-  // Makes a mutation of some vectors. Calls `take(fate)` for the fate of each if it is acknowledged, and `refuse(fate)` if the
-  // writer knows that it is not in the log.
+  // Makes a mutation of some vectors. Calls `take(fate, number)` for the fate of each if it is acknowledged, and `refuse(fate)` if
+  // the writer knows that it is not in the log.
   template <class Call, class Take, class Refuse>
-  void mutate(const std::vector<std::uint64_t>& ids, const std::string& own, Call&& call, Take&& take,
-              Refuse&& refuse) {
+  void mutate(const Database& database, const std::vector<std::uint64_t>& ids, const std::string& own, Call&& call,
+              Take&& take, Refuse&& refuse) {
     const bool is_displaced = displaced_up_to_ > own;
     const auto failed = allowed(std::forward<Call>(call));
     if (!failed && is_displaced) {
       throw Violation("a mutation was acknowledged by a writer, when another one had opened the index");
     }
+    std::uint64_t number = database.lsn() + 1 - ids.size();  // of the first one
     for (const std::uint64_t id : ids) {
       if (!failed) {
-        take(fates_[id]);
+        take(fates_[id], number++);
         ++events_->acknowledged;
       } else if (failed == PersistErrorKind::fenced || failed == PersistErrorKind::poisoned) {
         refuse(fates_[id]);
@@ -242,7 +233,8 @@ class ObjectIndexSchedule {
       batch.insert(last_id_, vector);
     }
     mutate(
-        ids, own, [&] { database.apply(batch); }, [](Fate& fate) { fate.is_acknowledged = true; },
+        database, ids, own, [&] { database.apply(batch); },
+        [](Fate& fate, std::uint64_t number) { fate.inserted_by = number; },
         [](Fate& fate) { fate.is_refused = true; });
   }
 
@@ -260,8 +252,8 @@ class ObjectIndexSchedule {
     }
     ++fates_[*id].removals;
     mutate(
-        {*id}, own, [&] { database.erase(*id); }, [](Fate& fate) { fate.must_be_erased = true; },
-        [](Fate& fate) { --fate.removals; });
+        database, {*id}, own, [&] { database.erase(*id); },
+        [](Fate& fate, std::uint64_t number) { fate.erased_by = number; }, [](Fate& fate) { --fate.removals; });
   }
 
   // Inserts a vector that is there, with other components. An index that checks nothing beforehand rejects it when it is logged.
@@ -296,7 +288,7 @@ class ObjectIndexSchedule {
       follower->catch_up();
       try {
         shown.read([&](const I& index) {
-          require_promises(index, before);
+          require_promises(index, before, fates_);
           return 0;
         });
         return;
@@ -314,42 +306,67 @@ class ObjectIndexSchedule {
     only_read.read_only = true;
     const Database database = Database::load(only_read, Storage(store, options_));
     ++events_->read;
-    require_promises(database.index(), before);
+    require_promises(database.index(), before, fates_);
   }
 
-  // Throws Violation unless the index has what was promised `before` it was loaded, less what others have begun to erase.
-  void require_promises(const I& index, const Fates& before) const {
-    for (const auto& [id, fate] : before) {
-      if (fate.is_acknowledged && fates_.at(id).removals == 0 && !index.contains(id)) {
-        throw Violation("the acknowledged vector " + std::to_string(id) + " is not there");
-      }
-      if (fate.must_be_erased && index.contains(id)) {
-        throw Violation("the vector " + std::to_string(id) + " is there, whose removal was acknowledged");
-      }
-      if (fate.is_refused && index.contains(id)) {
-        throw Violation("the vector " + std::to_string(id) + " is there, of which its writer was told that it is not");
+  // Loads the index as it was behind a mutation, if that is kept.
+  void read_older(const MortalObjectStore& store) {
+    try {
+      read_at(Storage(store, options_), random_.below(last_acknowledged(fates_) + 1));
+      ++events_->older;
+    } catch (const PersistError& error) {
+      if (error.kind() != PersistErrorKind::invalid_config) {
+        throw;
       }
     }
-    for (const VectorId& id : index.ids()) {
-      if (!fates_.contains(id.integer()) || index.find(id)->vector.front() != static_cast<float>(id.integer())) {
-        throw Violation("there is a vector that nobody has inserted: " + to_string(id));
-      }
-    }
+  }
+
+  // Throws PersistError invalid_config if the state behind the mutation `number` is not kept; Violation if it is another one.
+  void read_at(Storage storage, std::uint64_t number) {
+    PersistConfig older = config(false);
+    older.read_only = true;
+    older.up_to = number;
+    const Database database = Database::load(older, std::move(storage));
+    require_state_behind(database.index(), number, fates_);
   }
 
   void look_at_the_end() {
-    const ObjectLogOptions calm = alone(options_);
-    for (std::uint64_t rounds = 0; rounds < 2; ++rounds) {
-      const MortalObjectStore store{SimulatedObjectStore(objects_)};
-      const Fates before = fates_;
-      Database database = Database::load_or_create(config(true), *empty_, Storage(store, calm));
-      const std::string own = opened_with(store);
-      require_promises(database.index(), before);
-      insert(database, 1, own);
-      database.checkpoint();
+    checkpoint_again();
+    checkpoint_again();
+    look_at_the_history();
+    // An upload stays of which a state is made that is kept: the store may list what was completed.
+    for (std::size_t states = history_.count(); states > 0; --states) {
+      checkpoint_again();
     }
     if (objects_.pending_uploads() != 0) {
       throw Violation("an upload that was given up is still pending, behind two checkpoints");
+    }
+  }
+
+  void checkpoint_again() {
+    const MortalObjectStore store{SimulatedObjectStore(objects_)};
+    const Fates before = fates_;
+    Database database = Database::load_or_create(config(true), *empty_, Storage(store, alone(options_)));
+    const std::string own = opened_with(store);
+    require_promises(database.index(), before, fates_);
+    insert(database, 1, own);
+    database.checkpoint();
+    published_.insert(database.lsn());
+  }
+
+  // Throws Violation unless every state can be loaded that is to be kept, and no others are.
+  void look_at_the_history() {
+    Storage storage(MortalObjectStore{SimulatedObjectStore(objects_)}, alone(options_));
+    const std::vector<HistoryEntry> entries = history::entries(storage, name);
+    events_->kept += entries.size();
+    const std::size_t least = some_know_of_none_ ? 1 : published_.size() - 1;
+    if (entries.size() > history_.count() || entries.size() < std::min(least, history_.count())) {
+      throw Violation("the history has " + std::to_string(entries.size()) + " states; it is to keep " +
+                      std::to_string(history_.count()) + " of more than " + std::to_string(least));
+    }
+    const std::uint64_t last = last_acknowledged(fates_);
+    for (auto number = entries.empty() ? last : *storage.snapshot_lsn(entries.front().path); number <= last; ++number) {
+      read_at(storage, number);
     }
   }
 
@@ -362,7 +379,10 @@ class ObjectIndexSchedule {
   ObjectLogOptions options_;
   Fates fates_;
   std::uint64_t last_id_ = 0;
-  std::string displaced_up_to_;  // the last fence of an index that was opened
+  HistoryPolicy history_ = HistoryPolicy::none();
+  bool some_know_of_none_ = false;     // some clients are programs that do not know of the history
+  std::set<std::uint64_t> published_;  // the last mutations of snapshots
+  std::string displaced_up_to_;        // the last fence of an index that was opened
 };
 
 /// Runs `schedules` schedules of an index that is made as a copy of `empty`, which has dimension 1. Schedule n has the seed `seed` +

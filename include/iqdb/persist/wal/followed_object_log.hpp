@@ -78,6 +78,11 @@ class FollowedLog<I, ObjectStorage<Store>> {
         return Followed::taken_back;  // of the frame before, which was read already
       }
     }
+    if (object.header.kind == LogObjectKind::checkpoint && place_.is_fence &&
+        object.snapshot.lsn == object.header.base_lsn) {
+      return Followed::
+          lost;  // its writer may have loaded nothing, and put another index in the place of the one before
+    }
     Followed followed = Followed::to_the_end;
     for (std::size_t next = 0; next < object.frames.size() && followed == Followed::to_the_end;) {
       alone([&](I& index, auto&& is_enough) { followed = apply(index, object, next, is_enough); });

@@ -1,10 +1,11 @@
 // A log on an object store that is open for writing, and what is on its way into it.
 //
 // Invariants: one put is in flight, whichever thread makes it. What was appended is put in its order. A snapshot is published
-// behind everything that was appended before. A close is put only where the last frame in front of it is settled: by a writer that
+// behind everything that was appended before, and behind the list of the older states that its checkpoint keeps. A close is put only where the last frame in front of it is settled: by a writer that
 // has loaded the index, or behind another close.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -15,16 +16,20 @@
 #include <utility>
 #include <vector>
 
+#include "iqdb/persist/config.hpp"
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/process_mark.hpp"
 #include "iqdb/persist/snapshot/snapshot_format.hpp"
 #include "iqdb/persist/storage/object_store.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/frame_body.hpp"
+#include "iqdb/persist/wal/log_clock.hpp"
 #include "iqdb/persist/wal/log_object.hpp"
+#include "iqdb/persist/wal/object_history.hpp"
 #include "iqdb/persist/wal/object_log.hpp"
 #include "iqdb/persist/wal/object_requests.hpp"
 #include "iqdb/persist/wal/object_run.hpp"
+#include "iqdb/persist/wal/object_sweep.hpp"
 #include "iqdb/persist/wal/wal_format.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
@@ -37,10 +42,19 @@ class HeldObjectLog {
   HeldObjectLog(const S& store, std::string name, bool take_over, ObjectLogOptions options)
       : store_(std::make_unique<S>(store)), name_(std::move(name)), options_(std::move(options)) {
     OpenedObjectLog<S> opened = open_object_log(*store_, name_, take_over, options_);
-    if (opened.run.checkpoint) {
-      snapshot_ = opened.run.objects[*opened.run.checkpoint].snapshot;
+    const std::vector<LogObject>& objects = opened.run.objects;
+    const ObjectLogPosition& own = opened.writer.position();
+    known_.first = objects.empty() ? own.fence : objects.front().header.number;
+    for (const LogObject& object : objects) {
+      takes_note(object.header.kind, object.header.number);
     }
-    is_settled_ = opened.run.objects.empty() || opened.run.is_closed();
+    takes_note(LogObjectKind::fence, own.fence);
+    put_.push_back({.number = own.fence, .base_lsn = own.next_lsn - 1});
+    if (opened.run.checkpoint) {
+      const LogObject& object = objects[*opened.run.checkpoint];
+      last_ = LogCheckpoint{.number = object.header.number, .begin = known_.first, .snapshot = object.snapshot};
+    }
+    is_settled_ = objects.empty() || opened.run.is_closed();
     opened_ = std::move(opened.run);
     writer_.emplace(std::move(opened.writer));
   }
@@ -82,7 +96,31 @@ class HeldObjectLog {
   /// The snapshot that a load begins with; nothing if none was published.
   [[nodiscard]] std::optional<PublishedSnapshot> snapshot() const {
     const std::lock_guard one_put(put_mutex_);
-    return snapshot_;
+    return last_ ? std::optional(last_->snapshot) : std::nullopt;
+  }
+
+  /// What it knows of the log without asking.
+  [[nodiscard]] KnownObjects known_objects() const {
+    const std::lock_guard one_put(put_mutex_);
+    KnownObjects known = known_;
+    known.next = writer_->position().next_number;
+    return known;
+  }
+
+  /// Takes note of fences that a sweep has met.
+  void learn_fences(const std::vector<std::uint64_t>& fences) {
+    const std::lock_guard one_put(put_mutex_);
+    for (const std::uint64_t fence : fences) {
+      if (!known_.has(fence)) {
+        known_.fences.push_back(fence);
+      }
+    }
+  }
+
+  /// Says which older states the snapshots that follow keep. None: those that the one before keeps.
+  void keep_history(const HistoryPolicy& policy) {
+    const std::lock_guard one_put(put_mutex_);
+    policy_ = policy;
   }
 
   /// Takes frames, to be put with those that follow. A checkpoint frame is not put, but says what publish() publishes. Throws
@@ -115,20 +153,41 @@ class HeldObjectLog {
   }
 
   /// Publishes the snapshot under `key`: as the last checkpoint frame says if that one speaks of it, else as one that holds every
-  /// mutation of the log. Throws PersistError as ObjectLogWriter::publish() does.
+  /// mutation of the log. Does nothing for one that holds less than the one before: no load would begin with it. Throws PersistError
+  /// as ObjectLogWriter::publish() does; log_corrupted if the list of older states is damaged.
   void publish(const std::string& key, const Fingerprint& fingerprint) {
     const std::lock_guard one_put(put_mutex_);
     flush_held();
-    PublishedSnapshot published{.key = key, .fingerprint = fingerprint, .lsn = writer_->position().next_lsn - 1};
+    LogCheckpoint next{.number = writer_->position().next_number,
+                       .begin = writer_->position().next_number,
+                       .snapshot = {.key = key, .fingerprint = fingerprint, .lsn = writer_->position().next_lsn - 1}};
     {
       const std::lock_guard guard(waiting_mutex_);
       if (announced_ && announced_->fingerprint == fingerprint) {
-        published.lsn = announced_->lsn;
+        next.snapshot.lsn = announced_->lsn;
       }
       announced_.reset();
     }
-    writer_->publish(published);
-    snapshot_ = std::move(published);
+    if (last_ && next.snapshot.lsn < last_->snapshot.lsn) {
+      return;
+    }
+    const auto is_behind = [&](const PutObject& object) { return object.base_lsn > next.snapshot.lsn; };
+    const auto begin = std::find_if(put_.begin(), put_.end(), is_behind);  // the first one that need not be read
+    if (begin != put_.end()) {
+      next.begin = (begin - 1)->number;
+    }
+    ObjectHistory history = history_of(next.snapshot);
+    if (const auto list = object_history_key(name_, key)) {
+      // Before the checkpoint: whoever reads that must find the list.
+      const ObjectBytes bytes = encode_object_history(history);
+      asked_again(options_, [&] { store_->put(*list, bytes); });
+    }
+    writer_->publish(next.snapshot);
+    put_.erase(put_.begin(), begin == put_.end() ? begin : begin - 1);
+    put_.push_back({.number = next.number, .base_lsn = writer_->position().next_lsn - 1});
+    known_.checkpoints.push_back(next.number);
+    history_ = std::move(history);
+    last_ = std::move(next);
     is_settled_ = true;
   }
 
@@ -149,6 +208,12 @@ class HeldObjectLog {
   }
 
  private:
+  // An object that was put.
+  struct PutObject {
+    std::uint64_t number = 0;
+    std::uint64_t base_lsn = 0;
+  };
+
   static constexpr std::size_t most_waiting_bytes = std::size_t{1} << 20U;
 
   // The body of the first of these frames, and how many bytes it has with its header.
@@ -179,6 +244,28 @@ class HeldObjectLog {
     }
   }
 
+  void takes_note(LogObjectKind kind, std::uint64_t number) {
+    if (kind == LogObjectKind::fence) {
+      known_.fences.push_back(number);
+    } else if (kind == LogObjectKind::checkpoint) {
+      known_.checkpoints.push_back(number);
+    }
+  }
+
+  // The older states of which the checkpoint of `next` keeps the list. Called with put_mutex_ held.
+  [[nodiscard]] ObjectHistory history_of(const PublishedSnapshot& next) {
+    if (!last_) {
+      return {.policy = policy_};
+    }
+    if (!history_) {
+      history_ = read_object_history(*store_, name_, last_->snapshot.key, options_).value_or(ObjectHistory());
+    }
+    if (last_->snapshot.fingerprint == next.fingerprint && last_->snapshot.lsn == next.lsn) {
+      return *history_;  // nothing has changed: many of these would push out the older states
+    }
+    return history_behind(*history_, *last_, policy_, static_cast<std::uint64_t>(milliseconds_now()));
+  }
+
   // Called with put_mutex_ held.
   void flush_held() {
     if (!is_whole_) {
@@ -201,7 +288,9 @@ class HeldObjectLog {
         rest = rest.subspan(FrameHeader::bytes + bodies.back().size());
       }
       require_next(frames);
+      const PutObject object{.number = writer_->position().next_number, .base_lsn = writer_->position().next_lsn - 1};
       writer_->append(bodies);
+      put_.push_back(object);
     }
     is_whole_ = true;
   }
@@ -212,8 +301,12 @@ class HeldObjectLog {
   ObjectLogOptions options_;
   std::optional<ObjectRun> opened_;
   std::optional<ObjectLogWriter<S>> writer_;
-  std::optional<PublishedSnapshot> snapshot_;
-  bool is_settled_ = false;  // and nothing was appended since
+  std::optional<LogCheckpoint> last_;     // the one with which a load begins
+  std::optional<ObjectHistory> history_;  // of the last one; nothing before it is needed
+  HistoryPolicy policy_ = HistoryPolicy::none();
+  std::vector<PutObject> put_;  // by it: from where a load from the last checkpoint begins on
+  KnownObjects known_;          // but for the end
+  bool is_settled_ = false;     // and nothing was appended since
   bool is_whole_ = true;
 
   std::mutex waiting_mutex_;

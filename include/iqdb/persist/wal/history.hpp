@@ -180,15 +180,16 @@ void require_history_possible(const PersistConfig& config) {
 template <Storage S>
 void keep_history(S& storage, const std::filesystem::path& path, const typename S::Lock& lock,
                   const PersistConfig& config, const Fingerprint& successor) {
-  if constexpr (ReplacesLogs<S>) {
-    if (config.history.is_on()) {
-      history::keep(storage, path, lock, successor);
-    }
+  if constexpr (ContinuesLogs<S>) {
+    storage.keep_history(lock, config.history);
+  } else if (config.history.is_on()) {
+    history::keep(storage, path, lock, successor);
   }
 }
 
-/// Removes what config.history does not ask to keep; in a store that continues its logs, what no load needs. A failure is an event, and nothing else: what could not be removed is
-/// tried again the next time. Throws PersistError poisoned in a child that on_event has forked.
+/// Removes what config.history does not ask to keep; in a store that continues its logs, also what no load needs. A failure is an
+/// event, and nothing else: what could not be removed is tried again the next time. Throws PersistError poisoned in a child that
+/// on_event has forked.
 template <Storage S>
 void sweep_history(S& storage, const std::filesystem::path& path, const typename S::Lock& lock,
                    const PersistConfig& config) {

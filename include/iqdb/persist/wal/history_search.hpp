@@ -15,6 +15,7 @@
 #include "iqdb/persist/config.hpp"
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/snapshot/snapshot_format.hpp"
+#include "iqdb/persist/storage/names.hpp"
 #include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/frame_body.hpp"
@@ -149,6 +150,11 @@ template <Storage S>
                                       const PersistConfig& config) {
   const std::vector<std::filesystem::path> states = history::states(storage, path);
   for (const std::filesystem::path& state : states) {
+    if constexpr (TellsSnapshotLsn<S>) {
+      if (storage.snapshot_lsn(state).value_or(up_to) > up_to) {
+        continue;
+      }
+    }
     if (states.size() == 1 || history::Candidate<S>(storage, state, config).holds_none_over(up_to)) {
       return {.path = state, .lsn = up_to};
     }

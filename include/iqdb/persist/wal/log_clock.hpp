@@ -4,6 +4,7 @@
 // at least a second.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <optional>
@@ -56,8 +57,15 @@ class LogClock {
     }
     constexpr std::int64_t second = 1000;
     const std::int64_t present = now();
+    if (is_due_) {
+      return std::max(present, last_.value_or(present));
+    }
     return !last_ || present - second >= *last_ ? std::optional(present) : std::nullopt;
   }
+
+  /// Lets the next mutation note its time in any case. Behind a snapshot, from which a load may begin that sees no time in front of
+  /// it.
+  void note_anew() noexcept { is_due_ = true; }
 
   /// The time of the last mutation so far, to note in a new log: the time noted last, or without one that of `now()`, which is
   /// no earlier. Nothing if no times are noted.
@@ -70,10 +78,14 @@ class LogClock {
   }
 
   /// Takes what a time frame says, if there is one.
-  void noted(std::optional<std::int64_t> time) noexcept { last_ = time ? time : last_; }
+  void noted(std::optional<std::int64_t> time) noexcept {
+    last_ = time ? time : last_;
+    is_due_ = is_due_ && !time;
+  }
 
  private:
   bool runs_;
+  bool is_due_ = false;
   std::optional<std::int64_t> last_ = {};
 };
 

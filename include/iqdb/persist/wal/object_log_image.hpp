@@ -28,6 +28,23 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
+/// Where a log ended when it was read.
+struct EndOfObjectLog {
+  std::string name = {};          ///< of its index
+  std::uint64_t next_number = 0;  ///< of the next object
+  std::uint64_t history_id = 0;   ///< of the log
+  bool is_fence = false;          ///< its last object is one, which is never deleted
+};
+
+/// Where `run`, which has objects, ends.
+[[nodiscard]] inline EndOfObjectLog end_of_object_log(const ObjectRun& run, std::string_view name) {
+  const LogObjectHeader& last = run.objects.back().header;
+  return {.name = std::string(name),
+          .next_number = run.next_number(),
+          .history_id = last.history_id,
+          .is_fence = last.kind == LogObjectKind::fence};
+}
+
 /// The bytes of a log file, of which those of the frames' bodies stay where they were read. Any number of threads may read it. Copies
 /// share the bytes.
 class ObjectLogImage {

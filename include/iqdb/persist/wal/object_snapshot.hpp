@@ -33,19 +33,27 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
   return object_snapshot_prefix(name) + log_objects::decimal(fence) + "-" + log_objects::decimal(nonce);
 }
 
-/// The fence in the key of a snapshot; nothing if it is no key of a snapshot of this index.
-[[nodiscard]] inline std::optional<std::uint64_t> fence_of_object_snapshot(std::string_view name,
-                                                                           std::string_view key) {
+/// What the key of a snapshot says.
+struct ObjectSnapshotParts {
+  std::uint64_t fence = 0;  ///< the number of the fence of its writer
+  std::uint64_t nonce = 0;  ///< random
+};
+
+/// The parts of the key of a snapshot; nothing if it is no key of a snapshot of this index.
+[[nodiscard]] inline std::optional<ObjectSnapshotParts> parts_of_object_snapshot(std::string_view name,
+                                                                                 std::string_view key) {
   const std::string prefix = object_snapshot_prefix(name);
   if (!key.starts_with(prefix)) {
     return std::nullopt;
   }
   const std::string_view rest = key.substr(prefix.size());
   constexpr std::size_t digits = log_objects::digits;
-  if (rest.size() != 2 * digits + 1 || rest[digits] != '-' || !log_objects::number_of(rest.substr(digits + 1))) {
+  if (rest.size() != 2 * digits + 1 || rest[digits] != '-') {
     return std::nullopt;
   }
-  return log_objects::number_of(rest.substr(0, digits));
+  const auto fence = log_objects::number_of(rest.substr(0, digits));
+  const auto nonce = log_objects::number_of(rest.substr(digits + 1));
+  return fence && nonce ? std::optional(ObjectSnapshotParts{.fence = *fence, .nonce = *nonce}) : std::nullopt;
 }
 
 /// A snapshot that is read from a store. Several threads may read it at the same time, each through a copy of the store, of which

@@ -23,7 +23,9 @@
 #include <vector>
 
 #include "iqdb/persist/bytes/stream.hpp"
+#include "iqdb/persist/config.hpp"
 #include "iqdb/persist/error.hpp"
+#include "iqdb/persist/history_paths.hpp"
 #include "iqdb/persist/process_mark.hpp"
 #include "iqdb/persist/snapshot/snapshot_format.hpp"
 #include "iqdb/persist/storage/object_key.hpp"
@@ -35,22 +37,14 @@
 #include "iqdb/persist/wal/log_object.hpp"
 #include "iqdb/persist/wal/log_paths.hpp"
 #include "iqdb/persist/wal/object_format.hpp"
+#include "iqdb/persist/wal/object_history.hpp"
 #include "iqdb/persist/wal/object_log_image.hpp"
-#include "iqdb/persist/wal/object_requests.hpp"
 #include "iqdb/persist/wal/object_run.hpp"
 #include "iqdb/persist/wal/object_snapshot.hpp"
 #include "iqdb/persist/wal/object_sweep.hpp"
 #include "iqdb/persist/wal/streamed_object.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
-
-/// Where a log ended when it was read.
-struct EndOfObjectLog {
-  std::string name = {};          ///< of its index
-  std::uint64_t next_number = 0;  ///< of the next object
-  std::uint64_t history_id = 0;   ///< of the log
-  bool is_fence = false;          ///< its last object is one, which is never deleted
-};
 
 /// A Storage on an object store. The store is copied for each thread that uses it: copies work on the same objects. A snapshot is
 /// written in parts, of which a few are in memory; as a whole if the store has no uploads in parts. The log is in memory while it is
@@ -222,7 +216,7 @@ class ObjectStorage {
   /// The name of an index. Throws PersistError invalid_config if it is none: a name is a key, and does not end like a log's.
   [[nodiscard]] std::filesystem::path resolve(const std::filesystem::path& path) const {
     const std::string name = path.generic_string();
-    require_object_key(object_snapshot_key(name, 0, 0));  // the longest one
+    require_object_key(*object_history_key(name, object_snapshot_key(name, 0, 0)));  // the longest one
     if (is_log(name)) {
       throw_persist_error(PersistErrorKind::invalid_config,
                           "the name of an index cannot end with .wal: that is what its log is called");
@@ -236,11 +230,16 @@ class ObjectStorage {
     return path;
   }
 
-  /// Opens the snapshot or the log of an index as the store has it. Throws PersistError log_corrupted, io.
+  /// Opens the snapshot or the log of an index as the store has it, or those of an older state by its name. Throws PersistError
+  /// log_corrupted, io; log_mismatch for an older state that is given up meanwhile.
   [[nodiscard]] std::optional<File> open(const std::filesystem::path& path) {
     const std::string name = index_of(path);
+    const bool is_of_log = is_log(path.generic_string());
+    if (const auto older = older_state_named(name)) {
+      return open_older(*older, is_of_log);
+    }
     ObjectRun run = read_object_run(*store_, name, options_);
-    if (is_log(path.generic_string())) {
+    if (is_of_log) {
       return log_of(std::move(run), name);
     }
     return run.checkpoint ? std::optional(snapshot_of(run.objects[*run.checkpoint].snapshot)) : std::nullopt;
@@ -292,15 +291,43 @@ class ObjectStorage {
   void sync(const std::filesystem::path& /*path*/, const Lock& /*lock*/) noexcept {}
   void sync_directory(const Lock& /*lock*/) noexcept {}
 
-  /// Deletes the objects of the index that no load needs. Throws PersistError io, log_corrupted.
+  /// Says which older states of the index the snapshots that follow keep; if none, those that the ones before have kept.
+  void keep_history(const Lock& lock, const HistoryPolicy& policy) { lock.held_->keep_history(policy); }
+
+  /// Deletes the objects of the index that no load needs, and no older state that is kept. Throws PersistError io, log_corrupted.
   void sweep(const Lock& lock) {
     Store store(*store_);
     const std::string& name = lock.held_->name();
-    const ObjectSweep swept = sweep_object_log(store, name, options_);
+    const ObjectSweep swept = sweep_object_log(store, name, options_, lock.held_->known_objects());
+    lock.held_->learn_fences(swept.fences);
     sweep_object_snapshots(store, name, lock.held_->fence(), swept, options_);
     if constexpr (UploadsObjects<Store>) {
       sweep_object_uploads(store, name, lock.held_->fence(), swept, options_);
     }
+  }
+
+  /// The names of the older states of an index, each of its snapshot and of its log, in no directory. Throws PersistError io,
+  /// log_corrupted.
+  [[nodiscard]] std::vector<std::filesystem::path> names_beside(const std::filesystem::path& path) {
+    std::vector<std::filesystem::path> names;
+    for (const OlderState& state : find_object_history(*store_, index_of(path), options_).history.states) {
+      names.push_back(history_paths::entry(path.filename(), state.replaced_at));
+      names.push_back(log_path(names.back()));
+    }
+    return names;
+  }
+  [[nodiscard]] std::vector<std::filesystem::path> names(const Lock& lock) { return names_beside(lock.held_->name()); }
+
+  /// The last mutation that the snapshot of an older state holds, by its name; nothing for other names, and if there is none. Throws
+  /// as names_beside().
+  [[nodiscard]] std::optional<std::uint64_t> snapshot_lsn(const std::filesystem::path& path) {
+    const auto older = older_state_named(path.generic_string());
+    if (!older) {
+      return std::nullopt;
+    }
+    const FoundHistory found = find_object_history(*store_, older->index, options_);
+    const auto at = found.find(older->replaced_at);
+    return at ? std::optional(found.history.states[*at].checkpoint.snapshot.lsn) : std::nullopt;
   }
 
   /// An object of the log of the index `name`, for who follows it; nothing if it is not there yet, or not any more. Throws
@@ -348,12 +375,18 @@ class ObjectStorage {
     if (!image) {
       return std::nullopt;
     }
-    const ObjectRun& run = image->run();
-    EndOfObjectLog end{.name = name,
-                       .next_number = run.next_number(),
-                       .history_id = run.objects.back().header.history_id,
-                       .is_fence = run.objects.back().header.kind == LogObjectKind::fence};
+    EndOfObjectLog end = end_of_object_log(image->run(), name);
     return File(*std::move(image), std::move(end));
+  }
+
+  [[nodiscard]] std::optional<File> open_older(const OlderStateName& older, bool is_of_log) {
+    const FoundHistory found = find_object_history(*store_, older.index, options_);
+    const auto at = found.find(older.replaced_at);
+    if (!at) {
+      return std::nullopt;
+    }
+    return is_of_log ? log_of(read_older_run(*store_, older.index, found, *at, options_), older.index)
+                     : std::optional(snapshot_of(found.history.states[*at].checkpoint.snapshot));
   }
 
   [[nodiscard]] File snapshot_of(const PublishedSnapshot& published) const {

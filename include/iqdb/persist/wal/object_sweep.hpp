@@ -2,7 +2,7 @@
 //
 // Invariants: a fence is never deleted. An object is deleted only if it stands in front of a checkpoint C, and the log has a
 // later checkpoint whose snapshot holds every mutation in front of C. So whoever reads from the last key back stops at C at the
-// latest, and the last two checkpoints stay.
+// latest, and the last two checkpoints stay. What the history of the last one names stays, too (object_history.hpp).
 //
 // Both checkpoints were in the log when the sweeper saw them, and what makes an object needless stays true. So a sweeper may sleep
 // between any two of its requests, and it need not be the writer. What it deletes late is garbage that others stored at swept
@@ -23,68 +23,146 @@
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/log_object.hpp"
 #include "iqdb/persist/wal/object_format.hpp"
+#include "iqdb/persist/wal/object_history.hpp"
 #include "iqdb/persist/wal/object_requests.hpp"
 #include "iqdb/persist/wal/object_run.hpp"
 #include "iqdb/persist/wal/object_snapshot.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
+/// What a sweeper knows of the log without asking: every object from the number `first` up to `next`, and some fences in front.
+struct KnownObjects {
+  std::uint64_t first = 0;
+  std::uint64_t next = 0;                       ///< `first` if it knows none
+  std::vector<std::uint64_t> checkpoints = {};  ///< those of them that are checkpoints
+  std::vector<std::uint64_t> fences = {};       ///< those that are fences
+
+  /// Whether it is known which kind the object of this number is.
+  [[nodiscard]] bool has(std::uint64_t number) const {
+    return (first <= number && number < next) || is_in(fences, number);
+  }
+  [[nodiscard]] bool is_checkpoint(std::uint64_t number) const { return is_in(checkpoints, number); }
+  [[nodiscard]] bool is_fence(std::uint64_t number) const { return is_in(fences, number); }
+
+ private:
+  [[nodiscard]] static bool is_in(const std::vector<std::uint64_t>& numbers, std::uint64_t number) {
+    return std::ranges::find(numbers, number) != numbers.end();
+  }
+};
+
 /// What a sweep did.
 struct ObjectSweep {
-  std::uint64_t removed = 0;                     ///< objects deleted
-  std::uint64_t fences = 0;                      ///< fences in front of the last two checkpoints, which stay
+  std::uint64_t removed = 0;                     ///< objects of the log deleted
+  std::vector<std::uint64_t> fences = {};        ///< fences in front of what is kept, which stay
   std::vector<std::string> kept_snapshots = {};  ///< the keys of the snapshots that a load may begin with
+  std::vector<std::string> kept_histories = {};  ///< the keys of the lists of older states that a load may look at
   bool saw_all = true;                           ///< whether these are all: false if what was listed could not be read
 };
 
-/// Deletes what no load of the index `name` needs. Any number of processes may do that, beside writers and readers. It reads the
-/// header of each object. Throws PersistError io if the store does not answer, log_corrupted for an object that is damaged, and
-/// what the store throws; what was not deleted then is deleted by the next sweep.
-template <ObjectStore S>
-ObjectSweep sweep_object_log(S& store, std::string_view name, const ObjectLogOptions& options) {
-  const std::vector<std::uint64_t> numbers = list_log_objects(store, name, options);
-  ObjectSweep sweep;
-  std::optional<std::uint64_t> held;  // the last mutation that a checkpoint holds
-  bool is_needless = false;
-  std::vector<std::string> needless;
-  for (std::size_t at = numbers.size(); at > 0; --at) {
-    const std::uint64_t number = numbers[at - 1];
-    const std::string key = log_object_key(name, number);
-    const auto begin = asked_again(options, [&] { return store.get(key, 0, log_object_header_bytes); });
-    if (!begin) {
-      sweep.saw_all = sweep.saw_all && is_needless;
+namespace object_sweeps {
+
+// The last two checkpoints of a log, and those between them.
+struct LastCheckpoints {
+  std::optional<std::uint64_t> first = {};  // the number of the first one; nothing if there are fewer than two
+  std::optional<LogObject> current = {};    // the one with which a load begins
+  std::vector<std::string> snapshots = {};  // of all of them, by their keys
+  bool saw_all = true;
+};
+
+// The kind of an object, as `known` has it, or as the store. Nothing if it is not there.
+template <ReadsObjects S>
+[[nodiscard]] std::optional<LogObjectKind> kind_of(S& store, std::string_view name, std::uint64_t number,
+                                                   const KnownObjects& known, const ObjectLogOptions& options) {
+  if (known.has(number)) {
+    return known.is_fence(number)        ? LogObjectKind::fence
+           : known.is_checkpoint(number) ? LogObjectKind::checkpoint
+                                         : LogObjectKind::frames;
+  }
+  const std::string key = log_object_key(name, number);
+  const auto begin = asked_again(options, [&] { return store.get(key, 0, log_object_header_bytes); });
+  return begin ? std::optional(read_log_object_header(*begin, key, number).kind) : std::nullopt;
+}
+
+// Looks for them from the last of `numbers` back.
+template <ReadsObjects S>
+[[nodiscard]] LastCheckpoints last_checkpoints(S& store, std::string_view name,
+                                               const std::vector<std::uint64_t>& numbers, const KnownObjects& known,
+                                               const ObjectLogOptions& options) {
+  LastCheckpoints last;
+  for (auto number = numbers.rbegin(); number != numbers.rend() && !last.first; ++number) {
+    const auto kind = kind_of(store, name, *number, known, options);
+    if (kind && *kind != LogObjectKind::checkpoint) {
       continue;
     }
-    const LogObjectHeader header = read_log_object_header(*begin, key, number);
-    const bool is_checkpoint = header.kind == LogObjectKind::checkpoint;
-    if (is_needless) {
-      if (header.kind == LogObjectKind::fence) {
-        ++sweep.fences;
-      } else {
-        needless.push_back(key);
-      }
-    } else if (is_checkpoint) {
-      auto bytes = asked_again(options, [&] { return store.get(key); });
-      if (!bytes) {
-        sweep.saw_all = false;
-        continue;
-      }
-      const PublishedSnapshot snapshot = read_log_object(std::move(*bytes), key, number).snapshot;
-      sweep.kept_snapshots.push_back(snapshot.key);
-      is_needless = held && header.base_lsn <= *held;
-      held = std::max(held.value_or(0), snapshot.lsn);
+    const std::string key = log_object_key(name, *number);
+    auto bytes = kind ? asked_again(options, [&] { return store.get(key); }) : std::nullopt;
+    if (!bytes) {
+      last.saw_all = false;
+      continue;
+    }
+    LogObject object = read_log_object(std::move(*bytes), key, *number);
+    last.snapshots.push_back(object.snapshot.key);
+    if (last.current && object.header.base_lsn <= last.current->snapshot.lsn) {
+      last.first = *number;
+    }
+    if (!last.current || object.snapshot.lsn > last.current->snapshot.lsn) {
+      last.current = std::move(object);
     }
   }
+  return last;
+}
+
+}  // namespace object_sweeps
+
+/// Deletes what no load of the index `name` needs, and no older state that is kept. Any number of processes may do that, beside
+/// writers and readers. It reads the header of each object but for those that `known` tells. Throws PersistError io if the store
+/// does not answer, log_corrupted for an object that is damaged, and what the store throws; what was not deleted then is deleted by
+/// the next sweep.
+template <ObjectStore S>
+ObjectSweep sweep_object_log(S& store, std::string_view name, const ObjectLogOptions& options,
+                             const KnownObjects& known = {}) {
+  std::vector<std::uint64_t> numbers = list_log_objects(store, name, options);
+  const object_sweeps::LastCheckpoints last = object_sweeps::last_checkpoints(store, name, numbers, known, options);
+  ObjectSweep sweep{.kept_snapshots = last.snapshots, .saw_all = last.saw_all};
+  std::optional<ObjectHistory> history;
+  if (last.current) {
+    history = read_object_history(store, name, last.current->snapshot.key, options);
+    if (!history) {
+      // Its list was swept because there are later ones, which name what is kept; or it has none.
+      const auto again =
+          object_sweeps::last_checkpoints(store, name, list_log_objects(store, name, options), known, options);
+      if (!again.current || again.current->header.number != last.current->header.number) {
+        sweep.saw_all = false;
+        return sweep;
+      }
+    }
+  }
+  for (const std::string& snapshot : last.snapshots) {
+    if (auto key = object_history_key(name, snapshot)) {
+      sweep.kept_histories.push_back(*std::move(key));
+    }
+  }
+  std::uint64_t begin = last.first.value_or(0);
+  for (const OlderState& state : history ? history->states : std::vector<OlderState>()) {
+    begin = std::min(begin, state.checkpoint.begin);
+    sweep.kept_snapshots.push_back(state.checkpoint.snapshot.key);
+  }
+  std::erase_if(numbers, [&](std::uint64_t number) { return number >= begin; });
   // The oldest first: who follows the log by its numbers, and does not find the next object, looks whether the one before is there.
-  std::ranges::reverse(needless);
-  for (const std::string& key : needless) {
-    store.remove(key);
-    ++sweep.removed;
+  for (const std::uint64_t number : numbers) {
+    const auto kind = object_sweeps::kind_of(store, name, number, known, options);
+    if (kind == LogObjectKind::fence) {
+      sweep.fences.push_back(number);
+    } else if (kind) {
+      store.remove(log_object_key(name, number));
+      ++sweep.removed;
+    }
   }
   return sweep;
 }
 
-/// Deletes the snapshots of the index `name` that were not published, or that later ones have replaced: all but those in `sweep`, of
+/// Deletes the snapshots of the index `name` that were not published, or that later ones have replaced, and their lists of older
+/// states: all but those in `sweep`, of
 /// writers whose fence is not over `fence`. A snapshot that such a writer has not published yet is never published, unless it is
 /// the one whose fence is `fence`: that one writes no snapshot meanwhile. Returns how many. Throws PersistError io, and what the
 /// store throws.
@@ -96,11 +174,15 @@ std::uint64_t sweep_object_snapshots(S& store, std::string_view name, std::uint6
   if (!sweep.saw_all) {
     return removed;  // an object that is just being stored may name any of them
   }
+  const auto is_in = [](const std::vector<std::string>& keys, const std::string& key) {
+    return std::ranges::find(keys, key) != keys.end();
+  };
   object_requests::for_each_key(store, prefix, prefix, options, [&](const std::string& key) {
-    const auto made_by = fence_of_object_snapshot(name, key);
-    if (made_by && *made_by <= fence && std::ranges::find(sweep.kept_snapshots, key) == sweep.kept_snapshots.end()) {
+    const auto listed = snapshot_of_object_history(name, key);  // if it is a list, that of this snapshot
+    const auto made_by = parts_of_object_snapshot(name, listed ? *listed : key);
+    if (made_by && made_by->fence <= fence && !is_in(listed ? sweep.kept_histories : sweep.kept_snapshots, key)) {
       store.remove(key);
-      ++removed;
+      removed += listed ? 0U : 1U;
     }
   });
   return removed;
@@ -129,10 +211,10 @@ std::uint64_t sweep_object_uploads(S& store, std::string_view name, std::uint64_
     }
     for (const ObjectUpload& upload : uploads) {
       seen.insert(upload.id);
-      const auto made_by = fence_of_object_snapshot(name, upload.key);
+      const auto made_by = parts_of_object_snapshot(name, upload.key);
       // A store may list an upload that is completed, and take what it consists of away with it.
       const bool is_needed = std::ranges::find(sweep.kept_snapshots, upload.key) != sweep.kept_snapshots.end();
-      if (made_by && *made_by <= fence && !is_needed) {
+      if (made_by && made_by->fence <= fence && !is_needed) {
         store.abort_upload(upload);
         ++aborted;
       }

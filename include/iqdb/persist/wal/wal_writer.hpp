@@ -40,14 +40,12 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
-/// Appends mutations to a log and makes them durable as the policy says. One thread calls its members. With a periodic
-/// policy the object syncs in a thread of its own. In the child of a fork, what writes throws PersistError poisoned, and the
-/// object must not be destroyed: its thread does not exist there.
+/// Appends mutations to a log and makes them durable as the policy says. One thread calls its members. With a periodic policy it
+/// syncs in a thread of its own. In the child of a fork, what writes throws PersistError poisoned, and it must not be destroyed.
 template <Storage S>
 class LogWriter {
  public:
-  /// Uses fsync_policy, log_extent_bytes, history, on_event and slow_sync of `config`. Call go_on_with() first. Throws
-  /// PersistError io if the thread cannot be started.
+  /// Uses fsync_policy, log_extent_bytes, history, on_event and slow_sync of `config`. Call go_on_with() first. May throw io.
   explicit LogWriter(const PersistConfig& config)
       : policy_(config.fsync_policy), extent_bytes_(config.log_extent_bytes), clock_(config), events_(config) {
     if (policy_.is_periodic()) {
@@ -63,8 +61,8 @@ class LogWriter {
   LogWriter& operator=(const LogWriter&) = delete;
   ~LogWriter() { stop_flusher(); }
 
-  /// Appends to `log` from now on. Preconditions: `log` is in place, and the previous log was synced. Allocates no
-  /// memory: once a new log is in place, nothing may fail that could have been done earlier.
+  /// Appends to `log` from now on. Preconditions: `log` is in place, and the previous log was synced. Allocates no memory: once
+  /// a new log is in place, nothing may fail that could have been done earlier.
   void go_on_with(S& storage, NewLog<S>& log) {
     const std::lock_guard one_at_a_time(sync_mutex_);
     const std::lock_guard guard(mutex_);
@@ -148,7 +146,10 @@ class LogWriter {
   /// Durably records that the snapshot with this fingerprint holds the mutations up to `lsn`. Throws PersistError io,
   /// poisoned.
   void checkpoint(const Fingerprint& snapshot, std::uint64_t lsn) {
-    std::ignore = append(0, [&](Writer& writer) { write_checkpoint(writer, snapshot, lsn); });
+    std::ignore = append(0, [&](Writer& writer) {
+      write_checkpoint(writer, snapshot, lsn);
+      clock_.note_anew();
+    });
     // Under every policy: otherwise a crash could leave the new snapshot in place and a log that does not know it.
     sync();
   }
@@ -314,9 +315,8 @@ class LogWriter {
     state_.appended(SyncState::Clock::now);
   }
 
-  // Without this sync a crash could bring back a record that was reported as failed: its removal is not durable yet.
-  // The part that was never written may be zeros, as the space ahead is, and zeros may complete the record. If the sync
-  // fails, the log is poisoned.
+  // Without this sync a crash could bring back a record that was reported as failed: its removal is not durable yet. The part that
+  // was never written may be zeros, as the space ahead is, and zeros may complete it. If the sync fails, the log is poisoned.
   void sync_what_was_undone() noexcept {
     try {
       sync();

@@ -1,0 +1,316 @@
+// The older states of an index on an object store, which its history keeps: a list for each snapshot.
+//
+//   NAME/snapshot/FENCE-NONCE            a snapshot
+//   NAME/snapshot/history/FENCE-NONCE    its list: the checkpoints in front of it that are kept, and the policy that says so
+//
+// Who publishes a snapshot stores its list first. So the checkpoint that publishes the snapshot publishes the list, at one moment,
+// and a list never changes.
+//
+// Invariant: what a list names was named by the list of the checkpoint in front, or is that checkpoint. So what a list leaves out,
+// no later one names again, and a sweep that deletes it may sleep as long as it likes. Why the writer says it, and not the sweep:
+// two sweeps that see different checkpoints, or have different clocks and policies, would each delete what the other one keeps.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "iqdb/persist/bytes/checksum.hpp"
+#include "iqdb/persist/bytes/stream.hpp"
+#include "iqdb/persist/config.hpp"
+#include "iqdb/persist/error.hpp"
+#include "iqdb/persist/history_paths.hpp"
+#include "iqdb/persist/storage/object_store.hpp"
+#include "iqdb/persist/version.hpp"
+#include "iqdb/persist/wal/log_object.hpp"
+#include "iqdb/persist/wal/object_format.hpp"
+#include "iqdb/persist/wal/object_requests.hpp"
+#include "iqdb/persist/wal/object_run.hpp"
+#include "iqdb/persist/wal/object_snapshot.hpp"
+#include "iqdb/persist/wal/wal_format.hpp"
+#include "iqdb/text.hpp"
+
+namespace iqdb::inline IQDB_PERSIST_ABI {
+
+/// The first bytes of a list of older states.
+inline constexpr std::string_view object_history_magic("IQDBHST\0", 8);
+
+/// The version of these lists, the only one so far.
+inline constexpr std::uint32_t object_history_version = 1;
+
+/// A checkpoint of a log, and what a load from its snapshot needs.
+struct LogCheckpoint {
+  std::uint64_t number = 0;         ///< of its object in the log
+  std::uint64_t begin = 0;          ///< the number of the first object that a load from its snapshot needs
+  PublishedSnapshot snapshot = {};  ///< what it publishes
+
+  friend bool operator==(const LogCheckpoint&, const LogCheckpoint&) = default;
+};
+
+/// A state of an index that a later checkpoint has replaced.
+struct OlderState {
+  LogCheckpoint checkpoint;       ///< the one that it begins with
+  std::uint64_t replaced_at = 0;  ///< when: milliseconds since 1970 UTC. No other state of the index has the same
+
+  friend bool operator==(const OlderState&, const OlderState&) = default;
+};
+
+/// The older states of an index.
+struct ObjectHistory {
+  std::vector<OlderState> states =
+      {};  ///< oldest first; each leads to the next one, the last one to the checkpoint itself
+  HistoryPolicy policy = HistoryPolicy::none();  ///< the one by which they are kept
+
+  friend bool operator==(const ObjectHistory&, const ObjectHistory&) = default;
+};
+
+/// The prefix of the keys of the lists of the index `name`.
+[[nodiscard]] inline std::string object_history_prefix(std::string_view name) {
+  return object_snapshot_prefix(name) + "history/";
+}
+
+/// The key of the list of the snapshot with the key `snapshot`; nothing if that is no key of a snapshot of this index.
+[[nodiscard]] inline std::optional<std::string> object_history_key(std::string_view name, std::string_view snapshot) {
+  if (!parts_of_object_snapshot(name, snapshot)) {
+    return std::nullopt;
+  }
+  return object_history_prefix(name) + std::string(snapshot.substr(object_snapshot_prefix(name).size()));
+}
+
+/// The key of the snapshot whose list has the key `list`; nothing if that is no key of a list of this index.
+[[nodiscard]] inline std::optional<std::string> snapshot_of_object_history(std::string_view name,
+                                                                           std::string_view list) {
+  const std::string prefix = object_history_prefix(name);
+  if (!list.starts_with(prefix)) {
+    return std::nullopt;
+  }
+  std::string snapshot = object_snapshot_prefix(name) + std::string(list.substr(prefix.size()));
+  return parts_of_object_snapshot(name, snapshot) ? std::optional(std::move(snapshot)) : std::nullopt;
+}
+
+namespace object_history {
+
+// Behind the magic and the version.
+inline constexpr std::size_t checksum_begin = object_history_magic.size() + sizeof(object_history_version);
+
+// The checksum of a list, in which its own field counts as zero.
+[[nodiscard]] inline std::uint32_t checksum_of(std::span<const std::byte> list) noexcept {
+  constexpr std::byte zero[sizeof(std::uint32_t)] = {};
+  Crc32 checksum(list.first(checksum_begin));
+  checksum.update(zero);
+  checksum.update(list.subspan(checksum_begin + sizeof zero));
+  return checksum.value();
+}
+
+[[noreturn, gnu::cold, gnu::noinline]] inline void fail(std::string_view key, const std::string& found) {
+  throw_persist_error(
+      PersistErrorKind::log_corrupted,
+      "the list of older states " + printable(key, log_objects::largest_printed_key) + " is damaged: " + found +
+          "; put it back from a copy, as a store with versions keeps one. If there is none, delete it: the "
+          "index is loaded as it is without it, but then the next checkpoint gives up all older states");
+}
+
+}  // namespace object_history
+
+/// The bytes of a list.
+[[nodiscard]] inline ObjectBytes encode_object_history(const ObjectHistory& history) {
+  ObjectBytes list = bytes_of([&](Writer& writer) {
+    writer.write_array(object_history_magic);
+    writer.write_le(object_history_version);
+    writer.write_le(std::uint32_t{0});
+    writer.write_le(static_cast<std::uint64_t>(history.policy.count()));
+    writer.write_le(static_cast<std::uint64_t>(history.policy.span().count()));
+    writer.write_le(static_cast<std::uint64_t>(history.states.size()));
+    for (const OlderState& state : history.states) {
+      const PublishedSnapshot& snapshot = state.checkpoint.snapshot;
+      writer.write_le(state.checkpoint.number);
+      writer.write_le(state.checkpoint.begin);
+      writer.write_le(state.replaced_at);
+      writer.write_le(snapshot.lsn);
+      write_fingerprint(writer, snapshot.fingerprint);
+      writer.write_le(static_cast<std::uint32_t>(snapshot.key.size()));
+      writer.write_array(snapshot.key);
+    }
+  });
+  std::ranges::copy(to_little_endian(object_history::checksum_of(list)),
+                    list.begin() + static_cast<std::ptrdiff_t>(object_history::checksum_begin));
+  return list;
+}
+
+/// Decodes the list with this key. Throws PersistError log_corrupted if it is not complete and correct; unsupported_version if this
+/// library does not know its version.
+[[nodiscard]] inline ObjectHistory decode_object_history(std::span<const std::byte> list, std::string_view key) {
+  ObjectHistory history;
+  try {
+    Reader reader(list);
+    if (const std::string magic = reader.read_string(object_history_magic.size()); magic != object_history_magic) {
+      object_history::fail(key, "it begins with " + printable(magic) + ", expected " + printable(object_history_magic));
+    }
+    if (const auto version = reader.read_le<std::uint32_t>(); version != object_history_version) {
+      throw_persist_error(PersistErrorKind::unsupported_version,
+                          "the list of older states " + printable(key, log_objects::largest_printed_key) +
+                              " has format version " + std::to_string(version) + ", but this library reads " +
+                              std::to_string(object_history_version) +
+                              "; it needs a newer library, or the object is damaged");
+    }
+    if (reader.read_le<std::uint32_t>() != object_history::checksum_of(list)) {
+      object_history::fail(key, "its checksum is wrong");
+    }
+    const auto count = reader.read_le<std::uint64_t>();
+    const auto span = std::chrono::milliseconds(static_cast<std::int64_t>(reader.read_le<std::uint64_t>()));
+    history.policy = count != 0 ? HistoryPolicy::keep_last(static_cast<std::size_t>(count))
+                     : span.count() != 0
+                         ? HistoryPolicy::keep_for(std::chrono::duration_cast<std::chrono::seconds>(span))
+                         : HistoryPolicy::none();
+    for (auto states = reader.read_le<std::uint64_t>(); states > 0; --states) {
+      OlderState state;
+      state.checkpoint.number = reader.read_le<std::uint64_t>();
+      state.checkpoint.begin = reader.read_le<std::uint64_t>();
+      state.replaced_at = reader.read_le<std::uint64_t>();
+      state.checkpoint.snapshot.lsn = reader.read_le<std::uint64_t>();
+      state.checkpoint.snapshot.fingerprint = read_fingerprint(reader);
+      state.checkpoint.snapshot.key = reader.read_string(reader.read_le<std::uint32_t>());
+      const bool goes_on = history.states.empty() || history.states.back().checkpoint.number < state.checkpoint.number;
+      if (!goes_on || state.checkpoint.begin > state.checkpoint.number ||
+          state.checkpoint.number > largest_log_object) {
+        object_history::fail(key, "it names the objects " + std::to_string(state.checkpoint.begin) + " to " +
+                                      std::to_string(state.checkpoint.number) + " behind later ones");
+      }
+      history.states.push_back(std::move(state));
+    }
+    if (reader.remaining() != 0) {
+      object_history::fail(key, std::to_string(reader.remaining()) + " bytes follow its last state");
+    }
+  } catch (const PersistError& error) {
+    if (error.kind() == PersistErrorKind::truncated_payload) {
+      object_history::fail(key, error.what());
+    }
+    throw;
+  }
+  return history;
+}
+
+/// The history of a checkpoint that follows on `replaced`, whose own is `history`, at the time `now`, in milliseconds since 1970 UTC.
+/// `policy` says what is kept; if it is none, that of `history`: else a program that does not know of a history would delete it.
+[[nodiscard]] inline ObjectHistory history_behind(ObjectHistory history, LogCheckpoint replaced, HistoryPolicy policy,
+                                                  std::uint64_t now) {
+  policy = policy.is_on() ? policy : history.policy;
+  std::vector<OlderState>& states = history.states;
+  const std::uint64_t replaced_at = states.empty() ? now : std::max(now, states.back().replaced_at + 1);
+  states.push_back({.checkpoint = std::move(replaced), .replaced_at = replaced_at});
+  const auto span = static_cast<std::uint64_t>(policy.span().count());
+  const std::uint64_t oldest = replaced_at - std::min(replaced_at, span);
+  const auto is_kept = [&](const OlderState& state) { return span > 0 && state.replaced_at >= oldest; };
+  const std::size_t counted = std::min(states.size(), policy.count());
+  // What is kept has no gap: each state leads to the next one.
+  auto first = states.end() - static_cast<std::ptrdiff_t>(counted);
+  while (first != states.begin() && is_kept(*(first - 1))) {
+    --first;
+  }
+  states.erase(states.begin(), first);
+  history.policy = policy;
+  return history;
+}
+
+/// The history of the snapshot with the key `snapshot`, as the store has it; nothing if it has none. Throws PersistError as
+/// decode_object_history() does; io.
+template <ReadsObjects S>
+[[nodiscard]] std::optional<ObjectHistory> read_object_history(S& store, std::string_view name,
+                                                               std::string_view snapshot,
+                                                               const ObjectLogOptions& options) {
+  const auto key = object_history_key(name, snapshot);
+  const auto list = key ? asked_again(options, [&] { return store.get(*key); }) : std::nullopt;
+  return list ? std::optional(decode_object_history(*list, *key)) : std::nullopt;
+}
+
+/// The older states of an index as a load finds them.
+struct FoundHistory {
+  ObjectHistory history = {};
+  std::uint64_t last = 0;  ///< the number of the checkpoint with which a load of the index itself begins
+
+  /// Where in the history the state is that was replaced at this time; nothing if there is none.
+  [[nodiscard]] std::optional<std::size_t> find(std::uint64_t replaced_at) const {
+    const auto state = std::ranges::find(history.states, replaced_at, &OlderState::replaced_at);
+    return state == history.states.end() ? std::nullopt
+                                         : std::optional(static_cast<std::size_t>(state - history.states.begin()));
+  }
+};
+
+/// The history of the index `name`. Throws PersistError as read_object_run() and decode_object_history() do.
+template <class S>
+  requires ReadsObjects<S> && ListsObjects<S>
+[[nodiscard]] FoundHistory find_object_history(S& store, std::string_view name, const ObjectLogOptions& options) {
+  for (std::optional<std::uint64_t> last_without;;) {
+    const ObjectRun run = read_object_run(store, name, options);
+    if (!run.checkpoint) {
+      return {};
+    }
+    const LogObject& checkpoint = run.objects[*run.checkpoint];
+    auto history = read_object_history(store, name, checkpoint.snapshot.key, options);
+    // Without a list: others have published later ones meanwhile, and swept it; or there is none.
+    if (history || last_without == checkpoint.header.number) {
+      return {.history = std::move(history).value_or(ObjectHistory()), .last = checkpoint.header.number};
+    }
+    last_without = checkpoint.header.number;
+  }
+}
+
+/// The part of the log of the index `name` that leads from the state `at` of its history to the next one. Throws PersistError
+/// log_mismatch if it is not there any more; log_corrupted if it is damaged; io.
+template <ReadsObjects S>
+[[nodiscard]] ObjectRun read_older_run(S& store, std::string_view name, const FoundHistory& found, std::size_t at,
+                                       const ObjectLogOptions& options) {
+  const std::vector<OlderState>& states = found.history.states;
+  const LogCheckpoint& from = states[at].checkpoint;
+  const std::uint64_t end = at + 1 < states.size() ? states[at + 1].checkpoint.number : found.last;
+  if (end < from.number) {
+    log_objects::fail(log_object_key(name, end), "it publishes a snapshot whose list names a later checkpoint");
+  }
+  ObjectRun run;
+  for (std::uint64_t number = from.begin; number <= end; ++number) {
+    const std::string key = log_object_key(name, number);
+    auto bytes = asked_again(options, [&] { return store.get(key); });
+    if (!bytes) {
+      throw_persist_error(
+          PersistErrorKind::log_mismatch,
+          log_objects::object_words(key) +
+              ", which an older state of the index needs, is not there: a later checkpoint may have given "
+              "that state up meanwhile; look again which states there are");
+    }
+    run.objects.push_back(read_log_object(std::move(*bytes), key, number));
+  }
+  object_runs::require_continuous(run, name);
+  run.checkpoint = static_cast<std::size_t>(from.number - from.begin);
+  if (run.objects[*run.checkpoint].snapshot != from.snapshot) {
+    log_objects::fail(log_object_key(name, from.number),
+                      "it does not publish the snapshot that the list of older states says");
+  }
+  return run;
+}
+
+/// The name of an older state, taken apart: "shop/vectors.001795936992345.history" is a state of "shop/vectors".
+struct OlderStateName {
+  std::string index;              ///< the name of its index
+  std::uint64_t replaced_at = 0;  ///< as OlderState has it
+};
+
+/// What the name says; nothing if it is not that of an older state.
+[[nodiscard]] inline std::optional<OlderStateName> older_state_named(std::string_view name) {
+  constexpr std::size_t added = 1 + history_paths::digits + history_paths::ending.size();
+  if (name.size() <= added) {
+    return std::nullopt;
+  }
+  const std::string_view index = name.substr(0, name.size() - added);
+  const auto member = history_paths::parsed(name, index);
+  return member ? std::optional(OlderStateName{.index = std::string(index), .replaced_at = member->replaced_at})
+                : std::nullopt;
+}
+
+}  // namespace iqdb
