@@ -50,10 +50,7 @@ class HeldObjectLog {
     }
     takes_note(LogObjectKind::fence, own.fence);
     put_.push_back({.number = own.fence, .base_lsn = own.next_lsn - 1});
-    if (opened.run.checkpoint) {
-      const LogObject& object = objects[*opened.run.checkpoint];
-      last_ = LogCheckpoint{.number = object.header.number, .begin = known_.first, .snapshot = object.snapshot};
-    }
+    last_ = opened.run.last_checkpoint();
     is_settled_ = objects.empty() || opened.run.is_closed();
     opened_ = std::move(opened.run);
     writer_.emplace(std::move(opened.writer));

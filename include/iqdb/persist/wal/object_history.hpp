@@ -45,15 +45,6 @@ inline constexpr std::string_view object_history_magic("IQDBHST\0", 8);
 /// The version of these lists, the only one so far.
 inline constexpr std::uint32_t object_history_version = 1;
 
-/// A checkpoint of a log, and what a load from its snapshot needs.
-struct LogCheckpoint {
-  std::uint64_t number = 0;         ///< of its object in the log
-  std::uint64_t begin = 0;          ///< the number of the first object that a load from its snapshot needs
-  PublishedSnapshot snapshot = {};  ///< what it publishes
-
-  friend bool operator==(const LogCheckpoint&, const LogCheckpoint&) = default;
-};
-
 /// A state of an index that a later checkpoint has replaced.
 struct OlderState {
   LogCheckpoint checkpoint;       ///< the one that it begins with

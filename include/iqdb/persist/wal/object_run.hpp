@@ -35,6 +35,15 @@
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
+/// A checkpoint of a log, and what a load from its snapshot needs.
+struct LogCheckpoint {
+  std::uint64_t number = 0;         ///< of its object in the log
+  std::uint64_t begin = 0;          ///< the number of the first object that a load from its snapshot needs
+  PublishedSnapshot snapshot = {};  ///< what it publishes
+
+  friend bool operator==(const LogCheckpoint&, const LogCheckpoint&) = default;
+};
+
 /// The end of a log, as it was read.
 struct ObjectRun {
   std::vector<LogObject> objects;         ///< in ascending order; empty if there is no log
@@ -51,6 +60,20 @@ struct ObjectRun {
   /// The last mutation that need not be replayed, because the checkpoint's snapshot holds it.
   [[nodiscard]] std::uint64_t snapshot_lsn() const noexcept {
     return checkpoint ? objects[*checkpoint].snapshot.lsn : 0;
+  }
+
+  /// The checkpoint that holds most.
+  [[nodiscard]] std::optional<LogCheckpoint> last_checkpoint() const {
+    if (!checkpoint) {
+      return std::nullopt;
+    }
+    const LogObject& object = objects[*checkpoint];
+    std::size_t begin = *checkpoint;  // the run may begin further in front
+    while (begin > 0 && objects[begin].header.base_lsn > object.snapshot.lsn) {
+      --begin;
+    }
+    return LogCheckpoint{
+        .number = object.header.number, .begin = objects[begin].header.number, .snapshot = object.snapshot};
   }
 
   /// Whether its last writer has ended it. A fence behind the close is a new writer.
