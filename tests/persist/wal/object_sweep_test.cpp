@@ -1,13 +1,16 @@
 #include "iqdb/persist/wal/object_sweep.hpp"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "iqdb/persist/error.hpp"
+#include "iqdb/persist/wal/object_history.hpp"
 #include "iqdb/persist/wal/object_log.hpp"
 #include "support/catch.hpp"
 #include "support/expect_error.hpp"
@@ -153,6 +156,87 @@ TEST_CASE("sweep_object_snapshots: deletes what an earlier writer has not publis
   CHECK(log.sweep_snapshots() == 1);
   CHECK_FALSE(log.has(0, 1));
   CHECK(log.has(5, 1));
+}
+
+// Snapshots whose lists name older states.
+struct ListedSnapshots : StoredSnapshots {
+  void publish_listed(std::uint64_t nonce, std::uint64_t lsn, std::vector<iqdb::OlderState> states) {
+    const std::string list = *iqdb::object_history_key("a", key(writer.position().fence, nonce));
+    store.put(list, iqdb::encode_object_history({.states = std::move(states)}));
+    publish_snapshot(nonce, lsn);
+  }
+
+  [[nodiscard]] static iqdb::OlderState state_at(std::uint64_t number, std::uint64_t begin, std::uint64_t nonce) {
+    return {.checkpoint = {.number = number, .begin = begin, .snapshot = {.key = key(0, nonce)}},
+            .replaced_at = number};
+  }
+};
+
+TEST_CASE("sweep_object_log: keeps what the older states need that the last checkpoint lists", "[object_sweep]") {
+  ListedSnapshots log;                                                       // 0 fence
+  log.append();                                                              // 1
+  log.append();                                                              // 2
+  log.append();                                                              // 3
+  log.publish_listed(1, 2, {});                                              // 4: needs 3
+  log.append();                                                              // 5
+  log.publish_listed(2, 4, {log.state_at(4, 3, 1)});                         // 6
+  log.append();                                                              // 7
+  log.publish_listed(3, 5, {log.state_at(4, 3, 1), log.state_at(6, 6, 2)});  // 8
+  const auto sweep = log.sweep();
+  CHECK(log.numbers() == std::vector<std::uint64_t>{0, 3, 4, 5, 6, 7, 8});
+  CHECK(iqdb::sweep_object_snapshots(log.store, "a", 0, sweep, hasty_options()) == 0);
+  CHECK(log.has(0, 1));
+  // The lists of the last two stay.
+  CHECK_FALSE(log.store.objects.contains(*iqdb::object_history_key("a", log.key(0, 1))));
+  CHECK(log.store.objects.contains(*iqdb::object_history_key("a", log.key(0, 2))));
+  CHECK(log.store.objects.contains(*iqdb::object_history_key("a", log.key(0, 3))));
+
+  log.append();                                       // 9
+  log.publish_listed(4, 6, {log.state_at(8, 8, 3)});  // 10: gives two states up
+  CHECK(iqdb::sweep_object_snapshots(log.store, "a", 0, log.sweep(), hasty_options()) == 2);
+  CHECK(log.numbers() == std::vector<std::uint64_t>{0, 8, 9, 10});
+}
+
+TEST_CASE("sweep_object_log: deletes nothing where others have swept the list of the last checkpoint that it saw",
+          "[object_sweep]") {
+  ListedSnapshots log;                                // 0 fence
+  log.append();                                       // 1
+  log.publish_listed(1, 1, {});                       // 2
+  log.append();                                       // 3
+  log.publish_listed(2, 2, {log.state_at(2, 2, 1)});  // 4
+  const std::string list = *iqdb::object_history_key("a", log.key(0, 2));
+  // While this sweep sleeps, two checkpoints are published that keep the first state, and swept behind.
+  log.store.before = [&](const std::string& call) {
+    if (call == "get " + list) {
+      log.store.before = [](const std::string&) {};
+      log.append();
+      log.publish_listed(3, 3, {log.state_at(2, 2, 1), log.state_at(4, 4, 2)});
+      log.append();
+      log.publish_listed(4, 4, {log.state_at(2, 2, 1), log.state_at(4, 4, 2), log.state_at(6, 6, 3)});
+      log.store.objects.erase(list);
+    }
+  };
+  const auto sweep = log.sweep();
+  CHECK_FALSE(sweep.saw_all);
+  CHECK(sweep.removed == 0);
+  CHECK(log.numbers().size() == 9);
+}
+
+TEST_CASE("sweep_object_log: asks for no object whose kind is known", "[object_sweep]") {
+  ListedSnapshots log;           // 0 fence
+  log.append();                  // 1
+  log.publish_listed(1, 1, {});  // 2
+  log.append();                  // 3
+  log.publish_listed(2, 2, {});  // 4
+  log.append();                  // 5
+  log.store.calls.clear();
+  const auto sweep = iqdb::sweep_object_log(log.store, "a", hasty_options(),
+                                            {.first = 0, .next = 6, .checkpoints = {2, 4}, .fences = {0}});
+  CHECK(sweep.removed == 1);
+  CHECK(sweep.fences == std::vector<std::uint64_t>{0});
+  CHECK(std::ranges::count_if(log.store.calls,
+                              [](const std::string& call) { return call.starts_with("get a/log/"); }) == 2);
+  CHECK(log.numbers() == std::vector<std::uint64_t>{0, 2, 3, 4, 5});
 }
 
 TEST_CASE("sweep_object_snapshots: leaves what is no snapshot of this library's", "[object_sweep]") {

@@ -168,10 +168,12 @@ class HeldObjectLog {
     if (last_ && next.snapshot.lsn < last_->snapshot.lsn) {
       return;
     }
-    const auto is_behind = [&](const PutObject& object) { return object.base_lsn > next.snapshot.lsn; };
-    const auto begin = std::find_if(put_.begin(), put_.end(), is_behind);  // the first one that need not be read
-    if (begin != put_.end()) {
-      next.begin = (begin - 1)->number;
+    // From here on a load needs what was put: the last object in front of whose mutations the snapshot ends.
+    const PutObject own{.number = next.number, .base_lsn = writer_->position().next_lsn - 1};
+    auto kept = put_.end();
+    if (own.base_lsn > next.snapshot.lsn) {
+      kept = std::ranges::find_if(put_, [&](const PutObject& each) { return each.base_lsn > next.snapshot.lsn; }) - 1;
+      next.begin = kept->number;
     }
     ObjectHistory history = history_of(next.snapshot);
     if (const auto list = object_history_key(name_, key)) {
@@ -180,8 +182,8 @@ class HeldObjectLog {
       asked_again(options_, [&] { store_->put(*list, bytes); });
     }
     writer_->publish(next.snapshot);
-    put_.erase(put_.begin(), begin == put_.end() ? begin : begin - 1);
-    put_.push_back({.number = next.number, .base_lsn = writer_->position().next_lsn - 1});
+    put_.erase(put_.begin(), kept);
+    put_.push_back(own);
     known_.checkpoints.push_back(next.number);
     history_ = std::move(history);
     last_ = std::move(next);
