@@ -161,10 +161,11 @@ iqdb::PersistConfig settings(const fs::path& path) {
 }
 
 template <class Store>
-int write_on(const Store& store, const std::string& name) {
+int write_on(const Store& store, const std::string& name, std::size_t older_states) {
   using Storage = iqdb::ObjectStorage<Store>;
   iqdb::PersistConfig config = settings(name);
   config.take_over = true;
+  config.history = iqdb::HistoryPolicy::keep_last(older_states);
   return write(iqdb::PersistedIndex<iqdb::FlatIndex, Storage>::load_or_create(
       config, iqdb::FlatIndex(sample_dim, iqdb::DistanceMetric::euclidean), Storage(store)));
 }
@@ -174,10 +175,11 @@ int write(const std::string& path, std::size_t older_states) {
     const iqdb::ObjectAddress address = iqdb::parse_object_address(path);
 #ifdef TEST_HAS_S3
     if (address.kind == iqdb::ObjectAddress::Kind::s3) {
-      return write_on(iqdb::S3ObjectStore(iqdb::s3_config_of_environment(address.place, address.prefix)), address.name);
+      return write_on(iqdb::S3ObjectStore(iqdb::s3_config_of_environment(address.place, address.prefix)), address.name,
+                      older_states);
     }
 #endif
-    return write_on(iqdb::DirectoryObjectStore(address.place), address.name);
+    return write_on(iqdb::DirectoryObjectStore(address.place), address.name, older_states);
   }
   iqdb::PersistConfig config = settings(path);
   config.history = iqdb::HistoryPolicy::keep_last(older_states);

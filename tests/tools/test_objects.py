@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import tempfile
+import time
 import unittest
 import uuid
 
@@ -43,7 +44,7 @@ class ObjectCase(Case):
 
     def object(self, kind: str, at: int):
         """One of the files that are objects of the log, or snapshots."""
-        return sorted((self.objects / "vectors" / kind).iterdir())[at]
+        return sorted(each for each in (self.objects / "vectors" / kind).iterdir() if each.is_file())[at]
 
     def ids(self, path, row=1) -> list:
         answer = run("search", path, "--row", row, "-k", 1000, "--json")
@@ -341,10 +342,49 @@ class Refusals(ObjectCase):
         for command in "info", "log", "checkpoint":
             self.check_error(run(command, f"dir:{self.directory}/none/vectors"), 3, "[io]")
 
-    def test_history_and_recover_say_what_to_do_instead(self):
+    def test_recover_says_what_to_do_instead(self):
         self.write("insert 1")
-        self.check_error(run("history", self.address), 1, "a bucket with versions", "[unsupported]")
         self.check_error(run("recover", self.address, "-o", self.directory / "new"), 1, "iqdb verify names them", "[unsupported]")
+
+    def test_older_states_are_listed_searched_and_copied(self):
+        Writer(self.address, older_states=2).do("insert 1", "insert 2", "checkpoint", "erase 1", "checkpoint", "insert 3").kill()
+        answer = run("history", self.address, "--json")
+        self.assertEqual((answer.code, answer.err), (0, ""))
+        states = answer.json["states"]
+        self.assertEqual([(each["first_lsn"], each["last_lsn"]) for each in states], [(3, 4), (2, 3), (0, 2)])
+        self.assertEqual([each["replaced_at_ms"] is None for each in states], [True, False, False])
+        self.assertEqual(states[0]["path"], self.address)
+        self.assertIn("the index as it is", run("history", self.address).out)
+        self.assertEqual(run("info", self.address, "--json").json["older_states"], 2)
+        self.assertEqual(self.ids(states[2]["path"]), ["1", "2"])
+        self.check_error(run("info", states[2]["path"]), 1, "older state", "[unsupported]")
+        for lsn, ids in (1, ["1"]), (2, ["1", "2"]), (3, ["2"]), (4, ["2", "3"]):
+            copy = self.directory / f"copy-{lsn}"
+            self.assertEqual(run("restore", self.address, copy, "--up-to", lsn).code, 0)
+            self.assertEqual(self.ids(copy, 2), ids)
+        copy = self.directory / "copy-of-then"
+        last = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(states[0]["last_time_ms"] // 1000))
+        self.assertEqual(run("restore", self.address, copy, "--up-to-time", last).code, 0)
+        self.assertEqual(self.ids(copy, 2), ["2", "3"])
+        other = self.address_of("other")
+        self.assertEqual(run("restore", self.address, other, "--up-to", 1).code, 0)
+        self.assertEqual(self.ids(other), ["1"])
+
+    def test_a_checkpoint_keeps_the_history(self):
+        Writer(self.address, older_states=5).do("insert 1", "checkpoint", "insert 2", "checkpoint", "insert 3").end()
+        self.assertEqual(run("checkpoint", self.address).code, 0)
+        states = run("history", self.address, "--json").json["states"]
+        self.assertEqual([each["first_lsn"] for each in states], [3, 2, 1, 0])
+
+    @only_in_a_directory
+    def test_a_list_of_older_states_that_is_damaged_is_told(self):
+        Writer(self.address, older_states=5).do("insert 1", "checkpoint").end()
+        for each in (self.objects / "vectors" / "snapshot" / "history").iterdir():
+            each.write_bytes(each.read_bytes()[:-1])
+        answer = run("info", self.address, "--json")
+        self.assertEqual((answer.code, [each["kind"] for each in answer.json["problems"]]), (2, ["log_corrupted"]))
+        self.check_error(run("history", self.address), 2, "older states", "[log_corrupted]")
+        self.assertEqual(self.ids(self.address), ["1"])
 
     def test_an_address_that_is_none_is_wrong_usage(self):
         for address in "dir:", "dir://objects/vectors", "s3://", "s3://bucket", "dir:objects/":

@@ -4,17 +4,19 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
 #include "commands.hpp"
 #include "given_path.hpp"
 #include "iqdb/persist/inspect.hpp"
-#include "iqdb/persist/storage/file_storage.hpp"
+#include "iqdb/persist/storage/object_address.hpp"
 #include "iqdb/persist/wal/history.hpp"
 #include "iqdb/persist/wal/log_clock.hpp"
 #include "log_facts.hpp"
 #include "object_place.hpp"
+#include "read_storage.hpp"
 
 namespace iqdb_tool {
 
@@ -36,10 +38,10 @@ struct State {
   std::vector<iqdb::PersistError> problems = {};
 };
 
-State look_at_state(const fs::path& path, std::optional<std::uint64_t> replaced_at) {
+State look_at_state(ReadStorage& storage, const fs::path& path, std::optional<std::uint64_t> replaced_at) {
   State state{.path = path, .replaced_at = replaced_at};
   try {
-    const iqdb::IndexReport report = iqdb::inspect_index(path);
+    const iqdb::IndexReport report = iqdb::inspect_index(storage, path);
     state.vectors = report.header.vectors;
     state.snapshot_bytes = report.file_bytes;
     if (report.log) {
@@ -92,20 +94,28 @@ void print(Output& out, const State& state) {
   print_problems(out, state.problems);
 }
 
-ExitCode history(Output& out, const std::string& given_path) {
-  require_files(given_path, "a history lies in files",
-                "it keeps the last two checkpoints, and no older state; a bucket with versions keeps what was deleted");
-  const GivenPath given = look_at(given_path);
+// The snapshot of the index that is given.
+fs::path snapshot_at(const std::string& path) {
+  if (iqdb::is_object_address(path)) {
+    ObjectPlace place = object_place(path, Access::reads);
+    std::ignore = run_at(place);  // says what is wrong with the address
+    return place.text;
+  }
+  const GivenPath given = look_at(path);
   if (given.kind != FileKind::snapshot) {
     given.kind == FileKind::missing ? throw_missing(given) : throw_unknown(given, "the snapshot of an index");
   }
-  iqdb::FileStorage storage;
-  const fs::path path = storage.resolve(given.path);
-  std::vector<State> states{look_at_state(path, std::nullopt)};
+  return given.path;
+}
+
+ExitCode history(Output& out, const std::string& given_path) {
+  ReadStorage storage;
+  const fs::path path = storage.resolve(snapshot_at(given_path));
+  std::vector<State> states{look_at_state(storage, path, std::nullopt)};
   const std::vector<iqdb::HistoryEntry> entries = iqdb::history::entries(storage, path);
   for (auto entry = entries.rbegin(); entry != entries.rend(); ++entry) {
     if (entry->has_snapshot) {
-      states.push_back(look_at_state(entry->path, entry->replaced_at));
+      states.push_back(look_at_state(storage, entry->path, entry->replaced_at));
     }
   }
   Json list = Json::array();
@@ -126,7 +136,7 @@ void add_history(Program& program) {
   auto path = std::make_shared<std::string>();
   CLI::App& command = program.add("history", "List the older states of an index, newest first",
                                   [path](Output& out) { return history(out, *path); });
-  command.add_option("path", *path, "The snapshot of the index")->required();
+  command.add_option("path", *path, "The snapshot of the index, or its address on an object store")->required();
 }
 
 }  // namespace iqdb_tool

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "iqdb/persist/snapshot/snapshot_file.hpp"
+#include "iqdb/persist/wal/object_history.hpp"
 #include "iqdb/persist/wal/object_log_image.hpp"
 #include "iqdb/persist/wal/object_snapshot.hpp"
 #include "log_facts.hpp"
@@ -30,6 +31,7 @@ struct ObjectIndexFacts {
   std::optional<iqdb::RegionPreamble> preamble = {};
   std::optional<PayloadHead> payload = {};
   StoredObjects stored = {};
+  std::size_t older_states = 0;  // in the history
   std::vector<iqdb::PersistError> problems = {};
 };
 
@@ -79,11 +81,20 @@ ObjectIndexFacts gather(ObjectPlace& place) {
     facts.published = run.objects[*run.checkpoint].snapshot;
     look_at_snapshot(place, facts);
   }
-  try {
-    facts.log = facts_of(std::move(run), place);
-  } catch (const iqdb::PersistError& error) {
-    facts.problems.push_back(error);
-  }
+  const auto look = [&](auto&& at) {
+    try {
+      at();
+    } catch (const iqdb::PersistError& error) {
+      facts.problems.push_back(error);
+    }
+  };
+  look([&] { facts.log = facts_of(std::move(run), place); });
+  look([&] {
+    const auto history = facts.published ? iqdb::read_object_history(place.store, place.address.name,
+                                                                     facts.published->key, how_it_is_asked())
+                                         : std::nullopt;
+    facts.older_states = history ? history->states.size() : 0;
+  });
   facts.stored = stored_at(place);
   return facts;
 }
@@ -98,6 +109,7 @@ Json json_of(const ObjectPlace& place, const ObjectIndexFacts& facts) {
   }
   document["log"] = json_of(facts.log);
   document["stored"] = {{"log_objects", facts.stored.log}, {"snapshots", facts.stored.snapshots}};
+  document["older_states"] = facts.older_states;
   document["problems"] = json_of_problems(facts.problems);
   return document;
 }
@@ -116,6 +128,9 @@ void print(Output& out, const ObjectPlace& place, const ObjectIndexFacts& facts)
   out.line(out.bold("stored"));
   out.field("objects",
             count_text(facts.stored.log, "object") + " of the log, " + count_text(facts.stored.snapshots, "snapshot"));
+  if (facts.older_states > 0) {
+    out.field("older states", std::to_string(facts.older_states) + "; iqdb history lists them");
+  }
   print_problems(out, facts.problems);
 }
 

@@ -4,6 +4,7 @@
 
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/storage/directory_object_store.hpp"
+#include "iqdb/persist/wal/object_history.hpp"
 #include "iqdb/text.hpp"
 
 namespace iqdb_tool {
@@ -13,6 +14,12 @@ namespace {
 using iqdb::PersistErrorKind;
 
 [[noreturn]] void throw_no_index(const ObjectPlace& place) {
+  if (const auto older = iqdb::older_state_named(place.address.name)) {
+    iqdb::throw_persist_error(PersistErrorKind::unsupported,
+                              "this is the name of an older state of the index " + iqdb::printable(older->index) +
+                                  ", which iqdb search, backup and restore take; give the address of the index itself",
+                              {.path = place.text, .code = {}, .offset = {}});
+  }
   iqdb::throw_persist_error(
       PersistErrorKind::io, "there is no index of this name in the store; check the address",
       {.path = place.text, .code = std::make_error_code(std::errc::no_such_file_or_directory), .offset = {}});

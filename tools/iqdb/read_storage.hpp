@@ -72,8 +72,8 @@ class ReadStorage {
     if (!iqdb::is_object_address(path.native())) {
       return as_file(files_.open(path));
     }
-    ObjectPlace place = object_place(path.native(), Access::reads);
-    std::filesystem::path name = place.storage().resolve(place.address.name);
+    const ObjectPlace place = object_place(path.native(), Access::reads);
+    std::filesystem::path name = name_in(place);
     if (path.native() != place.text) {
       name += ".wal";
     }
@@ -100,13 +100,27 @@ class ReadStorage {
     files_.keep(path, name, lock);
   }
 
-  /// For the history of an index of files. An index on an object store has none.
   [[nodiscard]] std::vector<std::filesystem::path> names(const Lock& lock) { return files_.names(lock); }
   [[nodiscard]] std::vector<std::filesystem::path> names_beside(const std::filesystem::path& path) {
-    return iqdb::is_object_address(path.native()) ? std::vector<std::filesystem::path>() : files_.names_beside(path);
+    if (!iqdb::is_object_address(path.native())) {
+      return files_.names_beside(path);
+    }
+    const ObjectPlace place = object_place(path.native(), Access::reads);
+    return place.storage().names_beside(name_in(place));
+  }
+  [[nodiscard]] std::optional<std::uint64_t> snapshot_lsn(const std::filesystem::path& path) {
+    if (!iqdb::is_object_address(path.native())) {
+      return std::nullopt;
+    }
+    const ObjectPlace place = object_place(path.native(), Access::reads);
+    return place.storage().snapshot_lsn(name_in(place));
   }
 
  private:
+  [[nodiscard]] static std::filesystem::path name_in(const ObjectPlace& place) {
+    return place.storage().resolve(place.address.name);
+  }
+
   template <class F>
   static std::optional<File> as_file(std::optional<F> file) {
     return file ? std::optional<File>(File(std::move(*file))) : std::nullopt;
@@ -115,6 +129,6 @@ class ReadStorage {
   iqdb::FileStorage files_;
 };
 
-static_assert(iqdb::Storage<ReadStorage> && iqdb::ListsStoredFiles<ReadStorage>);
+static_assert(iqdb::Storage<ReadStorage> && iqdb::TellsSnapshotLsn<ReadStorage>);
 
 }  // namespace iqdb_tool

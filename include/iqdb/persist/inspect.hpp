@@ -21,6 +21,7 @@
 #include "iqdb/persist/snapshot/snapshot_format.hpp"
 #include "iqdb/persist/snapshot/verify.hpp"
 #include "iqdb/persist/storage/file_storage.hpp"
+#include "iqdb/persist/storage/storage.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/log_end.hpp"
 #include "iqdb/persist/wal/log_identity.hpp"
@@ -34,8 +35,8 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 namespace inspection {
 
 // Opens the file to which `path` leads. Throws PersistError io if it does not exist.
-inline FileStorage::File open_existing(const std::filesystem::path& path) {
-  FileStorage storage;
+template <Storage S>
+typename S::File open_existing(S& storage, const std::filesystem::path& path) {
   auto file = storage.open(storage.resolve(path));
   if (!file) {
     throw_persist_error(
@@ -43,6 +44,10 @@ inline FileStorage::File open_existing(const std::filesystem::path& path) {
         {.path = path, .code = std::make_error_code(std::errc::no_such_file_or_directory), .offset = {}});
   }
   return std::move(*file);
+}
+inline FileStorage::File open_existing(const std::filesystem::path& path) {
+  FileStorage storage;
+  return open_existing(storage, path);
 }
 
 }  // namespace inspection
@@ -95,8 +100,9 @@ namespace inspection {
 inline constexpr std::size_t piece_bytes = std::size_t{256} * 1024;
 
 // Reads the log in `file`. Throws PersistError log_corrupted or log_mismatch for what a writer may be about to settle.
-inline LogReport read_log(FileStorage::File& file, const std::optional<Fingerprint>& snapshot,
-                          const InspectOptions& options, BehindTheEnd behind = BehindTheEnd::examined) {
+template <ReadableFile F>
+LogReport read_log(F& file, const std::optional<Fingerprint>& snapshot, const InspectOptions& options,
+                   BehindTheEnd behind = BehindTheEnd::examined) {
   LogReport report{.log = identify_log(file), .file_bytes = file.size()};
   if (report.file_bytes > options.most_log_bytes) {
     report.end = find_log_end(file, report.log);
@@ -113,8 +119,9 @@ inline LogReport read_log(FileStorage::File& file, const std::optional<Fingerpri
 }
 
 // The report on a log that `problem` keeps from being loaded: as much as can be read.
-inline LogReport report_problem(FileStorage::File& file, const std::optional<Fingerprint>& snapshot,
-                                const InspectOptions& options, PersistError problem) {
+template <ReadableFile F>
+LogReport report_problem(F& file, const std::optional<Fingerprint>& snapshot, const InspectOptions& options,
+                         PersistError problem) {
   LogReport report{.file_bytes = file.size()};
   if (problem.kind() == PersistErrorKind::log_corrupted || problem.kind() == PersistErrorKind::log_mismatch) {
     try {
@@ -156,13 +163,14 @@ inline LogReport report_problem(FileStorage::File& file, const std::optional<Fin
 /// Reads the header of the snapshot at `path` and the log beside it, which belong together as in a load, also while a
 /// writer goes on. What is wrong with the log is a part of the report. Throws PersistError io, also if there is no
 /// snapshot, what read_header throws, and std::bad_alloc.
-[[nodiscard]] inline IndexReport inspect_index(const std::filesystem::path& path, const InspectOptions& options = {}) {
-  FileStorage storage;
+template <Storage S>
+[[nodiscard]] IndexReport inspect_index(S& storage, const std::filesystem::path& path,
+                                        const InspectOptions& options = {}) {
   const std::filesystem::path name = storage.resolve(path);
   const auto attempt = [&](bool once_more) {
     // The log first: if a checkpoint replaces both in between, the log is the one that still has everything.
     auto log = storage.open(log_path(name));
-    auto file = inspection::open_existing(name);
+    auto file = inspection::open_existing(storage, name);
     IndexReport report{.header = naming_file(path, [&] { return snapshot::read_header_of(file); }),
                        .file_bytes = file.size()};
     report.fingerprint = fingerprint(report.header, report.file_bytes);
@@ -188,6 +196,12 @@ inline LogReport report_problem(FileStorage::File& file, const std::optional<Fin
     }
     return attempt(false);
   }
+}
+
+/// The same for an index of files.
+[[nodiscard]] inline IndexReport inspect_index(const std::filesystem::path& path, const InspectOptions& options = {}) {
+  FileStorage storage;
+  return inspect_index(storage, path, options);
 }
 
 }  // namespace iqdb
