@@ -14,7 +14,7 @@ namespace {
 using iqdb::PersistErrorKind;
 
 [[noreturn]] void throw_no_index(const ObjectPlace& place) {
-  if (const auto older = iqdb::older_state_named(place.address.name)) {
+  if (const auto older = iqdb::history_state_named(place.address.name)) {
     iqdb::throw_persist_error(PersistErrorKind::unsupported,
                               "this is the name of an older state of the index " + iqdb::printable(older->index) +
                                   ", which iqdb search, backup and restore take; give the address of the index itself",

@@ -34,9 +34,9 @@
 namespace of_object_history {
 
 using iqdb::HistoryPolicy;
+using iqdb::HistoryState;
 using iqdb::LogCheckpoint;
 using iqdb::ObjectHistory;
-using iqdb::OlderState;
 using iqdb::PersistConfig;
 using iqdb::PersistErrorKind;
 using iqdb_test::hasty_options;
@@ -68,7 +68,7 @@ constexpr std::array<float, 1> some_vector{1.0F};
 
 [[nodiscard]] std::vector<std::uint64_t> numbers_of(const ObjectHistory& history) {
   std::vector<std::uint64_t> numbers;
-  for (const OlderState& state : history.states) {
+  for (const HistoryState& state : history.states) {
     numbers.push_back(state.checkpoint.number);
   }
   return numbers;
@@ -160,8 +160,8 @@ TEST_CASE("history_behind: no two states are replaced at the same time, whatever
   CHECK(history.states[3].replaced_at == 2002);
 }
 
-TEST_CASE("older_state_named: takes the name of a snapshot in the history apart", "[object_history]") {
-  const auto name = iqdb::older_state_named("shop/vectors.001795936992345.history");
+TEST_CASE("history_state_named: takes the name of a snapshot in the history apart", "[object_history]") {
+  const auto name = iqdb::history_state_named("shop/vectors.001795936992345.history");
   REQUIRE(name);
   CHECK(name->index == "shop/vectors");
   CHECK(name->replaced_at == 1795936992345);
@@ -169,8 +169,29 @@ TEST_CASE("older_state_named: takes the name of a snapshot in the history apart"
        {"shop/vectors", "vectors.001795936992345.history.wal", ".001795936992345.history",
         "vectors.00179593699234x.history", "vectors-001795936992345.history"}) {
     CAPTURE(other);
-    CHECK_FALSE(iqdb::older_state_named(other));
+    CHECK_FALSE(iqdb::history_state_named(other));
   }
+}
+
+TEST_CASE("ObjectRun: what the last checkpoint needs begins where its snapshot ends", "[object_history]") {
+  iqdb::ObjectRun run;
+  const auto add = [&](iqdb::LogObjectKind kind, std::uint64_t base_lsn) {
+    run.objects.push_back({.header = {.number = 10 + run.objects.size(), .base_lsn = base_lsn, .kind = kind},
+                           .frames = {},
+                           .snapshot = {},
+                           .bytes = {}});
+  };
+  CHECK_FALSE(run.last_checkpoint());
+  add(iqdb::LogObjectKind::frames, 3);      // 10
+  add(iqdb::LogObjectKind::frames, 4);      // 11
+  add(iqdb::LogObjectKind::frames, 5);      // 12
+  add(iqdb::LogObjectKind::checkpoint, 6);  // 13
+  run.checkpoint = 3;
+  run.objects.back().snapshot.lsn = 4;
+  CHECK(run.last_checkpoint()->number == 13);
+  CHECK(run.last_checkpoint()->begin == 11);
+  run.objects.back().snapshot.lsn = 6;
+  CHECK(run.last_checkpoint()->begin == 13);
 }
 
 // ---- An index with a history ---------------------------------------------------------------------------------------
@@ -472,11 +493,30 @@ TEST_CASE("ObjectStorage: a checkpoint asks for no object of the log but two, ho
     }
     store.calls.clear();
     database.checkpoint();
-    const auto asked = std::ranges::count_if(
-        store.calls, [](const std::string& call) { return call.starts_with("get index/log/"); });
+    const auto asked =
+        std::ranges::count_if(store.calls, [](const std::string& call) { return call.starts_with("get index/log/"); });
     CHECK(asked == (round == 1 ? 3 : 2));  // at first also for the fence of the writer before
   }
   CHECK(count_below(store, "index/log/") == 2 + 1 + 20 + 1);  // two fences, and the last two checkpoints
+}
+
+TEST_CASE("find_object_history: looks again where its list was swept meanwhile", "[object_history]") {
+  ScriptedStore store;
+  Database database = opened(store, keeping(HistoryPolicy::keep_last(5)));
+  database.insert(1, some_vector);
+  database.checkpoint();
+  bool is_asleep = false;
+  store.before = [&](const std::string& call) {
+    if (call.starts_with("get index/snapshot/history/") && !std::exchange(is_asleep, true)) {
+      for (std::uint64_t id = 2; id <= 3; ++id) {
+        database.insert(id, some_vector);
+        database.checkpoint();
+      }
+    }
+  };
+  const auto found = iqdb::find_object_history(store, "index", hasty_options());
+  CHECK(found.history.states.size() == 3);
+  store.before = [](const std::string&) {};
 }
 
 TEST_CASE("HeldObjectLog: a snapshot that was begun early needs the log from there on", "[object_history]") {

@@ -160,13 +160,13 @@ TEST_CASE("sweep_object_snapshots: deletes what an earlier writer has not publis
 
 // Snapshots whose lists name older states.
 struct ListedSnapshots : StoredSnapshots {
-  void publish_listed(std::uint64_t nonce, std::uint64_t lsn, std::vector<iqdb::OlderState> states) {
+  void publish_listed(std::uint64_t nonce, std::uint64_t lsn, std::vector<iqdb::HistoryState> states) {
     const std::string list = *iqdb::object_history_key("a", key(writer.position().fence, nonce));
     store.put(list, iqdb::encode_object_history({.states = std::move(states)}));
     publish_snapshot(nonce, lsn);
   }
 
-  [[nodiscard]] static iqdb::OlderState state_at(std::uint64_t number, std::uint64_t begin, std::uint64_t nonce) {
+  [[nodiscard]] static iqdb::HistoryState state_at(std::uint64_t number, std::uint64_t begin, std::uint64_t nonce) {
     return {.checkpoint = {.number = number, .begin = begin, .snapshot = {.key = key(0, nonce)}},
             .replaced_at = number};
   }

@@ -46,16 +46,16 @@ inline constexpr std::string_view object_history_magic("IQDBHST\0", 8);
 inline constexpr std::uint32_t object_history_version = 1;
 
 /// A state of an index that a later checkpoint has replaced.
-struct OlderState {
+struct HistoryState {
   LogCheckpoint checkpoint;       ///< the one that it begins with
   std::uint64_t replaced_at = 0;  ///< when: milliseconds since 1970 UTC. No other state of the index has the same
 
-  friend bool operator==(const OlderState&, const OlderState&) = default;
+  friend bool operator==(const HistoryState&, const HistoryState&) = default;
 };
 
 /// The older states of an index.
 struct ObjectHistory {
-  std::vector<OlderState> states =
+  std::vector<HistoryState> states =
       {};  ///< oldest first; each leads to the next one, the last one to the checkpoint itself
   HistoryPolicy policy = HistoryPolicy::none();  ///< the one by which they are kept
 
@@ -119,7 +119,7 @@ inline constexpr std::size_t checksum_begin = object_history_magic.size() + size
     writer.write_le(static_cast<std::uint64_t>(history.policy.count()));
     writer.write_le(static_cast<std::uint64_t>(history.policy.span().count()));
     writer.write_le(static_cast<std::uint64_t>(history.states.size()));
-    for (const OlderState& state : history.states) {
+    for (const HistoryState& state : history.states) {
       const PublishedSnapshot& snapshot = state.checkpoint.snapshot;
       writer.write_le(state.checkpoint.number);
       writer.write_le(state.checkpoint.begin);
@@ -161,7 +161,7 @@ inline constexpr std::size_t checksum_begin = object_history_magic.size() + size
                          ? HistoryPolicy::keep_for(std::chrono::duration_cast<std::chrono::seconds>(span))
                          : HistoryPolicy::none();
     for (auto states = reader.read_le<std::uint64_t>(); states > 0; --states) {
-      OlderState state;
+      HistoryState state;
       state.checkpoint.number = reader.read_le<std::uint64_t>();
       state.checkpoint.begin = reader.read_le<std::uint64_t>();
       state.replaced_at = reader.read_le<std::uint64_t>();
@@ -193,12 +193,12 @@ inline constexpr std::size_t checksum_begin = object_history_magic.size() + size
 [[nodiscard]] inline ObjectHistory history_behind(ObjectHistory history, LogCheckpoint replaced, HistoryPolicy policy,
                                                   std::uint64_t now) {
   policy = policy.is_on() ? policy : history.policy;
-  std::vector<OlderState>& states = history.states;
+  std::vector<HistoryState>& states = history.states;
   const std::uint64_t replaced_at = states.empty() ? now : std::max(now, states.back().replaced_at + 1);
   states.push_back({.checkpoint = std::move(replaced), .replaced_at = replaced_at});
   const auto span = static_cast<std::uint64_t>(policy.span().count());
   const std::uint64_t oldest = replaced_at - std::min(replaced_at, span);
-  const auto is_kept = [&](const OlderState& state) { return span > 0 && state.replaced_at >= oldest; };
+  const auto is_kept = [&](const HistoryState& state) { return span > 0 && state.replaced_at >= oldest; };
   const std::size_t counted = std::min(states.size(), policy.count());
   // What is kept has no gap: each state leads to the next one.
   auto first = states.end() - static_cast<std::ptrdiff_t>(counted);
@@ -228,7 +228,7 @@ struct FoundHistory {
 
   /// Where in the history the state is that was replaced at this time; nothing if there is none.
   [[nodiscard]] std::optional<std::size_t> find(std::uint64_t replaced_at) const {
-    const auto state = std::ranges::find(history.states, replaced_at, &OlderState::replaced_at);
+    const auto state = std::ranges::find(history.states, replaced_at, &HistoryState::replaced_at);
     return state == history.states.end() ? std::nullopt
                                          : std::optional(static_cast<std::size_t>(state - history.states.begin()));
   }
@@ -258,7 +258,7 @@ template <class S>
 template <ReadsObjects S>
 [[nodiscard]] ObjectRun read_older_run(S& store, std::string_view name, const FoundHistory& found, std::size_t at,
                                        const ObjectLogOptions& options) {
-  const std::vector<OlderState>& states = found.history.states;
+  const std::vector<HistoryState>& states = found.history.states;
   const LogCheckpoint& from = states[at].checkpoint;
   const std::uint64_t end = at + 1 < states.size() ? states[at + 1].checkpoint.number : found.last;
   if (end < from.number) {
@@ -287,20 +287,20 @@ template <ReadsObjects S>
 }
 
 /// The name of an older state, taken apart: "shop/vectors.001795936992345.history" is a state of "shop/vectors".
-struct OlderStateName {
+struct HistoryStateName {
   std::string index;              ///< the name of its index
-  std::uint64_t replaced_at = 0;  ///< as OlderState has it
+  std::uint64_t replaced_at = 0;  ///< as HistoryState has it
 };
 
 /// What the name says; nothing if it is not that of an older state.
-[[nodiscard]] inline std::optional<OlderStateName> older_state_named(std::string_view name) {
+[[nodiscard]] inline std::optional<HistoryStateName> history_state_named(std::string_view name) {
   constexpr std::size_t added = 1 + history_paths::digits + history_paths::ending.size();
   if (name.size() <= added) {
     return std::nullopt;
   }
   const std::string_view index = name.substr(0, name.size() - added);
   const auto member = history_paths::parsed(name, index);
-  return member ? std::optional(OlderStateName{.index = std::string(index), .replaced_at = member->replaced_at})
+  return member ? std::optional(HistoryStateName{.index = std::string(index), .replaced_at = member->replaced_at})
                 : std::nullopt;
 }
 

@@ -235,7 +235,7 @@ class ObjectStorage {
   [[nodiscard]] std::optional<File> open(const std::filesystem::path& path) {
     const std::string name = index_of(path);
     const bool is_of_log = is_log(path.generic_string());
-    if (const auto older = older_state_named(name)) {
+    if (const auto older = history_state_named(name)) {
       return open_older(*older, is_of_log);
     }
     ObjectRun run = read_object_run(*store_, name, options_);
@@ -310,7 +310,7 @@ class ObjectStorage {
   /// log_corrupted.
   [[nodiscard]] std::vector<std::filesystem::path> names_beside(const std::filesystem::path& path) {
     std::vector<std::filesystem::path> names;
-    for (const OlderState& state : find_object_history(*store_, index_of(path), options_).history.states) {
+    for (const HistoryState& state : find_object_history(*store_, index_of(path), options_).history.states) {
       names.push_back(history_paths::entry(path.filename(), state.replaced_at));
       names.push_back(log_path(names.back()));
     }
@@ -321,7 +321,7 @@ class ObjectStorage {
   /// The last mutation that the snapshot of an older state holds, by its name; nothing for other names, and if there is none. Throws
   /// as names_beside().
   [[nodiscard]] std::optional<std::uint64_t> snapshot_lsn(const std::filesystem::path& path) {
-    const auto older = older_state_named(path.generic_string());
+    const auto older = history_state_named(path.generic_string());
     if (!older) {
       return std::nullopt;
     }
@@ -379,7 +379,7 @@ class ObjectStorage {
     return File(*std::move(image), std::move(end));
   }
 
-  [[nodiscard]] std::optional<File> open_older(const OlderStateName& older, bool is_of_log) {
+  [[nodiscard]] std::optional<File> open_older(const HistoryStateName& older, bool is_of_log) {
     const FoundHistory found = find_object_history(*store_, older.index, options_);
     const auto at = found.find(older.replaced_at);
     if (!at) {

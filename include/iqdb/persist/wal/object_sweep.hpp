@@ -143,7 +143,7 @@ ObjectSweep sweep_object_log(S& store, std::string_view name, const ObjectLogOpt
     }
   }
   std::uint64_t begin = last.first.value_or(0);
-  for (const OlderState& state : history ? history->states : std::vector<OlderState>()) {
+  for (const HistoryState& state : history ? history->states : std::vector<HistoryState>()) {
     begin = std::min(begin, state.checkpoint.begin);
     sweep.kept_snapshots.push_back(state.checkpoint.snapshot.key);
   }
