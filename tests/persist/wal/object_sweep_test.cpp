@@ -167,7 +167,9 @@ struct ListedSnapshots : StoredSnapshots {
   }
 
   [[nodiscard]] static iqdb::HistoryState state_at(std::uint64_t number, std::uint64_t begin, std::uint64_t nonce) {
-    return {.checkpoint = {.number = number, .begin = begin, .snapshot = {.key = key(0, nonce)}},
+    return {.checkpoint = {.number = number,
+                           .begin = begin,
+                           .snapshot = {.key = key(0, nonce), .fingerprint = {}, .lsn = 0}},
             .replaced_at = number};
   }
 };
