@@ -39,7 +39,8 @@ void explore_indexes(std::uint64_t seed, std::uint64_t schedules) {
             << " mutations acknowledged, " << events.in_doubt << " in doubt, " << events.rejected << " rejected, "
             << events.opened << " openings, " << events.refused << " refused, " << events.fenced << " writers fenced, "
             << events.checkpoints << " snapshots published, " << events.uploaded << " uploaded in parts, "
-            << events.given_up << " uploads given up, " << events.read << " readings, " << events.followed
+            << events.given_up << " uploads given up, " << events.read << " readings, " << events.older
+            << " of older states, of which " << events.kept << " were kept at the end, " << events.followed
             << " times followed, " << events.died << " clients died, " << events.closed << " closed\n";
 }
 
@@ -48,7 +49,7 @@ void explore_indexes(std::uint64_t seed, std::uint64_t schedules) {
 int main(int argc, char** argv) {
   try {
     if (argc == 1) {
-      explore_logs(1, 170'000);
+      explore_logs(1, 800'000);
       explore_indexes(1, 200'000);
       return EXIT_SUCCESS;
     }

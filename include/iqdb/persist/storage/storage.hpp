@@ -13,10 +13,11 @@
 #include <utility>
 
 #include "iqdb/persist/bytes/stream.hpp"
-#include "iqdb/persist/config.hpp"
 #include "iqdb/persist/version.hpp"
 
 namespace iqdb::inline IQDB_PERSIST_ABI {
+
+class HistoryPolicy;  // the settings know of no store, and a store passes it on
 
 /// A file opened for reading. It stays the same file even if another takes its name.
 template <class F>
