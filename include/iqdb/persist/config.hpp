@@ -105,6 +105,7 @@ class CheckpointPolicy {
 /// Which older states of an index are kept beside it. A snapshot that a save or a checkpoint replaces gets a second name, and
 /// so does its log: that costs two names and one sync of the directory, and the space of what is kept. With
 /// PersistConfig::up_to the index can then be loaded as it was at any mutation since the oldest of them.
+/// On an object store the history belongs to the index: with none() a writer keeps what the one before kept.
 class HistoryPolicy {
  public:
   /// None.

@@ -1,8 +1,8 @@
 // A log on an object store that is open for writing, and what is on its way into it.
 //
 // Invariants: one put is in flight, whichever thread makes it. What was appended is put in its order. A snapshot is published
-// behind everything that was appended before, and behind the list of the older states that its checkpoint keeps. A close is put only where the last frame in front of it is settled: by a writer that
-// has loaded the index, or behind another close.
+// behind everything that was appended before, and behind the list of the older states that it keeps. A close is put only where the
+// last frame in front of it is settled: by a writer that has loaded the index, or behind another close.
 #pragma once
 
 #include <algorithm>
@@ -168,12 +168,13 @@ class HeldObjectLog {
     if (last_ && next.snapshot.lsn < last_->snapshot.lsn) {
       return;
     }
-    // From here on a load needs what was put: the last object in front of whose mutations the snapshot ends.
     const PutObject own{.number = next.number, .base_lsn = writer_->position().next_lsn - 1};
-    auto kept = put_.end();
+    std::size_t needless = put_.size();  // for a load from the snapshot
     if (own.base_lsn > next.snapshot.lsn) {
-      kept = std::ranges::find_if(put_, [&](const PutObject& each) { return each.base_lsn > next.snapshot.lsn; }) - 1;
-      next.begin = kept->number;
+      // A load needs what was put from the last object on in front of which the snapshot ends.
+      const auto behind = std::ranges::upper_bound(put_, next.snapshot.lsn, {}, &PutObject::base_lsn);
+      needless = static_cast<std::size_t>(behind - put_.begin()) - 1;
+      next.begin = put_[needless].number;
     }
     ObjectHistory history = history_of(next.snapshot);
     if (const auto list = object_history_key(name_, key)) {
@@ -181,8 +182,11 @@ class HeldObjectLog {
       const ObjectBytes bytes = encode_object_history(history);
       asked_again(options_, [&] { store_->put(*list, bytes); });
     }
+    // Behind the publication nothing may fail.
+    put_.reserve(put_.size() + 1);
+    known_.checkpoints.reserve(known_.checkpoints.size() + 1);
     writer_->publish(next.snapshot);
-    put_.erase(put_.begin(), kept);
+    put_.erase(put_.begin(), put_.begin() + static_cast<std::ptrdiff_t>(needless));
     put_.push_back(own);
     known_.checkpoints.push_back(next.number);
     history_ = std::move(history);
@@ -260,7 +264,8 @@ class HeldObjectLog {
       history_ = read_object_history(*store_, name_, last_->snapshot.key, options_).value_or(ObjectHistory());
     }
     if (last_->snapshot.fingerprint == next.fingerprint && last_->snapshot.lsn == next.lsn) {
-      return *history_;  // nothing has changed: many of these would push out the older states
+      // Nothing has changed: many of these would push out the older states.
+      return {.states = history_->states, .policy = policy_.is_on() ? policy_ : history_->policy};
     }
     return history_behind(*history_, *last_, policy_, static_cast<std::uint64_t>(milliseconds_now()));
   }
@@ -287,9 +292,8 @@ class HeldObjectLog {
         rest = rest.subspan(FrameHeader::bytes + bodies.back().size());
       }
       require_next(frames);
-      const PutObject object{.number = writer_->position().next_number, .base_lsn = writer_->position().next_lsn - 1};
+      put_.push_back({.number = writer_->position().next_number, .base_lsn = writer_->position().next_lsn - 1});
       writer_->append(bodies);
-      put_.push_back(object);
     }
     is_whole_ = true;
   }
@@ -303,7 +307,7 @@ class HeldObjectLog {
   std::optional<LogCheckpoint> last_;     // the one with which a load begins
   std::optional<ObjectHistory> history_;  // of the last one; nothing before it is needed
   HistoryPolicy policy_ = HistoryPolicy::none();
-  std::vector<PutObject> put_;  // by it: from where a load from the last checkpoint begins on
+  std::vector<PutObject> put_;  // by it, from where a load from the last checkpoint begins on
   KnownObjects known_;          // but for the end
   bool is_settled_ = false;     // and nothing was appended since
   bool is_whole_ = true;
