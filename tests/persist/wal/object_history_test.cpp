@@ -26,6 +26,7 @@
 #include "iqdb/persist/testing/random.hpp"
 #include "iqdb/persist/wal/frame_encoder.hpp"
 #include "iqdb/persist/wal/history.hpp"
+#include "iqdb/persist/wal/history_search.hpp"
 #include "support/catch.hpp"
 #include "support/expect_error.hpp"
 #include "support/late_index.hpp"
@@ -116,11 +117,20 @@ TEST_CASE("decode_object_history: refuses states that cannot be, whatever the ch
                [&] { std::ignore = iqdb::decode_object_history(iqdb::encode_object_history(history), "key"); });
 }
 
+TEST_CASE("decode_object_history: believes no count and no length", "[object_history]") {
+  iqdb::ObjectBytes list = iqdb::encode_object_history(some_history());
+  const std::size_t at = GENERATE(std::size_t{32}, std::size_t{40 + 48});  // how many states, and the length of a key
+  std::fill_n(list.begin() + static_cast<std::ptrdiff_t>(at), 4, std::byte{0xFF});
+  std::ranges::copy(iqdb::to_little_endian(iqdb::object_history::checksum_of(list)),
+                    list.begin() + static_cast<std::ptrdiff_t>(iqdb::object_history::checksum_begin));
+  require_kind(PersistErrorKind::log_corrupted, [&] { std::ignore = iqdb::decode_object_history(list, "key"); });
+}
+
 TEST_CASE("decode_object_history: refuses what follows the last state", "[object_history]") {
   iqdb::ObjectBytes list = iqdb::encode_object_history(some_history());
   list.push_back(std::byte{0});
   const auto checksum = iqdb::to_little_endian(iqdb::object_history::checksum_of(list));
-  std::ranges::copy(checksum, list.begin() + iqdb::object_history::checksum_begin);
+  std::ranges::copy(checksum, list.begin() + static_cast<std::ptrdiff_t>(iqdb::object_history::checksum_begin));
   require_kind(PersistErrorKind::log_corrupted, [&] { std::ignore = iqdb::decode_object_history(list, "key"); });
 }
 
@@ -136,11 +146,17 @@ TEST_CASE("history_behind: adds the state that is replaced, and keeps as many as
 TEST_CASE("history_behind: keeps what was replaced within the span, and nothing in front of it", "[object_history]") {
   ObjectHistory history;
   const HistoryPolicy policy = HistoryPolicy::keep_for(std::chrono::seconds(10));
+  std::int64_t now = 100'000;
   for (std::uint64_t number = 1; number <= 5; ++number) {
-    history = iqdb::history_behind(history, checkpoint_at(number, number), policy, 100'000 + number * 5000);
+    now += 5000;
+    history = iqdb::history_behind(history, checkpoint_at(number, number), policy, now);
   }
   // Replaced at 115, 120 and 125 s.
   CHECK(numbers_of(history) == std::vector<std::uint64_t>{3, 4, 5});
+  // A snapshot that changes nothing gives up what is too old by then.
+  CHECK(numbers_of(iqdb::history_behind(history, {}, policy, 130'001)) == std::vector<std::uint64_t>{5});
+  CHECK(numbers_of(iqdb::history_behind(history, {}, HistoryPolicy::keep_last(2), 125'000)) ==
+        std::vector<std::uint64_t>{4, 5});
 }
 
 TEST_CASE("history_behind: a writer without a policy keeps by that of the one before", "[object_history]") {
@@ -158,6 +174,11 @@ TEST_CASE("history_behind: no two states are replaced at the same time, whatever
   history = iqdb::history_behind(history, checkpoint_at(13, 9), HistoryPolicy::none(), 500);
   CHECK(history.states[2].replaced_at == 2001);
   CHECK(history.states[3].replaced_at == 2002);
+  // A clock in front of 1970, and one that no name has the digits for.
+  CHECK(iqdb::history_behind({}, checkpoint_at(1, 1), HistoryPolicy::keep_last(1), -5).states[0].replaced_at == 1);
+  CHECK(iqdb::history_behind({}, checkpoint_at(1, 1), HistoryPolicy::keep_last(1), std::int64_t{1} << 60)
+            .states[0]
+            .replaced_at == iqdb::object_history::latest_time);
 }
 
 TEST_CASE("history_state_named: takes the name of a snapshot in the history apart", "[object_history]") {
@@ -217,6 +238,18 @@ TEST_CASE("ObjectRun: what the last checkpoint needs begins where its snapshot e
 [[nodiscard]] Ids ids_behind(ScriptedStore& store, std::uint64_t lsn) {
   PersistConfig config{.path = "index", .wal_enabled = true, .read_only = true, .up_to = lsn, .helper_threads = 0};
   return ids_in(Database::load(config, storage_in(store)).index());
+}
+
+[[nodiscard]] Ids ids_at(ScriptedStore& store, iqdb::SystemTime time) {
+  PersistConfig config{.path = "index", .wal_enabled = true, .read_only = true, .helper_threads = 0};
+  config.up_to_time = time;
+  return ids_in(Database::load(config, storage_in(store)).index());
+}
+
+// A time by the system's clock that no mutation so far was logged at.
+[[nodiscard]] iqdb::SystemTime a_moment_later() {
+  std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  return std::chrono::system_clock::now();
 }
 
 [[nodiscard]] std::vector<iqdb::HistoryEntry> entries_in(ScriptedStore& store) {
@@ -309,6 +342,19 @@ TEST_CASE("ObjectStorage: a program that does not know of the history keeps it",
   CHECK(ids_behind(store, 1) == Ids{1});
 }
 
+TEST_CASE("ObjectStorage: one list is read for a state, however many there are", "[object_history]") {
+  ScriptedStore store;
+  Database database = opened(store, keeping(HistoryPolicy::keep_last(20)));
+  for (std::uint64_t id = 1; id <= 20; ++id) {
+    database.insert(id, some_vector);
+    database.checkpoint();
+  }
+  store.calls.clear();
+  CHECK(ids_behind(store, 1) == Ids{1});
+  CHECK(std::ranges::count_if(
+            store.calls, [](const std::string& call) { return call.starts_with("get index/snapshot/history/"); }) == 1);
+}
+
 TEST_CASE("ObjectStorage: a history that is kept smaller gives up its older states", "[object_history]") {
   ScriptedStore store;
   for (std::uint64_t id = 1; id <= 5; ++id) {
@@ -345,9 +391,13 @@ TEST_CASE("ObjectStorage: an index that was replaced is a state of the history",
   LateIndex other;
   other.insert(7, some_vector);
   Database replaced = Database::open_with(std::move(other), config, storage_in(store));
+  const auto before_it_changed = a_moment_later();
+  CHECK(ids_at(store, before_it_changed) == Ids{7});
+  std::ignore = a_moment_later();
   replaced.insert(8, some_vector);
   CHECK(ids_behind(store, 1) == Ids{1});
   CHECK(ids_behind(store, 3) == Ids{7, 8});
+  CHECK(ids_at(store, before_it_changed) == Ids{7});
   const auto entries = entries_in(store);
   REQUIRE_FALSE(entries.empty());
   // Behind the last mutation of the one that was replaced stands the other one; the state itself has a name.
@@ -389,26 +439,17 @@ TEST_CASE("ObjectStorage: the first mutation behind a snapshot notes its time", 
 TEST_CASE("ObjectStorage: the index is loaded as it was at a time", "[object_history]") {
   ScriptedStore store;
   Database database = opened(store, keeping(HistoryPolicy::keep_last(5)));
-  const auto a_moment = [] {
-    std::this_thread::sleep_for(std::chrono::milliseconds(2));
-    return std::chrono::system_clock::now();
-  };
-  const auto before = a_moment() - std::chrono::hours(1);
+  const auto before = a_moment_later() - std::chrono::hours(1);
   database.insert(1, some_vector);
   database.checkpoint();
-  const auto between = a_moment();
-  std::ignore = a_moment();
+  const auto between = a_moment_later();
+  std::ignore = a_moment_later();
   database.insert(2, some_vector);
   database.checkpoint();
   database.insert(3, some_vector);
-  const auto ids_at = [&](std::chrono::system_clock::time_point time) {
-    PersistConfig config{.path = "index", .wal_enabled = true, .read_only = true, .helper_threads = 0};
-    config.up_to_time = time;
-    return ids_in(Database::load(config, storage_in(store)).index());
-  };
-  CHECK(ids_at(between) == Ids{1});
-  CHECK(ids_at(a_moment()) == Ids{1, 2, 3});
-  require_kind(PersistErrorKind::invalid_config, [&] { std::ignore = ids_at(before); });
+  CHECK(ids_at(store, between) == Ids{1});
+  CHECK(ids_at(store, a_moment_later()) == Ids{1, 2, 3});
+  require_kind(PersistErrorKind::invalid_config, [&] { std::ignore = ids_at(store, before); });
 }
 
 TEST_CASE("ObjectStorage: the list of older states is stored before the checkpoint that publishes it",

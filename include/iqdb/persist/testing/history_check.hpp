@@ -39,9 +39,9 @@ namespace testing {
   const PersistConfig config = simulated_config(life);
   // A copy: calls of this are none of the life.
   BasicFileStorage<SimulatedFileSystem> storage(machine.after_kill());
-  const std::vector<std::filesystem::path> states = history::states(storage, config.path);
-  auto log = storage.open(log_path(states.back()));
-  const auto snapshot = log_guard::fingerprint_at(storage, states.back());
+  const std::filesystem::path state = history::states(storage, config.path).back().path;
+  auto log = storage.open(log_path(state));
+  const auto snapshot = log_guard::fingerprint_at(storage, state);
   if (!log || !snapshot) {
     return std::nullopt;
   }

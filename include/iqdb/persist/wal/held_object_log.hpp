@@ -176,8 +176,9 @@ class HeldObjectLog {
       needless = static_cast<std::size_t>(behind - put_.begin()) - 1;
       next.begin = put_[needless].number;
     }
-    ObjectHistory history = history_of(next.snapshot);
+    ObjectHistory history;
     if (const auto list = object_history_key(name_, key)) {
+      history = history_of(next.snapshot);
       // Before the checkpoint: whoever reads that must find the list.
       const ObjectBytes bytes = encode_object_history(history);
       asked_again(options_, [&] { store_->put(*list, bytes); });
@@ -255,7 +256,7 @@ class HeldObjectLog {
     }
   }
 
-  // The older states of which the checkpoint of `next` keeps the list. Called with put_mutex_ held.
+  // The older states that the snapshot `next` keeps. Called with put_mutex_ held.
   [[nodiscard]] ObjectHistory history_of(const PublishedSnapshot& next) {
     if (!last_) {
       return {.policy = policy_};
@@ -263,11 +264,9 @@ class HeldObjectLog {
     if (!history_) {
       history_ = read_object_history(*store_, name_, last_->snapshot.key, options_).value_or(ObjectHistory());
     }
-    if (last_->snapshot.fingerprint == next.fingerprint && last_->snapshot.lsn == next.lsn) {
-      // Nothing has changed: many of these would push out the older states.
-      return {.states = history_->states, .policy = policy_.is_on() ? policy_ : history_->policy};
-    }
-    return history_behind(*history_, *last_, policy_, static_cast<std::uint64_t>(milliseconds_now()));
+    // Many snapshots of what has not changed would push out the older states.
+    const bool is_same = last_->snapshot.fingerprint == next.fingerprint && last_->snapshot.lsn == next.lsn;
+    return history_behind(*history_, is_same ? std::nullopt : last_, policy_, milliseconds_now());
   }
 
   // Called with put_mutex_ held.

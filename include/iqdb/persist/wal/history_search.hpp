@@ -68,9 +68,11 @@ class Candidate {
   }
 
   // The last mutation that was logged up to `time`, in milliseconds since 1970 UTC, if the snapshot holds none behind it.
-  // Nothing if it does, if there is no log, and if the log does not say. Sets `first_time` to the first time that the log
+  // Nothing if it does, if there is no log, and if the log does not say. `since` says that the snapshot was there at that time; what
+  // stands in front of the first time that the log tells was then logged before. Sets `first_time` to the first time that the log
   // tells, if it tells one. Throws as holds_none_over() does.
-  [[nodiscard]] std::optional<std::uint64_t> last_up_to(std::int64_t time, std::optional<std::int64_t>& first_time) {
+  [[nodiscard]] std::optional<std::uint64_t> last_up_to(std::int64_t time, bool since,
+                                                        std::optional<std::int64_t>& first_time) {
     if (!log_ || !snapshot_) {
       return std::nullopt;
     }
@@ -78,10 +80,12 @@ class Candidate {
       const LogScan found = scan();
       first_time = found.first_time ? found.first_time : first_time;
       // What stands before the first time was logged no later than that.
-      if (!found.first_time || *found.first_time > time) {
+      const bool tells = found.first_time || found.mutations == 0;
+      if (since ? !tells : !found.first_time || *found.first_time > time) {
         return std::nullopt;
       }
-      const std::uint64_t last = *found.last_time > time ? last_before_later_time(found, time) : found.end.next_lsn - 1;
+      const std::uint64_t last =
+          found.last_time && *found.last_time > time ? last_before_later_time(found, time) : found.end.next_lsn - 1;
       return last >= found.replay->covered_lsn ? std::optional(last) : std::nullopt;
     });
   }
@@ -113,17 +117,24 @@ class Candidate {
   std::optional<Fingerprint> snapshot_;
 };
 
+// A state of an index that may be loaded.
+struct State {
+  std::filesystem::path path;
+  std::int64_t since = 0;  // since when its snapshot is there, in milliseconds since 1970 UTC; 0 if that is not known
+};
+
 // The index at `path` and the entries of its history that are whole, newest first.
 template <Storage S>
-[[nodiscard]] std::vector<std::filesystem::path> states(S& storage, const std::filesystem::path& path) {
-  std::vector<std::filesystem::path> paths{path};
+[[nodiscard]] std::vector<State> states(S& storage, const std::filesystem::path& path) {
+  std::vector<State> states{{.path = path}};
   std::vector<HistoryEntry> older = entries(storage, path);
   for (; !older.empty(); older.pop_back()) {
     if (older.back().has_snapshot && older.back().has_log) {
-      paths.push_back(std::move(older.back().path));
+      states.back().since = static_cast<std::int64_t>(older.back().replaced_at);
+      states.push_back({.path = std::move(older.back().path)});
     }
   }
-  return paths;
+  return states;
 }
 
 [[noreturn, gnu::cold, gnu::noinline]] inline void throw_no_such_time(const std::filesystem::path& path,
@@ -148,15 +159,15 @@ template <Storage S>
 template <Storage S>
 [[nodiscard]] FoundState state_behind(S& storage, const std::filesystem::path& path, std::uint64_t up_to,
                                       const PersistConfig& config) {
-  const std::vector<std::filesystem::path> states = history::states(storage, path);
-  for (const std::filesystem::path& state : states) {
+  const std::vector<history::State> states = history::states(storage, path);
+  for (const history::State& state : states) {
     if constexpr (TellsSnapshotLsn<S>) {
-      if (storage.snapshot_lsn(state).value_or(up_to) > up_to) {
+      if (storage.snapshot_lsn(state.path).value_or(up_to) > up_to) {
         continue;
       }
     }
-    if (states.size() == 1 || history::Candidate<S>(storage, state, config).holds_none_over(up_to)) {
-      return {.path = state, .lsn = up_to};
+    if (states.size() == 1 || history::Candidate<S>(storage, state.path, config).holds_none_over(up_to)) {
+      return {.path = state.path, .lsn = up_to};
     }
   }
   return {.path = path, .lsn = up_to};
@@ -169,9 +180,10 @@ template <Storage S>
                                   const PersistConfig& config) {
   const std::int64_t asked = std::chrono::floor<std::chrono::milliseconds>(time.time_since_epoch()).count();
   std::optional<std::int64_t> first_time;
-  for (const std::filesystem::path& state : history::states(storage, path)) {
-    if (const auto last = history::Candidate<S>(storage, state, config).last_up_to(asked, first_time)) {
-      return {.path = state, .lsn = *last};
+  for (const history::State& state : history::states(storage, path)) {
+    const bool since = state.since != 0 && state.since <= asked;
+    if (const auto last = history::Candidate<S>(storage, state.path, config).last_up_to(asked, since, first_time)) {
+      return {.path = state.path, .lsn = *last};
     }
   }
   history::throw_no_such_time(path, asked, first_time);

@@ -88,6 +88,15 @@ struct ObjectHistory {
 
 namespace object_history {
 
+// The last time, in milliseconds since 1970 UTC, that the name of a state has digits for.
+inline constexpr std::uint64_t latest_time = [] {
+  std::uint64_t first_too_late = 1;
+  for (std::size_t digit = 0; digit < history_paths::digits; ++digit) {
+    first_too_late *= 10;
+  }
+  return first_too_late - 1;
+}();
+
 // Behind the magic and the version.
 inline constexpr std::size_t checksum_begin = object_history_magic.size() + sizeof(object_history_version);
 
@@ -135,10 +144,62 @@ inline constexpr std::size_t checksum_begin = object_history_magic.size() + size
   return list;
 }
 
+namespace object_history {
+
+// Throws PersistError log_corrupted unless `state` may follow on `before`, which is null for the first one.
+inline void require_possible(const HistoryState& state, const HistoryState* before, std::string_view key) {
+  const std::uint64_t number = state.checkpoint.number;
+  if (number > largest_log_object || state.checkpoint.begin > number) {
+    fail(key, "the load of a state is said to need the objects from " + std::to_string(state.checkpoint.begin) +
+                  " on, and to begin with object " + std::to_string(number));
+  }
+  if (before != nullptr && (before->checkpoint.number >= number || before->replaced_at >= state.replaced_at)) {
+    fail(key, "a state with the checkpoint " + std::to_string(number) + " follows on one with the checkpoint " +
+                  std::to_string(before->checkpoint.number) + " that was replaced no earlier");
+  }
+  if (state.replaced_at > latest_time) {
+    fail(key, "a state was replaced at " + std::to_string(state.replaced_at) + ", for which no name has the digits");
+  }
+}
+
+[[nodiscard]] inline HistoryState read_state(Reader& reader) {
+  HistoryState state;
+  state.checkpoint.number = reader.read_le<std::uint64_t>();
+  state.checkpoint.begin = reader.read_le<std::uint64_t>();
+  state.replaced_at = reader.read_le<std::uint64_t>();
+  state.checkpoint.snapshot.lsn = reader.read_le<std::uint64_t>();
+  state.checkpoint.snapshot.fingerprint = read_fingerprint(reader);
+  state.checkpoint.snapshot.key = reader.read_string(reader.read_le<std::uint32_t>());
+  return state;
+}
+
+// Reads what stands behind the checksum.
+[[nodiscard]] inline ObjectHistory read_body(Reader& reader, std::string_view key) {
+  const auto count = reader.read_le<std::uint64_t>();
+  const auto span = std::chrono::milliseconds(static_cast<std::int64_t>(reader.read_le<std::uint64_t>()));
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(span);
+  ObjectHistory history;
+  if (count != 0) {
+    history.policy = HistoryPolicy::keep_last(static_cast<std::size_t>(count));
+  } else if (seconds.count() != 0) {
+    history.policy = HistoryPolicy::keep_for(seconds);
+  }
+  for (auto states = reader.read_le<std::uint64_t>(); states > 0; --states) {
+    HistoryState state = read_state(reader);
+    require_possible(state, history.states.empty() ? nullptr : &history.states.back(), key);
+    history.states.push_back(std::move(state));
+  }
+  if (reader.remaining() != 0) {
+    fail(key, std::to_string(reader.remaining()) + " bytes follow its last state");
+  }
+  return history;
+}
+
+}  // namespace object_history
+
 /// Decodes the list with this key. Throws PersistError log_corrupted if it is not complete and correct; unsupported_version if this
 /// library does not know its version.
 [[nodiscard]] inline ObjectHistory decode_object_history(std::span<const std::byte> list, std::string_view key) {
-  ObjectHistory history;
   try {
     Reader reader(list);
     if (const std::string magic = reader.read_string(object_history_magic.size()); magic != object_history_magic) {
@@ -151,62 +212,46 @@ inline constexpr std::size_t checksum_begin = object_history_magic.size() + size
                               std::to_string(object_history_version) +
                               "; it needs a newer library, or the object is damaged");
     }
-    if (reader.read_le<std::uint32_t>() != object_history::checksum_of(list)) {
+    const auto checksum = reader.read_le<std::uint32_t>();  // first of all: a shorter list has none
+    if (checksum != object_history::checksum_of(list)) {
       object_history::fail(key, "its checksum is wrong");
     }
-    const auto count = reader.read_le<std::uint64_t>();
-    const auto span = std::chrono::milliseconds(static_cast<std::int64_t>(reader.read_le<std::uint64_t>()));
-    history.policy = count != 0 ? HistoryPolicy::keep_last(static_cast<std::size_t>(count))
-                     : span.count() != 0
-                         ? HistoryPolicy::keep_for(std::chrono::duration_cast<std::chrono::seconds>(span))
-                         : HistoryPolicy::none();
-    for (auto states = reader.read_le<std::uint64_t>(); states > 0; --states) {
-      HistoryState state;
-      state.checkpoint.number = reader.read_le<std::uint64_t>();
-      state.checkpoint.begin = reader.read_le<std::uint64_t>();
-      state.replaced_at = reader.read_le<std::uint64_t>();
-      state.checkpoint.snapshot.lsn = reader.read_le<std::uint64_t>();
-      state.checkpoint.snapshot.fingerprint = read_fingerprint(reader);
-      state.checkpoint.snapshot.key = reader.read_string(reader.read_le<std::uint32_t>());
-      const bool goes_on = history.states.empty() || history.states.back().checkpoint.number < state.checkpoint.number;
-      if (!goes_on || state.checkpoint.begin > state.checkpoint.number ||
-          state.checkpoint.number > largest_log_object) {
-        object_history::fail(key, "it names the objects " + std::to_string(state.checkpoint.begin) + " to " +
-                                      std::to_string(state.checkpoint.number) + " behind later ones");
-      }
-      history.states.push_back(std::move(state));
-    }
-    if (reader.remaining() != 0) {
-      object_history::fail(key, std::to_string(reader.remaining()) + " bytes follow its last state");
-    }
+    return object_history::read_body(reader, key);
   } catch (const PersistError& error) {
     if (error.kind() == PersistErrorKind::truncated_payload) {
       object_history::fail(key, error.what());
     }
     throw;
   }
-  return history;
 }
 
-/// The history of a checkpoint that follows on `replaced`, whose own is `history`, at the time `now`, in milliseconds since 1970 UTC.
-/// `policy` says what is kept; if it is none, that of `history`: else a program that does not know of a history would delete it.
-[[nodiscard]] inline ObjectHistory history_behind(ObjectHistory history, LogCheckpoint replaced, HistoryPolicy policy,
-                                                  std::uint64_t now) {
-  policy = policy.is_on() ? policy : history.policy;
-  std::vector<HistoryState>& states = history.states;
-  const std::uint64_t replaced_at = states.empty() ? now : std::max(now, states.back().replaced_at + 1);
-  states.push_back({.checkpoint = std::move(replaced), .replaced_at = replaced_at});
+/// Gives up the states that `policy` does not keep at the time `now`, in milliseconds since 1970 UTC.
+inline void give_up_old_states(std::vector<HistoryState>& states, const HistoryPolicy& policy, std::uint64_t now) {
   const auto span = static_cast<std::uint64_t>(policy.span().count());
-  const std::uint64_t oldest = replaced_at - std::min(replaced_at, span);
+  const std::uint64_t oldest = now - std::min(now, span);
   const auto is_kept = [&](const HistoryState& state) { return span > 0 && state.replaced_at >= oldest; };
-  const std::size_t counted = std::min(states.size(), policy.count());
   // What is kept has no gap: each state leads to the next one.
-  auto first = states.end() - static_cast<std::ptrdiff_t>(counted);
+  auto first = states.end() - static_cast<std::ptrdiff_t>(std::min(states.size(), policy.count()));
   while (first != states.begin() && is_kept(*(first - 1))) {
     --first;
   }
   states.erase(states.begin(), first);
-  history.policy = policy;
+}
+
+/// The history of a snapshot that follows on the checkpoint `replaced`, whose own history is `history`, at the time `now`, in
+/// milliseconds since 1970 UTC. Without `replaced` it holds the same as the one before. `policy` says what is kept; if it is none,
+/// that of `history`: else a program that does not know of a history would delete it.
+[[nodiscard]] inline ObjectHistory history_behind(ObjectHistory history, std::optional<LogCheckpoint> replaced,
+                                                  const HistoryPolicy& policy, std::int64_t now) {
+  history.policy = policy.is_on() ? policy : history.policy;
+  std::vector<HistoryState>& states = history.states;
+  const auto latest = static_cast<std::int64_t>(object_history::latest_time);
+  auto time = static_cast<std::uint64_t>(std::clamp<std::int64_t>(now, 1, latest));
+  if (replaced) {
+    time = states.empty() ? time : std::max(time, states.back().replaced_at + 1);
+    states.push_back({.checkpoint = *std::move(replaced), .replaced_at = time});
+  }
+  give_up_old_states(states, history.policy, time);
   return history;
 }
 
@@ -232,13 +277,20 @@ struct FoundHistory {
     return state == history.states.end() ? std::nullopt
                                          : std::optional(static_cast<std::size_t>(state - history.states.begin()));
   }
+
+  /// That state.
+  [[nodiscard]] std::optional<HistoryState> state(std::uint64_t replaced_at) const {
+    const auto at = find(replaced_at);
+    return at ? std::optional(history.states[*at]) : std::nullopt;
+  }
 };
 
 /// The history of the index `name`. Throws PersistError as read_object_run() and decode_object_history() do.
 template <class S>
   requires ReadsObjects<S> && ListsObjects<S>
 [[nodiscard]] FoundHistory find_object_history(S& store, std::string_view name, const ObjectLogOptions& options) {
-  for (std::optional<std::uint64_t> last_without;;) {
+  std::optional<std::uint64_t> last_without;
+  for (unsigned beginnings = 1; beginnings <= options.most_beginnings; ++beginnings) {
     const ObjectRun run = read_object_run(store, name, options);
     if (!run.checkpoint) {
       return {};
@@ -251,6 +303,8 @@ template <class S>
     }
     last_without = checkpoint.header.number;
   }
+  throw_persist_error(PersistErrorKind::io, "cannot read the older states of " + log_objects::log_words(name) +
+                                                " (others publish snapshots faster than they can be read; try again)");
 }
 
 /// The part of the log of the index `name` that leads from the state `at` of its history to the next one. Throws PersistError
@@ -303,5 +357,28 @@ struct HistoryStateName {
   return member ? std::optional(HistoryStateName{.index = std::string(index), .replaced_at = member->replaced_at})
                 : std::nullopt;
 }
+
+/// Finds older states of indexes in a store, and remembers the list that it read last: a list never changes, and who looks for a state
+/// asks for many. One thread uses it.
+class HistoryLookup {
+ public:
+  /// The history of an index as the store has it now. Throws as find_object_history().
+  template <class S>
+  [[nodiscard]] const FoundHistory& anew(S& store, const std::string& index, const ObjectLogOptions& options) {
+    found_ = find_object_history(store, index, options);
+    index_ = index;
+    return found_;
+  }
+
+  /// A history that has this state, if any has. Throws as find_object_history().
+  template <class S>
+  [[nodiscard]] const FoundHistory& with(S& store, const HistoryStateName& state, const ObjectLogOptions& options) {
+    return index_ == state.index && found_.find(state.replaced_at) ? found_ : anew(store, state.index, options);
+  }
+
+ private:
+  std::string index_ = {};
+  FoundHistory found_ = {};
+};
 
 }  // namespace iqdb

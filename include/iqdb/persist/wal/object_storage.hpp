@@ -310,7 +310,7 @@ class ObjectStorage {
   /// log_corrupted.
   [[nodiscard]] std::vector<std::filesystem::path> names_beside(const std::filesystem::path& path) {
     std::vector<std::filesystem::path> names;
-    for (const HistoryState& state : find_object_history(*store_, index_of(path), options_).history.states) {
+    for (const HistoryState& state : lookup_.anew(*store_, index_of(path), options_).history.states) {
       names.push_back(history_paths::entry(path.filename(), state.replaced_at));
       names.push_back(log_path(names.back()));
     }
@@ -325,9 +325,8 @@ class ObjectStorage {
     if (!older) {
       return std::nullopt;
     }
-    const FoundHistory found = find_object_history(*store_, older->index, options_);
-    const auto at = found.find(older->replaced_at);
-    return at ? std::optional(found.history.states[*at].checkpoint.snapshot.lsn) : std::nullopt;
+    const auto state = lookup_.with(*store_, *older, options_).state(older->replaced_at);
+    return state ? std::optional(state->checkpoint.snapshot.lsn) : std::nullopt;
   }
 
   /// An object of the log of the index `name`, for who follows it; nothing if it is not there yet, or not any more. Throws
@@ -380,7 +379,7 @@ class ObjectStorage {
   }
 
   [[nodiscard]] std::optional<File> open_older(const HistoryStateName& older, bool is_of_log) {
-    const FoundHistory found = find_object_history(*store_, older.index, options_);
+    const FoundHistory& found = lookup_.with(*store_, older, options_);
     const auto at = found.find(older.replaced_at);
     if (!at) {
       return std::nullopt;
@@ -395,6 +394,7 @@ class ObjectStorage {
 
   std::unique_ptr<Store> store_;  // null once it was moved from
   ObjectLogOptions options_;
+  HistoryLookup lookup_;
 };
 
 }  // namespace iqdb

@@ -54,9 +54,10 @@ struct KnownObjects {
 struct ObjectSweep {
   std::uint64_t removed = 0;                     ///< objects of the log deleted
   std::vector<std::uint64_t> fences = {};        ///< fences in front of what is kept, which stay
-  std::vector<std::string> kept_snapshots = {};  ///< the keys of the snapshots that a load may begin with
-  std::vector<std::string> kept_histories = {};  ///< the keys of the lists of older states that a load may look at
-  bool saw_all = true;                           ///< whether these are all: false if what was listed could not be read
+  std::vector<std::string> kept_snapshots = {};  ///< in order, the keys of the snapshots that a load may begin with
+  std::vector<std::string> kept_histories =
+      {};               ///< in order, the keys that lists of older states have which a load may ask for
+  bool saw_all = true;  ///< whether these are all: false if what was listed could not be read
 };
 
 namespace object_sweeps {
@@ -142,11 +143,13 @@ ObjectSweep sweep_object_log(S& store, std::string_view name, const ObjectLogOpt
       sweep.kept_histories.push_back(*std::move(key));
     }
   }
-  std::uint64_t begin = last.first.value_or(0);
+  std::ranges::sort(sweep.kept_histories);
+  std::uint64_t begin = last.first.value_or(0);  // nothing in front of it is needed
   for (const HistoryState& state : history ? history->states : std::vector<HistoryState>()) {
     begin = std::min(begin, state.checkpoint.begin);
     sweep.kept_snapshots.push_back(state.checkpoint.snapshot.key);
   }
+  std::ranges::sort(sweep.kept_snapshots);
   std::erase_if(numbers, [&](std::uint64_t number) { return number >= begin; });
   // The oldest first: who follows the log by its numbers, and does not find the next object, looks whether the one before is there.
   for (const std::uint64_t number : numbers) {
@@ -162,10 +165,9 @@ ObjectSweep sweep_object_log(S& store, std::string_view name, const ObjectLogOpt
 }
 
 /// Deletes the snapshots of the index `name` that were not published, or that later ones have replaced, and their lists of older
-/// states: all but those in `sweep`, of
-/// writers whose fence is not over `fence`. A snapshot that such a writer has not published yet is never published, unless it is
-/// the one whose fence is `fence`: that one writes no snapshot meanwhile. Returns how many. Throws PersistError io, and what the
-/// store throws.
+/// states: all but those in `sweep`, of writers whose fence is not over `fence`. A snapshot that such a writer has not published yet is never published, unless it is
+/// the one whose fence is `fence`: that one writes no snapshot meanwhile. Returns how many snapshots. Throws PersistError io, and
+/// what the store throws.
 template <ObjectStore S>
 std::uint64_t sweep_object_snapshots(S& store, std::string_view name, std::uint64_t fence, const ObjectSweep& sweep,
                                      const ObjectLogOptions& options) {
@@ -175,7 +177,7 @@ std::uint64_t sweep_object_snapshots(S& store, std::string_view name, std::uint6
     return removed;  // an object that is just being stored may name any of them
   }
   const auto is_in = [](const std::vector<std::string>& keys, const std::string& key) {
-    return std::ranges::find(keys, key) != keys.end();
+    return std::ranges::binary_search(keys, key);
   };
   object_requests::for_each_key(store, prefix, prefix, options, [&](const std::string& key) {
     const auto listed = snapshot_of_object_history(name, key);  // if it is a list, that of this snapshot
@@ -213,7 +215,7 @@ std::uint64_t sweep_object_uploads(S& store, std::string_view name, std::uint64_
       seen.insert(upload.id);
       const auto made_by = parts_of_object_snapshot(name, upload.key);
       // A store may list an upload that is completed, and take what it consists of away with it.
-      const bool is_needed = std::ranges::find(sweep.kept_snapshots, upload.key) != sweep.kept_snapshots.end();
+      const bool is_needed = std::ranges::binary_search(sweep.kept_snapshots, upload.key);
       if (made_by && made_by->fence <= fence && !is_needed) {
         store.abort_upload(upload);
         ++aborted;
