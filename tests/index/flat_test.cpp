@@ -1,6 +1,8 @@
 #include "iqdb/index/flat.hpp"
 
+#ifndef TEST_WITHOUT_RAPIDCHECK
 #include <rapidcheck.h>
+#endif
 
 #include <algorithm>
 #include <bit>
@@ -871,6 +873,8 @@ TEST_CASE("FlatIndex: an unknown kind of identifier or flag of metadata is inval
 
 // ---- Against a model -----------------------------------------------------------------------------------------------
 
+#ifndef TEST_WITHOUT_RAPIDCHECK
+
 namespace {
 
 // What is done to an index and to the plain list of rows that it is compared with.
@@ -974,6 +978,8 @@ TEST_CASE("FlatIndex: behaves as a plain list of rows whatever is done to it", "
     }
   }));
 }
+
+#endif
 
 TEST_CASE("FlatIndex: what earlier versions logged is replayed, though insert refuses it now", "[flat][wal]") {
   iqdb_test::require_earlier_logs_replayed([] { return FlatIndex(2, DistanceMetric::euclidean); }, false);
