@@ -285,7 +285,8 @@ void use(Index& index, std::size_t dim) {
   };
   Random random(2);
   const auto search = [&] {
-    for (const iqdb::Hit& hit : index.search(random.vector(dim), {.k = 1 + random.below(20), .ef = 1})) {
+    for (const iqdb::Hit& hit :
+         index.search(random.vector(dim), {.k = 1 + static_cast<std::size_t>(random.below(20)), .ef = 1})) {
       if (!index.contains(hit.id)) {
         FAIL("a search finds " << to_string(hit.id) << ", which the index does not hold");
       }
