@@ -723,7 +723,8 @@ TEST_CASE("FlatIndex: vectors without gaps are written as one span", "[flat][pay
   index.save_to(writer);
   writer.flush();
   const auto large = std::ranges::count_if(sink.calls(), [](auto call) { return call.size() == 64 * 1000 * 4; });
-  CHECK(large == 1);
+  // A big-endian processor turns the bytes of each number around on their way.
+  CHECK(large == (std::endian::native == std::endian::little ? 1 : 0));
 }
 
 TEST_CASE("FlatIndex: a loaded index goes on like the one that was saved", "[flat][payload]") {
@@ -832,7 +833,7 @@ TEST_CASE("FlatIndex: a dimension of which no vector could be addressed is inval
 }
 
 TEST_CASE("FlatIndex: an empty index of a huge dimension loads and can be searched for nothing", "[flat][hostile]") {
-  const std::uint64_t dim = std::uint64_t{1} << 40U;
+  const std::uint64_t dim = std::uint64_t{1} << (sizeof(std::size_t) == 8 ? 40U : 29U);
   const Bytes payload = Bytes().u64(dim).u8(1).u64(0);
   const FlatIndex index = index_from(payload);
   CHECK(index.dim() == dim);
