@@ -1,4 +1,4 @@
-# 32-bit x86, whose floats are computed by an x87. Debian's g++-i686-linux-gnu; x86-64 runs it without an emulator.
+# 32-bit x86, whose floats are computed by an x87. Debian's g++-i686-linux-gnu; most kernels for x86-64 run it without an emulator.
 set(CMAKE_SYSTEM_PROCESSOR i686)
 set(triplet i686-linux-gnu)
 set(flags "-D_FILE_OFFSET_BITS=64")

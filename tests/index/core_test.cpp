@@ -211,7 +211,8 @@ TEST_CASE("CoreIndex: a new one is empty and of the kind flat", "[core]") {
   CHECK(index.metric() == DistanceMetric::hamming);
   CHECK(index.kind() == CoreKind::flat);
   require_kind(IndexErrorKind::invalid_config, [] { return CoreIndex(0, DistanceMetric::cosine); });
-  require_kind(IndexErrorKind::invalid_config, [] { return CoreIndex(std::size_t{1} << 63U, DistanceMetric::cosine); });
+  require_kind(IndexErrorKind::invalid_config,
+               [] { return CoreIndex(static_cast<std::size_t>(std::uint64_t{1} << 63U), DistanceMetric::cosine); });
   require_kind(IndexErrorKind::invalid_metric, [] { return CoreIndex(1, static_cast<DistanceMetric>(5)); });
 }
 

@@ -1,6 +1,8 @@
 #include "iqdb/index/flat.hpp"
 
+#ifndef TEST_WITHOUT_RAPIDCHECK
 #include <rapidcheck.h>
+#endif
 
 #include <algorithm>
 #include <bit>
@@ -81,7 +83,7 @@ float distance(DistanceMetric metric, const std::vector<float>& a, const std::ve
 }
 
 // Whether two distances are the same but for the rounding of single precision.
-bool near(double a, double b) { return std::abs(a - b) <= 1e-5 * std::max(1.0, std::abs(b)); }
+bool is_near(double a, double b) { return std::abs(a - b) <= 1e-5 * std::max(1.0, std::abs(b)); }
 
 // The definitions, in double precision and as plainly as can be.
 double plain_distance(DistanceMetric metric, const std::vector<float>& a, const std::vector<float>& b) {
@@ -363,10 +365,11 @@ TEST_CASE("FlatIndex: a dimension beyond what a log counts is refused with its b
       CHECK(std::string(error.what()).find("1 to 4294967295") != std::string::npos);
     }
   };
-  refused(std::size_t{1} << 63U);
-  refused(std::size_t{1} << 32U);
+  // On 32 bits these two are zero.
+  refused(static_cast<std::size_t>(std::uint64_t{1} << 63U));
+  refused(static_cast<std::size_t>(std::uint64_t{1} << 32U));
   refused(0);
-  CHECK(FlatIndex((std::size_t{1} << 32U) - 1, DistanceMetric::cosine).size() == 0);
+  CHECK(FlatIndex(std::size_t{0xffff'ffffU}, DistanceMetric::cosine).size() == 0);
 }
 
 TEST_CASE("FlatIndex: an insert that runs out of memory at any point changes nothing", "[flat]") {
@@ -483,10 +486,10 @@ TEST_CASE("FlatIndex: a copy is independent", "[flat]") {
 
 TEST_CASE("FlatIndex: cosine distance by hand", "[flat][search]") {
   const auto metric = DistanceMetric::cosine;
-  CHECK(near(distance(metric, {1, 0}, {2, 0}), 0.0F));
-  CHECK(near(distance(metric, {1, 0}, {0, 3}), 1.0F));
-  CHECK(near(distance(metric, {1, 0}, {-5, 0}), 2.0F));
-  CHECK(near(distance(metric, {3, 4}, {4, 3}), 1.0F - 24.0F / 25.0F));
+  CHECK(is_near(distance(metric, {1, 0}, {2, 0}), 0.0F));
+  CHECK(is_near(distance(metric, {1, 0}, {0, 3}), 1.0F));
+  CHECK(is_near(distance(metric, {1, 0}, {-5, 0}), 2.0F));
+  CHECK(is_near(distance(metric, {3, 4}, {4, 3}), 1.0F - 24.0F / 25.0F));
 }
 
 TEST_CASE("FlatIndex: cosine distance is 1 where a norm is 0", "[flat][search]") {
@@ -568,11 +571,11 @@ TEST_CASE("FlatIndex: finds the nearest of random vectors as a plain computation
     const auto hits = index.search(query, {.k = 25});
     REQUIRE(hits.size() == 25);
     for (const Hit& hit : hits) {
-      REQUIRE(near(hit.distance, expected[hit.id.integer()]));
+      REQUIRE(is_near(hit.distance, expected[hit.id.integer()]));
     }
     std::ranges::sort(expected);
     for (std::size_t rank = 0; rank < hits.size(); ++rank) {
-      REQUIRE(near(hits[rank].distance, expected[rank]));
+      REQUIRE(is_near(hits[rank].distance, expected[rank]));
     }
   }
 }
@@ -582,9 +585,9 @@ TEST_CASE("FlatIndex: hits come nearest first with what was stored", "[flat][sea
   const auto hits = index.search(std::vector<float>{6.2F}, {.k = 3});
   REQUIRE(hits.size() == 3);
   CHECK(ids_of(hits) == std::vector<VectorId>{6, 7, 5});
-  CHECK(near(hits[0].distance, 0.2F));
-  CHECK(near(hits[1].distance, 0.8F));
-  CHECK(near(hits[2].distance, 1.2F));
+  CHECK(is_near(hits[0].distance, 0.2F));
+  CHECK(is_near(hits[1].distance, 0.8F));
+  CHECK(is_near(hits[2].distance, 1.2F));
   CHECK(hits[0].metadata == Metadata{{"number", 6}});
 }
 
@@ -720,7 +723,8 @@ TEST_CASE("FlatIndex: vectors without gaps are written as one span", "[flat][pay
   index.save_to(writer);
   writer.flush();
   const auto large = std::ranges::count_if(sink.calls(), [](auto call) { return call.size() == 64 * 1000 * 4; });
-  CHECK(large == 1);
+  // A big-endian processor turns the bytes of each number around on their way.
+  CHECK(large == (std::endian::native == std::endian::little ? 1 : 0));
 }
 
 TEST_CASE("FlatIndex: a loaded index goes on like the one that was saved", "[flat][payload]") {
@@ -829,7 +833,7 @@ TEST_CASE("FlatIndex: a dimension of which no vector could be addressed is inval
 }
 
 TEST_CASE("FlatIndex: an empty index of a huge dimension loads and can be searched for nothing", "[flat][hostile]") {
-  const std::uint64_t dim = std::uint64_t{1} << 40U;
+  const std::uint64_t dim = std::uint64_t{1} << (sizeof(std::size_t) == 8 ? 40U : 29U);
   const Bytes payload = Bytes().u64(dim).u8(1).u64(0);
   const FlatIndex index = index_from(payload);
   CHECK(index.dim() == dim);
@@ -870,6 +874,8 @@ TEST_CASE("FlatIndex: an unknown kind of identifier or flag of metadata is inval
 }
 
 // ---- Against a model -----------------------------------------------------------------------------------------------
+
+#ifndef TEST_WITHOUT_RAPIDCHECK
 
 namespace {
 
@@ -974,6 +980,8 @@ TEST_CASE("FlatIndex: behaves as a plain list of rows whatever is done to it", "
     }
   }));
 }
+
+#endif
 
 TEST_CASE("FlatIndex: what earlier versions logged is replayed, though insert refuses it now", "[flat][wal]") {
   iqdb_test::require_earlier_logs_replayed([] { return FlatIndex(2, DistanceMetric::euclidean); }, false);

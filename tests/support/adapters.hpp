@@ -152,12 +152,12 @@ void require_distances_of(const Index& index, const Exact& exact) {
 /// Requires of an empty index of one component that hits come in order and with what was stored.
 template <class Index>
 void require_hits_as_stored(Index& index) {
-  const auto near = iqdb::VectorId::from_bytes("near");
+  const auto close_by = iqdb::VectorId::from_bytes("near");
   index.insert(1, {5.0F}, {{"page", 5}});
-  index.insert(near, {1.0F});
+  index.insert(close_by, {1.0F});
   index.insert(3, {-2.0F});
   const std::vector<iqdb::Hit> hits = index.search({0.0F});
-  CHECK(ids_of(hits) == std::vector<iqdb::VectorId>{near, 3, 1});
+  CHECK(ids_of(hits) == std::vector<iqdb::VectorId>{close_by, 3, 1});
   CHECK(hits.at(2).distance == 5.0F);
   CHECK(hits.at(2).metadata == iqdb::Metadata{{"page", 5}});
   CHECK(!hits.at(0).metadata);
@@ -285,7 +285,8 @@ void use(Index& index, std::size_t dim) {
   };
   Random random(2);
   const auto search = [&] {
-    for (const iqdb::Hit& hit : index.search(random.vector(dim), {.k = 1 + random.below(20), .ef = 1})) {
+    for (const iqdb::Hit& hit :
+         index.search(random.vector(dim), {.k = 1 + static_cast<std::size_t>(random.below(20)), .ef = 1})) {
       if (!index.contains(hit.id)) {
         FAIL("a search finds " << to_string(hit.id) << ", which the index does not hold");
       }

@@ -226,9 +226,9 @@ class IndexModel {
   [[nodiscard]] std::vector<iqdb::Hit> exact(std::span<const float> query, const iqdb::SearchParams& params) const {
     std::vector<iqdb::Hit> hits;
     for (const auto& [id, held] : held_) {
-      const float far = distance_to(query, held);
-      if (params.filter.admits(id, held.metadata) && (!params.radius || far <= *params.radius)) {
-        hits.push_back({.id = id, .distance = far, .metadata = held.metadata});
+      const float distance = distance_to(query, held);
+      if (params.filter.admits(id, held.metadata) && (!params.radius || distance <= *params.radius)) {
+        hits.push_back({.id = id, .distance = distance, .metadata = held.metadata});
       }
     }
     std::ranges::sort(hits, {}, &iqdb::Hit::distance);

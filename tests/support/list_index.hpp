@@ -88,9 +88,9 @@ class ListIndex : public iqdb::index_support::SlotIndex<ListIndex> {
 
   // Asks for each vector in turn until it has enough, as a library does that ends the process where a filter throws.
   template <class Asked>
-  [[nodiscard]] std::vector<iqdb::index_support::Found> near(std::span<const float> /*query*/, std::size_t most,
-                                                             const iqdb::SearchParams& /*params*/,
-                                                             Asked& asked) const noexcept {
+  [[nodiscard]] std::vector<iqdb::index_support::Found> find_near(std::span<const float> /*query*/, std::size_t most,
+                                                                  const iqdb::SearchParams& /*params*/,
+                                                                  Asked& asked) const noexcept {
     ++searches;
     std::vector<iqdb::index_support::Found> found;
     for (std::size_t slot = 0; slot < slots_.slots() && found.size() < finds.value_or(most); ++slot) {

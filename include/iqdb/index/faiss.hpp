@@ -236,8 +236,8 @@ class FaissIndex : public index_support::SlotIndex<FaissIndex> {
   }
 
   template <class Asked>
-  [[nodiscard]] std::vector<Found> near(std::span<const float> query, std::size_t most, const SearchParams& params,
-                                        Asked& asked) const {
+  [[nodiscard]] std::vector<Found> find_near(std::span<const float> query, std::size_t most, const SearchParams& params,
+                                             Asked& asked) const {
     if constexpr (Asked::admits_every) {
       return found_in(part_->search(query, most, width_of(params)));
     } else {
@@ -246,8 +246,8 @@ class FaissIndex : public index_support::SlotIndex<FaissIndex> {
     }
   }
 
-  [[nodiscard]] std::vector<std::vector<Found>> near_many(std::span<const float> queries, std::size_t most,
-                                                          const SearchParams& params) const {
+  [[nodiscard]] std::vector<std::vector<Found>> find_near_many(std::span<const float> queries, std::size_t most,
+                                                               const SearchParams& params) const {
     std::vector<std::vector<Found>> found;
     for (const std::vector<Id>& slots : part_->search_many(queries, most, width_of(params))) {
       found.push_back(found_in(slots));

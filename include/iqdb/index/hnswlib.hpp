@@ -175,8 +175,8 @@ class HnswIndex : public index_support::SlotIndex<HnswIndex> {
   }
 
   template <class Asked>
-  [[nodiscard]] std::vector<Found> near(std::span<const float> query, std::size_t most, const SearchParams& params,
-                                        Asked& asked) const {
+  [[nodiscard]] std::vector<Found> find_near(std::span<const float> query, std::size_t most, const SearchParams& params,
+                                             Asked& asked) const {
     using hnswlib_graph::Beside;
     const std::size_t width =
         std::min<std::size_t>(std::max(most, params.ef.value_or(config_.ef)), graph_->cur_element_count);

@@ -148,8 +148,8 @@ class UsearchIndex : public index_support::SlotIndex<UsearchIndex> {
   void reserve_vectors(std::size_t vectors) { graph_.make_room_for_all(vectors); }
 
   template <class Asked>
-  [[nodiscard]] std::vector<Found> near(std::span<const float> query, std::size_t most, const SearchParams& params,
-                                        Asked& asked) const {
+  [[nodiscard]] std::vector<Found> find_near(std::span<const float> query, std::size_t most, const SearchParams& params,
+                                             Asked& asked) const {
     const std::size_t candidates = std::min(std::max(most, params.ef.value_or(config().expansion_search)), size());
     // A walk through the graph that meets every vector costs no less than comparing with each vector. Comparing misses
     // none, while after many erasures some vectors may have no link that leads to them.

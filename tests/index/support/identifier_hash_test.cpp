@@ -2,6 +2,7 @@
 #include "iqdb/index/support/identifier_hash.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -32,6 +33,10 @@ std::size_t largest_crowd(const std::vector<std::uint64_t>& integers) {
 }  // namespace
 
 TEST_CASE("hash_of: with two and four rounds it gives the published hashes of SipHash", "[identifier_hash]") {
+  if constexpr (std::endian::native != std::endian::little) {
+    SUCCEED("there the hashes are others, as hash_of says");
+    return;
+  }
   std::string message;
   const std::vector<std::uint64_t> published = {0x726FDB47DD0E0E31U, 0x74F839C593DC67FDU, 0x0D6C8009D9A94F5AU,
                                                 0x85676696D7FB7E2DU, 0xCF2794E0277187B7U, 0x18765564CD99A68DU,

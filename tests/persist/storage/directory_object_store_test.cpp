@@ -42,7 +42,7 @@ struct FaultyFiles : iqdb_test::FaultyFileSystem {
     return iqdb::NativeFileSystem().make_directory(path, permissions);
   }
   std::error_code remove_directory(Handle directory, const std::filesystem::path& name) {
-    return iqdb::PosixFileSystem().remove_directory(directory, name);
+    return iqdb::NativeFileSystem().remove_directory(directory, name);
   }
 };
 

@@ -492,7 +492,7 @@ class EveryOrder {
 }  // namespace
 
 TEST_CASE("In every order of three callers of three calls each call is committed once and passes none that it must not",
-          "[commit_queue]") {
+          "[commit_queue][minutes]") {
   constexpr std::size_t all = callers * calls_each;
   std::size_t states = 0;
   constexpr std::size_t step = iqdb_test::sanitized ? 7 : 1;

@@ -45,12 +45,12 @@ namespace index_support {
 ///   the SlotTable::Additions; if it throws, the library finds none of them
 /// - `check_remove(slot)`: throws IndexError if the library cannot remove that vector
 /// - `remove(slot)`: removes a vector from the library and from the table; throws nothing directly behind place()
-/// - `near(query, most, params, asked)`: up to `most` vectors near the query for which `asked`, EverySlot or an AskedSlots, is true, as a
-///   std::vector<Found> without distances; ends soon when that has given up
+/// - `find_near(query, most, params, asked)`: up to `most` vectors near the query for which `asked`, EverySlot or an
+///   AskedSlots, is true, as a std::vector<Found> without distances; ends soon when that has given up
 /// - if it likes, `most_questions(wanted)`: how many vectors a search that wants so many may ask a filter about before it is
 ///   less work to compare with each admitted one; by default as for a graph
 /// - if it likes, `queries_together`: a static constant, for how many queries the library searches in one call; and then
-///   `near_many(queries, most, params)`, which does so and returns what near() returns for each
+///   `find_near_many(queries, most, params)`, which does so and returns what find_near() returns for each
 /// - if it likes, `rank_found(found, most, query)`: measures the distances of these from the query in its kept form, and keeps
 ///   the nearest `most`, in order; by default with distance() and vectors()
 /// - `reserve_vectors(vectors)`: makes room in the library for so many in all

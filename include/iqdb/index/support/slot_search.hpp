@@ -134,7 +134,7 @@ class SlotSearch : public SearchOverloads<SlotSearch<Derived>> {
     std::vector<std::vector<Hit>> hits;
     hits.reserve(queries.size() / dim);
     const std::size_t kept_dim = kept.size() / (queries.size() / dim);  // the kept form may have another dimension
-    for (std::vector<Found>& nearest : derived().near_many(kept, most, params)) {
+    for (std::vector<Found>& nearest : derived().find_near_many(kept, most, params)) {
       if (nearest.size() < most) {
         nearest = every_vector(slots(), EverySlot());
       }
@@ -165,7 +165,7 @@ class SlotSearch : public SearchOverloads<SlotSearch<Derived>> {
       }
     }
     auto questions = asked(admitted, derived().most_questions(wanted));
-    std::vector<Found> found = derived().near(query, wanted, params, questions);
+    std::vector<Found> found = derived().find_near(query, wanted, params, questions);
     questions.rethrow();
     if (questions.has_given_up() || found.size() < wanted) {
       // Or no link or list leads to the other vectors any more, or they are too far away for a float.

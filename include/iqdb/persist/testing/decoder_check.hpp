@@ -147,8 +147,8 @@ class DamagedPayloads {
 
   // The bytes near both ends of a large payload, where its settings and counts are, are always tried.
   [[nodiscard]] bool is_sampled(std::size_t at) const {
-    constexpr std::size_t near = 64;
-    return payload_.size() > history_->options().exhaustive_bytes && at >= near && payload_.size() - at > near;
+    constexpr std::size_t margin = 64;
+    return payload_.size() > history_->options().exhaustive_bytes && at >= margin && payload_.size() - at > margin;
   }
 
   [[nodiscard]] std::vector<std::size_t> places(Random& random) const {

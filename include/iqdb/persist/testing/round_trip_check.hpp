@@ -315,10 +315,10 @@ void check_told_apart(const Subject<I>& subject, const ConformanceOptions& optio
                history, promise, "does save_to write the metadata of every vector, and is all of it in the index?");
     }
   });
-  constexpr std::uint64_t far = 1009;
+  constexpr std::uint64_t distant = 1009;
   const std::size_t dim = persisted_dim(subject.make());
-  if (subject.vector(0, dim) != subject.vector(far, dim)) {
-    compare({}, {.first_vector = far}, [&](bool same_payload, const auto& /*visible*/) {
+  if (subject.vector(0, dim) != subject.vector(distant, dim)) {
+    compare({}, {.first_vector = distant}, [&](bool same_payload, const auto& /*visible*/) {
       if (same_payload) {
         violated("the index forgets its vectors: two indexes that differ in their vectors are saved as the same bytes",
                  history, promise, "does save_to write every component of every vector?");

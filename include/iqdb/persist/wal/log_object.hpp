@@ -102,7 +102,8 @@ inline void append(ObjectBytes& object, std::span<const std::byte> bytes) {
     } catch (const PersistError& error) {
       fail(key, std::string("a frame is not what a writer makes: ") + error.what(), begin);
     }
-    frames.push_back({.lsn = lsn, .mutations = mutations, .begin = begin + FrameHeader::bytes, .bytes = body.size()});
+    frames.push_back(
+        {.lsn = lsn, .mutations = mutations, .begin = begin + std::size_t{FrameHeader::bytes}, .bytes = body.size()});
     lsn += mutations;
     begin += FrameHeader::bytes + body.size();
   }
