@@ -137,7 +137,8 @@ TEST_CASE("decode_object_history: refuses what follows the last state", "[object
 TEST_CASE("history_behind: adds the state that is replaced, and keeps as many as the policy says", "[object_history]") {
   ObjectHistory history;
   for (std::uint64_t number = 1; number <= 5; ++number) {
-    history = iqdb::history_behind(history, checkpoint_at(number, number), HistoryPolicy::keep_last(3), 1000 + number);
+    history = iqdb::history_behind(history, checkpoint_at(number, number), HistoryPolicy::keep_last(3),
+                                   1000 + static_cast<std::int64_t>(number));
   }
   CHECK(numbers_of(history) == std::vector<std::uint64_t>{3, 4, 5});
   CHECK(history.states.back().replaced_at == 1005);
