@@ -7,6 +7,8 @@
 #include <filesystem>
 #include <optional>
 #include <span>
+#include <string>
+#include <tuple>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -73,11 +75,11 @@ class ReadStorage {
       return as_file(files_.open(path));
     }
     const ObjectPlace place = object_place(path.native(), Access::reads);
-    std::filesystem::path name = name_in(place);
+    std::filesystem::path name = place.address.name;
     if (path.native() != place.text) {
       name += ".wal";
     }
-    return as_file(place.storage().open(name));
+    return as_file(objects_of(place).open(name));
   }
   [[nodiscard]] std::optional<File> open(const std::filesystem::path& path, const Lock& lock) {
     return as_file(files_.open(path, lock));
@@ -106,19 +108,26 @@ class ReadStorage {
       return files_.names_beside(path);
     }
     const ObjectPlace place = object_place(path.native(), Access::reads);
-    return place.storage().names_beside(name_in(place));
+    return objects_of(place).names_beside(place.address.name);
   }
   [[nodiscard]] std::optional<std::uint64_t> snapshot_lsn(const std::filesystem::path& path) {
     if (!iqdb::is_object_address(path.native())) {
       return std::nullopt;
     }
     const ObjectPlace place = object_place(path.native(), Access::reads);
-    return place.storage().snapshot_lsn(name_in(place));
+    return objects_of(place).snapshot_lsn(place.address.name);
   }
 
  private:
-  [[nodiscard]] static std::filesystem::path name_in(const ObjectPlace& place) {
-    return place.storage().resolve(place.address.name);
+  // The storage of the store that `place` lies in. It remembers the list of older states that it read last.
+  [[nodiscard]] ObjectStorage& objects_of(const ObjectPlace& place) {
+    std::string store = place.text.substr(0, place.text.size() - place.address.name.size());
+    if (!objects_ || store_ != store) {
+      objects_.emplace(place.storage());
+      store_ = std::move(store);
+    }
+    std::ignore = objects_->resolve(place.address.name);  // throws unless it can be the name of an index
+    return *objects_;
   }
 
   template <class F>
@@ -127,6 +136,8 @@ class ReadStorage {
   }
 
   iqdb::FileStorage files_;
+  std::optional<ObjectStorage> objects_;
+  std::string store_;  // that of objects_, as the beginning of an address
 };
 
 static_assert(iqdb::Storage<ReadStorage> && iqdb::TellsSnapshotLsn<ReadStorage>);
