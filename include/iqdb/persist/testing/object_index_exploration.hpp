@@ -55,12 +55,12 @@ class ObjectIndexSchedule {
         turns_(random_.next()),
         objects_(random_.next(), any_faults()),
         empty_(&empty),
-        events_(&events) {
+        events_(&events),
+        some_know_of_none_(random_.one_in(2)) {
     options_ = any_object_options(random_, turns_);
     // Of some vectors each, so that snapshots have several, and any request may lie between two of them.
     options_.part_bytes = smallest_part + random_.below(smallest_part);
     history_ = random_.one_in(3) ? HistoryPolicy::none() : HistoryPolicy::keep_last(1 + random_.below(5));
-    some_know_of_none_ = random_.one_in(2);
     options_.parts_in_flight = 0;
   }
 
@@ -380,7 +380,7 @@ class ObjectIndexSchedule {
   Fates fates_;
   std::uint64_t last_id_ = 0;
   HistoryPolicy history_ = HistoryPolicy::none();
-  bool some_know_of_none_ = false;     // some clients are programs that do not know of the history
+  bool some_know_of_none_;             // some clients are programs that do not know of the history
   std::set<std::uint64_t> published_;  // the last mutations of snapshots
   std::string displaced_up_to_;        // the last fence of an index that was opened
 };

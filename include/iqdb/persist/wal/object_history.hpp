@@ -12,6 +12,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -102,10 +103,10 @@ inline constexpr std::size_t checksum_begin = object_history_magic.size() + size
 
 // The checksum of a list, in which its own field counts as zero.
 [[nodiscard]] inline std::uint32_t checksum_of(std::span<const std::byte> list) noexcept {
-  constexpr std::byte zero[sizeof(std::uint32_t)] = {};
+  constexpr std::array<std::byte, sizeof(std::uint32_t)> zero{};
   Crc32 checksum(list.first(checksum_begin));
   checksum.update(zero);
-  checksum.update(list.subspan(checksum_begin + sizeof zero));
+  checksum.update(list.subspan(checksum_begin + zero.size()));
   return checksum.value();
 }
 
