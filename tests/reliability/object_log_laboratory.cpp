@@ -40,7 +40,7 @@ void explore_indexes(std::uint64_t seed, std::uint64_t schedules) {
             << events.opened << " openings, " << events.refused << " refused, " << events.fenced << " writers fenced, "
             << events.checkpoints << " snapshots published, " << events.uploaded << " uploaded in parts, "
             << events.given_up << " uploads given up, " << events.read << " readings, " << events.older
-            << " of older states, of which " << events.kept << " were kept at the end, " << events.followed
+            << " of older states, " << events.kept << " states kept at the end, " << events.followed
             << " times followed, " << events.died << " clients died, " << events.closed << " closed\n";
 }
 
