@@ -184,6 +184,18 @@ struct ScriptedStore {
     return found;
   }
 
+  /// How many objects it has whose keys begin so.
+  [[nodiscard]] std::size_t objects_below(std::string_view prefix) const {
+    return static_cast<std::size_t>(
+        std::ranges::count_if(objects, [&](const auto& object) { return object.first.starts_with(prefix); }));
+  }
+
+  /// How many calls were made that begin so.
+  [[nodiscard]] std::size_t calls_that_begin(std::string_view with) const {
+    return static_cast<std::size_t>(
+        std::ranges::count_if(calls, [&](const std::string& call) { return call.starts_with(with); }));
+  }
+
  private:
   void called(const std::string& call) {
     calls.push_back(call);

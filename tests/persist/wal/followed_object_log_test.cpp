@@ -48,11 +48,6 @@ constexpr std::array<float, 1> some_vector{1.0F};
   return Follower::load({.path = "index", .helper_threads = 0, .take_over = true}, storage_in(store));
 }
 
-[[nodiscard]] std::size_t count(const ScriptedStore& store, std::string_view call) {
-  return static_cast<std::size_t>(
-      std::ranges::count_if(store.calls, [&](const std::string& each) { return each.substr(0, call.size()) == call; }));
-}
-
 [[nodiscard]] bool shows(const Follower& follower, std::uint64_t id) {
   return follower.read([&](const LateIndex& index) { return index.contains(id); });
 }
@@ -102,8 +97,8 @@ TEST_CASE("FollowedLog on an object store: asks for one object by its number, an
   for (int look = 0; look < 20; ++look) {
     follower.catch_up();
   }
-  CHECK(count(store, "list") == 0);
-  CHECK(count(store, "get ") == 1 + 21);
+  CHECK(store.calls_that_begin("list") == 0);
+  CHECK(store.calls_that_begin("get ") == 1 + 21);
 }
 
 TEST_CASE("FollowedLog on an object store: loads anew when it lags behind a sweep", "[followed_object_log]") {

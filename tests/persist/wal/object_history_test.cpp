@@ -228,6 +228,14 @@ TEST_CASE("ObjectRun: what the last checkpoint needs begins where its snapshot e
   return Database::load_or_create(std::move(config), LateIndex(), storage_in(store));
 }
 
+// Inserts these vectors, and makes a checkpoint behind each.
+void insert_and_checkpoint(Database& database, std::uint64_t first, std::uint64_t last) {
+  for (std::uint64_t id = first; id <= last; ++id) {
+    database.insert(id, some_vector);
+    database.checkpoint();
+  }
+}
+
 [[nodiscard]] Ids ids_in(const LateIndex& index) {
   Ids ids;
   for (const iqdb::VectorId& id : index.ids()) {
@@ -256,11 +264,6 @@ TEST_CASE("ObjectRun: what the last checkpoint needs begins where its snapshot e
 [[nodiscard]] std::vector<iqdb::HistoryEntry> entries_in(ScriptedStore& store) {
   Storage storage = storage_in(store);
   return iqdb::history::entries(storage, "index");
-}
-
-[[nodiscard]] std::size_t count_below(const ScriptedStore& store, std::string_view prefix) {
-  return static_cast<std::size_t>(
-      std::ranges::count_if(store.objects, [&](const auto& object) { return object.first.starts_with(prefix); }));
 }
 
 TEST_CASE("ObjectStorage: the index is loaded as it was at every mutation of a random life", "[object_history]") {
@@ -295,10 +298,7 @@ TEST_CASE("ObjectStorage: the index is loaded as it was at every mutation of a r
 TEST_CASE("ObjectStorage: a history keeps as many states as it was told, and what they need", "[object_history]") {
   ScriptedStore store;
   Database database = opened(store, keeping(HistoryPolicy::keep_last(3)));
-  for (std::uint64_t id = 1; id <= 10; ++id) {
-    database.insert(id, some_vector);
-    database.checkpoint();
-  }
+  insert_and_checkpoint(database, 1, 10);
   const auto entries = entries_in(store);
   REQUIRE(entries.size() == 3);
   CHECK(std::ranges::all_of(entries, [](const auto& entry) { return entry.has_snapshot && entry.has_log; }));
@@ -307,21 +307,18 @@ TEST_CASE("ObjectStorage: a history keeps as many states as it was told, and wha
   const auto error = require_kind(PersistErrorKind::invalid_config, [&] { std::ignore = ids_behind(store, 6); });
   CHECK(mentions(error, "up_to is 6"));
   // The snapshots of four states, the lists of the last two, and of the log a fence, and what is behind the first one.
-  CHECK(count_below(store, "index/snapshot/0") == 4);
-  CHECK(count_below(store, "index/snapshot/history/") == 2);
-  CHECK(count_below(store, "index/log/") == 1 + 1 + 3 * 2);
+  CHECK(store.objects_below("index/snapshot/0") == 4);
+  CHECK(store.objects_below("index/snapshot/history/") == 2);
+  CHECK(store.objects_below("index/log/") == 1 + 1 + 3 * 2);
 }
 
 TEST_CASE("ObjectStorage: without a history the last two checkpoints are kept, and no state is listed",
           "[object_history]") {
   ScriptedStore store;
   Database database = opened(store, keeping(HistoryPolicy::none()));
-  for (std::uint64_t id = 1; id <= 5; ++id) {
-    database.insert(id, some_vector);
-    database.checkpoint();
-  }
+  insert_and_checkpoint(database, 1, 5);
   CHECK(entries_in(store).empty());
-  CHECK(count_below(store, "index/snapshot/0") == 2);
+  CHECK(store.objects_below("index/snapshot/0") == 2);
   require_kind(PersistErrorKind::invalid_config, [&] { std::ignore = ids_behind(store, 4); });
 }
 
@@ -346,14 +343,10 @@ TEST_CASE("ObjectStorage: a program that does not know of the history keeps it",
 TEST_CASE("ObjectStorage: one list is read for a state, however many there are", "[object_history]") {
   ScriptedStore store;
   Database database = opened(store, keeping(HistoryPolicy::keep_last(20)));
-  for (std::uint64_t id = 1; id <= 20; ++id) {
-    database.insert(id, some_vector);
-    database.checkpoint();
-  }
+  insert_and_checkpoint(database, 1, 20);
   store.calls.clear();
   CHECK(ids_behind(store, 1) == Ids{1});
-  CHECK(std::ranges::count_if(
-            store.calls, [](const std::string& call) { return call.starts_with("get index/snapshot/history/"); }) == 1);
+  CHECK(store.calls_that_begin("get index/snapshot/history/") == 1);
 }
 
 TEST_CASE("ObjectStorage: a history that is kept smaller gives up its older states", "[object_history]") {
@@ -364,7 +357,7 @@ TEST_CASE("ObjectStorage: a history that is kept smaller gives up its older stat
     database.checkpoint();
   }
   CHECK(entries_in(store).size() == 1);
-  CHECK(count_below(store, "index/snapshot/0") == 2);
+  CHECK(store.objects_below("index/snapshot/0") == 2);
 }
 
 TEST_CASE("ObjectStorage: a checkpoint that changes nothing adds nothing to the history", "[object_history]") {
@@ -426,10 +419,7 @@ TEST_CASE("ObjectStorage: an older state is loaded by its name, and by no writer
 TEST_CASE("ObjectStorage: the first mutation behind a snapshot notes its time", "[object_history]") {
   ScriptedStore store;
   Database database = opened(store, keeping(HistoryPolicy::keep_last(5)));
-  for (std::uint64_t id = 1; id <= 3; ++id) {
-    database.insert(id, some_vector);
-    database.checkpoint();
-  }
+  insert_and_checkpoint(database, 1, 3);
   database.insert(4, some_vector);
   const iqdb::ObjectRun run = iqdb::read_object_run(store, "index", hasty_options());
   const iqdb::LogObject& last = run.objects.back();
@@ -484,7 +474,7 @@ TEST_CASE("ObjectStorage: a list that cannot be stored fails the checkpoint, and
   require_kind(PersistErrorKind::io, [&] { database.checkpoint(); });
   store.before = [](const std::string&) {};
   CHECK_FALSE(database.poisoned());
-  CHECK(count_below(store, "index/snapshot/0") == 1);
+  CHECK(store.objects_below("index/snapshot/0") == 1);
   database.insert(2, some_vector);
   database.checkpoint();
   CHECK(entries_in(store).size() == 1);
@@ -535,11 +525,10 @@ TEST_CASE("ObjectStorage: a checkpoint asks for no object of the log but two, ho
     }
     store.calls.clear();
     database.checkpoint();
-    const auto asked =
-        std::ranges::count_if(store.calls, [](const std::string& call) { return call.starts_with("get index/log/"); });
+    const std::size_t asked = store.calls_that_begin("get index/log/");
     CHECK(asked == (round == 1 ? 3 : 2));  // at first also for the fence of the writer before
   }
-  CHECK(count_below(store, "index/log/") == 2 + 1 + 20 + 1);  // two fences, and the last two checkpoints
+  CHECK(store.objects_below("index/log/") == 2 + 1 + 20 + 1);  // two fences, and the last two checkpoints
 }
 
 TEST_CASE("find_object_history: looks again where its list was swept meanwhile", "[object_history]") {
@@ -550,10 +539,7 @@ TEST_CASE("find_object_history: looks again where its list was swept meanwhile",
   bool is_asleep = false;
   store.before = [&](const std::string& call) {
     if (call.starts_with("get index/snapshot/history/") && !std::exchange(is_asleep, true)) {
-      for (std::uint64_t id = 2; id <= 3; ++id) {
-        database.insert(id, some_vector);
-        database.checkpoint();
-      }
+      insert_and_checkpoint(database, 2, 3);
     }
   };
   const auto found = iqdb::find_object_history(store, "index", hasty_options());

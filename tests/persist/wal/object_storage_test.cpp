@@ -72,16 +72,6 @@ constexpr std::array<float, 1> other_vector{2.0F};
   return Database::load_or_create(std::move(config), LateIndex(), storage_in(store));
 }
 
-[[nodiscard]] std::size_t objects_below(const ScriptedStore& store, std::string_view prefix) {
-  return static_cast<std::size_t>(
-      std::ranges::count_if(store.objects, [&](const auto& object) { return object.first.starts_with(prefix); }));
-}
-
-[[nodiscard]] std::size_t puts_in(const ScriptedStore& store) {
-  return static_cast<std::size_t>(
-      std::ranges::count_if(store.calls, [](const std::string& call) { return call.starts_with("put "); }));
-}
-
 TEST_CASE("ObjectStorage: a load has what was acknowledged", "[object_storage]") {
   ScriptedStore store;
   {
@@ -120,9 +110,9 @@ TEST_CASE("ObjectStorage: a displaced writer publishes no snapshot, and leaves n
   ScriptedStore store;
   Database first = opened(store);
   const Database second = opened(store, taking_over());
-  const std::size_t snapshots = objects_below(store, "index/snapshot/0");
+  const std::size_t snapshots = store.objects_below("index/snapshot/0");
   require_kind(PersistErrorKind::fenced, [&] { first.checkpoint(); });
-  CHECK(objects_below(store, "index/snapshot/0") == snapshots);
+  CHECK(store.objects_below("index/snapshot/0") == snapshots);
 }
 
 TEST_CASE("ObjectStorage: a writer that was told that it is displaced takes nothing more, whatever the policy",
@@ -186,8 +176,8 @@ TEST_CASE("ObjectStorage: checkpoints leave what two of them need, and every fen
     database.insert(id, some_vector);
     database.checkpoint();
   }
-  CHECK(objects_below(store, "index/snapshot/0") == 2);
-  CHECK(objects_below(store, "index/log/") == 4);  // the fence, two checkpoints, and the mutation between them
+  CHECK(store.objects_below("index/snapshot/0") == 2);
+  CHECK(store.objects_below("index/log/") == 4);  // the fence, two checkpoints, and the mutation between them
   database.insert(6, some_vector);
   CHECK(opened(store, read_only()).index().size() == 6);
 }
@@ -212,7 +202,7 @@ TEST_CASE("ObjectStorage: a snapshot stays of which it is not known whether it w
   ScriptedStore store;
   Database database = opened(store);
   database.insert(1, some_vector);
-  const std::size_t snapshots = objects_below(store, "index/snapshot/0");
+  const std::size_t snapshots = store.objects_below("index/snapshot/0");
   // Stored, and the reply is lost each time.
   store.answer_put = [&](std::string_view key, std::span<const std::byte> bytes) -> std::optional<PutOutcome> {
     store.objects.emplace(key, iqdb::ObjectBytes(bytes.begin(), bytes.end()));
@@ -221,7 +211,7 @@ TEST_CASE("ObjectStorage: a snapshot stays of which it is not known whether it w
   require_kind(PersistErrorKind::io, [&] { database.checkpoint(); });
   CHECK(database.poisoned());
   store.answer_put = {};
-  CHECK(objects_below(store, "index/snapshot/0") == snapshots + 1);
+  CHECK(store.objects_below("index/snapshot/0") == snapshots + 1);
   CHECK(opened(store, taking_over()).index().contains(1));
 }
 
@@ -251,7 +241,7 @@ TEST_CASE("ObjectStorage: a snapshot that could not be stored leaves the index a
   };
   require_kind(PersistErrorKind::io, [&] { database.save(); });
   store.before = [](const std::string&) {};
-  CHECK(objects_below(store, "index/snapshot/0") == 1);
+  CHECK(store.objects_below("index/snapshot/0") == 1);
   CHECK_NOTHROW(database.insert(2, some_vector));
 }
 
@@ -271,18 +261,13 @@ TEST_CASE("ObjectStorage: a snapshot that could not be stored leaves the index a
   return database;
 }
 
-[[nodiscard]] std::size_t calls_that_begin(const ScriptedStore& store, std::string_view with) {
-  return static_cast<std::size_t>(
-      std::ranges::count_if(store.calls, [&](const std::string& call) { return call.starts_with(with); }));
-}
-
 TEST_CASE("ObjectStorage: a snapshot that is larger than a part is uploaded, and loads", "[object_storage]") {
   ScriptedStore store;
   {
     Database database = opened_in_parts(store);
     database.checkpoint();
-    CHECK(calls_that_begin(store, "complete ") == 1);
-    CHECK(calls_that_begin(store, "part ") > 3);
+    CHECK(store.calls_that_begin("complete ") == 1);
+    CHECK(store.calls_that_begin("part ") > 3);
     database.insert(51, some_vector);
   }
   const Database database = opened(store);
@@ -301,10 +286,10 @@ TEST_CASE("ObjectStorage: a checkpoint whose upload fails ends it, and the index
         iqdb::throw_persist_error(PersistErrorKind::io, "the store does not answer");
       }
     };
-    const std::size_t snapshots = objects_below(store, "index/snapshot/");
+    const std::size_t snapshots = store.objects_below("index/snapshot/");
     require_kind(PersistErrorKind::io, [&] { database.checkpoint(); });
     CHECK(store.uploads.empty());
-    CHECK(objects_below(store, "index/snapshot/") == snapshots);
+    CHECK(store.objects_below("index/snapshot/") == snapshots);
     store.before = [](const std::string&) {};
     CHECK_NOTHROW(database.insert(51, some_vector));
     CHECK_NOTHROW(database.checkpoint());
@@ -388,13 +373,13 @@ TEST_CASE("ObjectStorage: a log that is synced now and then is put as few object
   PersistConfig config = logged();
   config.fsync_policy = FsyncPolicy::never();
   Database database = opened(store, config);
-  const std::size_t before = puts_in(store);
+  const std::size_t before = store.calls_that_begin("put ");
   for (std::uint64_t id = 1; id <= 20; ++id) {
     database.insert(id, some_vector);
   }
-  CHECK(puts_in(store) == before);
+  CHECK(store.calls_that_begin("put ") == before);
   database.sync();
-  CHECK(puts_in(store) == before + 1);
+  CHECK(store.calls_that_begin("put ") == before + 1);
   CHECK(opened(store, read_only()).index().size() == 20);
 }
 
@@ -403,12 +388,12 @@ TEST_CASE("ObjectStorage: a log that is never synced does not fill the memory", 
   PersistConfig config = logged();
   config.fsync_policy = FsyncPolicy::never();
   Database database = opened(store, config);
-  const std::size_t before = puts_in(store);
+  const std::size_t before = store.calls_that_begin("put ");
   const iqdb::Metadata large{{"text", std::string(60'000, 'x')}};
   for (std::uint64_t id = 1; id <= 20; ++id) {
     database.insert(id, some_vector, large);
   }
-  CHECK(puts_in(store) == before + 1);
+  CHECK(store.calls_that_begin("put ") == before + 1);
 }
 
 TEST_CASE("ObjectStorage: a mutation that the index rejected stays out", "[object_storage]") {
@@ -521,11 +506,11 @@ TEST_CASE("ObjectStorage: who only reads stores nothing", "[object_storage]") {
   ScriptedStore store;
   Database writer = opened(store);
   writer.insert(1, some_vector);
-  const std::size_t before = puts_in(store);
+  const std::size_t before = store.calls_that_begin("put ");
   const Database reader = opened(store, read_only());
   CHECK(reader.index().contains(1));
   CHECK(reader.lsn() == 1);
-  CHECK(puts_in(store) == before);
+  CHECK(store.calls_that_begin("put ") == before);
   CHECK_NOTHROW(writer.insert(2, some_vector));
 }
 

@@ -80,8 +80,8 @@ class FollowedLog<I, ObjectStorage<Store>> {
     }
     if (object.header.kind == LogObjectKind::checkpoint && place_.is_fence &&
         object.snapshot.lsn == object.header.base_lsn) {
-      return Followed::
-          lost;  // its writer may have loaded nothing, and put another index in the place of the one before
+      // Its writer may have loaded nothing, and put another index in the place of the one before.
+      return Followed::lost;
     }
     Followed followed = Followed::to_the_end;
     for (std::size_t next = 0; next < object.frames.size() && followed == Followed::to_the_end;) {

@@ -112,6 +112,7 @@ class HeldObjectLog {
         known_.fences.push_back(fence);
       }
     }
+    std::ranges::sort(known_.fences);
   }
 
   /// Says which older states the snapshots that follow keep. None: those that the one before keeps.

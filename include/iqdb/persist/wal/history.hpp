@@ -49,6 +49,14 @@ namespace history {
 [[nodiscard]] IQDB_PERSIST_INLINE std::vector<HistoryEntry> among(const std::vector<std::filesystem::path>& names,
                                                                   const std::filesystem::path& path);
 
+// Whether `policy` keeps at the time `now` a state that was replaced at `replaced_at`, where there are `left` with those behind it.
+[[nodiscard]] inline bool is_kept(std::size_t left, std::uint64_t replaced_at, const HistoryPolicy& policy,
+                                  std::uint64_t now) {
+  const auto span = static_cast<std::uint64_t>(policy.span().count());
+  // A state shows the index up to the moment at which it was replaced.
+  return left <= policy.count() || (span > 0 && replaced_at >= now - std::min(now, span));
+}
+
 // Of `entries`, oldest first, those that `policy` gives up at the time `now`.
 [[nodiscard]] IQDB_PERSIST_INLINE std::vector<HistoryEntry> given_up(const std::vector<HistoryEntry>& entries,
                                                                      const HistoryPolicy& policy, std::uint64_t now);
@@ -81,18 +89,15 @@ IQDB_PERSIST_INLINE std::vector<HistoryEntry> among(const std::vector<std::files
 
 IQDB_PERSIST_INLINE std::vector<HistoryEntry> given_up(const std::vector<HistoryEntry>& entries,
                                                        const HistoryPolicy& policy, std::uint64_t now) {
-  const auto span = static_cast<std::uint64_t>(policy.span().count());
-  const std::uint64_t oldest = now - std::min(now, span);
   std::size_t states = 0;  // a log without its snapshot is none
   for (const HistoryEntry& entry : entries) {
     states += entry.has_snapshot ? 1U : 0U;
   }
   std::vector<HistoryEntry> rest;
   for (const HistoryEntry& entry : entries) {
-    // An entry shows the index up to the moment at which it was replaced.
-    const bool is_kept = entry.has_snapshot && (states <= policy.count() || (span > 0 && entry.replaced_at >= oldest));
+    const bool is_given_up = !entry.has_snapshot || !is_kept(states, entry.replaced_at, policy, now);
     states -= entry.has_snapshot ? 1U : 0U;
-    if (!is_kept) {
+    if (is_given_up) {
       rest.push_back(entry);
     }
   }

@@ -30,6 +30,7 @@
 #include "iqdb/persist/history_paths.hpp"
 #include "iqdb/persist/storage/object_store.hpp"
 #include "iqdb/persist/version.hpp"
+#include "iqdb/persist/wal/history.hpp"
 #include "iqdb/persist/wal/log_object.hpp"
 #include "iqdb/persist/wal/object_format.hpp"
 #include "iqdb/persist/wal/object_requests.hpp"
@@ -56,8 +57,7 @@ struct HistoryState {
 
 /// The older states of an index.
 struct ObjectHistory {
-  std::vector<HistoryState> states =
-      {};  ///< oldest first; each leads to the next one, the last one to the checkpoint itself
+  std::vector<HistoryState> states = {};         ///< oldest first; each leads to the next one
   HistoryPolicy policy = HistoryPolicy::none();  ///< the one by which they are kept
 
   friend bool operator==(const ObjectHistory&, const ObjectHistory&) = default;
@@ -115,7 +115,8 @@ inline constexpr std::size_t checksum_begin = object_history_magic.size() + size
       PersistErrorKind::log_corrupted,
       "the list of older states " + printable(key, log_objects::largest_printed_key) + " is damaged: " + found +
           "; put it back from a copy, as a store with versions keeps one. If there is none, delete it: the "
-          "index is loaded as it is without it, but then the next checkpoint gives up all older states");
+          "index is loaded as it is without it, but a writer that opens it then gives up all older states with its "
+          "next checkpoint");
 }
 
 }  // namespace object_history
@@ -228,15 +229,11 @@ inline void require_possible(const HistoryState& state, const HistoryState* befo
 
 /// Gives up the states that `policy` does not keep at the time `now`, in milliseconds since 1970 UTC.
 inline void give_up_old_states(std::vector<HistoryState>& states, const HistoryPolicy& policy, std::uint64_t now) {
-  const auto span = static_cast<std::uint64_t>(policy.span().count());
-  const std::uint64_t oldest = now - std::min(now, span);
-  const auto is_kept = [&](const HistoryState& state) { return span > 0 && state.replaced_at >= oldest; };
-  // What is kept has no gap: each state leads to the next one.
-  auto first = states.end() - static_cast<std::ptrdiff_t>(std::min(states.size(), policy.count()));
-  while (first != states.begin() && is_kept(*(first - 1))) {
-    --first;
-  }
-  states.erase(states.begin(), first);
+  std::size_t left = states.size();
+  // Each state was replaced later than the one in front of it: behind one that is kept, all are.
+  const auto kept = std::ranges::find_if(
+      states, [&](const HistoryState& state) { return history::is_kept(left--, state.replaced_at, policy, now); });
+  states.erase(states.begin(), kept);
 }
 
 /// The history of a snapshot that follows on the checkpoint `replaced`, whose own history is `history`, at the time `now`, in
@@ -321,16 +318,15 @@ template <ReadsObjects S>
   }
   ObjectRun run;
   for (std::uint64_t number = from.begin; number <= end; ++number) {
-    const std::string key = log_object_key(name, number);
-    auto bytes = asked_again(options, [&] { return store.get(key); });
-    if (!bytes) {
+    auto object = find_log_object(store, name, number, options);
+    if (!object) {
       throw_persist_error(
           PersistErrorKind::log_mismatch,
-          log_objects::object_words(key) +
+          log_objects::object_words(log_object_key(name, number)) +
               ", which an older state of the index needs, is not there: a later checkpoint may have given "
               "that state up meanwhile; look again which states there are");
     }
-    run.objects.push_back(read_log_object(std::move(*bytes), key, number));
+    run.objects.push_back(*std::move(object));
   }
   object_runs::require_continuous(run, name);
   run.checkpoint = static_cast<std::size_t>(from.number - from.begin);

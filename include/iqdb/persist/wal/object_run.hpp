@@ -98,6 +98,15 @@ template <ListsObjects S>
   return numbers;
 }
 
+/// The object `number` of the log of the index `name`; nothing if it is not there. Throws PersistError io, log_corrupted.
+template <ReadsObjects S>
+[[nodiscard]] std::optional<LogObject> find_log_object(S& store, std::string_view name, std::uint64_t number,
+                                                       const ObjectLogOptions& options) {
+  const std::string key = log_object_key(name, number);
+  auto bytes = asked_again(options, [&] { return store.get(key); });
+  return bytes ? std::optional(read_log_object(std::move(*bytes), key, number)) : std::nullopt;
+}
+
 namespace object_runs {
 
 // Throws PersistError log_corrupted unless each object continues the one before it.
@@ -131,12 +140,11 @@ template <ReadsObjects S>
   ObjectRun run;
   std::optional<std::uint64_t> held;  // the last mutation that a checkpoint holds
   for (std::uint64_t number = numbers.back();; --number) {
-    const std::string key = log_object_key(name, number);
-    auto bytes = asked_again(options, [&] { return store.get(key); });
-    if (!bytes && std::ranges::binary_search(numbers, number)) {
+    auto found = find_log_object(store, name, number, options);
+    if (!found && std::ranges::binary_search(numbers, number)) {
       return std::nullopt;
     }
-    if (!bytes) {
+    if (!found) {
       throw_persist_error(
           PersistErrorKind::log_corrupted,
           log_objects::log_words(name) + " lacks its object " + std::to_string(number) + ": those behind it, up to " +
@@ -145,14 +153,15 @@ template <ReadsObjects S>
               "versions keeps one, and remove nothing: without the log, every mutation since the last "
               "snapshot is lost");
     }
-    run.objects.push_back(read_log_object(std::move(*bytes), key, number));
+    run.objects.push_back(*std::move(found));
     const LogObject& object = run.objects.back();
     if (object.header.kind == LogObjectKind::checkpoint && (!held || object.snapshot.lsn > *held)) {
       held = object.snapshot.lsn;
       run.checkpoint = run.objects.size() - 1;
     }
     if (number == 0 && !held && object.header.base_lsn != 0) {
-      log_objects::fail(key, "its base LSN is " + std::to_string(object.header.base_lsn) + ", expected 0");
+      log_objects::fail(log_object_key(name, number),
+                        "its base LSN is " + std::to_string(object.header.base_lsn) + ", expected 0");
     }
     if (number == 0 || (held && object.header.base_lsn <= *held)) {
       break;
@@ -208,13 +217,11 @@ template <class S>
 template <ReadsObjects S>
 [[nodiscard]] bool extend_object_run(S& store, std::string_view name, ObjectRun& run, const ObjectLogOptions& options) {
   for (;;) {
-    const std::uint64_t number = run.next_number();
-    const std::string key = log_object_key(name, number);
-    auto next = asked_again(options, [&] { return store.get(key); });
+    auto next = find_log_object(store, name, run.next_number(), options);
     if (!next) {
       return !run.objects.empty();
     }
-    LogObject object = read_log_object(std::move(*next), key, number);
+    LogObject object = *std::move(next);
     const LogObjectHeader& header = object.header;
     if (run.objects.empty() || header.base_lsn != run.objects.back().last_lsn() ||
         header.history_id != run.objects.back().header.history_id) {

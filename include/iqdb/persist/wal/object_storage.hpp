@@ -332,9 +332,7 @@ class ObjectStorage {
   /// An object of the log of the index `name`, for who follows it; nothing if it is not there yet, or not any more. Throws
   /// PersistError io, log_corrupted.
   [[nodiscard]] std::optional<LogObject> object_of_log(std::string_view name, std::uint64_t number) {
-    const std::string key = log_object_key(name, number);
-    auto bytes = asked_again(options_, [&] { return store_->get(key); });
-    return bytes ? std::optional(read_log_object(std::move(*bytes), key, number)) : std::nullopt;
+    return find_log_object(*store_, name, number, options_);
   }
 
   /// Whether the object that ended the log was swept meanwhile, so that others were written behind it. Throws PersistError io.

@@ -34,20 +34,15 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 struct KnownObjects {
   std::uint64_t first = 0;
   std::uint64_t next = 0;                       ///< `first` if it knows none
-  std::vector<std::uint64_t> checkpoints = {};  ///< those of them that are checkpoints
-  std::vector<std::uint64_t> fences = {};       ///< those that are fences
+  std::vector<std::uint64_t> checkpoints = {};  ///< those of them that are checkpoints, ascending
+  std::vector<std::uint64_t> fences = {};       ///< those that are fences, ascending
 
   /// Whether it is known which kind the object of this number is.
-  [[nodiscard]] bool has(std::uint64_t number) const {
-    return (first <= number && number < next) || is_in(fences, number);
+  [[nodiscard]] bool has(std::uint64_t number) const { return (first <= number && number < next) || is_fence(number); }
+  [[nodiscard]] bool is_checkpoint(std::uint64_t number) const {
+    return std::ranges::binary_search(checkpoints, number);
   }
-  [[nodiscard]] bool is_checkpoint(std::uint64_t number) const { return is_in(checkpoints, number); }
-  [[nodiscard]] bool is_fence(std::uint64_t number) const { return is_in(fences, number); }
-
- private:
-  [[nodiscard]] static bool is_in(const std::vector<std::uint64_t>& numbers, std::uint64_t number) {
-    return std::ranges::find(numbers, number) != numbers.end();
-  }
+  [[nodiscard]] bool is_fence(std::uint64_t number) const { return std::ranges::binary_search(fences, number); }
 };
 
 /// What a sweep did.
@@ -55,9 +50,8 @@ struct ObjectSweep {
   std::uint64_t removed = 0;                     ///< objects of the log deleted
   std::vector<std::uint64_t> fences = {};        ///< fences in front of what is kept, which stay
   std::vector<std::string> kept_snapshots = {};  ///< in order, the keys of the snapshots that a load may begin with
-  std::vector<std::string> kept_histories =
-      {};               ///< in order, the keys that lists of older states have which a load may ask for
-  bool saw_all = true;  ///< whether these are all: false if what was listed could not be read
+  std::vector<std::string> kept_histories = {};  ///< in order, the keys of the lists that a load may ask for
+  bool saw_all = true;                           ///< whether these are all: false if what was listed could not be read
 };
 
 namespace object_sweeps {
@@ -95,18 +89,16 @@ template <ReadsObjects S>
     if (kind && *kind != LogObjectKind::checkpoint) {
       continue;
     }
-    const std::string key = log_object_key(name, *number);
-    auto bytes = kind ? asked_again(options, [&] { return store.get(key); }) : std::nullopt;
-    if (!bytes) {
+    auto object = kind ? find_log_object(store, name, *number, options) : std::nullopt;
+    if (!object) {
       last.saw_all = false;
       continue;
     }
-    LogObject object = read_log_object(std::move(*bytes), key, *number);
-    last.snapshots.push_back(object.snapshot.key);
-    if (last.current && object.header.base_lsn <= last.current->snapshot.lsn) {
+    last.snapshots.push_back(object->snapshot.key);
+    if (last.current && object->header.base_lsn <= last.current->snapshot.lsn) {
       last.first = *number;
     }
-    if (!last.current || object.snapshot.lsn > last.current->snapshot.lsn) {
+    if (!last.current || object->snapshot.lsn > last.current->snapshot.lsn) {
       last.current = std::move(object);
     }
   }
@@ -125,10 +117,11 @@ ObjectSweep sweep_object_log(S& store, std::string_view name, const ObjectLogOpt
   std::vector<std::uint64_t> numbers = list_log_objects(store, name, options);
   const object_sweeps::LastCheckpoints last = object_sweeps::last_checkpoints(store, name, numbers, known, options);
   ObjectSweep sweep{.kept_snapshots = last.snapshots, .saw_all = last.saw_all};
-  std::optional<ObjectHistory> history;
+  ObjectHistory history;
   if (last.current) {
-    history = read_object_history(store, name, last.current->snapshot.key, options);
-    if (!history) {
+    if (auto list = read_object_history(store, name, last.current->snapshot.key, options)) {
+      history = *std::move(list);
+    } else {
       // Its list was swept because there are later ones, which name what is kept; or it has none.
       const auto again =
           object_sweeps::last_checkpoints(store, name, list_log_objects(store, name, options), known, options);
@@ -145,7 +138,7 @@ ObjectSweep sweep_object_log(S& store, std::string_view name, const ObjectLogOpt
   }
   std::ranges::sort(sweep.kept_histories);
   std::uint64_t begin = last.first.value_or(0);  // nothing in front of it is needed
-  for (const HistoryState& state : history ? history->states : std::vector<HistoryState>()) {
+  for (const HistoryState& state : history.states) {
     begin = std::min(begin, state.checkpoint.begin);
     sweep.kept_snapshots.push_back(state.checkpoint.snapshot.key);
   }
@@ -165,9 +158,9 @@ ObjectSweep sweep_object_log(S& store, std::string_view name, const ObjectLogOpt
 }
 
 /// Deletes the snapshots of the index `name` that were not published, or that later ones have replaced, and their lists of older
-/// states: all but those in `sweep`, of writers whose fence is not over `fence`. A snapshot that such a writer has not published yet is never published, unless it is
-/// the one whose fence is `fence`: that one writes no snapshot meanwhile. Returns how many snapshots. Throws PersistError io, and
-/// what the store throws.
+/// states: all but those in `sweep`, of writers whose fence is not over `fence`. A snapshot that such a writer has not published
+/// yet is never published, unless it is the one whose fence is `fence`: that one writes no snapshot meanwhile. Returns how many
+/// snapshots. Throws PersistError io, and what the store throws.
 template <ObjectStore S>
 std::uint64_t sweep_object_snapshots(S& store, std::string_view name, std::uint64_t fence, const ObjectSweep& sweep,
                                      const ObjectLogOptions& options) {
@@ -176,13 +169,11 @@ std::uint64_t sweep_object_snapshots(S& store, std::string_view name, std::uint6
   if (!sweep.saw_all) {
     return removed;  // an object that is just being stored may name any of them
   }
-  const auto is_in = [](const std::vector<std::string>& keys, const std::string& key) {
-    return std::ranges::binary_search(keys, key);
-  };
   object_requests::for_each_key(store, prefix, prefix, options, [&](const std::string& key) {
     const auto listed = snapshot_of_object_history(name, key);  // if it is a list, that of this snapshot
     const auto made_by = parts_of_object_snapshot(name, listed ? *listed : key);
-    if (made_by && made_by->fence <= fence && !is_in(listed ? sweep.kept_histories : sweep.kept_snapshots, key)) {
+    const auto& kept = listed ? sweep.kept_histories : sweep.kept_snapshots;
+    if (made_by && made_by->fence <= fence && !std::ranges::binary_search(kept, key)) {
       store.remove(key);
       removed += listed ? 0U : 1U;
     }

@@ -75,7 +75,7 @@ class PartSender {
     shared_->require_no_error();
   }
 
-  /// Takes a part, which is not part 1, and sends it. Throws as wait_for_room().
+  /// Takes a part, and sends it; part 1 is for complete(). Throws as wait_for_room().
   void send(std::uint32_t number, ObjectBytes&& bytes) {
     if (!has_senders_) {
       shared_->put(shared_->store, {.number = number, .bytes = std::move(bytes)});

@@ -1,9 +1,8 @@
 // Appends frames to a log, syncs them by policy, and handles failures of both.
 //
-// Invariants: before a frame is appended, every earlier frame stands in the log whole or not at all: the remains of a
-// failed append are durably removed. A failed sync is never repeated, since the system may have dropped the pages and
-// then report success: the log is poisoned, and nothing is appended to it any more. In a forked child nothing is written,
-// and no mutex is taken.
+// Invariants: before a frame is appended, every earlier frame stands in the log whole or not at all: the remains of a failed append
+// are durably removed. A failed sync is never repeated, since the system may have dropped the pages and then report success: the
+// log is poisoned, and nothing is appended to it any more. In a forked child nothing is written, and no mutex is taken.
 #pragma once
 
 #include <chrono>
@@ -41,11 +40,13 @@
 namespace iqdb::inline IQDB_PERSIST_ABI {
 
 /// Appends mutations to a log and makes them durable as the policy says. One thread calls its members. With a periodic policy it
-/// syncs in a thread of its own. In the child of a fork, what writes throws PersistError poisoned, and it must not be destroyed.
+/// syncs in a thread of its own. In the child of a fork, what writes throws PersistError poisoned, and the object must not be
+/// destroyed: its thread does not exist there.
 template <Storage S>
 class LogWriter {
  public:
-  /// Uses fsync_policy, log_extent_bytes, history, on_event and slow_sync of `config`. Call go_on_with() first. May throw io.
+  /// Uses fsync_policy, log_extent_bytes, history, on_event and slow_sync of `config`. Call go_on_with() first. Throws
+  /// PersistError io if the thread cannot be started.
   explicit LogWriter(const PersistConfig& config)
       : policy_(config.fsync_policy), extent_bytes_(config.log_extent_bytes), clock_(config), events_(config) {
     if (policy_.is_periodic()) {
@@ -143,8 +144,7 @@ class LogWriter {
     }
   }
 
-  /// Durably records that the snapshot with this fingerprint holds the mutations up to `lsn`. Throws PersistError io,
-  /// poisoned.
+  /// Durably records that the snapshot with this fingerprint holds the mutations up to `lsn`. Throws PersistError io, poisoned.
   void checkpoint(const Fingerprint& snapshot, std::uint64_t lsn) {
     std::ignore = append(0, [&](Writer& writer) {
       write_checkpoint(writer, snapshot, lsn);
