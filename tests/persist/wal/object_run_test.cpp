@@ -204,6 +204,35 @@ TEST_CASE("read_object_run: what looks like damage while the log goes on is a sw
   }
 }
 
+TEST_CASE("read_object_run: a late fence at the last listed number is not taken for the end of the log",
+          "[object_run]") {
+  ScriptedStore store;
+  LogOf log{store};
+  log.fence().frames(2);
+  bool is_swept = false;
+  store.before = [&](const std::string& call) {
+    if (call == "get " + log_object_key("a", 1) && !std::exchange(is_swept, true)) {
+      log.checkpoint(2).checkpoint(2);
+      store.objects.insert_or_assign(
+          log_object_key("a", 1),
+          object_of({.nonce = 9, .number = 1, .base_lsn = 0, .fence = 1, .history_id = 7, .kind = LogObjectKind::fence},
+                    {}));
+    }
+  };
+  const ObjectRun run = read(store);
+  CHECK(numbers_of(run) == std::vector<std::uint64_t>{3});
+  CHECK(run.next_lsn() == 3);
+  CHECK(is_swept);
+}
+
+TEST_CASE("read_object_run: a fence that ends the log is read, and listed behind once", "[object_run]") {
+  ScriptedStore store;
+  LogOf{store}.fence().frames(2).fence();
+  store.calls.clear();
+  CHECK(numbers_of(read(store)) == std::vector<std::uint64_t>{0, 1, 2});
+  CHECK(std::ranges::count(store.calls, "list") == 3);  // two pages, and behind the fence
+}
+
 TEST_CASE("read_object_run: gives up in words on a log that is never still", "[object_run]") {
   ScriptedStore store;
   LogOf log{store};

@@ -13,6 +13,9 @@
 //   missing, or a late fence stands at a swept number where frames stood. All three look like damage. Nothing that the run needs is
 //   swept before a later checkpoint stands in the log. So the reader lists again, and believes in damage only if the last key is
 //   still the one of before.
+// - The same, but the late fence stands at the last key of the listing. It continues what is in front of it, so nothing looks like
+//   damage, and the acknowledged frames that stood there would be missing. So the reader lists behind a fence that ends its run:
+//   behind a swept number there is always something.
 // - A listing comes in pages. A number may be missing in it that is there: it is asked for before it is called a gap.
 #pragma once
 
@@ -194,7 +197,9 @@ template <class S>
       return {};
     }
     try {
-      if (auto run = object_runs::walk_back(store, name, numbers, options)) {
+      auto run = object_runs::walk_back(store, name, numbers, options);
+      if (run && (run->objects.back().header.kind != LogObjectKind::fence ||
+                  list_log_objects(store, name, options, run->next_number()).empty())) {
         return std::move(*run);
       }
       damage.reset();
