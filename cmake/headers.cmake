@@ -45,6 +45,7 @@ set(iqdb_persist_headers
     iqdb/persist/bytes/byte_stages.hpp
     iqdb/persist/bytes/stream.hpp
     iqdb/persist/bytes/fair_mutex.hpp
+    iqdb/persist/bytes/sleeping_thread.hpp
     iqdb/persist/bytes/row_format.hpp
     # Codecs.
     iqdb/persist/codec/compression_scheme.hpp

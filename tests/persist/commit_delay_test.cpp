@@ -1,5 +1,6 @@
 #include "iqdb/persist/commit_delay.hpp"
 
+#include <atomic>
 #include <chrono>
 #include <mutex>
 #include <thread>
@@ -15,6 +16,7 @@ struct DelayedThread {
   std::mutex mutex;
   std::unique_lock<std::mutex> guard{mutex};
   CommitDelay delay;
+  bool had_mutex = false;  // another thread
 };
 
 // What a group takes on a slow disk: so long that a test which loses its processor for a moment is still in time.
@@ -28,27 +30,37 @@ void measure_a_long_group(CommitDelay& delay) {
 
 TEST_CASE("A leader that expects nobody does not let the mutex go", "[commit_delay]") {
   DelayedThread thread;
-  int asked = 0;
-  thread.delay.await_more(thread.guard, [&] {
-    ++asked;
-    return false;
+  std::thread other([&] {
+    const std::lock_guard guard(thread.mutex);
+    thread.had_mutex = true;
   });
-  CHECK(asked == 1);
-  CHECK(thread.guard.owns_lock());
+  thread.delay.await_more(thread.guard, 0);
+  CHECK_FALSE(thread.had_mutex);
+  thread.guard.unlock();
+  other.join();
 }
 
 TEST_CASE("A leader goes on when the last expected call is there", "[commit_delay]") {
   DelayedThread thread;
   measure_a_long_group(thread.delay);
-  int missing = 3;
-  thread.delay.await_more(thread.guard, [&] { return missing-- > 0; });
-  CHECK(missing == -1);
+  std::atomic<int> submitted = 0;
+  std::thread others([&] {
+    while (submitted < 3) {
+      const std::lock_guard guard(thread.mutex);  // when the leader waits
+      ++submitted;
+      thread.delay.submitted();
+    }
+  });
+  thread.delay.await_more(thread.guard, 3);
+  CHECK(submitted == 3);
   CHECK(thread.guard.owns_lock());
+  thread.guard.unlock();
+  others.join();
 }
 
 TEST_CASE("A leader goes on without a call that does not come", "[commit_delay]") {
   DelayedThread thread;
-  thread.delay.await_more(thread.guard, [] { return true; });
+  thread.delay.await_more(thread.guard, 1);
   CHECK(thread.guard.owns_lock());
 }
 

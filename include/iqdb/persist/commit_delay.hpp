@@ -43,20 +43,23 @@ class CommitDelay {
     } while (!may_go_on());
   }
 
-  /// Waits, before a group is formed, while `expects_more()`: for a quarter of what a group takes at most. So much is lost
+  /// Waits, before a group is formed, for `missing` calls: for a quarter of what a group takes at most. So much is lost
   /// where nobody comes, and gained where one does: a whole group.
-  template <class ExpectsMore>
-  void await_more(std::unique_lock<std::mutex>& guard, ExpectsMore&& expects_more) {
-    if (!expects_more()) {
+  void await_more(std::unique_lock<std::mutex>& guard, std::uint64_t missing) {
+    if (missing == 0) {
       return;
     }
     const auto end = Clock::now() + std::max<Clock::duration>(took_ / parts_of_group, least_delay);
+    const std::uint64_t all = submitted_ + missing;
+    guard.unlock();
     do {
-      guard.unlock();
       std::this_thread::yield();  // those who come back may need this processor
-      guard.lock();
-    } while (expects_more() && Clock::now() < end);
+    } while (submitted_ < all && Clock::now() < end);
+    guard.lock();
   }
+
+  /// A call has been submitted.
+  void submitted() noexcept { ++submitted_; }
 
   /// Calls `commit()`, which commits a group and settles it, and measures it.
   template <class Commit>
@@ -76,8 +79,10 @@ class CommitDelay {
   static constexpr int groups_awake = 4;
   static constexpr int parts_of_group = 4;
 
-  Clock::duration took_{0};                 // what a group takes
-  std::atomic<std::uint64_t> settled_ = 0;  // groups; read without the mutex
+  Clock::duration took_{0};  // what a group takes
+  // Read without the mutex, which those need for whom somebody waits.
+  std::atomic<std::uint64_t> settled_ = 0;    // groups
+  std::atomic<std::uint64_t> submitted_ = 0;  // calls
 };
 
 }  // namespace iqdb

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <condition_variable>
 #include <cstddef>
 #include <exception>
 #include <functional>
@@ -14,6 +13,7 @@
 #include <vector>
 
 #include "iqdb/index.hpp"
+#include "iqdb/persist/bytes/sleeping_thread.hpp"
 #include "iqdb/persist/version.hpp"
 #include "iqdb/persist/wal/commit_queue.hpp"
 #include "iqdb/persist/wal/group_commit.hpp"
@@ -25,7 +25,8 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 /// A call that waits in the queue, on the stack of its thread.
 struct SharedCall : CommitQueue<SharedCall>::Entry, MutationCall {
-  std::condition_variable wake = {};
+  SleepingThread thread = {};
+  bool sleeps = false;  ///< whether its thread must be woken. Under the mutex of the queue
 
   /// Runs the step of a call that goes alone, and keeps what it throws. Called by the leader.
   template <class Step>
@@ -79,6 +80,41 @@ class SharedStepCall : public SharedCall {
 };
 
 namespace shared_calls {
+
+// The threads that sleep, and can go on when a group is settled. It allocates nothing: it makes a chain of the group's calls, which
+// is not to be gone through any more.
+class Sleepers {
+ public:
+  // Called under the mutex of the queue. `next` is the next leader, or null.
+  template <class Group>
+  Sleepers(SharedCall* next, const Group& group) noexcept : next_(next != nullptr && next->sleeps ? next : nullptr) {
+    SharedCall** end = &settled_;
+    for (auto at = group.begin(); at != group.end();) {
+      SharedCall& call = *at;
+      ++at;
+      if (call.sleeps) {
+        *end = &call;
+        end = &call.next;
+      }
+    }
+    *end = nullptr;
+  }
+
+  // Wakes them. Called once, without the mutex: a call is gone as soon as its thread is awake.
+  void wake() noexcept {
+    // First, so that its disk is not idle while this thread wakes the others.
+    if (next_ != nullptr) {
+      next_->thread.wake();
+    }
+    while (settled_ != nullptr) {
+      std::exchange(settled_, settled_->next)->thread.wake();
+    }
+  }
+
+ private:
+  SharedCall* next_;
+  SharedCall* settled_ = nullptr;
+};
 
 // Whether readers may look at an index of type I while these calls are applied. Between the erase and the insert of which
 // an upsert is made a reader would find neither vector: an index without an upsert of its own is kept from readers then.

@@ -7,7 +7,6 @@
 
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -191,28 +190,25 @@ class SharedState : public SharedEntry<S> {
   }
 
   /// Commits the group that begins with the first call that waits. `guard` holds the queue's mutex, but not while
-  /// `lead(group)` commits.
+  /// `lead(group)` commits, nor afterwards.
   template <class Lead>
   void lead_group(std::unique_lock<std::mutex>& guard, Lead&& lead) {
     const auto group = queue_.lead();
-    guard.unlock();
-    const CommittedGroup committed = std::forward<Lead>(lead)(group);
-    require_not_inherited();  // a callback may have forked: in the child nobody may be left to give a mutex back
-    publish();
-    guard.lock();
-    queue_.settle(committed.applied, committed.applying);
-    const bool begins_checkpoint = checkpoints_.applied(committed.applying);
-    // First, so that its disk is not idle while this thread wakes the others.
-    if (Call* next = queue_.next_leader()) {
-      next->wake.notify_one();
-    }
-    for (Call& other : group) {
-      other.wake.notify_one();  // it looks at its stage when this thread lets the mutex go
-    }
-    if (begins_checkpoint) {
+    bool begins_checkpoint = false;
+    delay_.measure([&] {
       guard.unlock();
-      checkpoints_.begin_automatic();
+      const CommittedGroup committed = std::forward<Lead>(lead)(group);
+      require_not_inherited();  // a callback may have forked: in the child nobody may be left to give a mutex back
+      publish();
       guard.lock();
+      queue_.settle(committed.applied, committed.applying);
+      begins_checkpoint = checkpoints_.applied(committed.applying);
+    });
+    shared_calls::Sleepers sleepers(queue_.next_leader(), group);
+    guard.unlock();  // who of the group is awake returns now, and its call is gone
+    sleepers.wake();
+    if (begins_checkpoint) {
+      checkpoints_.begin_automatic();
     }
   }
 
@@ -361,12 +357,22 @@ class SharedState : public SharedEntry<S> {
   void wait_or_lead(Call& call, Lead&& lead) {
     std::unique_lock guard(mutex_);
     queue_.submit(call);
+    delay_.submitted();
     const auto may_go_on = [&] { return call.stage == QueuedCall::Stage::done || queue_.next_leader() == &call; };
     delay_.await_settled(guard, may_go_on);
-    call.wake.wait(guard, may_go_on);
+    if (!may_go_on()) {
+      call.sleeps = true;
+      guard.unlock();
+      call.thread.sleep();
+      if (call.stage == QueuedCall::Stage::done) {
+        return;  // without the mutex, which all others of the group would need, too
+      }
+      guard.lock();
+      call.sleeps = false;
+    }
     if (call.stage != QueuedCall::Stage::done) {
-      delay_.await_more(guard, [&] { return queue_.expects_more(); });
-      delay_.measure([&] { lead_group(guard, std::forward<Lead>(lead)); });
+      delay_.await_more(guard, queue_.missing());
+      lead_group(guard, std::forward<Lead>(lead));
     }
   }
 

@@ -90,12 +90,13 @@ class CommitQueue {
   /// How many calls wait.
   [[nodiscard]] std::size_t waiting() const noexcept { return waiting_; }
 
-  /// Whether it pays to wait a moment before lead(): the threads whose calls were settled last, and those that waited then,
-  /// have not all made their next call. A leader that does not wait finds those calls only that were made during the group
-  /// before, so that two threads would never share a group. Where the threads do other work between their calls, the
-  /// waiting is in vain; after each such group it is left out for twice as many. Precondition: a call waits.
-  [[nodiscard]] bool expects_more() const noexcept {
-    return waiting_ < expected_ && groups_without_waiting_ == 0 && !is_alone(*first_waiting_);
+  /// For how many calls it pays to wait a moment before lead(): those of the threads whose calls were settled last, and of those
+  /// that waited then, as far as they have not made their next call. A leader that does not wait finds those calls only that were
+  /// made during the group before, so that two threads would never share a group. Where the threads do other work between
+  /// their calls, the waiting is in vain; after each such group it is left out for twice as many. Precondition: a call waits.
+  [[nodiscard]] std::size_t missing() const noexcept {
+    const bool expects_more = waiting_ < expected_ && groups_without_waiting_ == 0 && !is_alone(*first_waiting_);
+    return expects_more ? expected_ - waiting_ : 0;
   }
 
   /// Takes the first call, and those behind it that fit, as a group, which is in flight until settle(). A call that
