@@ -117,23 +117,16 @@ class Candidate {
   std::optional<Fingerprint> snapshot_;
 };
 
-// A state of an index that may be loaded.
-struct State {
-  std::filesystem::path path;
-  std::int64_t since = 0;  // since when its snapshot is there, in milliseconds since 1970 UTC; 0 if that is not known
-};
-
-// The index at `path` and the entries of its history that are whole, newest first.
+// The entries of the history of the index at `path` that are whole, oldest first, and behind them the index itself.
 template <Storage S>
-[[nodiscard]] std::vector<State> states(S& storage, const std::filesystem::path& path) {
-  std::vector<State> states{{.path = path}};
-  std::vector<HistoryEntry> older = entries(storage, path);
-  for (; !older.empty(); older.pop_back()) {
-    if (older.back().has_snapshot && older.back().has_log) {
-      states.back().since = static_cast<std::int64_t>(older.back().replaced_at);
-      states.push_back({.path = std::move(older.back().path)});
+[[nodiscard]] std::vector<HistoryEntry> states(S& storage, const std::filesystem::path& path) {
+  std::vector<HistoryEntry> states;
+  for (HistoryEntry& entry : entries(storage, path)) {
+    if (entry.has_snapshot && entry.has_log) {
+      states.push_back(std::move(entry));
     }
   }
+  states.push_back({.path = path});
   return states;
 }
 
@@ -159,15 +152,16 @@ template <Storage S>
 template <Storage S>
 [[nodiscard]] FoundState state_behind(S& storage, const std::filesystem::path& path, std::uint64_t up_to,
                                       const PersistConfig& config) {
-  const std::vector<history::State> states = history::states(storage, path);
-  for (const history::State& state : states) {
+  const std::vector<HistoryEntry> states = history::states(storage, path);
+  for (std::size_t at = states.size(); at-- > 0;) {
+    const std::filesystem::path& state = states[at].path;
     if constexpr (TellsSnapshotLsn<S>) {
-      if (storage.snapshot_lsn(state.path).value_or(up_to) > up_to) {
+      if (storage.snapshot_lsn(state).value_or(up_to) > up_to) {
         continue;
       }
     }
-    if (states.size() == 1 || history::Candidate<S>(storage, state.path, config).holds_none_over(up_to)) {
-      return {.path = state.path, .lsn = up_to};
+    if (states.size() == 1 || history::Candidate<S>(storage, state, config).holds_none_over(up_to)) {
+      return {.path = state, .lsn = up_to};
     }
   }
   return {.path = path, .lsn = up_to};
@@ -180,10 +174,13 @@ template <Storage S>
                                   const PersistConfig& config) {
   const std::int64_t asked = std::chrono::floor<std::chrono::milliseconds>(time.time_since_epoch()).count();
   std::optional<std::int64_t> first_time;
-  for (const history::State& state : history::states(storage, path)) {
-    const bool since = state.since != 0 && state.since <= asked;
-    if (const auto last = history::Candidate<S>(storage, state.path, config).last_up_to(asked, since, first_time)) {
-      return {.path = state.path, .lsn = *last};
+  const std::vector<HistoryEntry> states = history::states(storage, path);
+  for (std::size_t at = states.size(); at-- > 0;) {
+    const std::filesystem::path& state = states[at].path;
+    // It took the place of the one before it.
+    const bool was_there = at > 0 && static_cast<std::int64_t>(states[at - 1].replaced_at) <= asked;
+    if (const auto last = history::Candidate<S>(storage, state, config).last_up_to(asked, was_there, first_time)) {
+      return {.path = state, .lsn = *last};
     }
   }
   history::throw_no_such_time(path, asked, first_time);
