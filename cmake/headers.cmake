@@ -189,6 +189,7 @@ set(iqdb_persist_headers
     iqdb/persist/wal/part_sender.hpp
     iqdb/persist/wal/streamed_object.hpp
     iqdb/persist/wal/object_history.hpp
+    iqdb/persist/wal/object_history_search.hpp
     iqdb/persist/wal/object_sweep.hpp
     iqdb/persist/wal/held_object_log.hpp
     iqdb/persist/wal/object_log_image.hpp

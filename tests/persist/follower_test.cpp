@@ -67,6 +67,25 @@ struct WrittenByHand {
 
 }  // namespace
 
+TEST_CASE("A follower shows changes that were not logged once they are saved", "[follower]") {
+  for (const bool checkpoints : {false, true}) {
+    const DurableDirectory directory;
+    auto db = directory.open_with(index_of({1}));
+    auto follower = FlatFollower::load({.path = directory.path()});
+    db.index_mut().insert(2, vector_of(2));
+    if (checkpoints) {
+      db.checkpoint();
+    } else {
+      db.save();
+    }
+    insert_row(db, 3);
+    follower.catch_up();
+    CHECK(shown_by(follower) == Ids{1, 2, 3});
+    db.close();
+    CHECK(ids_of(directory.load().index()) == Ids{1, 2, 3});
+  }
+}
+
 TEST_CASE("A follower shows what the writer has made since", "[follower]") {
   const DurableDirectory directory;
   auto db = directory.open_with(index_of({1}));

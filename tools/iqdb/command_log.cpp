@@ -556,27 +556,22 @@ void list_objects(Listing& listing, std::span<const iqdb::LogObject> objects, co
   const std::string& name = place.address.name;
   for (unsigned looks_in_vain = 0;;) {
     listing.flush();
-    const iqdb::LogObjectHeader last = run.objects.back().header;
+    const iqdb::EndOfObjectLog end = iqdb::end_of_object_log(run, name);
     const std::uint64_t last_lsn = run.next_lsn() - 1;
-    auto object = storage.object_of_log(name, last.number + 1);
-    const bool goes_on = object && object->header.base_lsn == last_lsn && object->header.history_id == last.history_id;
-    if (goes_on) {
+    auto object = storage.object_of_log(name, end.next_number);
+    if (object && end.goes_on_with(object->header, last_lsn)) {
       looks_in_vain = 0;
       run.objects.assign(1, std::move(*object));
       list_objects(listing, run.objects, name);
       continue;
     }
-    const iqdb::EndOfObjectLog end{.name = name,
-                                   .next_number = last.number + 1,
-                                   .history_id = last.history_id,
-                                   .is_fence = last.kind == iqdb::LogObjectKind::fence};
     if (!object && !storage.is_swept(end, ++looks_in_vain)) {
       std::this_thread::sleep_for(pause);
       continue;
     }
     run = run_at(place);
     const iqdb::LogObjectHeader& first = run.objects.front().header;
-    const bool is_same = first.history_id == last.history_id;
+    const bool is_same = first.history_id == end.history_id;
     if (!is_same || first.base_lsn > last_lsn) {
       listing.note(is_same ? "a checkpoint took the place of the mutations from " + std::to_string(last_lsn + 1) +
                                  " to " + std::to_string(first.base_lsn) + " before they were listed"
@@ -584,7 +579,7 @@ void list_objects(Listing& listing, std::span<const iqdb::LogObject> objects, co
                    {{"history_id", name_of_id(first.history_id)}, {"behind_lsn", first.base_lsn}});
     }
     const auto is_new = std::ranges::find_if(
-        run.objects, [&](const iqdb::LogObject& each) { return !is_same || each.header.number > last.number; });
+        run.objects, [&](const iqdb::LogObject& each) { return !is_same || each.header.number >= end.next_number; });
     list_objects(listing, std::span(is_new, run.objects.end()), name);
   }
 }

@@ -5,6 +5,7 @@
 
 #include "iqdb/persist/snapshot/snapshot_file.hpp"
 #include "iqdb/persist/wal/object_history.hpp"
+#include "iqdb/persist/wal/object_history_search.hpp"
 #include "iqdb/persist/wal/object_log_image.hpp"
 #include "iqdb/persist/wal/object_snapshot.hpp"
 #include "log_facts.hpp"

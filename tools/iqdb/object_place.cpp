@@ -5,6 +5,7 @@
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/storage/directory_object_store.hpp"
 #include "iqdb/persist/wal/object_history.hpp"
+#include "iqdb/persist/wal/object_history_search.hpp"
 #include "iqdb/text.hpp"
 
 namespace iqdb_tool {

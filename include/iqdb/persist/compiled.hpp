@@ -56,7 +56,7 @@ IQDB_PERSIST_EXTERN template LogScan scan_log(FileStorage::File&, const Fingerpr
 IQDB_PERSIST_EXTERN template class NewLog<FileStorage>;
 IQDB_PERSIST_EXTERN template class LogWriter<FileStorage>;
 IQDB_PERSIST_EXTERN template void begin_new_log(const Fingerprint&, FileStorage&, const std::filesystem::path&,
-                                                OpenLog<FileStorage>&, const PersistConfig&);
+                                                OpenLog<FileStorage>&, bool, const PersistConfig&);
 IQDB_PERSIST_EXTERN template bool refuse_log(FileStorage&, const std::filesystem::path&,
                                              const std::optional<Fingerprint>&, std::size_t, const FileStorage::Lock*);
 IQDB_PERSIST_EXTERN template void save_alone::require_unchanged(FileStorage&, const std::filesystem::path&,

@@ -16,6 +16,8 @@
 #include "iqdb/persist/error.hpp"
 #include "iqdb/persist/follower.hpp"
 #include "iqdb/persist/persisted_index.hpp"
+#include "iqdb/persist/wal/log_object.hpp"
+#include "iqdb/persist/wal/object_format.hpp"
 #include "iqdb/persist/write_batch.hpp"
 #include "support/catch.hpp"
 #include "support/expect_error.hpp"
@@ -192,6 +194,80 @@ TEST_CASE("FollowedLog on an object store: is promoted in place of a writer that
   promoted.insert(3, some_vector);
   CHECK(follower.catch_up() == 2);
   CHECK(shows(follower, 3));
+}
+
+// The header of the object at a number.
+[[nodiscard]] iqdb::LogObjectHeader header_at(const ScriptedStore& store, std::uint64_t number) {
+  const std::string key = iqdb::log_object_key("index", number);
+  return iqdb::read_log_object_header(store.objects.at(key), key, number);
+}
+
+// Makes two checkpoints, of whose sweeps nothing is done but that a fence came late to this number: one opened the log when the
+// object was not there yet, and slept since.
+void checkpoint_and_put_late_fence(Database& writer, ScriptedStore& store, std::uint64_t number) {
+  const auto before = store.objects;
+  writer.checkpoint();
+  writer.checkpoint();
+  store.objects.insert(before.begin(), before.end());
+  iqdb::LogObjectHeader header = header_at(store, number);
+  header.nonce += 1;
+  header.fence = number;
+  header.kind = iqdb::LogObjectKind::fence;
+  store.objects.insert_or_assign(iqdb::log_object_key("index", number), iqdb_test::object_of(header, {}));
+}
+
+[[nodiscard]] std::uint64_t last_number(const ScriptedStore& store) {
+  return *iqdb::log_object_number("index", std::prev(store.objects.lower_bound("index/snapshot/"))->first);
+}
+
+TEST_CASE("FollowedLog on an object store: loads anew behind a fence that came late to a swept number",
+          "[followed_object_log]") {
+  ScriptedStore store;
+  Database writer = opened(store);
+  writer.insert(1, some_vector);
+  Follower follower = following(store);
+  const std::uint64_t number = last_number(store) + 1;
+  writer.checkpoint();
+  writer.insert(2, some_vector);
+  checkpoint_and_put_late_fence(writer, store, number);  // nothing but the header of what stands behind it tells
+  CHECK(follower.catch_up() == 2);
+  CHECK(follower.stats().reloads == 1);
+}
+
+TEST_CASE("FollowedLog on an object store: loads anew at a fence behind a fence", "[followed_object_log]") {
+  ScriptedStore store;
+  opened(store).insert(1, some_vector);
+  Database writer = opened(store);
+  Follower follower = following(store);
+  const std::uint64_t number = last_number(store) + 1;
+  CHECK(header_at(store, number - 1).kind == iqdb::LogObjectKind::fence);
+  writer.checkpoint();
+  Database next = opened(store, true);
+  checkpoint_and_put_late_fence(next, store, number);
+  CHECK(follower.catch_up() == 1);
+  CHECK(follower.stats().reloads == 1);
+}
+
+TEST_CASE("FollowedLog on an object store: shows changes that were not logged once they are saved",
+          "[followed_object_log]") {
+  for (const bool checkpoints : {false, true}) {
+    ScriptedStore store;
+    Database writer = opened(store);
+    writer.insert(1, some_vector);
+    Follower follower = following(store);
+    writer.index_mut().insert(2, some_vector, {});
+    if (checkpoints) {
+      writer.checkpoint();
+    } else {
+      writer.save();
+    }
+    writer.insert(3, some_vector);
+    CHECK(follower.catch_up() == 2);
+    CHECK(shows(follower, 2));
+    CHECK(shows(follower, 3));
+    writer.close();
+    CHECK(opened(store).index().contains(2));
+  }
 }
 
 }  // namespace of_followed_object_log

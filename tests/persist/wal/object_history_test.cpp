@@ -182,19 +182,6 @@ TEST_CASE("history_behind: no two states are replaced at the same time, whatever
             .replaced_at == iqdb::object_history::latest_time);
 }
 
-TEST_CASE("history_state_named: takes the name of a snapshot in the history apart", "[object_history]") {
-  const auto name = iqdb::history_state_named("shop/vectors.001795936992345.history");
-  REQUIRE(name);
-  CHECK(name->index == "shop/vectors");
-  CHECK(name->replaced_at == 1795936992345);
-  for (const std::string_view other :
-       {"shop/vectors", "vectors.001795936992345.history.wal", ".001795936992345.history",
-        "vectors.00179593699234x.history", "vectors-001795936992345.history"}) {
-    CAPTURE(other);
-    CHECK_FALSE(iqdb::history_state_named(other));
-  }
-}
-
 TEST_CASE("ObjectRun: what the last checkpoint needs begins where its snapshot ends", "[object_history]") {
   iqdb::ObjectRun run;
   const auto add = [&](iqdb::LogObjectKind kind, std::uint64_t base_lsn) {
@@ -529,22 +516,6 @@ TEST_CASE("ObjectStorage: a checkpoint asks for no object of the log but two, ho
     CHECK(asked == (round == 1 ? 3 : 2));  // at first also for the fence of the writer before
   }
   CHECK(store.objects_below("index/log/") == 2 + 1 + 20 + 1);  // two fences, and the last two checkpoints
-}
-
-TEST_CASE("find_object_history: looks again where its list was swept meanwhile", "[object_history]") {
-  ScriptedStore store;
-  Database database = opened(store, keeping(HistoryPolicy::keep_last(5)));
-  database.insert(1, some_vector);
-  database.checkpoint();
-  bool is_asleep = false;
-  store.before = [&](const std::string& call) {
-    if (call.starts_with("get index/snapshot/history/") && !std::exchange(is_asleep, true)) {
-      insert_and_checkpoint(database, 2, 3);
-    }
-  };
-  const auto found = iqdb::find_object_history(store, "index", hasty_options());
-  CHECK(found.history.states.size() == 3);
-  store.before = [](const std::string&) {};
 }
 
 TEST_CASE("HeldObjectLog: a snapshot that was begun early needs the log from there on", "[object_history]") {

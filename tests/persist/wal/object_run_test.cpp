@@ -225,6 +225,42 @@ TEST_CASE("read_object_run: a late fence at the last listed number is not taken 
   CHECK(is_swept);
 }
 
+TEST_CASE("read_object_run: a late fence in front of another fence is not taken for what stood there", "[object_run]") {
+  ScriptedStore store;
+  LogOf log{store};
+  log.fence().checkpoint(0).fence().frames();
+  bool is_swept = false;
+  store.before = [&](const std::string& call) {
+    if (call == "get " + log_object_key("a", 1) && !std::exchange(is_swept, true)) {
+      log.checkpoint(1).checkpoint(1);
+      erase(store, 3);
+      // It continues what is in front of it, and in place of the snapshot there would be an empty index.
+      store.objects.insert_or_assign(
+          log_object_key("a", 1),
+          object_of({.nonce = 9, .number = 1, .base_lsn = 0, .fence = 1, .history_id = 7, .kind = LogObjectKind::fence},
+                    {}));
+    }
+  };
+  const ObjectRun run = read(store);
+  CHECK(numbers_of(run) == std::vector<std::uint64_t>{5});
+  CHECK(run.checkpoint == 0U);
+  CHECK(is_swept);
+}
+
+TEST_CASE("read_object_run: is not kept from reading by a writer that follows two fences and goes on", "[object_run]") {
+  ScriptedStore store;
+  LogOf log{store};
+  log.fence().fence().frames();
+  store.before = [&](const std::string& call) {
+    if (call == "get " + log_object_key("a", 0)) {
+      log.frames();  // behind what was listed
+    }
+  };
+  const ObjectRun run = read(store);
+  CHECK(numbers_of(run) == std::vector<std::uint64_t>{0, 1, 2, 3});
+  CHECK(std::ranges::count(store.calls, "get " + log_object_key("a", 0)) == 2);
+}
+
 TEST_CASE("read_object_run: a fence that ends the log is read, and listed behind once", "[object_run]") {
   ScriptedStore store;
   LogOf{store}.fence().frames(2).fence();

@@ -199,6 +199,28 @@ TEST_CASE("sweep_object_log: keeps what the older states need that the last chec
   CHECK(log.numbers() == std::vector<std::uint64_t>{0, 8, 9, 10});
 }
 
+TEST_CASE("sweep_object_log: a fence that came late to the number of a checkpoint is none", "[object_sweep]") {
+  ListedSnapshots log;           // 0 fence
+  log.append();                  // 1
+  log.publish_listed(1, 1, {});  // 2
+  log.append();                  // 3
+  log.publish_listed(2, 2, {});  // 4
+  const std::string key = iqdb::log_object_key("a", 2);
+  std::uint64_t asked = 0;
+  log.store.before = [&](const std::string& call) {
+    if (call == "get " + key && ++asked == 2) {  // its header was a checkpoint's
+      iqdb::LogObjectHeader header = iqdb::read_log_object_header(log.store.objects.at(key), key, 2);
+      header.fence = 2;
+      header.kind = iqdb::LogObjectKind::fence;
+      log.store.objects.insert_or_assign(key, iqdb_test::object_of(header, {}));
+    }
+  };
+  const auto sweep = log.sweep();
+  CHECK(asked == 2);
+  CHECK_FALSE(sweep.saw_all);
+  CHECK(sweep.kept_snapshots == std::vector<std::string>{log.key(0, 2)});
+}
+
 TEST_CASE("sweep_object_log: deletes nothing where others have swept the list of the last checkpoint that it saw",
           "[object_sweep]") {
   ListedSnapshots log;                                // 0 fence

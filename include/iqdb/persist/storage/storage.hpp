@@ -105,6 +105,8 @@ concept ContinuesLogs = requires(S& storage, const std::filesystem::path& path, 
   { storage.last_lsn(lock) } -> std::same_as<std::uint64_t>;
   // Says which older states the snapshots that are renamed into place from now on keep; if none, those that the one before keeps.
   storage.keep_history(lock, history);
+  // Before a checkpoint whose snapshot holds what the log does not lead to: who follows the log loads the index anew there.
+  storage.begin_anew(lock);
   // Removes what no load needs any more, and no older state. Others of its calls may run beside it.
   storage.sweep(lock);
   // As lock(path, patience). With `take_over` a holder that has not ended loses the lock, and can append nothing any more.

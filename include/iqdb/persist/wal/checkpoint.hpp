@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <exception>
 #include <filesystem>
+#include <optional>
 #include <utility>
 
 #include "iqdb/persist/config.hpp"
@@ -111,13 +112,15 @@ template <Persistable I, Storage S>
   return written;
 }
 
-/// Replaces the log of the snapshot at `path` by an empty one that continues `base`. Precondition: the snapshot `base`
+/// Replaces the log of the snapshot at `path` by an empty one that continues `base`, and with `begins_anew` has another history id.
+/// Precondition: the snapshot `base`
 /// holds every mutation so far. Throws PersistError io; then the old log stands, or the log is poisoned.
 template <Storage S>
 void begin_new_log(const Fingerprint& base, S& storage, const std::filesystem::path& path, OpenLog<S>& log,
-                   const PersistConfig& config) {
-  NewLog<S> created(storage, log_path(path), log.lock, base, log.writer->lsn(), log.writer->header().history_id,
-                    config);
+                   bool begins_anew, const PersistConfig& config) {
+  const std::optional<std::uint64_t> history_id =
+      begins_anew ? std::nullopt : std::optional(log.writer->header().history_id);
+  NewLog<S> created(storage, log_path(path), log.lock, base, log.writer->lsn(), history_id, config);
   created.append_time_so_far(log.writer->clock());
   checkpoint::go_on_in(created, storage, *log.writer);
 }

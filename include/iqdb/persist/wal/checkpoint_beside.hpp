@@ -41,7 +41,7 @@ template <Persistable I, Storage S>
 SnapshotInfo at_once(const I& index, S& storage, const std::filesystem::path& path, OpenLog<S>& log,
                      const PersistConfig& config) {
   const WrittenSnapshot<S> written = save_beside_log(index, storage, path, log, config);
-  begin_new_log(written.fingerprint, storage, path, log, config);
+  begin_new_log(written.fingerprint, storage, path, log, /*begins_anew=*/false, config);
   return written.info;
 }
 

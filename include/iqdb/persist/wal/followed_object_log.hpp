@@ -69,8 +69,8 @@ class FollowedLog<I, ObjectStorage<Store>> {
 
   template <class Alone>
   [[nodiscard]] Followed read(const LogObject& object, Alone&& alone) {
-    if (object.header.history_id != place_.history_id || object.header.base_lsn != lsn_) {
-      return Followed::lost;  // it came late to a swept number
+    if (!place_.goes_on_with(object.header, lsn_)) {
+      return Followed::lost;
     }
     if (object.header.kind != LogObjectKind::fence) {
       const bool is_abort = object.header.kind == LogObjectKind::frames && op_of(object, 0) == FrameOp::abort;
@@ -78,7 +78,7 @@ class FollowedLog<I, ObjectStorage<Store>> {
         return Followed::taken_back;  // of the frame before, which was read already
       }
     }
-    if (object.header.kind == LogObjectKind::checkpoint && place_.is_fence &&
+    if (object.header.kind == LogObjectKind::checkpoint && place_.is_fence() &&
         object.snapshot.lsn == object.header.base_lsn) {
       // Its writer may have loaded nothing, and put another index in the place of the one before.
       return Followed::lost;
@@ -89,7 +89,7 @@ class FollowedLog<I, ObjectStorage<Store>> {
     }
     if (followed == Followed::to_the_end) {
       ++place_.next_number;
-      place_.is_fence = object.header.kind == LogObjectKind::fence;
+      place_.fence = object.header.fence;
       lsn_ = object.last_lsn();
     }
     return followed;

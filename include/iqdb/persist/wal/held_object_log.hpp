@@ -44,6 +44,7 @@ class HeldObjectLog {
     OpenedObjectLog<S> opened = open_object_log(*store_, name_, take_over, options_);
     const std::vector<LogObject>& objects = opened.run.objects;
     const ObjectLogPosition& own = opened.writer.position();
+    fence_ = own.fence;
     known_.first = objects.empty() ? own.fence : objects.front().header.number;
     for (const LogObject& object : objects) {
       takes_note(object.header.kind, object.header.number);
@@ -63,8 +64,8 @@ class HeldObjectLog {
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
   [[nodiscard]] const ObjectLogOptions& options() const noexcept { return options_; }
 
-  /// The number of its fence, which never changes.
-  [[nodiscard]] std::uint64_t fence() const noexcept { return writer_->position().fence; }
+  /// The number of the fence with which it was opened.
+  [[nodiscard]] std::uint64_t fence() const noexcept { return fence_; }
 
   /// Whether this process is a fork of the one that opened it.
   [[nodiscard]] bool inherited() const noexcept { return made_in_.inherited(); }
@@ -148,6 +149,20 @@ class HeldObjectLog {
   void flush() {
     const std::lock_guard one_put(put_mutex_);
     flush_held();
+  }
+
+  /// Puts a fence behind what was appended: who follows the log loads the index anew at the checkpoint that is published next. Throws
+  /// as flush() does.
+  void begin_anew() {
+    const std::lock_guard one_put(put_mutex_);
+    flush_held();
+    const PutObject own{.number = writer_->position().next_number, .base_lsn = writer_->position().next_lsn - 1};
+    // Behind the fence nothing may fail.
+    put_.reserve(put_.size() + 1);
+    known_.fences.reserve(known_.fences.size() + 1);
+    writer_->fence();
+    put_.push_back(own);
+    takes_note(LogObjectKind::fence, own.number);
   }
 
   /// Publishes the snapshot under `key`: as the last checkpoint frame says if that one speaks of it, else as one that holds every
@@ -304,6 +319,7 @@ class HeldObjectLog {
   ObjectLogOptions options_;
   std::optional<ObjectRun> opened_;
   std::optional<ObjectLogWriter<S>> writer_;
+  std::uint64_t fence_ = 0;
   std::optional<LogCheckpoint> last_;     // the one with which a load begins
   std::optional<ObjectHistory> history_;  // of the last one; nothing before it is needed
   HistoryPolicy policy_ = HistoryPolicy::none();

@@ -47,7 +47,7 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 
 /// Where a writer stands in its log.
 struct ObjectLogPosition {
-  std::uint64_t fence = 0;        ///< the number of its fence
+  std::uint64_t fence = 0;        ///< the number of its last fence
   std::uint64_t next_number = 0;  ///< of the next object
   std::uint64_t next_lsn = 1;     ///< of the next mutation
   std::uint64_t history_id = 0;   ///< of the log
@@ -105,6 +105,12 @@ class ObjectLogWriter {
         [&](const LogObjectHeader& header) { return encode_log_checkpoint(header, snapshot); });
   }
 
+  /// Puts a fence of its own: who follows the log loads the index anew at a checkpoint that is put next. Throws as append().
+  void fence() {
+    put(LogObjectKind::fence, [](const LogObjectHeader& header) { return encode_log_object(header, {}); });
+    position_.fence = position_.next_number - 1;
+  }
+
   /// Ends the log: who opens it next need not take it over. Throws as append(). Nothing can be written afterwards.
   void close() {
     put(LogObjectKind::close, [](const LogObjectHeader& header) { return encode_log_close(header); });
@@ -143,7 +149,7 @@ class ObjectLogWriter {
     const LogObjectHeader header{.nonce = options_.nonce(),
                                  .number = position_.next_number,
                                  .base_lsn = position_.next_lsn - 1,
-                                 .fence = position_.fence,
+                                 .fence = kind == LogObjectKind::fence ? position_.next_number : position_.fence,
                                  .history_id = position_.history_id,
                                  .kind = kind};
     const ObjectBytes bytes = encode(header);
@@ -151,10 +157,12 @@ class ObjectLogWriter {
     state_ = State::in_doubt;
     if (settle_put(*store_, key_of(header.number), header.number, bytes, options_) == ObjectOwner::other) {
       state_ = State::fenced;
-      throw_persist_error(PersistErrorKind::fenced,
-                          "nothing was written: another writer has taken over " + words() + " at number " +
-                              std::to_string(header.number) +
-                              ", and has everything that was acknowledged here; end this object");
+      throw_persist_error(
+          PersistErrorKind::fenced,
+          "another writer has taken over " + words() + " at number " + std::to_string(header.number) +
+              ", and has everything that was acknowledged here; end this object. What was to be written "
+              "now is not acknowledged: where a request was repeated, it may have been stored all the "
+              "same, so read the index before you do it again");
     }
     state_ = State::open;
     ++position_.next_number;

@@ -33,16 +33,25 @@ struct EndOfObjectLog {
   std::string name = {};          ///< of its index
   std::uint64_t next_number = 0;  ///< of the next object
   std::uint64_t history_id = 0;   ///< of the log
-  bool is_fence = false;          ///< its last object is one, which is never deleted
+  std::uint64_t fence = 0;        ///< of the writer of the last object
+
+  /// Whether the last object is a fence, which is never deleted.
+  [[nodiscard]] bool is_fence() const noexcept { return fence + 1 == next_number; }
+
+  /// Whether the object that was found at the next number is sure to go on with the log, whose last mutation is `lsn`. If it is not,
+  /// the log is to be read anew. The objects behind the end may have been swept, and a fence come late in the place of one. What
+  /// stands behind that has another fence in its header, or is a fence, too.
+  [[nodiscard]] bool goes_on_with(const LogObjectHeader& next, std::uint64_t lsn) const noexcept {
+    return next.history_id == history_id && next.base_lsn == lsn &&
+           (next.kind == LogObjectKind::fence ? !is_fence() : next.fence == fence);
+  }
 };
 
 /// Where `run`, which has objects, ends.
 [[nodiscard]] inline EndOfObjectLog end_of_object_log(const ObjectRun& run, std::string_view name) {
   const LogObjectHeader& last = run.objects.back().header;
-  return {.name = std::string(name),
-          .next_number = run.next_number(),
-          .history_id = last.history_id,
-          .is_fence = last.kind == LogObjectKind::fence};
+  return {
+      .name = std::string(name), .next_number = run.next_number(), .history_id = last.history_id, .fence = last.fence};
 }
 
 /// The bytes of a log file, of which those of the frames' bodies stay where they were read. Any number of threads may read it. Copies

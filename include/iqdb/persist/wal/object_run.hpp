@@ -13,9 +13,11 @@
 //   missing, or a late fence stands at a swept number where frames stood. All three look like damage. Nothing that the run needs is
 //   swept before a later checkpoint stands in the log. So the reader lists again, and believes in damage only if the last key is
 //   still the one of before.
-// - The same, but the late fence stands at the last key of the listing. It continues what is in front of it, so nothing looks like
-//   damage, and the acknowledged frames that stood there would be missing. So the reader lists behind a fence that ends its run:
-//   behind a swept number there is always something.
+// - The same, but nothing looks like damage: the late fence stands at the last key of the listing, in the place of acknowledged
+//   frames; or it stands in front of another fence, in the place of a checkpoint or an abort. So the reader doubts such a fence. It
+//   believes the run if nothing is listed behind it: behind a swept number there is always something. Or if it doubted the same
+//   fences when it read the log the time before: what lies in front of two checkpoints is swept, so the second reading has gone past
+//   both, and met one of them as a late fence, too; but then it is not a fence that the first reading had met there.
 // - A listing comes in pages. A number may be missing in it that is there: it is asked for before it is called a gap.
 #pragma once
 
@@ -178,6 +180,21 @@ template <ReadsObjects S>
   return run;
 }
 
+// The numbers of the fences that may have come late to a swept number, as far as the run shows. What follows any other one has a
+// header that says so.
+[[nodiscard]] inline std::vector<std::uint64_t> doubtful_fences(const ObjectRun& run) {
+  std::vector<std::uint64_t> doubtful;
+  for (std::size_t at = 0; at < run.objects.size(); ++at) {
+    const auto is_fence = [&](std::size_t each) {
+      return each == run.objects.size() || run.objects[each].header.kind == LogObjectKind::fence;
+    };
+    if (is_fence(at) && is_fence(at + 1)) {
+      doubtful.push_back(run.objects[at].header.number);
+    }
+  }
+  return doubtful;
+}
+
 }  // namespace object_runs
 
 /// Reads the log of the index `name`, in memory as a whole. It is empty if there is none. Whether a mutation that is read is
@@ -188,6 +205,7 @@ template <class S>
 [[nodiscard]] ObjectRun read_object_run(S& store, std::string_view name, const ObjectLogOptions& options) {
   std::optional<PersistError> damage;
   std::uint64_t damaged_up_to = 0;
+  std::vector<std::uint64_t> doubted;  // in the reading before
   for (unsigned beginnings = 1;; ++beginnings) {
     const std::vector<std::uint64_t> numbers = list_log_objects(store, name, options);
     if (damage && !numbers.empty() && numbers.back() == damaged_up_to) {
@@ -198,10 +216,12 @@ template <class S>
     }
     try {
       auto run = object_runs::walk_back(store, name, numbers, options);
-      if (run && (run->objects.back().header.kind != LogObjectKind::fence ||
+      auto doubtful = run ? object_runs::doubtful_fences(*run) : std::vector<std::uint64_t>();
+      if (run && (std::ranges::includes(doubted, doubtful) ||
                   list_log_objects(store, name, options, run->next_number()).empty())) {
         return std::move(*run);
       }
+      doubted = std::move(doubtful);
       damage.reset();
     } catch (const PersistError& error) {
       if (error.kind() != PersistErrorKind::log_corrupted) {
@@ -209,6 +229,7 @@ template <class S>
       }
       damage = error;
       damaged_up_to = numbers.back();
+      doubted.clear();
     }
     if (beginnings >= options.most_beginnings) {
       throw_persist_error(PersistErrorKind::io, "cannot read " + log_objects::log_words(name) +

@@ -38,6 +38,7 @@
 #include "iqdb/persist/wal/log_paths.hpp"
 #include "iqdb/persist/wal/object_format.hpp"
 #include "iqdb/persist/wal/object_history.hpp"
+#include "iqdb/persist/wal/object_history_search.hpp"
 #include "iqdb/persist/wal/object_log_image.hpp"
 #include "iqdb/persist/wal/object_run.hpp"
 #include "iqdb/persist/wal/object_snapshot.hpp"
@@ -284,7 +285,6 @@ class ObjectStorage {
   [[nodiscard]] Log continue_log(const Lock& lock) const { return Log(lock.held_); }
 
   [[nodiscard]] std::uint64_t last_lsn(const Lock& lock) const { return lock.held_->last_lsn(); }
-
   [[nodiscard]] std::uint64_t new_log_id() const { return options_.nonce(); }
 
   /// Do nothing: what is there is durable.
@@ -293,6 +293,8 @@ class ObjectStorage {
 
   /// Says which older states of the index the snapshots that follow keep; if none, those that the ones before have kept.
   void keep_history(const Lock& lock, const HistoryPolicy& policy) { lock.held_->keep_history(policy); }
+  /// Makes who follows the log load the index anew at the next checkpoint. Throws what is appended throws.
+  void begin_anew(const Lock& lock) { lock.held_->begin_anew(); }
 
   /// Deletes the objects of the index that no load needs, and no older state that is kept. Throws PersistError io, log_corrupted.
   void sweep(const Lock& lock) {
@@ -342,7 +344,7 @@ class ObjectStorage {
     // ten times as much.
     constexpr unsigned looks_between_listings = 64;
     const std::string last = log_object_key(end.name, end.next_number - 1);
-    return end.is_fence || look % looks_between_listings == 0
+    return end.is_fence() || look % looks_between_listings == 0
                ? !list_log_objects(*store_, end.name, options_, end.next_number + 1).empty()
                : !asked_again(options_, [&] { return store_->head(last); });
   }

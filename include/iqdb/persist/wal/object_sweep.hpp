@@ -90,7 +90,8 @@ template <ReadsObjects S>
       continue;
     }
     auto object = kind ? find_log_object(store, name, *number, options) : std::nullopt;
-    if (!object) {
+    // A fence may have come late to its number meanwhile.
+    if (!object || object->header.kind != LogObjectKind::checkpoint) {
       last.saw_all = false;
       continue;
     }

@@ -34,7 +34,8 @@ void require_savable(const OpenedIndex<I, S>& opened, const std::filesystem::pat
 }
 
 /// Replaces the snapshot at `path`, a resolved name, by the index; with `begins_log` also the log, if there is one. Mutations
-/// wait. Throws as PersistedIndex::save does.
+/// wait. If the index was changed without the log, the log begins anew, so that who follows it loads the index anew: from what it
+/// has, no log leads to what is saved. Throws as PersistedIndex::save does.
 template <Persistable I, Storage S>
 SnapshotInfo save_opened(OpenedIndex<I, S>& opened, S& storage, const std::filesystem::path& path,
                          const PersistConfig& config, bool begins_log) {
@@ -44,10 +45,16 @@ SnapshotInfo save_opened(OpenedIndex<I, S>& opened, S& storage, const std::files
       if (!config.wal_enabled) {
         return save_without_log(opened.index, storage, path, config, opened.on_disk);
       }
+      const bool begins_anew = opened.has_unlogged_changes;
+      if constexpr (ContinuesLogs<S>) {
+        if (begins_anew) {
+          storage.begin_anew(opened.log->lock);
+        }
+      }
       const WrittenSnapshot<S> written = save_beside_log(opened.index, storage, path, *opened.log, config);
       opened.has_unlogged_changes = false;
-      if (begins_log) {
-        begin_new_log(written.fingerprint, storage, path, *opened.log, config);
+      if (begins_log || begins_anew) {
+        begin_new_log(written.fingerprint, storage, path, *opened.log, begins_anew, config);
       }
       sweep_history(storage, path, opened.log->lock, config);
       return written.info;
