@@ -21,7 +21,7 @@ NAMES = {
         ranges::partial_sort
         ranges::max_element ranges::for_each ranges::equal ranges::binary_search ranges::transform ranges::reverse
         ranges::mismatch ranges::generate ranges::find_if ranges::find_if_not ranges::find_first_of ranges::adjacent_find
-        ranges::copy_if ranges::count_if ranges::move ranges::upper_bound""",
+        ranges::includes ranges::copy_if ranges::count_if ranges::move ranges::upper_bound""",
     "array": "array to_array",
     "atomic": "atomic memory_order_acq_rel memory_order_acquire memory_order_relaxed",
     "bit": "endian bit_cast bit_width countr_zero has_single_bit rotl",
