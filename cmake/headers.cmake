@@ -315,6 +315,7 @@ set(iqdb_persist_headers
     iqdb/persist/testing/round_trip_check.hpp
     iqdb/persist/testing/decoder_check.hpp
     iqdb/persist/testing/mutation_check.hpp
+    iqdb/persist/testing/run_check.hpp
     iqdb/persist/testing/replay_check.hpp
     iqdb/persist/testing/oracle.hpp
     iqdb/persist/testing/simulated_index.hpp

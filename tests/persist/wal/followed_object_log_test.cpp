@@ -243,8 +243,9 @@ TEST_CASE("FollowedLog on an object store: loads anew at a fence behind a fence"
   CHECK(header_at(store, number - 1).kind == iqdb::LogObjectKind::fence);
   writer.checkpoint();
   Database next = opened(store, true);
+  next.insert(2, some_vector);
   checkpoint_and_put_late_fence(next, store, number);
-  CHECK(follower.catch_up() == 1);
+  CHECK(follower.catch_up() == 2);
   CHECK(follower.stats().reloads == 1);
 }
 

@@ -14,6 +14,7 @@
 #include "iqdb/persist/testing/mutation_check.hpp"
 #include "iqdb/persist/testing/replay_check.hpp"
 #include "iqdb/persist/testing/round_trip_check.hpp"
+#include "iqdb/persist/testing/run_check.hpp"
 #include "iqdb/persist/testing/subject.hpp"
 #include "iqdb/persist/version.hpp"
 
@@ -21,14 +22,15 @@ namespace iqdb::inline IQDB_PERSIST_ABI {
 namespace testing {
 
 /// Runs all checks of an index type: check_round_trip, check_decoder and, for a type with insert and erase,
-/// check_mutations, check_replay and check_crashes. Throws Violation at the first broken promise, and what `make` and the functions of
-/// `subject` throw.
+/// check_mutations, check_runs, check_replay and check_crashes. Throws Violation at the first broken promise, and what `make` and the
+/// functions of `subject` throw.
 template <Persistable I>
 ConformanceReport check_persistable(const Subject<I>& subject, const ConformanceOptions& options = {}) {
   ConformanceReport report = check_round_trip(subject, options);
   report += check_decoder(subject, options);
   if constexpr (Index<I>) {
     report += check_mutations(subject, options);
+    report += check_runs(subject, options);
     report += check_replay(subject, options);
     // Last, because its messages only make sense if the earlier checks passed.
     report += check_crashes(subject, options);
