@@ -6,13 +6,11 @@
 
 #include "support/catch.hpp"
 
-namespace {
+namespace of_sleeping_thread {
 
 using iqdb::SleepingThread;
 
 constexpr int rounds = 1000;
-
-}  // namespace
 
 TEST_CASE("A thread that was woken before does not sleep", "[sleeping_thread]") {
   SleepingThread thread;
@@ -62,3 +60,5 @@ TEST_CASE("A thread that is awake may destroy what it slept in", "[sleeping_thre
   waker.join();
   SUCCEED();
 }
+
+}  // namespace of_sleeping_thread

@@ -123,29 +123,24 @@ namespace group_commit {
 // cannot be stored.
 template <Index I>
 void check_without_state(const I& index, const MutationCall& call) {
-  const auto check = [&](FrameOp op, const VectorId& id, std::span<const float> vector,
-                         const std::optional<Metadata>& metadata) {
-    if (op == FrameOp::metadata) {
-      if constexpr (UpdatesMetadata<I>) {
-        check_storable(metadata);
-      } else {
-        check_before_update_metadata(index, id, metadata);
-      }
-    } else if (op != FrameOp::erase) {
+  const auto check = [&](FrameOp op, std::span<const float> vector, const std::optional<Metadata>& metadata) {
+    if (op != FrameOp::erase) {
       check_storable(metadata);
-      if constexpr (ChecksVector<I>) {
+    }
+    if constexpr (ChecksVector<I>) {
+      if (op != FrameOp::erase && op != FrameOp::metadata) {
         index.check_vector(vector, metadata);
       }
     }
   };
   if (call.op != FrameOp::batch) {
-    check(call.op, call.id, call.vector, call.metadata);
+    check(call.op, call.vector, call.metadata);
     return;
   }
   for (std::size_t position = 0; position < call.batch.size(); ++position) {
     const Mutation& mutation = call.batch[position];
     try {
-      check(mutation.op, mutation.id, mutation.vector, mutation.metadata);
+      check(mutation.op, mutation.vector, mutation.metadata);
     } catch (const IndexError&) {
       batch_errors::rethrow_for(call.batch, position);
     }
