@@ -242,7 +242,8 @@ class FaultExploration {
     const bool power_was_cut =
         std::ranges::any_of(life.steps, [](const Step& step) { return step.kind == Step::Kind::power_cut; });
     // What a process cannot look at it does not remove: it may be another's.
-    const bool could_not_look = failing.call == FileCall::status && failing.file.ends_with(".tmp");
+    const bool could_not_look = (failing.call == FileCall::status || failing.call == FileCall::status_of_open) &&
+                                failing.file.ends_with(".tmp");
     if (fault.failing_calls == 1 && failing.call != FileCall::remove && failing.call != FileCall::sync_directory &&
         !could_not_look && !power_was_cut) {
       for (const auto& [name, bytes] : run.machine().visible()) {
